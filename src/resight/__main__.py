@@ -1,0 +1,5 @@
+"""`python -m resight`."""
+
+from resight.cli.main import run
+
+run()

@@ -1,0 +1,1 @@
+"""The `resight` command."""

@@ -1,0 +1,198 @@
+"""The command: reads the words, calls one service function, shows the answer.
+
+Nothing here imports torch at module level: `--help` answers at once. Results go to standard output,
+progress and log lines to standard error.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+import resight
+from resight.cli import show
+from resight.core.device import keep_pages
+from resight.core.errors import ResightError
+
+app = typer.Typer(
+    name="resight",
+    help="Train deep residual image classifiers on your own pictures, prove how good they are, and show "
+    "what they look at.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+DataRoot = Annotated[
+    str | None, typer.Option("--data-root", help="Where built-in data sets lie. [default: $RESIGHT_DATA]")
+]
+Data = Annotated[str | None, typer.Option("--data", help="Data set. [default: the run's own]")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at a broken picture instead of leaving it out.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run folder, model.safetensors or zoo:NAME.")]
+Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders and patterns.")]
+
+
+@app.command(short_help="Train, test and explain a network; writes a run folder with a report.")
+def train(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="digits, mnist, fashion_mnist, cifar10, cifar100, a folder, .parquet or .csv.")],
+    model: Annotated[str, typer.Option(help="Network, see: resight models. [default: the recipe's choice]")] = "",
+    recipe: Annotated[str, typer.Option(help="fast, fine-tune, he2015-cifar or he2015-imagenet.")] = "fast",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the pictures. [default: the recipe's]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of every random choice. [default: 0]")] = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated.")] = None,
+    out: Annotated[str | None, typer.Option(metavar="RUN", help="Run folder. [default: runs/DATA-MODEL-N]")] = None,
+    *,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out (or the latest one).")] = False,
+    data_root: DataRoot = None,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Train a network, test it and write a report."""
+    from resight.service.train import train as service
+
+    answer = service(
+        data, model=model, recipe=recipe, epochs=epochs, seed=seed, changes=changes or (), out=out,
+        resume=resume, data_root=data_root, strict=strict,
+    )  # fmt: skip
+    show.trained(answer, as_json=as_json)
+
+
+@app.command(short_help="Test a run, or several as an ensemble.")
+def test(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="One run, or several as an ensemble.")],
+    data: Data = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    views: Annotated[str, typer.Option(help="single, flip or ten-crop.")] = "single",
+    scales: Annotated[str, typer.Option(help="Shorter sides of whole pictures, such as 224,256,384,480,640.")] = "",
+    workers: Annotated[int, typer.Option(help="Processes that decode pictures.")] = 0,
+    *,
+    data_root: DataRoot = None,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Test a run on a split; several runs are an ensemble that averages probabilities."""
+    from resight.service.test import test as service
+
+    answer = service(
+        runs, data, split, views, show.whole_numbers(scales, "--scales"), data_root=data_root, strict=strict,
+        workers=workers,
+    )  # fmt: skip
+    show.tested(answer, as_json=as_json)
+
+
+@app.command(short_help="Name what is on pictures.")
+def predict(
+    run: RunName,
+    paths: Paths,
+    top: Annotated[int, typer.Option(help="How many classes to list.")] = 5,
+    form: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
+    *,
+    exact: Annotated[bool, typer.Option("--exact", help="float32 instead of the fastest precision.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Name what is on pictures; a broken file among them is reported and the rest answered."""
+    from resight.service.predict import predict as service
+
+    form = show.form("json" if as_json else form, ("table", "json", "csv"))
+    raise typer.Exit(show.predicted(service(run, paths, top, exact=exact), form))
+
+
+@app.command(short_help="Show where a network looks: overlays and maps.")
+def explain(
+    run: RunName,
+    paths: Paths,
+    method: Annotated[str, typer.Option(help="grad_cam or cam; several with commas.")] = "grad_cam",
+    target: Annotated[str | None, typer.Option(help="Class name, number, or topK. [default: the best class]")] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer to read. [default: the last map]")] = None,
+    out: Annotated[str, typer.Option(metavar="DIR", help="Where overlays (PNG) and maps (npy) go.")] = "explained",
+    *,
+    as_json: Json = False,
+) -> None:
+    """Write where a network looks: an overlay (PNG) and the map (npy) of each picture."""
+    from resight.service.explain import explain_paths
+
+    raise typer.Exit(show.explained(explain_paths(run, paths, method.split(","), target, layer, out), as_json=as_json))
+
+
+@app.command(short_help="Test a run again and write its report.html.")
+def report(run: RunName, data: Data = None, *, data_root: DataRoot = None, as_json: Json = False) -> None:
+    """Test a run again on its data and write its report.html."""
+    from resight.service.report import report as service
+
+    show.one("report", str(service(run, data, data_root)), as_json=as_json)
+
+
+@app.command(short_help="Look a data set over: faults, copies, leaks, balance.")
+def check(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="As for train.")],
+    *,
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> None:
+    """Decode every picture of a data set and say what is wrong with it, and what to do."""
+    from resight.service.check import check as service
+
+    show.checked(service(data, data_root), as_json=as_json)
+
+
+@app.command(short_help="List networks.")
+def models(
+    pattern: Annotated[str, typer.Argument(help="Shell pattern, such as 'resnet*'.")] = "*",
+    *,
+    as_json: Json = False,
+) -> None:
+    """List networks with their size and cost."""
+    from resight.service.models import list_networks
+
+    show.networks(list_networks(pattern), as_json=as_json)
+
+
+@app.command(short_help="Measure speed beside plain torchvision in the same run.")
+def bench(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="load, train, train50 or predict. [default: all]")] = "",
+    seconds: Annotated[float, typer.Option(help="Time for each block of measurement.")] = 2.0,
+    rounds: Annotated[int, typer.Option(help="Blocks of each candidate, interleaved.")] = 5,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Measure images a second beside a plain torchvision loop, interleaved in one run."""
+    from resight.service.bench import bench as service
+
+    show.benched(service(name, seconds, rounds), as_json=as_json)
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(resight.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=lambda v: _version(wanted=v), is_eager=True)
+    ] = False,
+) -> None:
+    """Set up what every command shares."""
+    del version
+
+
+def run() -> None:
+    """Run the command and exit: 0 done, 1 the work failed, 2 the call's words are off, 130 interrupted."""
+    keep_pages()
+    try:
+        app(standalone_mode=True)
+    except ResightError as error:
+        typer.echo(f"resight: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("resight: interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

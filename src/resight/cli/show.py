@@ -1,0 +1,199 @@
+"""Answers as people read them, or as JSON."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from resight.core.errors import UsageError
+
+
+def whole_numbers(words: str, option: str) -> tuple[int, ...]:
+    """Read a list of whole numbers with commas.
+
+    Raises:
+        UsageError: if a word is none.
+    """
+    try:
+        return tuple(int(w) for w in words.split(",") if w.strip())
+    except ValueError:
+        raise UsageError(f"{option} {words!r}: give whole numbers with commas") from None
+
+
+def form(word: str, allowed: tuple[str, ...]) -> str:
+    """Return the output format.
+
+    Raises:
+        UsageError: if there is no such format.
+    """
+    if word not in allowed:
+        raise UsageError(f"--format {word!r} is none of {', '.join(allowed)}")
+    return word
+
+
+def document(answer: Any) -> None:
+    """Print one JSON document."""
+    typer.echo(json.dumps(answer, ensure_ascii=False))
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Print a table; as wide as its content where the output is not a terminal."""
+    console = Console(soft_wrap=True) if not sys.stdout.isatty() else Console()
+    if not console.is_terminal:
+        console.width = 10_000
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    for number, column in enumerate(columns):
+        grid.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        grid.add_row(*(str(cell) for cell in row))
+    console.print(grid, highlight=False, markup=False)
+
+
+def one(name: str, value: str, *, as_json: bool) -> None:
+    """Print a single value."""
+    if as_json:
+        document({name: value})
+    else:
+        typer.echo(value)
+
+
+def trained(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print the end of a training."""
+    if as_json:
+        document({k: v for k, v in answer.items() if k != "summary"})
+        return
+    typer.echo(answer["summary"])
+    typer.echo(f"run     {answer['run']}")
+    typer.echo(f"report  {answer['report']}")
+
+
+def tested(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print test figures."""
+    if as_json:
+        document(answer)
+        return
+    low, high = answer["top1_interval"]
+    protocol = answer["views"] + (f" at {answer['scales']}" if answer["scales"] else "")
+    rows = [
+        ("top-1 error", f"{answer['top1_error']:.2f} %"),
+        ("95 % interval", f"{low:.2f} to {high:.2f} %"),
+        ("top-5 error", "–" if answer["top5_error"] is None else f"{answer['top5_error']:.2f} %"),
+        ("calibration error", f"{100 * answer['ece']:.2f} %"),
+        ("pictures", f"{answer['n']:,}"),
+        ("views", protocol),
+    ]
+    table((f"{answer['data']} {answer['split']}", ""), rows)
+    worst = sorted(
+        ((name, c) for name, c in answer["per_class"].items() if c["n"]), key=lambda item: -item[1]["error"]
+    )
+    table(
+        ("class", "pictures", "error %", "precision", "recall"),
+        [
+            (n, c["n"], f"{c['error']:.1f}", "–" if c["precision"] is None else f"{c['precision']:.3f}", f"{c['recall']:.3f}")
+            for n, c in worst[:20]
+        ],
+    )
+    if len(worst) > 20:
+        typer.echo(f"and {len(worst) - 20} classes with smaller errors; all with --json")
+    for fault in answer["skipped"]:
+        typer.echo(f"left out: {fault['path']}: {fault['fault']}; {fault['cure']}", err=True)
+
+
+def predicted(rows: Iterable[dict[str, Any]], form: str) -> int:
+    """Print predictions; returns the exit code: 1 if no picture could be read."""
+    answered = 0
+    faults = 0
+    collected = []
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    if form == "csv":
+        writer.writerow(("path", "label", "probability", "error"))
+    for row in rows:
+        answered += "label" in row
+        faults += "error" in row
+        if form == "json":
+            collected.append(row)
+        elif form == "csv":
+            writer.writerow((row["path"], row.get("label", ""), row.get("probability", ""), row.get("error", "")))
+        elif "error" in row:
+            typer.echo(f"{row['path']}: {row['error']}", err=True)
+        else:
+            best = ", ".join(f"{label} {100 * p:.1f} %" for label, p in row["top"])
+            typer.echo(f"{row['path']}  {best}")
+    if form == "json":
+        document(collected)
+    if faults:
+        typer.echo(f"{faults} of {answered + faults} files could not be read", err=True)
+    return 0 if answered else 1
+
+
+def explained(rows: list[dict[str, Any]], *, as_json: bool) -> int:
+    """Print where the overlays are; returns the exit code: 1 if no picture could be read."""
+    good = [row for row in rows if "error" not in row]
+    if as_json:
+        document(rows)
+    else:
+        for row in rows:
+            if "error" in row:
+                typer.echo(f"{row['path']}: {row['error']}", err=True)
+            else:
+                typer.echo(f"{row['image']}  {row['target']}  score {row['score']:.2f}  {row['method']} at {row['layer']}")
+    return 0 if good else 1
+
+
+def checked(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print the faults of a data set."""
+    if as_json:
+        document(answer)
+        return
+    typer.echo(f"{answer['data']}: {answer['n']:,} pictures, {answer['ok']:,} can be read")
+    for fault in answer["faults"]:
+        typer.echo(f"fault     {fault['path']}: {fault['fault']}; {fault['cure']}")
+    for group in answer["leaks"]:
+        places = ", ".join(f"{p} ({s})" for p, s in zip(group["paths"], group["splits"], strict=True))
+        typer.echo(f"leak      the same picture in several splits: {places}; keep it in one")
+    for group in answer["conflicts"]:
+        places = ", ".join(f"{p} ({c})" for p, c in zip(group["paths"], group["classes"], strict=True))
+        typer.echo(f"conflict  the same picture in several classes: {places}; keep the right one")
+    plain = [g for g in answer["duplicates"] if g not in answer["leaks"] and g not in answer["conflicts"]]
+    for group in plain:
+        typer.echo(f"copy      {', '.join(group['paths'])}; keep one")
+    splits = list(dict.fromkeys(s for c in answer["classes"].values() for s in c))
+    table(
+        ("class", *splits),
+        [(name, *(c.get(s, 0) for s in splits)) for name, c in answer["classes"].items()],
+    )
+    for note in answer["notes"]:
+        typer.echo(f"note      {note}")
+
+
+def networks(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Print the table of networks."""
+    if as_json:
+        document(rows)
+        return
+    table(
+        ("name", "family", "year", "parameters", "multiply-adds", "at"),
+        [
+            (r["name"], r["family"], r["year"], f"{r['parameters']:,}", f"{r['multiply_adds']:,}", r["input_size"])
+            for r in rows
+        ],
+    )
+
+
+def benched(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Print measurements: medians, and ratios to the plain candidate of the same run."""
+    if as_json:
+        document(rows)
+        return
+    table(
+        ("bench", "candidate", "median", "unit", "lowest", "highest", "ratio to plain"),
+        [
+            (r["bench"], r["candidate"], f"{r['median']:,.4g}", r["unit"], f"{r['lowest']:,.4g}", f"{r['highest']:,.4g}", "–" if r["ratio"] is None else f"{r['ratio']:.2f}")
+            for r in rows
+        ],
+    )

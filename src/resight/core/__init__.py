@@ -1,0 +1,1 @@
+"""Errors, names, settings, seeds, files, devices: known to all, knowing nobody."""

@@ -1,0 +1,58 @@
+"""Everything that a user can cause and cure.
+
+    ResightError                 one line: what, where, cure          exit 1
+    ├── UsageError               the call's words are off             exit 2
+    │   └── UnknownNameError     a name that is in no table           exit 2
+    ├── DataError                a data set cannot be used
+    │   └── PictureError         one picture cannot be read
+    ├── ModelFileError           a run or weight file cannot be used
+    └── TrainingError            training had to stop
+
+A traceback means a bug of ours; everything above is printed as its one line.
+"""
+
+
+class ResightError(Exception):
+    """Base of all errors whose message is written for the user."""
+
+    exit_code = 1
+
+
+class UsageError(ResightError, ValueError):
+    """The words of a call are off: an option, a setting, a value."""
+
+    exit_code = 2
+
+
+class UnknownNameError(UsageError):
+    """A name that is in no table; the message gives the nearest ones."""
+
+
+class DataError(ResightError):
+    """A data set cannot be used as it is."""
+
+
+class PictureError(DataError):
+    """One picture cannot be read as a picture.
+
+    Attributes:
+        name: the file, or the row, that holds the picture.
+        fault: what is wrong with it.
+        cure: what to do about it.
+    """
+
+    def __init__(self, name: str, fault: str, cure: str) -> None:
+        super().__init__(f"{name}: {fault}; {cure}")
+        self.name, self.fault, self.cure = name, fault, cure
+
+    def __reduce__(self) -> tuple:
+        # Worker processes send their errors home pickled, by constructor arguments.
+        return (PictureError, (self.name, self.fault, self.cure))
+
+
+class ModelFileError(ResightError):
+    """A run folder or a weight file cannot be used."""
+
+
+class TrainingError(ResightError):
+    """Training had to stop; the last good state is on disk."""

@@ -1,0 +1,59 @@
+"""Files that are never half written, and digests of their content."""
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from resight.core.errors import ResightError
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that takes the place of `path` when the block succeeds.
+
+    The old file stays whole until the new one is complete and on disk; a failure leaves the old file
+    and no temporary one.
+
+    Raises:
+        ResightError: if the disk is full or the folder cannot be written, in one line.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise ResightError(_why(path, error)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _why(path: Path, error: OSError) -> str:
+    if error.errno in FULL:
+        return f"{path}: no space left to write it; free some and go on with --resume"
+    return f"{path}: cannot be written ({error.strerror or error}); choose another place with --out"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a JSON file atomically."""
+    write_text(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def digest(content: bytes) -> str:
+    """Return a 128-bit content digest in hexadecimal."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

@@ -1,0 +1,53 @@
+"""Counter-based randomness: every draw is a function of (seed, epoch, sample, operation).
+
+No generator carries state from one draw to the next, so the number of workers, the order of the
+batches and an interrupted run cannot change a draw. The mixing function is SplitMix64's finalizer
+(Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014), applied once per
+coordinate.
+"""
+
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _finalize(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    with np.errstate(over="ignore"):
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
+
+
+def bits(seed: int, epoch: int, samples: NDArray | int, operation: str) -> NDArray[np.uint64]:
+    """Return 64 random bits for each sample, shape of `samples`."""
+    words = np.atleast_1d(np.asarray(samples)).astype(np.uint64)
+    state = np.zeros_like(words)
+    for word in (seed, epoch, zlib.crc32(operation.encode())):
+        with np.errstate(over="ignore"):
+            state = _finalize(state + np.uint64(word % 2**64) + GOLDEN)
+    with np.errstate(over="ignore"):
+        return _finalize(state + words * GOLDEN + GOLDEN)
+
+
+def uniform(seed: int, epoch: int, samples: NDArray | int, operation: str) -> NDArray[np.float64]:
+    """Return a uniform draw in [0, 1) for each sample, shape (len(samples),)."""
+    return (bits(seed, epoch, samples, operation) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def normal(seed: int, epoch: int, samples: NDArray | int, operation: str) -> NDArray[np.float64]:
+    """Return a standard normal draw for each sample (Box-Muller), shape (len(samples),)."""
+    radius = np.sqrt(-2 * np.log1p(-uniform(seed, epoch, samples, operation + "/radius")))
+    return radius * np.cos(2 * np.pi * uniform(seed, epoch, samples, operation + "/angle"))
+
+
+def permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    """Return the order of `count` samples in an epoch."""
+    return np.argsort(bits(seed, epoch, np.arange(count), "order"), kind="stable")
+
+
+def torch_seed(seed: int, step: int) -> int:
+    """Return the seed that torch's own generator gets before a step (dropout and its like)."""
+    return int(bits(seed, step, 0, "torch")[0] >> np.uint64(1))

@@ -1,0 +1,70 @@
+"""Typed settings: a frozen dataclass, changed by key=value, saved and read back as JSON."""
+
+import dataclasses
+import typing
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from resight.core.errors import UsageError
+from resight.core.registry import nearest
+
+Settings = TypeVar("Settings")
+
+
+def override(settings: Settings, words: Iterable[str]) -> Settings:
+    """Return settings with `key=value` words applied, each value read by its field's type.
+
+    Raises:
+        UsageError: for an unknown key (with the nearest), a value of another type, or one that the
+            settings themselves refuse.
+    """
+    changes = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UsageError(f"--set {word!r} is not key=value")
+        changes[key.strip()] = value.strip()
+    return replace(settings, changes)
+
+
+def replace(settings: Settings, changes: dict[str, Any]) -> Settings:
+    """Return settings with some fields changed; strings are read by the field's type.
+
+    Raises:
+        UsageError: as `override`.
+    """
+    hints = typing.get_type_hints(type(settings))
+    fields = {f.name for f in dataclasses.fields(settings)}  # type: ignore[arg-type]
+    for key in changes:
+        if key not in fields:
+            close = ", ".join(nearest(key, fields))
+            raise UsageError(f"unknown setting {key!r}; nearest: {close}. All: {', '.join(sorted(fields))}")
+    typed = {key: _read(key, value, hints[key]) for key, value in changes.items()}
+    return dataclasses.replace(settings, **typed)  # type: ignore[type-var]
+
+
+def _read(key: str, value: Any, hint: Any) -> Any:
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        items = [v for v in value.split(",") if v] if isinstance(value, str) else value
+        return tuple(_read(key, item, parts[0]) for item in items)
+    try:
+        if hint is int and isinstance(value, str):
+            return int(value)
+        if hint is float:
+            return float(value)
+    except ValueError:
+        raise UsageError(f"{key}={value!r}: needs {_kind(hint)}") from None
+    if not isinstance(value, hint):
+        raise UsageError(f"{key}={value!r}: needs {_kind(hint)}")
+    return value
+
+
+def _kind(hint: Any) -> str:
+    return {int: "a whole number", float: "a number", str: "a word"}.get(hint, str(hint))
+
+
+def to_dict(settings: Any) -> dict[str, Any]:
+    """Return the settings as plain JSON types."""
+    document = dataclasses.asdict(settings)
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in document.items()}

@@ -1,0 +1,1 @@
+"""Pictures: the one decoder, data sets, splits, augmentation, batches."""

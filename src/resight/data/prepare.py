@@ -1,0 +1,129 @@
+"""Resize and crop: a picture to the square that the network sees, by its preprocessing."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from resight.core.errors import PictureError
+from resight.core.preprocessing import Preprocessing
+from resight.data.dataset import Split
+
+
+def resize_shorter(image: Image.Image, side: int) -> Image.Image:
+    """Resize so that the shorter side is `side` pixels, antialiased bilinear, aspect kept.
+
+    The longer side is rounded down, as torchvision does.
+    """
+    width, height = image.size
+    short, long = min(width, height), max(width, height)
+    if short == side:
+        return image
+    longer = max(side, int(side * long / short))
+    size = (side, longer) if width <= height else (longer, side)
+    return image.resize(size, Image.Resampling.BILINEAR)
+
+
+def centre_crop(image: Image.Image, side: int) -> Image.Image:
+    """Crop the central square of `side` pixels; the picture must be that large."""
+    width, height = image.size
+    if (width, height) == (side, side):
+        return image
+    left, top = int(round((width - side) / 2.0)), int(round((height - side) / 2.0))
+    return image.crop((left, top, left + side, top + side))
+
+
+def fit(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Return the test-time square of a picture, (size, size, 3) uint8."""
+    resized = resize_shorter(image, preprocessing.resize)
+    return np.asarray(centre_crop(resized, preprocessing.size))
+
+
+def typical_side(split: Split, most: int = 64) -> int:
+    """Return the median shorter side, in pixels, of some evenly spaced pictures of a split."""
+    sides = []
+    for index in np.unique(np.linspace(0, len(split) - 1, most).astype(int)):
+        try:
+            sides.append(min(split.decode(int(index)).size))
+        except PictureError:
+            continue  # it is reported where the split is read as a whole
+    return int(np.median(sides)) if sides else 0
+
+
+def decode_split(
+    split: Split, preprocessing: Preprocessing, *, whole: bool = False, strict: bool = False
+) -> tuple[Split, list[NDArray[np.uint8]], list[PictureError]]:
+    """Decode all pictures of a split into memory.
+
+    Args:
+        split: the split.
+        preprocessing: gives the size.
+        whole: keep whole pictures with the shorter side `preprocessing.resize`, instead of squares
+            of `preprocessing.size`.
+        strict: stop at the first broken picture instead of leaving it out.
+
+    Returns:
+        The split without broken pictures, its pictures (h, w, 3), and the faults.
+
+    Raises:
+        PictureError: the first fault, if `strict`.
+    """
+
+    def one(index: int) -> NDArray[np.uint8] | PictureError:
+        try:
+            image = split.decode(index, at_least=preprocessing.resize)
+        except PictureError as error:
+            return error
+        if whole:
+            return np.asarray(resize_shorter(image, preprocessing.resize))
+        return fit(image, preprocessing)
+
+    with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
+        results = list(pool.map(one, range(len(split)), chunksize=64))
+    faults = [r for r in results if isinstance(r, PictureError)]
+    if faults and strict:
+        raise faults[0]
+    kept = [i for i, r in enumerate(results) if not isinstance(r, PictureError)]
+    pictures = [r for r in results if not isinstance(r, PictureError)]
+    return (split if not faults else split.take(kept)), pictures, faults
+
+
+class Normalize:
+    """Turn uint8 RGB pixels into what the network takes.
+
+    One multiply-add over whole pictures: shift and scale are spread to (size * size * 3) values, so
+    that the innermost loop is long.
+
+    Args:
+        preprocessing: mean and deviation.
+        device: where the pictures will be.
+    """
+
+    def __init__(self, preprocessing: Preprocessing, device: torch.device) -> None:
+        self.preprocessing, self.device = preprocessing, device
+        self._by_shape: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Normalize pixels (B, H, W, 3) uint8 to (B, 3, H, W) float32, channels last in memory."""
+        count, height, width, _ = pixels.shape
+        shift, scale = self._vectors(height, width)
+        flat = pixels.reshape(count, -1).to(torch.float32)
+        flat = torch.addcmul(shift, flat, scale, out=flat)
+        return flat.view(count, height, width, 3).permute(0, 3, 1, 2)
+
+    def _vectors(self, height: int, width: int) -> tuple[Tensor, Tensor]:
+        if (height, width) not in self._by_shape:
+            card = self.preprocessing
+            mean = torch.tensor(card.mean).view(3, 1, 1).expand(3, height, width)
+            if card.pixel_mean:
+                stored = torch.tensor(card.pixel_mean).view(1, 3, card.size, card.size)
+                mean = F.interpolate(stored, (height, width), mode="bilinear")[0]
+            std = torch.tensor(card.std).view(3, 1, 1).expand(3, height, width)
+            scale = (1 / (255 * std)).permute(1, 2, 0).reshape(-1)
+            shift = (-mean / std).permute(1, 2, 0).reshape(-1)
+            self._by_shape[height, width] = (shift.to(self.device), scale.to(self.device))
+        return self._by_shape[height, width]

@@ -1,0 +1,92 @@
+"""Test figures of a classifier from its probabilities."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resight.core.errors import PictureError
+from resight.metrics.accuracy import confusion, topk_wrong, wilson_interval
+from resight.metrics.calibration import expected_calibration_error, reliability
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """What a test gave.
+
+    Attributes:
+        probabilities: (N, classes) float64, after temperature.
+        labels: (N,).
+        indices: which samples of the split they are, (N,).
+        classes: names.
+        faults: pictures that could not be read and do not count.
+    """
+
+    __test__ = False  # pytest: not a test class
+
+    probabilities: Tensor
+    labels: Tensor
+    indices: Tensor
+    classes: tuple[str, ...]
+    faults: tuple[PictureError, ...]
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures as plain JSON types; errors and intervals in percent."""
+        count = len(self.labels)
+        wrong = topk_wrong(self.probabilities, self.labels, 1)
+        wrong5 = topk_wrong(self.probabilities, self.labels, 5)
+        matrix = confusion(self.probabilities.argmax(1), self.labels, len(self.classes))
+        table = reliability(self.probabilities, self.labels)
+        per_class = {}
+        for number, name in enumerate(self.classes):
+            n, right = int(matrix[number].sum()), int(matrix[number, number])
+            predicted = int(matrix[:, number].sum())
+            per_class[name] = {
+                "n": n,
+                "error": 100 * (1 - right / n) if n else None,
+                "interval": list(wilson_interval(n - right, n)) if n else None,
+                "precision": right / predicted if predicted else None,
+                "recall": right / n if n else None,
+            }
+        return {
+            "n": count,
+            "wrong": int(wrong.sum()),
+            "top1_error": 100 * float(wrong.double().mean()),
+            "top1_interval": list(wilson_interval(int(wrong.sum()), count)),
+            # Among five classes or fewer the fifth guess is always right: no figure.
+            "top5_error": 100 * float(wrong5.double().mean()) if len(self.classes) > 5 else None,
+            "classes": list(self.classes),
+            "per_class": per_class,
+            "confusion": matrix.tolist(),
+            "ece": expected_calibration_error(table),
+            "reliability": table.tolist(),
+            "skipped": [{"path": f.name, "fault": f.fault, "cure": f.cure} for f in self.faults],
+        }
+
+
+def collect(answers: Any, labels: Tensor, classes: tuple[str, ...], *, strict: bool) -> TestResult:
+    """Gather the answers of `probabilities_of` into a result.
+
+    Args:
+        answers: (index, probabilities or fault) pairs.
+        labels: of the whole split.
+        classes: names.
+        strict: stop at the first fault.
+
+    Raises:
+        PictureError: the first fault, if strict; or if nothing could be read.
+    """
+    rows, indices, faults = [], [], []
+    for index, answer in answers:
+        if isinstance(answer, PictureError):
+            if strict:
+                raise answer
+            faults.append(answer)
+        else:
+            rows.append(answer)
+            indices.append(index)
+    if not rows:
+        raise faults[0]
+    chosen = torch.tensor(indices)
+    return TestResult(torch.stack(rows), labels[chosen], chosen, classes, tuple(faults))

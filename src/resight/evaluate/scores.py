@@ -1,0 +1,178 @@
+"""Networks over pictures: logits of single views, probabilities averaged over views and networks."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from resight.core.device import autocast
+from resight.core.errors import PictureError
+from resight.core.preprocessing import Preprocessing
+from resight.data.dataset import Split
+from resight.data.prepare import Normalize
+from resight.evaluate.views import views_of
+
+BATCH = 32
+BATCH_PIXELS = 500 * 32 * 32
+"""A batch of small pictures holds this many pixels, so that small networks are kept busy."""
+
+
+def batch_size(pixels: int) -> int:
+    """Return how many pictures of so many pixels go through a network at once."""
+    return max(BATCH, BATCH_PIXELS // pixels) if pixels < 224 * 224 else BATCH
+
+
+@torch.inference_mode()
+def logits_of(
+    network: nn.Module, squares: Tensor, normalize: Normalize, precision: torch.dtype
+) -> Tensor:
+    """Return the logits (N, classes) float32, on the CPU, of prepared squares.
+
+    Args:
+        network: in eval mode.
+        squares: (N, S, S, 3) uint8.
+        normalize: its preprocessing.
+        precision: of the products.
+    """
+    size = batch_size(squares.shape[1] * squares.shape[2])
+    parts = []
+    for start in range(0, len(squares), size):
+        pixels = squares[start : start + size].to(normalize.device)
+        with autocast(normalize.device, precision):
+            parts.append(network(normalize(pixels)).float().cpu())
+    return torch.cat(parts)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network of an ensemble.
+
+    Attributes:
+        network: in eval mode, on its device.
+        preprocessing: of its pictures.
+        temperature: its logits are divided by it.
+        precision: of its products.
+        order: for each class of the ensemble, the network's own logit number, (classes,).
+    """
+
+    network: nn.Module
+    preprocessing: Preprocessing
+    temperature: float
+    precision: torch.dtype
+    order: Tensor
+
+
+class _Views(TorchDataset):
+    """The views of each picture for each distinct preprocessing; lives in worker processes."""
+
+    def __init__(
+        self,
+        read: Callable[[int], "object"],
+        count: int,
+        cards: Sequence[Preprocessing],
+        views: str,
+        scales: tuple[int, ...],
+    ) -> None:
+        self.read, self.count, self.cards = read, count, cards
+        self.views, self.scales = views, scales
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[int, list[list[NDArray[np.uint8]]] | PictureError]:
+        try:
+            image = self.read(index)
+        except PictureError as error:
+            return index, error
+        return index, [views_of(image, card, self.views, self.scales) for card in self.cards]  # type: ignore[arg-type]
+
+
+def _keep(samples: list) -> list:
+    return samples
+
+
+@torch.inference_mode()
+def probabilities_of(
+    members: Sequence[Member],
+    read: Callable[[int], object],
+    count: int,
+    views: str = "single",
+    scales: tuple[int, ...] = (),
+    workers: int = 0,
+) -> Iterator[tuple[int, Tensor | PictureError]]:
+    """Yield (index, probabilities (classes,) or the fault) of each picture, in order.
+
+    The softmax is averaged over the views of a network, then over the networks.
+
+    Args:
+        members: the networks.
+        read: gives picture `index` as an RGB image, or raises PictureError.
+        count: how many pictures there are.
+        views: see `views_of`.
+        scales: see `views_of`.
+        workers: processes that read and cut the pictures.
+    """
+    cards = list(dict.fromkeys(m.preprocessing for m in members))
+    normalizers = [Normalize(m.preprocessing, _device(m.network)) for m in members]
+    side = scales[-1] if scales else cards[0].size
+    loader = DataLoader(
+        _Views(read, count, cards, views, scales),
+        batch_size=batch_size(side * side),
+        num_workers=workers,
+        collate_fn=_keep,
+    )
+    for samples in loader:
+        good = [(index, views) for index, views in samples if not isinstance(views, PictureError)]
+        means = _average(members, normalizers, cards, [v for _, v in good]) if good else []
+        answers: dict[int, Tensor | PictureError] = dict(zip((i for i, _ in good), means, strict=True))
+        answers |= {index: views for index, views in samples if isinstance(views, PictureError)}
+        for index, _ in samples:
+            yield index, answers[index]
+
+
+def _average(
+    members: Sequence[Member],
+    normalizers: Sequence[Normalize],
+    cards: Sequence[Preprocessing],
+    pictures: list[list[list[NDArray[np.uint8]]]],
+) -> Iterable[Tensor]:
+    """Return the mean probabilities (classes,) of each picture of a batch."""
+    total = torch.zeros(len(pictures), len(members[0].order), dtype=torch.float64)
+    for member, normalize in zip(members, normalizers, strict=True):
+        card = cards.index(member.preprocessing)
+        by_shape: dict[tuple[int, ...], list[tuple[int, NDArray[np.uint8]]]] = defaultdict(list)
+        for number, of_cards in enumerate(pictures):
+            for view in of_cards[card]:
+                by_shape[view.shape].append((number, view))
+        for group in by_shape.values():
+            squares = torch.from_numpy(np.stack([view for _, view in group]))
+            logits = logits_of(member.network, squares, normalize, member.precision)
+            softmax = (logits[:, member.order].double() / member.temperature).softmax(1)
+            numbers = torch.tensor([number for number, _ in group])
+            total.index_add_(0, numbers, softmax / (len(pictures[0][card]) * len(members)))
+    return total
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
+
+
+def split_reader(split: Split, cards: Sequence[Preprocessing], scales: tuple[int, ...]) -> Callable[[int], object]:
+    """Return what reads a split's pictures, no larger than the protocol needs them."""
+    side = max([*scales, *(c.resize for c in cards)])
+    return _Reader(split, side)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    split: Split
+    at_least: int
+
+    def __call__(self, index: int) -> object:
+        return self.split.decode(index, at_least=self.at_least)

@@ -1,0 +1,24 @@
+"""Heat maps: rectify, resize, normalize; separate, because pictures and metrics need different ones."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def rectify(maps: Tensor) -> Tensor:
+    """Return the maps with negative values set to zero."""
+    return maps.clamp(min=0)
+
+
+def resize(maps: Tensor, height: int, width: int) -> Tensor:
+    """Resize maps (..., h, w) to (..., height, width), bilinear, pixel centres aligned."""
+    lead = maps.shape[:-2]
+    flat = maps.reshape(1, -1, *maps.shape[-2:])
+    flat = F.interpolate(flat, (height, width), mode="bilinear", align_corners=False)
+    return flat.reshape(*lead, height, width)
+
+
+def normalize(maps: Tensor) -> Tensor:
+    """Scale each map (..., h, w) to [0, 1] by its minimum and maximum; a flat map becomes zero."""
+    low = maps.amin((-2, -1), keepdim=True)
+    span = maps.amax((-2, -1), keepdim=True) - low
+    return ((maps - low) / span.clamp(min=1e-12)).where(span > 1e-12, maps.new_zeros(()))

@@ -1,0 +1,1 @@
+"""Error rates, intervals, calibration: tensors in, numbers out."""

@@ -1,0 +1,40 @@
+"""Error rates with their intervals, and the confusion matrix."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def topk_wrong(scores: Tensor, labels: Tensor, k: int) -> Tensor:
+    """Return which samples do not have their label among the k highest scores, (N,) bool.
+
+    Args:
+        scores: (N, classes); any monotone score.
+        labels: (N,).
+        k: clipped to the number of classes.
+    """
+    best = scores.topk(min(k, scores.shape[1]), dim=1).indices
+    return ~(best == labels[:, None]).any(1)
+
+
+def wilson_interval(wrong: int, count: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """Return the Wilson score interval of an error rate, in percent.
+
+    Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+
+    Args:
+        wrong: errors among `count` independent samples.
+        count: at least 1.
+        z: normal quantile; the default gives 95 %.
+    """
+    rate, spread = wrong / count, z * z / count
+    centre = (rate + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * math.sqrt(rate * (1 - rate) / count + spread / (4 * count))
+    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
+
+
+def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Return counts (classes, classes): rows are true classes, columns predicted ones."""
+    flat = labels * classes + predicted
+    return torch.bincount(flat, minlength=classes * classes).view(classes, classes)

@@ -1,0 +1,1 @@
+"""Networks as tables of stages, their weights and their cost."""

@@ -1,0 +1,111 @@
+"""`model.safetensors`: weights, and in its header all that is needed to use them. No pickle."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from resight.core.errors import ModelFileError
+from resight.core.files import replacing
+from resight.core.preprocessing import Preprocessing
+from resight.models.classifier import Classifier
+from resight.models.weights import Card, load_card
+from resight.models.zoo import create_model
+
+FORMAT = 1
+PIXEL_MEAN = "preprocessing.pixel_mean"
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
+    """Write tensors and one JSON document into a safetensors file, atomically."""
+    whole = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    with replacing(path) as temporary:
+        try:
+            save_file(whole, temporary, metadata={"resight": json.dumps(document)})
+        except SafetensorError as error:
+            # The library reports a full disk as its own error, with the system's number in words.
+            text = str(error)
+            number = int(text.split("os error ")[1].split(")")[0]) if "os error " in text else None
+            raise OSError(number, text) from error
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote.
+
+    Raises:
+        ModelFileError: if the file is not there, is not safetensors, or was not written by Resight.
+    """
+    if not path.is_file():
+        raise ModelFileError(f"{path}: there is no such file; give a run folder, a model.safetensors or zoo:NAME")
+    try:
+        with safe_open(path, framework="pt") as file:
+            document = (file.metadata() or {}).get("resight")
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelFileError(
+            f"{path}: is not a safetensors file ({reason}); it is not opened in any other way"
+        ) from error
+    if document is None:
+        raise ModelFileError(
+            f"{path}: holds weights but not what they belong to; train with --set weights={path} --model NAME"
+        )
+    return tensors, json.loads(document)
+
+
+def save_model(path: Path, model: Classifier, state: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Write a model file.
+
+    Args:
+        path: where.
+        model: gives name, options, classes and preprocessing.
+        state: the weights, by the model's names.
+        facts: what else the header shall say (recipe, data, test figures).
+    """
+    card = model.preprocessing
+    if card is None:
+        raise ValueError("a model without preprocessing cannot be saved: nobody could use it")
+    document = {
+        "format": FORMAT,
+        "architecture": model.name,
+        "options": model.options,
+        "in_channels": model.in_channels,
+        "classes": list(model.classes),
+        "preprocessing": card.to_dict(),
+        **facts,
+    }
+    tensors = dict(state)
+    if card.pixel_mean:
+        tensors[PIXEL_MEAN] = torch.tensor(card.pixel_mean)
+    save_tensors(path, tensors, document)
+
+
+def load_model(path: Path) -> tuple[Classifier, dict[str, Any]]:
+    """Read a model file.
+
+    Returns:
+        The network in eval mode, and the header.
+
+    Raises:
+        ModelFileError: if the file cannot be used.
+    """
+    tensors, document = load_tensors(path)
+    if document.get("format") != FORMAT:
+        raise ModelFileError(
+            f"{path}: is of format {document.get('format')}, this Resight reads {FORMAT}; upgrade or train anew"
+        )
+    try:
+        classes = tuple(document["classes"])
+        pixel_mean = tuple(tensors.pop(PIXEL_MEAN).tolist()) if PIXEL_MEAN in tensors else ()
+        card = Preprocessing.from_dict(document["preprocessing"], pixel_mean)
+        model = create_model(
+            document["architecture"], len(classes), document["in_channels"], **document["options"]
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{path}: its header is damaged ({error}); train anew") from error
+    load_card(model, Card(tensors, classes, card, str(path)))
+    return model.eval(), document

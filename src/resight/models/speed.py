@@ -1,0 +1,92 @@
+"""A residual network for minutes of training: what the `fast` recipe trains on small pictures.
+
+Source: the cifar10-airbench94 network (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU"):
+a 2x2 stem and three stages that pool after their first convolution. Deviations: narrower; the second
+convolution of each stage is a residual (identity shortcut, as in He et al. 2015); global average pooling
+in place of maximum pooling, so that class activation maps are exact.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resight.models.classifier import Classifier
+from resight.models.initialization import he_normal
+
+
+@dataclass(frozen=True)
+class SpeedSpec:
+    """Widths of the stem and of the three stages."""
+
+    stem: int
+    widths: tuple[int, ...]
+
+
+SPECS = {
+    # 1 stem + 2 convolutions in each of 3 stages + 1 linear layer
+    "speednet8": SpeedSpec(24, (64, 128, 256)),
+    "speednet8_narrow": SpeedSpec(24, (32, 64, 128)),
+}
+
+
+class SpeedStage(nn.Module):
+    """Convolution, 2x2 max pooling, then one residual convolution."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, h, w) to (B, width, h / 2, w / 2)."""
+        x = F.gelu(self.bn1(F.max_pool2d(self.conv1(x), 2)))
+        return x + F.gelu(self.bn2(self.conv2(x)))
+
+
+class SpeedNet(Classifier):
+    """Stem, three pooled residual stages, global average pooling, one linear layer.
+
+    Works at every input size from 16 pixels.
+    """
+
+    logit_scale = 1 / 4  # keeps early logits small under a large learning rate (airbench94: 1 / 9)
+
+    def __init__(self, spec: SpeedSpec, num_classes: int = 1000, in_channels: int = 3) -> None:
+        super().__init__()
+        self.num_classes, self.in_channels = num_classes, in_channels
+        self.conv1 = nn.Conv2d(in_channels, spec.stem, 2)
+        channels = spec.stem
+        for number, width in enumerate(spec.widths, start=1):
+            self.add_module(f"layer{number}", SpeedStage(channels, width))
+            channels = width
+        self.num_features = channels
+        self.fc = nn.Linear(channels, num_classes)
+        he_normal(self)
+
+    @torch.no_grad()
+    def initialize_from(self, images: Tensor) -> None:
+        """Whiten the stem on training images and freeze its weights (airbench94; its bias learns on).
+
+        The filters are the eigenvectors of the covariance of 2x2 patches over the square roots of
+        their eigenvalues, and their negatives.
+
+        Args:
+            images: (B, C, H, W), normalized.
+        """
+        patches = images.float().unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5)
+        patches = patches.reshape(-1, self.in_channels * 4).double()
+        values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+        filters = (vectors / (values.clamp(min=0) + 5e-4).sqrt()).T.flip(0)  # strongest first
+        filters = filters.reshape(-1, self.in_channels, 2, 2)
+        both = torch.cat([filters, -filters])[: self.conv1.out_channels]
+        self.conv1.weight[: len(both)] = both.to(self.conv1.weight)
+        self.conv1.weight.requires_grad_(False)
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Turn images (B, C, H, W) into the last map (B, K, H/8, W/8)."""
+        x = F.gelu(self.conv1(images))
+        for stage in self.stages.values():
+            x = stage(x)
+        return x

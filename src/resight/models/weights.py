@@ -1,0 +1,171 @@
+"""Weights from elsewhere: torchvision's, timm's, or a file; read without unpickling code."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from resight.core.errors import ModelFileError, UsageError
+from resight.core.preprocessing import Preprocessing
+from resight.models.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Card:
+    """What travels with official weights.
+
+    Attributes:
+        state: names to tensors.
+        classes: names in the order of the logits; empty if unknown.
+        preprocessing: what they were tested with; None if unknown.
+        source: where they come from.
+    """
+
+    state: dict[str, Tensor]
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing | None
+    source: str
+
+
+def load_weights(model: Classifier, weights: str | Path) -> None:
+    """Load weights into a network, with their class names and preprocessing.
+
+    Args:
+        model: the network; its last layer is replaced if the weights have another number of classes.
+        weights: "torchvision", "timm", or a file (.safetensors, or a torch file that holds tensors only).
+
+    Raises:
+        ModelFileError: if there are no such weights, or names or shapes differ.
+    """
+    if weights == "torchvision":
+        card = _from_torchvision(model.name)
+    elif weights == "timm":
+        card = _from_timm(model.name)
+    else:
+        path = Path(weights)
+        card = Card(our_names(read_state(path)), (), None, str(path))
+    load_card(model, card)
+
+
+def load_card(model: Classifier, card: Card) -> None:
+    """Load a card's tensors and facts into a network; see `load_weights`."""
+    logits = card.state.get("fc.weight")
+    if logits is not None and len(logits) != model.num_classes:
+        model.reset_classifier(len(logits))
+    wanted = model.state_dict()
+    state = {k: v for k, v in card.state.items() if not k.startswith("preprocessing.")}
+    missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
+    unknown = [k for k in state if k not in wanted]
+    shapes = [k for k in state if k in wanted and state[k].shape != wanted[k].shape]
+    if missing or unknown or shapes:
+        parts = [
+            f"{len(names)} {word} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+            for names, word in ((missing, "missing"), (unknown, "unknown"), (shapes, "of other shape"))
+            if names
+        ]
+        raise ModelFileError(
+            f"{card.source}: these are not weights of {model.name or 'this network'}: {', '.join(parts)}; "
+            "name the network that they belong to"
+        )
+    model.load_state_dict({k: state.get(k, v) for k, v in wanted.items()})
+    model.classes = card.classes
+    model.preprocessing = card.preprocessing
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read tensors by name from a file, without running any code that it may hold.
+
+    Raises:
+        ModelFileError: if the file is not there or holds anything else than tensors.
+    """
+    if not path.is_file():
+        raise ModelFileError(f"{path}: there is no such weight file; give a path, torchvision or timm")
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise ModelFileError(f"{path}: is not a safetensors file ({reason}); do not trust it") from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+        raise ModelFileError(
+            f"{path}: holds more than tensors, or is damaged, and is not unpickled; "
+            "convert it to .safetensors where you trust it"
+        ) from error
+    if isinstance(content, dict):
+        for key in ("state_dict", "model", "model_state_dict"):
+            if isinstance(content.get(key), dict):
+                content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise ModelFileError(f"{path}: holds no table of tensors; save a state_dict")
+    return content
+
+
+def our_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Turn the names of other published ResNets into torchvision's.
+
+    `module.` is what DataParallel puts in front; `linear` is the last layer in the CIFAR ResNets in
+    circulation; `shortcut` is their `downsample`.
+    """
+    renamed = {}
+    for name, tensor in state.items():
+        name = name.removeprefix("module.").removeprefix("_orig_mod.")
+        name = name.replace(".shortcut.", ".downsample.")
+        renamed["fc." + name[len("linear.") :] if name.startswith("linear.") else name] = tensor
+    return renamed
+
+
+def _from_torchvision(name: str) -> Card:
+    from torchvision import models
+
+    try:
+        entry: Any = models.get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
+    except ValueError as error:
+        raise UsageError(f"torchvision has no weights for {name}; give weights=PATH") from error
+    try:
+        state = dict(entry.get_state_dict(progress=False, check_hash=True))
+    except Exception as error:  # the network, the disk or the hash: whatever the download raises
+        raise ModelFileError(
+            f"{name}: torchvision's weights cannot be downloaded ({_first_line(error)}); "
+            "fetch them where there is a network and give weights=PATH"
+        ) from error
+    view = entry.transforms()
+    card = Preprocessing(
+        size=view.crop_size[0], resize=view.resize_size[0], mean=tuple(view.mean), std=tuple(view.std)
+    )
+    return Card(state, tuple(entry.meta["categories"]), card, f"torchvision {entry}")
+
+
+def _from_timm(name: str) -> Card:
+    try:
+        import timm
+    except ImportError as error:
+        raise UsageError("weights=timm needs timm; install it with: pip install 'resight[hub]'") from error
+    if not timm.is_model(name):
+        raise UsageError(f"timm has no network {name}; give weights=PATH")
+    try:
+        other = timm.create_model(name, pretrained=True)
+    except Exception as error:  # the network, the disk or the hub: whatever the download raises
+        raise ModelFileError(
+            f"{name}: timm's weights cannot be downloaded ({_first_line(error)}); "
+            "fetch them where there is a network and give weights=PATH"
+        ) from error
+    view = timm.data.resolve_model_data_config(other)
+    size = int(view["input_size"][1])
+    card = Preprocessing(
+        size=size,
+        resize=round(size / view["crop_pct"]),
+        mean=tuple(view["mean"]),
+        std=tuple(view["std"]),
+    )
+    return Card(dict(other.state_dict()), (), card, f"timm {name}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]

@@ -1,0 +1,331 @@
+"""Speed beside plain torchvision in the same run: blocks interleaved, medians, ratios.
+
+Every candidate lives in a process of its own and they take turns. The plain ones are what a user writes
+from the tutorials: eager float32 in NCHW, a DataLoader with two workers over PIL transforms, the C
+library's default allocator. Ours do what the commands do.
+"""
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resight.core.device import keep_pages, pick_device, pick_precision
+from resight.core.errors import ResightError
+from resight.core.preprocessing import Preprocessing
+from resight.core.registry import lookup
+from resight.data.batches import Batch, ResidentBatches
+from resight.data.prepare import Normalize
+from resight.evaluate.scores import logits_of
+from resight.models.classifier import Classifier
+from resight.models.zoo import create_model
+from resight.service.runs import Run
+from resight.training.checkpoints import Progress
+from resight.training.loop import Actions, fit, make_optimizer
+from resight.training.recipe import Recipe
+
+CIFAR = Preprocessing(size=32, resize=32)
+IMAGENET = Preprocessing(size=224, resize=256)
+PICTURES = 10_000
+
+Block = Callable[[float], tuple[int, float]]
+"""Runs for about so many seconds; returns pictures done and seconds taken."""
+
+
+def bench(name: str, seconds: float, rounds: int) -> list[dict[str, Any]]:
+    """Measure one benchmark, or all.
+
+    Args:
+        name: "load", "train", "train50" or "predict"; empty for all.
+        seconds: least length of a block.
+        rounds: blocks of each candidate; their order is turned round every second round.
+
+    Returns:
+        Rows of {"bench", "candidate", "unit", "median", "lowest", "highest", "ratio"}; the ratio is
+        the median over the rounds of the candidate's rate to that of "plain" in the same round.
+    """
+    rows: list[dict[str, Any]] = []
+    for key in [name] if name else list(CANDIDATES):
+        rates = _interleave(key, list(lookup(CANDIDATES, key, "benchmark")), seconds, rounds)
+        for candidate, measured in rates.items():
+            ratios = [a / b for a, b in zip(measured, rates["plain"], strict=True)]
+            rows.append(
+                {
+                    "bench": key,
+                    "candidate": candidate,
+                    "unit": "images/s",
+                    "median": statistics.median(measured),
+                    "lowest": min(measured),
+                    "highest": max(measured),
+                    "ratio": statistics.median(ratios),
+                }
+            )
+    return rows
+
+
+def _interleave(key: str, names: list[str], seconds: float, rounds: int) -> dict[str, list[float]]:
+    """Return the rates of each candidate, round by round."""
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    with ExitStack() as stack:
+        workers = {name: stack.enter_context(_start(key, name)) for name in names}
+        for turn in range(rounds + 1):  # the first round warms up
+            for name in names if turn % 2 else reversed(names):
+                rate = _ask(workers[name], seconds, f"{key}/{name}")
+                if turn:
+                    rates[name].append(rate)
+        for worker in workers.values():
+            assert worker.stdin is not None
+            worker.stdin.close()
+    return rates
+
+
+def _start(key: str, name: str) -> "subprocess.Popen[str]":
+    code = f"from resight.service.bench import worker; worker({key!r}, {name!r})"
+    return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _ask(worker: "subprocess.Popen[str]", seconds: float, name: str) -> float:
+    assert worker.stdin is not None and worker.stdout is not None
+    try:
+        print(seconds, file=worker.stdin, flush=True)
+        answer = worker.stdout.readline()
+    except BrokenPipeError:
+        answer = ""
+    if not answer:
+        raise ResightError(f"bench {name}: its process died; its own words are above")
+    return float(answer)
+
+
+def worker(key: str, name: str) -> None:
+    """Answer each line of seconds on standard input with a rate on standard output."""
+    if not name.startswith("plain"):
+        keep_pages()
+    block = CANDIDATES[key][name]()
+    for line in sys.stdin:
+        pictures, seconds = block(float(line))
+        sys.stdout.write(f"{pictures / seconds}\n")
+        sys.stdout.flush()
+
+
+def _timed(step: Callable[[], int]) -> Block:
+    """Return a block that repeats a step."""
+
+    def block(seconds: float) -> tuple[int, float]:
+        started, done = time.perf_counter(), 0
+        while time.perf_counter() - started < seconds:
+            done += step()
+        return done, time.perf_counter() - started
+
+    return block
+
+
+def _noise(count: int, side: int) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    return generator.integers(0, 256, (count, side, side, 3), dtype=np.uint8), generator.integers(0, 10, count)
+
+
+# --- plain torchvision ---------------------------------------------------------------------------
+
+
+def _plain_loader() -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield batches of torchvision's own CIFAR10 class with the usual PIL transforms, for ever."""
+    from torchvision import datasets, transforms
+
+    dataset = datasets.CIFAR10.__new__(datasets.CIFAR10)  # its files are not needed, its code is
+    pixels, labels = _noise(PICTURES, 32)
+    dataset.data, dataset.targets = pixels, labels.tolist()
+    dataset.target_transform = None
+    dataset.transform = transforms.Compose(
+        [
+            transforms.RandomCrop(32, padding=4),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(CIFAR.mean, CIFAR.std),
+        ]
+    )
+    loader = torch.utils.data.DataLoader(
+        dataset, batch_size=128, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True
+    )
+    while True:
+        yield from loader
+
+
+def _plain_load() -> Block:
+    batches = _plain_loader()
+    return _timed(lambda: len(next(batches)[1]))
+
+
+def _plain_step(model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]]) -> Block:
+    device = pick_device()
+    model = model.to(device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+
+    def step() -> int:
+        images, labels = (part.to(device) for part in next(batches))
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        return len(labels)
+
+    return _timed(step)
+
+
+def _repeat(batch: int, side: int) -> Iterator[tuple[Tensor, Tensor]]:
+    images, labels = torch.randn(batch, 3, side, side), torch.randint(0, 10, (batch,))
+    while True:
+        yield images, labels
+
+
+def _plain_predict() -> Block:
+    from torchvision.models import resnet50
+
+    model, images = resnet50().eval().to(pick_device()), torch.randn(32, 3, 224, 224, device=pick_device())
+
+    def step() -> int:
+        with torch.no_grad():
+            return len(model(images).argmax(1).tolist())
+
+    return _timed(step)
+
+
+# --- ours ----------------------------------------------------------------------------------------
+
+
+class _UntilLate:
+    """Batches until a deadline, as one long epoch."""
+
+    steps = 10**9
+
+    def __init__(self, source: Callable[[int], Iterator[Batch]]) -> None:
+        self.source, self.deadline, self.turn = source, 0.0, 0
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        del epoch, start
+        while True:
+            self.turn += 1
+            for batch in self.source(self.turn):
+                if time.perf_counter() > self.deadline:
+                    return
+                yield batch
+
+
+def _our_loop(model: Classifier, source: Callable[[int], Iterator[Batch]], batch: int, precision: str) -> Block:
+    """Return a block that trains with the product's own loop."""
+    recipe = Recipe(
+        model=model.name, image_size=32, epochs=1, batch_size=batch, lr=0.01, schedule="constant",
+        augment=(), normalize="channel", precision=precision,
+    )  # fmt: skip
+    device = pick_device()
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer, batches = make_optimizer(model, recipe), _UntilLate(source)
+    actions = Actions(lambda *_: lambda *_: None, lambda *_: None, lambda: None, lambda: False)
+
+    def block(seconds: float) -> tuple[int, float]:
+        progress, started = Progress(), time.perf_counter()
+        batches.deadline = started + seconds
+        fit(model, model, batches, recipe, optimizer, None, progress, pick_precision(precision, device), actions)
+        return progress.seen, time.perf_counter() - started
+
+    return block
+
+
+def _resident(batch: int = 128) -> ResidentBatches:
+    pixels, labels = _noise(PICTURES, 32)
+    device = pick_device()
+    return ResidentBatches(
+        torch.from_numpy(pixels).to(device), torch.from_numpy(labels).to(device), Normalize(CIFAR, device),
+        ("pad-crop", "flip"), batch, 0,
+    )  # fmt: skip
+
+
+def _our_load() -> Block:
+    batches = _resident()
+
+    def endless() -> Iterator[Batch]:
+        turn = 0
+        while True:
+            yield from batches.epoch(turn)
+            turn += 1
+
+    iterator = endless()
+    return _timed(lambda: len(next(iterator).labels))
+
+
+def _our_step(model: Classifier, batch: int, side: int) -> Block:
+    """Return a block of forward, backward and step alone, on one batch, at our best settings."""
+    device = pick_device()
+    precision = pick_precision("auto", device)
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    recipe = Recipe(
+        model=model.name, image_size=side, epochs=1, batch_size=batch, lr=0.01, schedule="constant",
+        augment=(), normalize="channel",
+    )  # fmt: skip
+    optimizer = make_optimizer(model, recipe)
+    first = next(_repeat(batch, side))
+    images = first[0].to(device, memory_format=torch.channels_last)
+    labels = first[1].to(device)
+
+    def step() -> int:
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            logits = model(images)
+        loss = F.cross_entropy(logits.float(), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return batch
+
+    return _timed(step)
+
+
+def _same_batch(batch: int, side: int) -> Callable[[int], Iterator[Batch]]:
+    device = pick_device()
+    images, labels = next(_repeat(batch, side))
+    one = Batch(images.to(device, memory_format=torch.channels_last), labels.to(device))
+
+    def source(turn: int) -> Iterator[Batch]:
+        del turn
+        for _ in range(100):
+            yield one
+
+    return source
+
+
+def _our_predict() -> Block:
+    device = pick_device()
+    model = create_model("resnet50").eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.classes, model.preprocessing = tuple(map(str, range(1000))), IMAGENET
+    member = Run("bench", None, model, {}, device).member(model.classes, fast=True)
+    pixels, _ = _noise(32, 224)
+    squares, normalize = torch.from_numpy(pixels), Normalize(IMAGENET, device)
+
+    def step() -> int:
+        return len(logits_of(member.network, squares, normalize, member.precision).argmax(1).tolist())
+
+    return _timed(step)
+
+
+CANDIDATES: dict[str, dict[str, Callable[[], Block]]] = {
+    "load": {"plain": _plain_load, "ours": _our_load},
+    "train": {  # ResNet-20, batch 128
+        "plain": lambda: _plain_step(create_model("resnet20", 10), _plain_loader()),
+        "plain step alone": lambda: _plain_step(create_model("resnet20", 10), _repeat(128, 32)),
+        "ours in fp32": lambda: _our_loop(create_model("resnet20", 10), _resident().epoch, 128, "fp32"),
+        "ours": lambda: _our_loop(create_model("resnet20", 10), _resident().epoch, 128, "auto"),
+        "our step alone": lambda: _our_step(create_model("resnet20", 10), 128, 32),
+    },
+    "train50": {  # ResNet-50 at 224, batch 16
+        "plain": lambda: _plain_step(create_model("resnet50", 10), _repeat(16, 224)),
+        "ours": lambda: _our_loop(create_model("resnet50", 10), _same_batch(16, 224), 16, "auto"),
+    },
+    "predict": {"plain": _plain_predict, "ours": _our_predict},  # ResNet-50 at 224, batch 32
+}
+"""Benchmark, candidate, and what prepares its block; "plain" is what ratios are taken to."""

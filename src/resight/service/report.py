@@ -1,0 +1,142 @@
+"""The report of a run: gathers the figures, the telling pictures and their maps, and writes the page."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from resight.core.errors import ModelFileError
+from resight.core.files import write_text
+from resight.data.dataset import Dataset, Split
+from resight.data.prepare import Normalize, fit
+from resight.evaluate.classify import TestResult
+from resight.explain.methods import explain
+from resight.models import cost
+from resight.render.overlay import overlay, thumbnail
+from resight.render.report import render_report
+from resight.service.runs import MODEL_FILE, REPORT_FILE, Run, open_run, read_recipe_file
+from resight.service.test import dataset_of, test_split
+from resight.training.journal import read_csv
+
+MISTAKES, RIGHT, RIGHT_EACH = 24, 40, 2
+SIDE = 160
+METHOD = "grad_cam"
+
+
+def report(run: str, data: str | None = None, data_root: str | None = None) -> Path:
+    """Test a run again on its data and write its report.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        ResightError: in one line.
+    """
+    opened = open_run(run)
+    if opened.folder is None:
+        raise ModelFileError(f"{run}: a report needs the run's folder, which holds its curves")
+    dataset = dataset_of(opened, data, data_root)
+    result = test_split([opened], dataset)
+    return write_report(opened, dataset, result, result.figures())
+
+
+def write_report(run: Run, dataset: Dataset, result: TestResult, figures: dict[str, Any]) -> Path:
+    """Write the report of a run from a finished test; see `report`."""
+    assert run.folder is not None  # both callers have one
+    record = read_recipe_file(run.folder)
+    curves = run.folder / "metrics.csv"
+    rows = read_csv(curves) if curves.exists() else []
+    split = dataset.split("test").relabelled(run.model.classes)
+    mistakes, right = _telling(result)
+    layer, pictures = _pictures(run, split, result, [*mistakes, *right])
+    content = {
+        "title": f"Resight report: {dataset.name}, {run.model.name}",
+        "figures": figures,
+        "rows": rows,
+        "mistakes": pictures[: len(mistakes)],
+        "right": pictures[len(mistakes) :],
+        "method": "Grad-CAM",
+        "layer": layer,
+        "temperature": run.temperature,
+        "costs": _costs(run, rows, record),
+        "command": record["command"],
+        "recipe": {
+            **record["recipe"],
+            "data": record["data"],
+            "pictures": ", ".join(f"{n:,} {name}" for name, n in record["splits"].items()),
+            "data fingerprint": record["data_fingerprint"],
+            "kept epoch": run.facts.get("best_epoch"),
+            "precision used": record["precision"],
+            "hardware": record["hardware"],
+            **{f"version of {k}": v for k, v in record["versions"].items()},
+        },
+        "notes": list(dataset.notes),
+    }
+    path = run.folder / REPORT_FILE
+    write_text(path, render_report(content))
+    return path
+
+
+def _telling(result: TestResult) -> tuple[list[int], list[int]]:
+    """Return rows of the result: the most confident errors, and some sure right answers of each class."""
+    confidence, predicted = result.probabilities.max(1)
+    wrong = predicted != result.labels
+    order = confidence.argsort(descending=True)
+    mistakes = [int(i) for i in order if wrong[i]][:MISTAKES]
+    each = max(1, min(RIGHT_EACH, RIGHT // max(len(result.classes), 1)))
+    right: list[int] = []
+    for number in range(len(result.classes)):
+        # Evenly spaced by confidence, not the surest: these shall be typical.
+        own = [int(i) for i in order if not wrong[i] and result.labels[i] == number]
+        right += [own[int(q)] for q in np.linspace(0, len(own) - 1, each + 2)[1:-1]] if own else []
+    return mistakes, right[:RIGHT]
+
+
+def _pictures(run: Run, split: Split, result: TestResult, rows: list[int]) -> tuple[str, list[dict[str, Any]]]:
+    """Return the layer read, and picture and map of each row as data URIs."""
+    if not rows:
+        return "", []
+    card, items, layer = run.preprocessing, [], ""
+    normalize = Normalize(card, run.device)
+    for start in range(0, len(rows), 16):
+        part = rows[start : start + 16]
+        indices = [int(result.indices[row]) for row in part]
+        squares = [fit(split.decode(i, at_least=card.resize), card) for i in indices]
+        images = normalize(torch.from_numpy(np.stack(squares)).to(run.device))
+        predicted = result.probabilities[part].argmax(1)
+        explanation = explain(run.model, images, METHOD, predicted)
+        layer = explanation.layer
+        for row, index, square, heat, named in zip(
+            part, indices, squares, explanation.maps.cpu().numpy(), predicted.tolist(), strict=True
+        ):
+            items.append(
+                {
+                    "picture": thumbnail(square, SIDE),
+                    "map": thumbnail(overlay(square, heat), SIDE),
+                    "css": "tiny" if card.size <= 64 else "",
+                    "predicted": result.classes[named],
+                    "true": result.classes[int(result.labels[row])],
+                    "probability": float(result.probabilities[row, named]),
+                    "name": Path(split.picture_name(index)).name,
+                }
+            )
+    return layer, items
+
+
+def _costs(run: Run, rows: list[dict[str, float]], record: dict[str, Any]) -> list[dict[str, str]]:
+    """Return what the network and its training cost, in words."""
+    facts = [
+        (f"{cost.parameters(run.model):,}", "parameters"),
+        (f"{cost.multiply_adds(run.model, run.preprocessing.size):,}", "multiply-adds a picture"),
+    ]
+    if rows:
+        seconds = sum(row["seconds"] for row in rows)
+        rate = float(np.median([row["images_per_second"] for row in rows]))
+        facts += [
+            (f"{seconds:,.0f} s" if seconds < 600 else f"{seconds / 60:,.1f} min", "training time"),
+            (f"{rate:,.0f}", f"pictures trained a second ({record['hardware']})"),
+        ]
+    if run.folder:
+        facts.append((f"{(run.folder / MODEL_FILE).stat().st_size / 1e6:.1f} MB", "file to deploy"))
+    return [{"value": value, "label": label} for value, label in facts]

@@ -1,0 +1,109 @@
+"""The full state of a training, saved whole or not at all, without pickle."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from resight.core.errors import ModelFileError
+from resight.models.modelfile import load_tensors, save_tensors
+from resight.training.ema import AveragedWeights
+
+FILE = Path("last") / "state.safetensors"
+
+
+@dataclass
+class Progress:
+    """Where a training stands.
+
+    Attributes:
+        epoch: the epoch under way, from 0.
+        step: its steps done.
+        loss_sum: sum of the losses of these steps.
+        wrong: training pictures of these steps that were classified wrongly.
+        seen: training pictures of these steps.
+        seconds: spent on the epoch so far.
+        best_epoch: the epoch (from 1) whose weights are kept; 0 for none yet.
+        best_error: its validation error in percent.
+        history: a row an epoch, as metrics.csv shows them.
+        faults: pictures that were left out, as {"path", "fault", "cure"}.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    wrong: int = 0
+    seen: int = 0
+    seconds: float = 0.0
+    best_epoch: int = 0
+    best_error: float = 100.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    faults: list[dict[str, str]] = field(default_factory=list)
+
+
+def save_state(
+    run: Path,
+    model: nn.Module,
+    optimizer: torch.optim.SGD,
+    averages: AveragedWeights | None,
+    progress: Progress,
+    identity: dict[str, Any],
+) -> None:
+    """Write everything that going on needs into the run's `last/`.
+
+    Args:
+        run: the run folder.
+        model: its weights and statistics.
+        optimizer: its momentum.
+        averages: the averaged weights, if any.
+        progress: where the training stands.
+        identity: what must be the same for a resumed run (recipe, data fingerprint).
+    """
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    if averages:
+        tensors |= {f"ema.{k}": v for k, v in averages.state.items()}
+    for name, parameter in model.named_parameters():
+        momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
+        if momentum is not None:
+            tensors[f"momentum.{name}"] = momentum
+    save_tensors(run / FILE, tensors, {"identity": identity, "progress": dataclasses.asdict(progress)})
+
+
+def load_state(
+    run: Path,
+    model: nn.Module,
+    optimizer: torch.optim.SGD,
+    averages: AveragedWeights | None,
+    identity: dict[str, Any],
+) -> Progress | None:
+    """Take up what `save_state` wrote; None if nothing was saved yet.
+
+    Raises:
+        ModelFileError: if the state is of another recipe or other data, or cannot be read.
+    """
+    if not (run / FILE).is_file():
+        return None
+    tensors, document = load_tensors(run / FILE)
+    for key, value in identity.items():
+        if document["identity"].get(key) != value:
+            raise ModelFileError(
+                f"{run}: was trained with other {key}; resume with the same words, or start anew with --out"
+            )
+
+    def part(prefix: str) -> dict[str, torch.Tensor]:
+        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+    model.load_state_dict(part("model."))
+    if averages:
+        for name, value in part("ema.").items():
+            averages.state[name].copy_(value)
+    momenta = part("momentum.")
+    for name, parameter in model.named_parameters():
+        if name in momenta:
+            # The layout in memory must be the parameter's own: sums then run in the same order.
+            buffer = torch.empty_like(parameter, memory_format=torch.preserve_format)
+            optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(momenta[name])
+    return Progress(**document["progress"])

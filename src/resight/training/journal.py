@@ -1,0 +1,144 @@
+"""What a training says: metrics.csv, TensorBoard events, a progress bar, one line an epoch, warnings."""
+
+import csv
+import io
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from resight.core.files import write_text
+
+COLUMNS = (
+    "epoch", "step", "lr", "train_loss", "train_error", "val_loss", "val_error", "seconds", "images_per_second",
+)  # fmt: skip
+
+
+class Journal:
+    """The record of a run, open while it trains.
+
+    Args:
+        run: the run folder.
+        console: where progress is shown (standard error).
+        chance: error in percent of guessing the commonest class.
+    """
+
+    def __init__(self, run: Path, console: Console, chance: float) -> None:
+        self.run, self.console, self.chance = run, console, chance
+        self.warned: set[str] = set()
+        self.bar: Progress | None = None
+
+    def __enter__(self) -> "Journal":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tensorboard's own imports
+            from torch.utils.tensorboard import SummaryWriter
+
+        self.events = SummaryWriter(str(self.run / "tensorboard"))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop_bar()
+        self.events.close()
+
+    def start_bar(self, epoch: int, epochs: int, steps: int, done: int) -> Callable[[float, float], None]:
+        """Show a bar for an epoch; returns what moves it on: (images a second, loss)."""
+        if not self.console.is_terminal:
+            return lambda rate, loss: None
+        columns = (
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]:,.0f} images/s  loss {task.fields[loss]:.3f}"),
+            TimeRemainingColumn(),
+        )
+        self.bar = Progress(*columns, console=self.console, transient=True)
+        self.bar.start()
+        task = self.bar.add_task(
+            "", total=steps, completed=done, epoch=f"{epoch + 1}/{epochs}", rate=0.0, loss=0.0
+        )
+
+        def advance(rate: float, loss: float) -> None:
+            if self.bar:
+                self.bar.update(task, advance=1, rate=rate, loss=loss)
+
+        return advance
+
+    def stop_bar(self) -> None:
+        """Take the bar away."""
+        if self.bar:
+            self.bar.stop()
+            self.bar = None
+
+    def epoch(self, history: list[dict[str, float]], epochs: int, steps_left: int) -> None:
+        """Record the last row of the history."""
+        row = history[-1]
+        write_csv(self.run / "metrics.csv", history)
+        for name in COLUMNS[2:]:
+            if name in row:
+                self.events.add_scalar(name, row[name], int(row["step"]))
+        self.events.flush()
+        val = f"  val error {row['val_error']:6.2f} %" if "val_error" in row else ""
+        left = steps_left / max(row["step"] / row["epoch"], 1) * row["seconds"]
+        self.say(
+            f"epoch {int(row['epoch']):3d}/{epochs}  lr {row['lr']:.4f}  loss {row['train_loss']:.3f}  "
+            f"train error {row['train_error']:6.2f} %{val}  {row['images_per_second']:,.0f} images/s  "
+            f"{_duration(left)} left"
+        )
+        self._warn(row)
+
+    def say(self, text: str) -> None:
+        """Print a line to standard error."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def _warn(self, row: dict[str, float]) -> None:
+        guessing = self.chance * 0.98
+        if row["epoch"] >= 3 and row["train_error"] >= guessing:
+            self._once(
+                f"the training error ({row['train_error']:.1f} %) is no better than guessing "
+                f"({self.chance:.1f} %): the labels may be shuffled, or the learning rate is too high"
+            )
+        elif row.get("val_error", 0) >= guessing and row["train_error"] < 0.7 * self.chance:
+            self._once(
+                f"the training error falls ({row['train_error']:.1f} %) but the validation error "
+                f"({row['val_error']:.1f} %) is no better than guessing: the labels look shuffled, or the "
+                "validation pictures are of another kind"
+            )
+
+    def _once(self, text: str) -> None:
+        key = text.split("(")[0]
+        if key not in self.warned:
+            self.warned.add(key)
+            self.say(f"warning: {text}")
+
+
+def write_csv(path: Path, history: list[dict[str, float]]) -> None:
+    """Write the history as csv, atomically; what a row lacks stays empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in history:
+        writer.writerow({k: f"{v:.6g}" for k, v in row.items()})
+    write_text(path, text.getvalue())
+
+
+def read_csv(path: Path) -> list[dict[str, float]]:
+    """Read what `write_csv` wrote."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(stream)]
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def stderr_console() -> Console:
+    """Return a console on standard error."""
+    return Console(file=sys.stderr)

@@ -1,0 +1,162 @@
+"""The training loop: forward, loss, backward, step; everything else is passed in."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resight.core import seeds
+from resight.core.device import autocast
+from resight.core.errors import TrainingError
+from resight.data.batches import Batches
+from resight.models.classifier import Classifier
+from resight.training.checkpoints import Progress
+from resight.training.ema import AveragedWeights
+from resight.training.recipe import Recipe
+from resight.training.schedules import learning_rate
+
+
+@dataclass
+class Actions:
+    """What happens around the steps.
+
+    Attributes:
+        begin_epoch: called with (epoch, steps done); returns what to call after each step with
+            (images a second, loss).
+        end_epoch: called with the weights to judge, after each epoch.
+        save: called to write the full state.
+        stop: whether the training is asked to stop.
+        save_seconds: time between two saves inside an epoch.
+    """
+
+    begin_epoch: Callable[[int, int], Callable[[float, float], None]]
+    end_epoch: Callable[[dict[str, Tensor], float], None]
+    save: Callable[[], None]
+    stop: Callable[[], bool]
+    save_seconds: float = 300.0
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
+    """The training was asked to stop and has saved its state."""
+
+
+def make_optimizer(model: Classifier, recipe: Recipe) -> torch.optim.SGD:
+    """Return SGD over trunk and head; each group's rate is the schedule's times its `factor`."""
+    head = {id(p) for p in model.get_classifier().parameters()}
+    trunk = [p for p in model.parameters() if id(p) not in head]
+    groups = [
+        {"params": trunk, "factor": recipe.trunk_lr},
+        {"params": list(model.get_classifier().parameters()), "factor": 1.0},
+    ]
+    return torch.optim.SGD(
+        groups,
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.optimizer == "nesterov" and recipe.momentum > 0,
+        fused=next(model.parameters()).device.type in ("cpu", "cuda"),
+    )
+
+
+def fit(
+    model: Classifier,
+    network: nn.Module,
+    batches: Batches,
+    recipe: Recipe,
+    optimizer: torch.optim.SGD,
+    averages: AveragedWeights | None,
+    progress: Progress,
+    precision: torch.dtype,
+    actions: Actions,
+) -> None:
+    """Train until the recipe's last epoch, from where `progress` stands.
+
+    Args:
+        model: the network, whose weights are saved and averaged.
+        network: what is called: the model itself, or its compiled form.
+        batches: the training pictures.
+        recipe: the settings.
+        optimizer: see `make_optimizer`.
+        averages: of the weights, or None.
+        progress: is kept up to date.
+        precision: of the products.
+        actions: what happens around the steps.
+
+    Raises:
+        Stopped: when `actions.stop` says so, after saving.
+        TrainingError: when the loss is not a number.
+    """
+    device = next(model.parameters()).device
+    steps = recipe.epochs * batches.steps
+    while progress.epoch < recipe.epochs:
+        network.train()
+        after_step = actions.begin_epoch(progress.epoch, progress.step)
+        started, before, saved = time.perf_counter(), progress.seconds, time.perf_counter()
+        totals = torch.zeros(2, dtype=torch.float64, device=device)  # loss, wrong
+        for batch in batches.epoch(progress.epoch, progress.step):
+            step = progress.epoch * batches.steps + progress.step
+            rate = learning_rate(recipe, step, steps)
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["factor"]
+            torch.manual_seed(seeds.torch_seed(recipe.seed, step))
+
+            with autocast(device, precision):
+                logits = network(batch.images)
+            logits = logits.float()
+            loss = F.cross_entropy(logits, batch.labels, label_smoothing=recipe.label_smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if averages:
+                averages.update(model, step)
+
+            with torch.no_grad():
+                totals[0] += loss
+                totals[1] += (logits.argmax(1) != batch.labels).sum()
+            progress.step += 1
+            progress.seen += len(batch.labels)
+            progress.faults += [{"path": f.name, "fault": f.fault, "cure": f.cure} for f in batch.faults]
+            now = time.perf_counter()
+            progress.seconds = before + now - started
+            # Reading the loss stalls a GPU, so there it is looked at now and then.
+            if device.type == "cpu" or progress.step % 50 == 0 or progress.step == batches.steps:
+                require_finite(loss.item(), progress, rate)
+                after_step(progress.seen / progress.seconds, loss.item())
+            if actions.stop() or now - saved > actions.save_seconds:
+                _settle(progress, totals)
+                actions.save()
+                saved = time.perf_counter()
+                if actions.stop():
+                    raise Stopped
+        _settle(progress, totals)
+        if not math.isfinite(progress.loss_sum):
+            require_finite(progress.loss_sum, progress, rate)
+        actions.end_epoch(averages.state if averages else model.state_dict(), rate)
+        actions.save()
+
+
+def _settle(progress: Progress, totals: Tensor) -> None:
+    """Move the totals on the device into the progress."""
+    loss, wrong = totals.tolist()
+    progress.loss_sum += loss
+    progress.wrong += int(wrong)
+    totals.zero_()
+
+
+def require_finite(loss: float, progress: Progress, rate: float) -> None:
+    """Stop a training whose loss is not a number.
+
+    Raises:
+        TrainingError: with epoch, step, learning rate and the likely cure.
+    """
+    if math.isfinite(loss):
+        return
+    raise TrainingError(
+        f"the loss became {loss} in epoch {progress.epoch + 1}, step {progress.step}, at learning rate "
+        f"{rate:.4g}; the last good state is kept. Likely cure: start anew with --set lr={rate / 3:.2g}, or "
+        "--set precision=fp32 if it was bf16"
+    )

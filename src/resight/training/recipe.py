@@ -1,0 +1,128 @@
+"""A recipe: all that a training run depends on besides the data. At most 25 settings, on purpose."""
+
+from dataclasses import dataclass
+
+from resight.core.errors import UsageError
+from resight.data.augment import CROPS, OPERATIONS
+
+CHOICES = {
+    "shortcut": ("", "A", "B", "C"),
+    "optimizer": ("sgd", "nesterov"),
+    "schedule": ("constant", "cosine", "one-cycle", "steps"),
+    "normalize": ("channel", "channel-mean", "pixel-mean", "imagenet", "weights"),
+    "precision": ("auto", "bf16", "fp32"),
+    "compile": ("auto", "off", "on"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that a training run depends on besides the data.
+
+    Attributes:
+        model: name of the network.
+        shortcut: residual shortcut option A, B or C; empty for the network's own.
+        weights: "" (fresh), "torchvision", "timm", a run, or a weight file.
+        image_size: side of the square that the network sees, in pixels.
+        epochs: passes over the training pictures.
+        batch_size: pictures a step.
+        optimizer: "sgd" or "nesterov", both with momentum.
+        lr: the largest learning rate of the schedule.
+        momentum: of the optimizer.
+        weight_decay: L2 penalty, on every parameter.
+        schedule: "one-cycle" (linear up, linear down), "cosine", "steps" (a tenth at every drop) or
+            "constant".
+        drops: where "steps" drops and, for "one-cycle", where the peak is; shares of the training.
+        warmup_steps: first steps, which run at `warmup_lr`.
+        warmup_lr: see `warmup_steps`.
+        label_smoothing: share of the target spread over all classes.
+        ema: decay a step of the averaged weights that are kept; 0 keeps the weights themselves.
+        augment: operations by name, see `resight.data.augment`.
+        normalize: "channel" (mean and deviation of the training pictures), "channel-mean",
+            "pixel-mean" (these two divide by nothing), "imagenet", or "weights" (as the weights say).
+        val_share: share of the training pictures held out to choose the best epoch and to fit the
+            temperature, where the data set has no val split of its own; 0 for none.
+        precision: "auto" (bf16 where the hardware multiplies it), "fp32" or "bf16".
+        compile: "auto" (where the run is long enough to repay it), "on" or "off".
+        workers: worker processes for sets that do not fit in memory; -1 for one a core.
+        memory_gib: up to this size a decoded training set is kept in memory.
+        trunk_lr: the trunk's learning rate over the head's.
+        seed: of every random choice.
+    """
+
+    model: str
+    image_size: int
+    epochs: int
+    batch_size: int
+    lr: float
+    schedule: str
+    augment: tuple[str, ...]
+    normalize: str
+    shortcut: str = ""
+    weights: str = ""
+    optimizer: str = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    drops: tuple[float, ...] = ()
+    warmup_steps: int = 0
+    warmup_lr: float = 0.0
+    label_smoothing: float = 0.0
+    ema: float = 0.0
+    val_share: float = 0.1
+    precision: str = "auto"
+    compile: str = "auto"
+    workers: int = -1
+    memory_gib: float = 2.0
+    trunk_lr: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            UsageError: naming the setting, its value and the range.
+        """
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                words = ", ".join(repr(a) for a in allowed)
+                raise UsageError(f"{name}={getattr(self, name)!r} is none of {words}")
+        for name in ("image_size", "epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name}={getattr(self, name)} must be 1 or more")
+        for name in ("momentum", "label_smoothing", "ema", "val_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name}={getattr(self, name)} must be in [0, 1)")
+        for name in ("lr", "weight_decay", "warmup_lr", "trunk_lr", "memory_gib", "warmup_steps", "seed"):
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"{name}={getattr(self, name)} must not be negative")
+        if not all(0 < d < 1 for d in self.drops) or list(self.drops) != sorted(self.drops):
+            raise UsageError(f"drops={self.drops} must rise between 0 and 1")
+        unknown = [a for a in self.augment if a not in OPERATIONS]
+        if unknown:
+            raise UsageError(f"augment={unknown[0]!r} is none of {', '.join(OPERATIONS)}")
+        if sum(a in CROPS for a in self.augment) > 1:
+            raise UsageError(f"augment={','.join(self.augment)} has two crops; take one of {', '.join(CROPS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a recipe may look at when it sets its defaults.
+
+    Attributes:
+        model: the network that the user asked for; empty for the recipe's own choice.
+        pictures: how many there are to train on.
+        side: typical shorter side of the pictures, in pixels.
+        mirrors: whether a mirrored picture is still of its class.
+        weights_size: input size of the given weights, in pixels; 0 without weights.
+    """
+
+    model: str
+    pictures: int
+    side: int
+    mirrors: bool
+    weights_size: int = 0
+
+    @property
+    def flip(self) -> tuple[str, ...]:
+        """Mirroring, where it is allowed."""
+        return ("flip",) if self.mirrors else ()

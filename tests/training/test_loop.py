@@ -1,0 +1,67 @@
+"""The loop's own promises: finite or stopped, warned early, averaged right."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_folder, one_line, resight
+from rich.console import Console
+
+from resight.models.zoo import create_model
+from resight.service.train import train
+from resight.training.ema import EVERY, AveragedWeights
+
+TINY = ["model=resnet20", "image_size=16", "batch_size=8"]
+
+
+def test_a_loss_that_is_no_number_stops_with_its_cause(folder):
+    done = resight("train", folder, "--epochs", "3", *sum((["--set", w] for w in [*TINY, "lr=1e30"]), []))
+    line = one_line(done, 1)
+    assert "epoch" in line and "step" in line and "--set lr=" in line
+
+
+def test_shuffled_labels_are_warned_of(tmp_path):
+    root = make_folder(tmp_path / "d", count=40)
+    rows = sorted(root.rglob("*.png"))
+    labels = np.random.default_rng(0).permutation([p.parent.name for p in rows])
+    (tmp_path / "d.csv").write_text(
+        "path,label\n" + "".join(f"{p},{label}\n" for p, label in zip(rows, labels, strict=True))
+    )
+    with open(tmp_path / "log", "w") as log:
+        train(str(tmp_path / "d.csv"), epochs=12, changes=[*TINY, "lr=0.02"], out="run", console=Console(file=log))
+    assert "warning: the training error" in (tmp_path / "log").read_text().replace("\n", " ")
+
+
+def test_honest_labels_are_not_warned_of(tmp_path):
+    root = make_folder(tmp_path / "d", count=40)
+    with open(tmp_path / "log", "w") as log:
+        train(str(root), epochs=8, changes=TINY, out="run", console=Console(file=log))
+    assert "warning" not in (tmp_path / "log").read_text()
+
+
+def test_averages_follow_the_formula():
+    model = create_model("resnet20", 3)
+    averages = AveragedWeights(model, 0.9)
+    expected = model.fc.weight.detach().clone()
+    for step in range(40):
+        with torch.no_grad():
+            model.fc.weight.add_(torch.randn_like(model.fc.weight))
+            model.bn1.running_mean.add_(1)
+        averages.update(model, step)
+        if (step + 1) % EVERY == 0:
+            decay = min(0.9, (1 + step) / (10 + step)) ** EVERY
+            expected = decay * expected + (1 - decay) * model.fc.weight.detach()
+    torch.testing.assert_close(averages.state["fc.weight"], expected)
+    assert 30 < averages.state["bn1.running_mean"][0] < 40
+
+
+@pytest.mark.parametrize("trunk", [0.0, 0.1])
+def test_the_trunk_moves_slower_than_the_head(folder, trunk):
+    train(str(folder), epochs=1, changes=[*TINY, "ema=0"], out="first")
+    words = [*TINY[1:], f"trunk_lr={trunk}", "weights=first", "ema=0", "weight_decay=0"]
+    train(str(folder), recipe="fine-tune", epochs=1, changes=words, out="second")
+    from resight.models.modelfile import load_model
+
+    (a, _), (b, _) = (load_model(__import__("pathlib").Path(r) / "model.safetensors") for r in ("first", "second"))
+    moved = (a.conv1.weight - b.conv1.weight).abs().max().item()
+    assert (moved == 0) == (trunk == 0)
+    assert not torch.equal(a.fc.weight, b.fc.weight)

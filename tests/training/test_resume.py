@@ -1,0 +1,140 @@
+"""Killed at any moment and resumed: the same weights, bit for bit, as a run never killed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_folder, one_line, resight
+from safetensors import safe_open
+
+from resight.training.journal import read_csv
+
+WORDS = (
+    "--set", "model=resnet20", "--set", "image_size=16", "--set", "batch_size=8", "--set", "epochs=6",
+    "--set", "augment=resized-crop,flip,pca-colour",
+)  # fmt: skip
+
+
+def tensors(path):
+    with safe_open(path, "pt") as file:
+        return {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+
+
+def assert_equal_runs(a, b):
+    for name in ("model.safetensors", "last/state.safetensors"):
+        left, right = tensors(a / name), tensors(b / name)
+        assert left.keys() == right.keys() and len(left) > 50
+        differing = [k for k in left if not torch.equal(left[k], right[k])]
+        assert not differing, f"{name}: {len(differing)} tensors differ, first {differing[:3]}"
+    drop = ("seconds", "images_per_second")
+    rows = [[{k: v for k, v in row.items() if k not in drop} for row in read_csv(r / "metrics.csv")] for r in (a, b)]
+    assert rows[0] == rows[1] and len(rows[0]) == 6
+
+
+def start(*words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "resight", "train", *map(str, words)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_for(run, epoch, process):
+    """Wait until an epoch is on record."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        file = Path(run) / "metrics.csv"
+        if file.exists() and len(read_csv(file)) >= epoch:
+            return
+        time.sleep(0.01)
+    assert process.poll() is None, process.stderr.read()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    place = tmp_path_factory.mktemp("resume")
+    make_folder(place / "colours", count=40)
+    resight("train", place / "colours", *WORDS, "--out", place / "whole", check=0)
+    return place
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", range(5))
+def test_sigkill_at_a_random_moment_changes_nothing(uninterrupted, tmp_path, moment):
+    dice = random.Random(f"moment {moment}")  # the same five moments' epochs every time; the rest is chance
+    data, run = uninterrupted / "colours", tmp_path / "run"
+    words = (data, *WORDS, "--out", run, "--set", f"workers={moment % 3}")
+    process = start(*words)
+    wait_for(run, dice.randrange(1, 5), process)
+    time.sleep(dice.random() * 0.5)
+    process.kill()
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+    # Resumed with decoding in workers, where the first part had the pictures in memory.
+    resight("train", *words[:-1], f"workers={(moment + 1) % 3}", "--set", "memory_gib=0", "--resume", check=0)
+    assert_equal_runs(uninterrupted / "whole", run)
+
+
+def test_an_interrupt_saves_inside_the_epoch_and_resumes(uninterrupted, tmp_path):
+    data, run = uninterrupted / "colours", tmp_path / "run"
+    process = start(data, *WORDS, "--out", run)
+    wait_for(run, 2, process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert "--resume" in process.stderr.read()
+    resight("train", data, *WORDS, "--out", run, "--resume", check=0)
+    assert_equal_runs(uninterrupted / "whole", run)
+
+
+def test_two_runs_of_one_seed_are_equal_and_of_two_seeds_are_not(uninterrupted, tmp_path):
+    data = uninterrupted / "colours"
+    resight("train", data, *WORDS, "--out", tmp_path / "same", check=0)
+    assert_equal_runs(uninterrupted / "whole", tmp_path / "same")
+    resight("train", data, *WORDS, "--seed", "1", "--out", tmp_path / "other", check=0)
+    with pytest.raises(AssertionError):
+        assert_equal_runs(uninterrupted / "whole", tmp_path / "other")
+
+
+def test_resuming_with_other_words_or_other_data_is_refused(uninterrupted, tmp_path):
+    import shutil
+
+    run = tmp_path / "run"
+    shutil.copytree(uninterrupted / "whole", run)
+    data = uninterrupted / "colours"
+    assert "other recipe" in one_line(resight("train", data, *WORDS, "--set", "lr=0.9", "--out", run, "--resume"), 1)
+    changed = make_folder(tmp_path / "changed", count=40, start=7)
+    assert "other data" in one_line(resight("train", changed, *WORDS, "--out", run, "--resume"), 1)
+
+
+def test_a_full_disk_costs_no_more_than_the_epoch(tmp_path):
+    """The checkpoint does not fit under the limit of file size; the old one stays whole."""
+    import resource
+
+    make_folder(tmp_path / "d", count=20)
+    words = ("train", "d", *WORDS, "--out", "run")
+    process = start(*words[1:])
+    wait_for("run", 2, process)
+    process.send_signal(signal.SIGINT)
+    process.wait(60)
+    before = Path("run/last/state.safetensors").read_bytes()
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+    done = resight(*words, "--resume", preexec_fn=limit)
+    assert "no space left" in one_line(done, 1)
+    assert Path("run/last/state.safetensors").read_bytes() == before
+    assert not [p for p in Path("run").rglob("*.tmp")]
+    resight(*words, "--resume", check=0)
+
+
+def test_an_unfinished_run_is_no_model_but_says_how_to_go_on(tmp_path):
+    os.makedirs("run")
+    Path("run/recipe.json").write_text("{}")
+    assert "--resume" in one_line(resight("predict", "run", "x.png"), 1)
