@@ -7,7 +7,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "resight"
 LAYERS = [
     {"core"},
     {"models", "data", "geometry"},
-    {"metrics", "explain", "render"},
+    {"metrics", "saliency", "render"},
     {"training", "evaluate"},
     {"service"},
     {"cli"},

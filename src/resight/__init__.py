@@ -7,8 +7,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from resight.data.open import open_dataset as open_dataset
-    from resight.explain.explanation import Explanation as Explanation
-    from resight.explain.methods import explain as explain
+    from resight.saliency.explanation import Explanation as Explanation
+    from resight.saliency.methods import explain as explain
     from resight.models.zoo import create_model as create_model
     from resight.models.zoo import list_models as list_models
     from resight.service.predict import predict as predict
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 # Public names and where they live; loaded on first use, because torch takes seconds to import.
 _HOMES = {
-    "Explanation": "resight.explain.explanation",
+    "Explanation": "resight.saliency.explanation",
     "create_model": "resight.models.zoo",
-    "explain": "resight.explain.methods",
+    "explain": "resight.saliency.methods",
     "list_models": "resight.models.zoo",
     "open_dataset": "resight.data.open",
     "open_run": "resight.service.runs",

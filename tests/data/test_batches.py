@@ -48,8 +48,9 @@ def test_pad_crop_and_flip_are_what_they_say():
                 where = np.array([label])
                 mirrored = augment.is_mirrored(0, epoch, where)[0]
                 top, left = (int(v[0]) for v in augment.offsets(0, epoch, where, 4))
-                padded = np.pad(pixels[label][:, ::-1] if mirrored else pixels[label], ((2, 2), (2, 2), (0, 0)))
-                expected = normalized(padded[top : top + 16, left : left + 16])
+                padded = np.pad(pixels[label], ((2, 2), (2, 2), (0, 0)))
+                cut = padded[top : top + 16, left : left + 16]
+                expected = normalized(cut[:, ::-1] if mirrored else cut)
                 torch.testing.assert_close(image, expected, atol=1e-5, rtol=1e-5)
                 flips += int(mirrored)
     assert 40 < flips < 80

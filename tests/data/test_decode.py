@@ -153,7 +153,8 @@ def test_cmyk_goes_through_its_own_profile(monkeypatch):
 def png_header(width, height):
     body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
-    return b"\x89PNG\r\n\x1a\n" + chunk
+    data = struct.pack(">I", 100) + b"IDAT"  # announced, and not there
+    return b"\x89PNG\r\n\x1a\n" + chunk + data
 
 
 JPEG = encode(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)), "JPEG")
@@ -170,8 +171,8 @@ REFUSED = {
     "jpeg header only": (JPEG[:20], "truncated|not a picture|damaged"),
     "truncated png": (encode(scene(), "PNG")[:80], "truncated|damaged"),
     "png without data": (png_header(8, 8), "truncated|damaged"),
-    "truncated gif": (encode(scene().quantize(), "GIF")[:900], "truncated|damaged"),
-    "truncated webp": (encode(scene(), "WEBP", lossless=True)[:60], "truncated|damaged|not a picture"),
+    "truncated gif": (encode(scene().quantize(), "GIF")[:600], "truncated|damaged"),
+    "truncated webp": (encode(scene(), "WEBP", lossless=True)[:45], "truncated|damaged|not a picture"),
     "decompression bomb png": (png_header(60_000, 60_000), "60000 x 60000 pixels"),
     "float tiff with NaN": (
         encode(Image.fromarray(np.full((4, 4), np.nan, dtype=np.float32)), "TIFF"),

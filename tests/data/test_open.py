@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import make_folder, picture
+from support import make_folder, picture
 
 from resight.core.errors import DataError
 from resight.data.dataset import fingerprint

@@ -79,5 +79,5 @@ def test_a_model_file_alone_restores_everything(tmp_path):
 def test_the_published_cifar_weights_load(real_data, depth):
     weights = real_data / "weights" / f"cifar10_resnet{depth}.th"
     model = create_model(f"resnet{depth}", 10, weights=weights)
-    stored = torch.load(weights, weights_only=True)["state_dict"]
+    stored = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
     assert torch.equal(model.fc.weight, stored["module.linear.weight"])

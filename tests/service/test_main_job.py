@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_folder, one_line, picture, resight
+from support import make_folder, one_line, picture, resight
 from PIL import Image
 
 from resight.data.open import open_dataset

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_folder, one_line, resight
+from support import make_folder, one_line, resight
 from rich.console import Console
 
 from resight.models.zoo import create_model

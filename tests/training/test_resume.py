@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_folder, one_line, resight
+from support import make_folder, one_line, resight
 from safetensors import safe_open
 
 from resight.training.journal import read_csv

@@ -108,9 +108,11 @@ class ResidentBatches:
         """Yield the batches of an epoch from step `start` on."""
         for indices in _batch_indices(self.seed, epoch, self.count, self.batch, start):
             chosen = indices
-            if self.flips:
-                chosen = indices + self.count * augment.is_mirrored(self.seed, epoch, indices)
             top, left = augment.offsets(self.seed, epoch, indices, 2 * self.pad)
+            if self.flips:  # cropped, then mirrored: in the mirrored copy the crop lies mirrored too
+                mirrored = augment.is_mirrored(self.seed, epoch, indices)
+                chosen = indices + self.count * mirrored
+                left = np.where(mirrored, 2 * self.pad - left, left)
             device = self.pixels.device
             where = torch.from_numpy(np.stack([chosen, top, left, indices])).to(device, non_blocking=True)
             cut = self.windows[where[0], where[1], where[2]].view(-1, self.side, self.side, 3)

@@ -31,7 +31,8 @@ def wilson_interval(wrong: int, count: int, z: float = 1.959963984540054) -> tup
     rate, spread = wrong / count, z * z / count
     centre = (rate + spread / 2) / (1 + spread)
     half = z / (1 + spread) * math.sqrt(rate * (1 - rate) / count + spread / (4 * count))
-    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
+    low = 0.0 if wrong == 0 else 100 * (centre - half)  # exactly, where rounding would leave 1e-16
+    return low, 100.0 if wrong == count else 100 * (centre + half)
 
 
 def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:

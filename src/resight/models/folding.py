@@ -29,6 +29,7 @@ def folded(model: Classifier) -> nn.Module:
         _replace(graph, before.target, fuse_conv_bn_eval(modules[before.target], modules[node.target]))
         node.replace_all_uses_with(before)
         graph.graph.erase_node(node)
+    graph.delete_all_unused_submodules()
     graph.recompile()
     return graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -1,5 +1,6 @@
 """Weights from elsewhere: torchvision's, timm's, or a file; read without unpickling code."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -92,7 +93,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
             reason = str(error).splitlines()[0]
             raise ModelFileError(f"{path}: is not a safetensors file ({reason}); do not trust it") from error
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old pickle protocols; they load or they are refused
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
         raise ModelFileError(
             f"{path}: holds more than tensors, or is damaged, and is not unpickled; "

@@ -14,7 +14,7 @@ from resight.core.files import replacing
 from resight.core.registry import lookup
 from resight.data.decode import decode
 from resight.data.prepare import Normalize, fit
-from resight.explain.methods import METHODS, explain
+from resight.saliency.methods import METHODS, explain
 from resight.render.overlay import overlay
 from resight.service.predict import expand
 from resight.service.runs import Run, open_run

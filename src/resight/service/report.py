@@ -11,7 +11,7 @@ from resight.core.files import write_text
 from resight.data.dataset import Dataset, Split
 from resight.data.prepare import Normalize, fit
 from resight.evaluate.classify import TestResult
-from resight.explain.methods import explain
+from resight.saliency.methods import explain
 from resight.models import cost
 from resight.render.overlay import overlay, thumbnail
 from resight.render.report import render_report

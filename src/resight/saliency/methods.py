@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from resight.core.registry import lookup
-from resight.explain.cam import cam
-from resight.explain.capture import Split, last_map_layer, split_at
-from resight.explain.explanation import Explanation, Target, class_names, resolve
-from resight.explain.grad_cam import grad_cam
+from resight.saliency.cam import cam
+from resight.saliency.capture import Split, last_map_layer, split_at
+from resight.saliency.explanation import Explanation, Target, class_names, resolve
+from resight.saliency.grad_cam import grad_cam
 from resight.geometry import heatmaps
 
 

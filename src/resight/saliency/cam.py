@@ -9,26 +9,29 @@ import torch
 from torch import Tensor, nn
 
 from resight.core.errors import UsageError
-from resight.explain.capture import Split
+from resight.saliency.capture import Split
 
 
-def head_weights(model: nn.Module, split: Split) -> Tensor | None:
-    """Return w (classes, K) if the logits are global average pooling and a linear layer, else None.
+def pooled_head(model: nn.Module, split: Split) -> tuple[Tensor, Tensor] | None:
+    """Return the map (B, K, h, w) and w (classes, K) if the head is average pooling and a linear layer.
 
     The head is not recognized by its class but by what it computes: with the candidate layer's
     weights, mean_xy(map) w + b must give the logits that the network gave, up to one constant factor.
+    The map is the layer's, or its positive part where the network rectifies it on the way (DenseNet).
     """
-    activation = split.activation.detach().float()
-    pooled, logits = activation.mean((2, 3)), split.logits.detach().float()
+    activation, logits = split.activation.detach().float(), split.logits.detach().float()
+    shape = (logits.shape[1], activation.shape[1])
     for module in reversed(list(model.modules())):
-        if not isinstance(module, nn.Linear) or tuple(module.weight.shape) != (logits.shape[1], pooled.shape[1]):
+        if not isinstance(module, nn.Linear) or tuple(module.weight.shape) != shape:
             continue
         weight = module.weight.detach().float()
         bias = module.bias.detach().float() if module.bias is not None else logits.new_zeros(())
-        product, wanted = pooled @ weight.T, logits - bias
-        factor = (product * wanted).sum() / (product * product).sum().clamp(min=1e-30)
-        if torch.allclose(product * factor, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max())):
-            return weight * factor
+        wanted = logits - bias
+        for features in (activation, activation.relu()):
+            product = features.mean((2, 3)) @ weight.T
+            factor = (product * wanted).sum() / (product * product).sum().clamp(min=1e-30)
+            if torch.allclose(product * factor, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max())):
+                return features, weight * factor
     return None
 
 
@@ -43,10 +46,11 @@ def cam(model: nn.Module, split: Split, targets: Tensor) -> Tensor:
     Raises:
         UsageError: if the head is not global average pooling and a linear layer.
     """
-    weight = head_weights(model, split)
-    if weight is None:
+    head = pooled_head(model, split)
+    if head is None:
         raise UsageError(
             f"cam needs global average pooling and one linear layer after layer {split.layer!r}, which "
             "this network has not; use grad_cam"
         )
-    return torch.einsum("bkhw,btk->bthw", split.activation.detach().float(), weight[targets])
+    features, weight = head
+    return torch.einsum("bkhw,btk->bthw", features, weight[targets])

@@ -7,7 +7,7 @@ localization", equations 1 and 2: alpha_k^c = mean_xy dy^c / dA^k, L = ReLU(sum_
 import torch
 from torch import Tensor, nn
 
-from resight.explain.capture import Split
+from resight.saliency.capture import Split
 
 
 def grad_cam(model: nn.Module, split: Split, targets: Tensor) -> Tensor:
