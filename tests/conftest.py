@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from support import TINY, make_folder, resight
 
 DATA = Path(os.environ.get("RESIGHT_DATA", Path(__file__).parents[2] / "shared" / "data"))

@@ -52,4 +52,13 @@ def one_line(done, code):
     return lines[0]
 
 
-TINY = ("--epochs", "2", "--set", "model=resnet20", "--set", "image_size=16", "--set", "batch_size=8")
+TINY = (
+    "--epochs",
+    "2",
+    "--set",
+    "model=resnet20",
+    "--set",
+    "image_size=16",
+    "--set",
+    "batch_size=8",
+)

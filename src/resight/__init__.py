@@ -7,10 +7,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from resight.data.open import open_dataset as open_dataset
-    from resight.saliency.explanation import Explanation as Explanation
-    from resight.saliency.methods import explain as explain
     from resight.models.zoo import create_model as create_model
     from resight.models.zoo import list_models as list_models
+    from resight.saliency.explanation import Explanation as Explanation
+    from resight.saliency.methods import explain as explain
     from resight.service.predict import predict as predict
     from resight.service.runs import open_run as open_run
     from resight.service.test import test as test

@@ -17,7 +17,10 @@ def test_a_failure_keeps_the_old_file_and_leaves_no_other(tmp_path):
 
 
 def test_a_full_disk_is_one_line(tmp_path):
-    with pytest.raises(ResightError, match="no space left"), files.replacing(tmp_path / "a") as temporary:
+    with (
+        pytest.raises(ResightError, match="no space left"),
+        files.replacing(tmp_path / "a") as temporary,
+    ):
         temporary.write_text("")
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -22,7 +22,7 @@ def test_a_sample_draws_the_same_in_any_company():
 
 def test_draws_are_uniform_and_normal():
     draws = seeds.uniform(0, 0, np.arange(200_000), "u")
-    assert 0 <= draws.min() and draws.max() < 1
+    assert draws.min() >= 0 and draws.max() < 1
     counts = np.histogram(draws, 20, (0, 1))[0] / len(draws)
     assert np.abs(counts - 0.05).max() < 0.002
     gauss = seeds.normal(0, 0, np.arange(200_000), "n")

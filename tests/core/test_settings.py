@@ -16,7 +16,9 @@ class Example:
 
 
 def test_words_are_read_by_type():
-    changed = settings.override(Example(), ["lr=1e-3", "epochs=7", "model=b=c", "augment=flip,crop", "drops=.5,.75"])
+    changed = settings.override(
+        Example(), ["lr=1e-3", "epochs=7", "model=b=c", "augment=flip,crop", "drops=.5,.75"]
+    )
     assert changed == Example(1e-3, 7, "b=c", ("flip", "crop"), (0.5, 0.75))
 
 

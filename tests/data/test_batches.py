@@ -26,7 +26,9 @@ def resident(operations, count=40, batch=8, seed=0, side=16):
 
 def normalized(square):
     """The formula, slowly: RGB / 255, less the mean, over the deviation, channels first."""
-    return torch.from_numpy(((square / 255.0 - np.array(CARD.mean)) / np.array(CARD.std)).transpose(2, 0, 1)).float()
+    return torch.from_numpy(
+        ((square / 255.0 - np.array(CARD.mean)) / np.array(CARD.std)).transpose(2, 0, 1)
+    ).float()
 
 
 def test_plain_batches_are_the_pictures_in_the_epochs_order():
@@ -81,7 +83,12 @@ def test_streamed_equals_resident_and_any_number_of_workers(folder):
     normalize = Normalize(CARD, CPU)
     operations = ("pad-crop", "flip")
     reference = ResidentBatches(
-        torch.from_numpy(np.stack(squares)), torch.from_numpy(split.labels), normalize, operations, 7, 3
+        torch.from_numpy(np.stack(squares)),
+        torch.from_numpy(split.labels),
+        normalize,
+        operations,
+        7,
+        3,
     )
     for workers in (0, 1, 2):
         streamed = StreamedBatches(split, None, CARD, normalize, operations, 7, 3, workers, strict=True)
@@ -97,7 +104,9 @@ def test_photo_crops_do_not_depend_on_workers_or_start(folder, crop):
     operations = (crop, "flip", "pca-colour")
 
     def run(workers, start=0):
-        batches = StreamedBatches(split, None, CARD, Normalize(CARD, CPU), operations, 8, 0, workers, strict=True)
+        batches = StreamedBatches(
+            split, None, CARD, Normalize(CARD, CPU), operations, 8, 0, workers, strict=True
+        )
         return [b.images for b in batches.epoch(4, start)]
 
     whole = run(0)
@@ -115,16 +124,16 @@ def test_a_broken_picture_is_left_out_of_its_batch_or_stops(folder):
     assert victim_is_in
     victim.write_bytes(b"broken")
 
-    def run(strict):
+    def run(*, strict):
         batches = StreamedBatches(split, None, CARD, Normalize(CARD, CPU), (), 10, 0, 0, strict=strict)
         return list(batches.epoch(0))
 
-    batches = run(False)
+    batches = run(strict=False)
     faults = [f for b in batches for f in b.faults]
     assert sum(len(b.labels) for b in batches) == 30 - len(faults)
     assert [f.name for f in faults] == [str(victim)]
     with pytest.raises(PictureError, match="text"):
-        run(True)
+        run(strict=True)
 
 
 def test_decode_split_leaves_broken_pictures_out_by_name(folder):
@@ -163,7 +172,7 @@ def test_scale_jitter_covers_the_papers_range():
     sides = []
     for sample in range(400):
         left, top, right, bottom = augment.scale_jitter_box(0, 0, sample, 500, 375, 224)
-        assert 0 <= left and right <= 500 + 1e-9 and 0 <= top and bottom <= 375 + 1e-9
+        assert left >= 0 and right <= 500 + 1e-9 and top >= 0 and bottom <= 375 + 1e-9
         assert abs((right - left) - (bottom - top)) < 1e-9
         sides.append(224 * 375 / (right - left))
     assert 256 <= min(sides) < 262 and 474 < max(sides) <= 480

@@ -77,7 +77,9 @@ READ_AS_RAMP = {
     "grey jpeg": lambda: encode(Image.fromarray(RAMP), "JPEG", quality=100),
     "16-bit png": lambda: encode(grey16(np.uint16), "PNG"),
     "16-bit tiff": lambda: encode(grey16(np.uint16), "TIFF"),
-    "16-bit big-endian pgm": lambda: b"P5 64 32 65535\n" + np.asarray(grey16(np.uint16)).astype(">u2").tobytes(),
+    "16-bit big-endian pgm": lambda: (
+        b"P5 64 32 65535\n" + np.asarray(grey16(np.uint16)).astype(">u2").tobytes()
+    ),
     "32-bit integer tiff of 16-bit values": lambda: encode(grey16(np.int32), "TIFF"),
     "float tiff of 0 to 1": lambda: float_tiff(1),
     "float tiff of 0 to 255": lambda: float_tiff(255),
@@ -143,7 +145,9 @@ def test_a_transparent_colour_is_laid_on_white():
 def test_cmyk_goes_through_its_own_profile(monkeypatch):
     called = []
     monkeypatch.setattr(
-        ImageCms, "profileToProfile", lambda image, *_, **__: called.append(1) or image.convert("RGB")
+        ImageCms,
+        "profileToProfile",
+        lambda image, *_, **__: called.append(1) or image.convert("RGB"),
     )
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     decode(encode(scene().convert("CMYK"), "TIFF", icc_profile=profile))
@@ -172,7 +176,10 @@ REFUSED = {
     "truncated png": (encode(scene(), "PNG")[:80], "truncated|damaged"),
     "png without data": (png_header(8, 8), "truncated|damaged"),
     "truncated gif": (encode(scene().quantize(), "GIF")[:600], "truncated|damaged"),
-    "truncated webp": (encode(scene(), "WEBP", lossless=True)[:45], "truncated|damaged|not a picture"),
+    "truncated webp": (
+        encode(scene(), "WEBP", lossless=True)[:45],
+        "truncated|damaged|not a picture",
+    ),
     "decompression bomb png": (png_header(60_000, 60_000), "60000 x 60000 pixels"),
     "float tiff with NaN": (
         encode(Image.fromarray(np.full((4, 4), np.nan, dtype=np.float32)), "TIFF"),
@@ -215,7 +222,10 @@ def test_jpeg_scaling_stays_close_to_the_full_decode():
     full = decode(photo)
     scaled = decode(photo, at_least=160)
     assert min(full.size) == 1800 and 320 <= min(scaled.size) < 1800
-    shrink = lambda image: np.asarray(image.resize((213, 160), Image.Resampling.BILINEAR)).astype(int)  # noqa: E731
+
+    def shrink(image):
+        return np.asarray(image.resize((213, 160), Image.Resampling.BILINEAR)).astype(int)
+
     assert np.abs(shrink(full) - shrink(scaled)).mean() < 1.5
 
 

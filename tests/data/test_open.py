@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support import make_folder, picture
 
 from resight.core.errors import DataError
 from resight.data.dataset import fingerprint
 from resight.data.open import open_dataset
 from resight.data.splitting import with_validation
+from support import make_folder, picture
 
 
 def labels_by_name(split):
@@ -101,7 +101,9 @@ def png(colour, seed):
 
 def write_parquet(file, labels, names=None, start=0):
     column = "image"
-    rows = [{"bytes": png((20 * (v % 10), 99, 50), start + i), "path": f"{i}.png"} for i, v in enumerate(labels)]
+    rows = [
+        {"bytes": png((20 * (v % 10), 99, 50), start + i), "path": f"{i}.png"} for i, v in enumerate(labels)
+    ]
     table = pa.table({column: rows, "label": pa.array(labels)})
     if names:
         features = {"label": {"names": names, "_type": "ClassLabel"}}
@@ -142,7 +144,10 @@ def test_csv_with_and_without_splits(tmp_path):
     assert len(open_dataset(tmp_path / "a.csv").split("test")) == 3
     text = "".join(f"{p},{c},{'test' if '004' in str(p) else 'train'}\n" for p, c in rows)
     (tmp_path / "b.csv").write_text("path,label,split\n" + text)
-    assert {k: len(v) for k, v in open_dataset(tmp_path / "b.csv").splits.items()} == {"train": 12, "test": 3}
+    assert {k: len(v) for k, v in open_dataset(tmp_path / "b.csv").splits.items()} == {
+        "train": 12,
+        "test": 3,
+    }
 
 
 @pytest.mark.parametrize(
@@ -162,7 +167,9 @@ def test_bad_csv_is_one_line(tmp_path, text, message):
 
 
 def idx(array):
-    return struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    return (
+        struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    )
 
 
 def test_mnist_from_idx_files(tmp_path):

@@ -13,7 +13,9 @@ def sample():
     generator = torch.Generator().manual_seed(0)
     logits = 2 * torch.randn(500, 7, generator=generator)
     labels = torch.where(
-        torch.rand(500, generator=generator) < 0.6, logits.argmax(1), torch.randint(0, 7, (500,), generator=generator)
+        torch.rand(500, generator=generator) < 0.6,
+        logits.argmax(1),
+        torch.randint(0, 7, (500,), generator=generator),
     )
     return logits, labels
 
@@ -43,7 +45,12 @@ def test_calibration_error_is_torchmetrics(sample):
 @pytest.mark.parametrize(
     ("wrong", "count", "low", "high"),
     # Newcombe 1998, Statistics in Medicine 17, 857-872, Table I, method 3.
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
 )
 def test_wilson_intervals_are_the_published_ones(wrong, count, low, high):
     ours = accuracy.wilson_interval(wrong, count)

@@ -7,9 +7,9 @@ from torch.nn import functional as F
 
 from resight import create_model, explain
 from resight.core.errors import UsageError
+from resight.geometry import heatmaps
 from resight.saliency.capture import last_map_layer
 from resight.saliency.methods import METHODS
-from resight.geometry import heatmaps
 
 
 class ConvNet(nn.Module):
@@ -18,9 +18,15 @@ class ConvNet(nn.Module):
     def __init__(self):
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.Conv2d(8, 6, 3, 2, 1), nn.ReLU(inplace=True)
+            nn.Conv2d(3, 8, 3, 2, 1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(8, 6, 3, 2, 1),
+            nn.ReLU(inplace=True),
         )
-        self.head = nn.Sequential(nn.Flatten(), nn.Linear(6 * 64, 12), nn.ReLU(inplace=True), nn.Linear(12, 5))
+        self.head = nn.Sequential(
+            nn.Flatten(), nn.Linear(6 * 64, 12), nn.ReLU(inplace=True), nn.Linear(12, 5)
+        )
 
     def forward(self, x):
         return self.head(self.body(x))
@@ -76,7 +82,10 @@ def test_shapes_ranges_and_singles(method, name, images):
 def snapshot(model):
     return {
         "modes": [m.training for m in model.modules()],
-        "hooks": sum(len(m._forward_hooks) + len(m._backward_hooks) + len(m._forward_pre_hooks) for m in model.modules()),
+        "hooks": sum(
+            len(m._forward_hooks) + len(m._backward_hooks) + len(m._forward_pre_hooks)
+            for m in model.modules()
+        ),
         "grads": [None if p.grad is None else p.grad.clone() for p in model.parameters()],
         "asks": [p.requires_grad for p in model.parameters()],
         "state": {k: v.clone() for k, v in model.state_dict().items()},
@@ -101,7 +110,7 @@ def test_nothing_is_left_behind(method, name, images):
     next(m for m in model.modules() if isinstance(m, nn.BatchNorm2d)).eval()  # a frozen one
     parameters = list(model.parameters())
     parameters[0].grad = torch.ones_like(parameters[0])
-    parameters[1].requires_grad_(False)
+    parameters[1].requires_grad = False
     before = snapshot(model)
     explain(model, images, method)
     same(before, snapshot(model))
@@ -204,7 +213,9 @@ def test_the_layer_is_found():
 
 def test_a_planted_object_is_found():
     """A network whose weights say 'red' must look at the red square."""
-    model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
+    model = nn.Sequential(
+        nn.Conv2d(3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2)
+    )
     with torch.no_grad():
         model[0].weight.zero_()
         model[0].weight[0, 0], model[0].weight[1, 2] = 1, 1

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import make_folder, one_line, picture, resight
 from PIL import Image
 
 from resight.data.open import open_dataset
+from support import make_folder, one_line, picture, resight
 
 
 def test_help_names_every_command_quickly_and_without_torch():
@@ -27,7 +27,14 @@ def test_help_names_every_command_quickly_and_without_torch():
 
 def test_a_run_folder_holds_what_it_promises(tiny_run):
     names = {p.name for p in tiny_run.iterdir()}
-    assert names == {"recipe.json", "metrics.csv", "tensorboard", "model.safetensors", "last", "report.html"}
+    assert names == {
+        "recipe.json",
+        "metrics.csv",
+        "tensorboard",
+        "model.safetensors",
+        "last",
+        "report.html",
+    }
     assert [p for p in (tiny_run / "tensorboard").iterdir() if "tfevents" in p.name]
     record = json.loads((tiny_run / "recipe.json").read_text())
     assert record["classes"] == ["blue", "green", "red"] and record["recipe"]["epochs"] == 4
@@ -43,7 +50,16 @@ def test_train_prints_one_json_document(folder, tiny_run):
 
 
 def test_the_commands_recipe_runs_again_to_the_same_weights(folder):
-    words = ["--epochs", "2", "--set", "model=resnet20", "--set", "image_size=16", "--set", "batch_size=8"]
+    words = [
+        "--epochs",
+        "2",
+        "--set",
+        "model=resnet20",
+        "--set",
+        "image_size=16",
+        "--set",
+        "batch_size=8",
+    ]
     resight("train", folder, *words, "--out", "first", check=0)
     import shlex
 
@@ -58,7 +74,18 @@ def test_the_commands_recipe_runs_again_to_the_same_weights(folder):
 
 def test_test_agrees_with_the_training_and_gives_the_promised_keys(tiny_run):
     figures = json.loads(resight("test", tiny_run, "--json", check=0).stdout)
-    promised = {"run", "split", "n", "top1_error", "top1_interval", "top5_error", "classes", "per_class", "ece", "skipped"}
+    promised = {
+        "run",
+        "split",
+        "n",
+        "top1_error",
+        "top1_interval",
+        "top5_error",
+        "classes",
+        "per_class",
+        "ece",
+        "skipped",
+    }
     assert promised <= set(figures)
     from resight.service.runs import open_run
 
@@ -81,7 +108,15 @@ def test_classes_that_the_network_does_not_know_are_refused(tiny_run, tmp_path):
     assert "'violet'" in one_line(resight("test", tiny_run, "--data", root), 1)
 
 
-@pytest.mark.parametrize("words", [("--views", "flip"), ("--views", "ten-crop"), ("--scales", "16,24"), ("--views", "flip", "--scales", "16,20")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--views", "flip"),
+        ("--views", "ten-crop"),
+        ("--scales", "16,24"),
+        ("--views", "flip", "--scales", "16,20"),
+    ],
+)
 def test_protocols_run(tiny_run, words):
     figures = json.loads(resight("test", tiny_run, *words, "--json", check=0).stdout)
     assert figures["n"] == 12 and figures["top1_error"] <= 40
@@ -107,7 +142,9 @@ def test_predict_answers_files_folders_patterns_and_a_bad_file(tiny_run, tmp_pat
     assert "it is text" in rows[1]["error"] and "No such file" in rows[3]["error"]
     assert rows[0]["index"] == 0 and rows[0]["top"][0] == ["blue", rows[0]["probability"]]
     assert sum(p for _, p in rows[0]["top"]) == pytest.approx(1, abs=1e-5)
-    table = list(csv.DictReader(io.StringIO(resight("predict", tiny_run, "in", "--format", "csv", check=0).stdout)))
+    table = list(
+        csv.DictReader(io.StringIO(resight("predict", tiny_run, "in", "--format", "csv", check=0).stdout))
+    )
     assert [r["label"] for r in table] == ["blue", "", "red"]
     lines = resight("predict", tiny_run, "in", check=0)
     assert "r.png  red" in lines.stdout and "bad.png: " in lines.stderr
@@ -134,9 +171,21 @@ def test_fast_prediction_agrees_with_exact(tiny_run, tmp_path):
 
 def test_explain_writes_overlays_and_maps(tiny_run):
     picture((200, 30, 30), (40, 30), seed=5).save("red.png")
-    done = resight("explain", tiny_run, "red.png", "--method", "grad_cam,cam", "--target", "top2", "--out", "maps", "--json", check=0)
+    done = resight(
+        "explain",
+        tiny_run,
+        "red.png",
+        "--method",
+        "grad_cam,cam",
+        "--target",
+        "top2",
+        "--out",
+        "maps",
+        "--json",
+        check=0,
+    )
     rows = json.loads(done.stdout)
-    assert [(r["method"], r["target"]) for r in rows][0] == ("grad_cam", "red") and len(rows) == 4
+    assert (rows[0]["method"], rows[0]["target"]) == ("grad_cam", "red") and len(rows) == 4
     assert len({r["image"] for r in rows}) == 4
     for row in rows:
         heat = np.load(row["map"])
@@ -173,7 +222,16 @@ def test_report_can_be_written_again(tiny_run, tmp_path):
 
 def test_broken_pictures_are_left_out_named_and_counted(folder):
     (folder / "red" / "003.png").write_bytes(b"")
-    words = ("--epochs", "1", "--set", "model=resnet20", "--set", "image_size=16", "--set", "batch_size=8")
+    words = (
+        "--epochs",
+        "1",
+        "--set",
+        "model=resnet20",
+        "--set",
+        "image_size=16",
+        "--set",
+        "batch_size=8",
+    )
     done = resight("train", folder, *words, "--out", "r", "--json", check=0)
     assert [Path(s["path"]).name for s in json.loads(done.stdout)["skipped"]] == ["003.png"]
     assert "left out: " in done.stderr and "003.png" in (Path("r") / "report.html").read_text()
@@ -192,7 +250,11 @@ def test_check_finds_planted_faults(tmp_path):
     answer = json.loads(resight("check", root, "--json", check=0).stdout)
     assert {"n", "ok", "faults", "duplicates", "leaks", "classes"} <= set(answer)
     assert (answer["n"], answer["ok"]) == (37, 36)
-    assert sorted(Path(f["path"]).name for f in answer["faults"]) == ["bad.jpg", "tiny.png", "white.png"]
+    assert sorted(Path(f["path"]).name for f in answer["faults"]) == [
+        "bad.jpg",
+        "tiny.png",
+        "white.png",
+    ]
     assert all(f["cure"] for f in answer["faults"])
     assert sorted(sorted(Path(p).name for p in g["paths"]) for g in answer["leaks"]) == [
         ["000.png", "leak.png"], ["000.png", "same-pixels.bmp"],
@@ -205,7 +267,16 @@ def test_check_finds_planted_faults(tmp_path):
 def test_models_lists_sizes(tmp_path):
     rows = json.loads(resight("models", "resnet5*", "--json", check=0).stdout)
     assert [r["name"] for r in rows] == ["resnet50", "resnet50_v1", "resnet56"]
-    promised = {"name", "family", "year", "parameters", "multiply_adds", "input_size", "paper", "published"}
+    promised = {
+        "name",
+        "family",
+        "year",
+        "parameters",
+        "multiply_adds",
+        "input_size",
+        "paper",
+        "published",
+    }
     assert all(promised == set(r) for r in rows)
     assert rows[0]["parameters"] == 25_557_032 and rows[0]["multiply_adds"] == 4_089_184_256
 
@@ -235,7 +306,11 @@ def bad_words():
     yield ("bench", "lod"), 2, "'lod' is not a benchmark"
 
 
-@pytest.mark.parametrize(("words", "code", "message"), bad_words(), ids=lambda v: " ".join(v) if isinstance(v, tuple) else "")
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    bad_words(),
+    ids=lambda v: " ".join(v) if isinstance(v, tuple) else "",
+)
 def test_bad_words_and_bad_data_give_one_line(tmp_path, words, code, message):
     import pickle
 

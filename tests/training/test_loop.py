@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from support import make_folder, one_line, resight
 from rich.console import Console
 
 from resight.models.zoo import create_model
 from resight.service.train import train
 from resight.training.ema import EVERY, AveragedWeights
+from support import make_folder, one_line, resight
 
 TINY = ["model=resnet20", "image_size=16", "batch_size=8"]
 
 
 def test_a_loss_that_is_no_number_stops_with_its_cause(folder):
-    done = resight("train", folder, "--epochs", "3", *sum((["--set", w] for w in [*TINY, "lr=1e30"]), []))
+    done = resight("train", folder, "--epochs", "3", *(x for w in [*TINY, "lr=1e30"] for x in ("--set", w)))
     line = one_line(done, 1)
     assert "epoch" in line and "step" in line and "--set lr=" in line
 
@@ -26,14 +26,20 @@ def test_shuffled_labels_are_warned_of(tmp_path):
     (tmp_path / "d.csv").write_text(
         "path,label\n" + "".join(f"{p},{label}\n" for p, label in zip(rows, labels, strict=True))
     )
-    with open(tmp_path / "log", "w") as log:
-        train(str(tmp_path / "d.csv"), epochs=12, changes=[*TINY, "lr=0.02"], out="run", console=Console(file=log))
+    with (tmp_path / "log").open("w") as log:
+        train(
+            str(tmp_path / "d.csv"),
+            epochs=12,
+            changes=[*TINY, "lr=0.02"],
+            out="run",
+            console=Console(file=log),
+        )
     assert "warning: the training error" in (tmp_path / "log").read_text().replace("\n", " ")
 
 
 def test_honest_labels_are_not_warned_of(tmp_path):
     root = make_folder(tmp_path / "d", count=40)
-    with open(tmp_path / "log", "w") as log:
+    with (tmp_path / "log").open("w") as log:
         train(str(root), epochs=8, changes=TINY, out="run", console=Console(file=log))
     assert "warning" not in (tmp_path / "log").read_text()
 
@@ -61,7 +67,9 @@ def test_the_trunk_moves_slower_than_the_head(folder, trunk):
     train(str(folder), recipe="fine-tune", epochs=1, changes=words, out="second")
     from resight.models.modelfile import load_model
 
-    (a, _), (b, _) = (load_model(__import__("pathlib").Path(r) / "model.safetensors") for r in ("first", "second"))
+    (a, _), (b, _) = (
+        load_model(__import__("pathlib").Path(r) / "model.safetensors") for r in ("first", "second")
+    )
     moved = (a.conv1.weight - b.conv1.weight).abs().max().item()
     assert (moved == 0) == (trunk == 0)
     assert not torch.equal(a.fc.weight, b.fc.weight)

@@ -1,6 +1,5 @@
 """Killed at any moment and resumed: the same weights, bit for bit, as a run never killed."""
 
-import os
 import random
 import signal
 import subprocess
@@ -10,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import make_folder, one_line, resight
 from safetensors import safe_open
 
 from resight.training.journal import read_csv
+from support import make_folder, one_line, resight
 
 WORDS = (
     "--set", "model=resnet20", "--set", "image_size=16", "--set", "batch_size=8", "--set", "epochs=6",
@@ -33,7 +32,10 @@ def assert_equal_runs(a, b):
         differing = [k for k in left if not torch.equal(left[k], right[k])]
         assert not differing, f"{name}: {len(differing)} tensors differ, first {differing[:3]}"
     drop = ("seconds", "images_per_second")
-    rows = [[{k: v for k, v in row.items() if k not in drop} for row in read_csv(r / "metrics.csv")] for r in (a, b)]
+    rows = [
+        [{k: v for k, v in row.items() if k not in drop} for row in read_csv(r / "metrics.csv")]
+        for r in (a, b)
+    ]
     assert rows[0] == rows[1] and len(rows[0]) == 6
 
 
@@ -76,7 +78,15 @@ def test_sigkill_at_a_random_moment_changes_nothing(uninterrupted, tmp_path, mom
     process.wait()
     assert process.returncode == -signal.SIGKILL
     # Resumed with decoding in workers, where the first part had the pictures in memory.
-    resight("train", *words[:-1], f"workers={(moment + 1) % 3}", "--set", "memory_gib=0", "--resume", check=0)
+    resight(
+        "train",
+        *words[:-1],
+        f"workers={(moment + 1) % 3}",
+        "--set",
+        "memory_gib=0",
+        "--resume",
+        check=0,
+    )
     assert_equal_runs(uninterrupted / "whole", run)
 
 
@@ -106,7 +116,9 @@ def test_resuming_with_other_words_or_other_data_is_refused(uninterrupted, tmp_p
     run = tmp_path / "run"
     shutil.copytree(uninterrupted / "whole", run)
     data = uninterrupted / "colours"
-    assert "other recipe" in one_line(resight("train", data, *WORDS, "--set", "lr=0.9", "--out", run, "--resume"), 1)
+    assert "other recipe" in one_line(
+        resight("train", data, *WORDS, "--set", "lr=0.9", "--out", run, "--resume"), 1
+    )
     changed = make_folder(tmp_path / "changed", count=40, start=7)
     assert "other data" in one_line(resight("train", changed, *WORDS, "--out", run, "--resume"), 1)
 
@@ -130,11 +142,11 @@ def test_a_full_disk_costs_no_more_than_the_epoch(tmp_path):
     done = resight(*words, "--resume", preexec_fn=limit)
     assert "no space left" in one_line(done, 1)
     assert Path("run/last/state.safetensors").read_bytes() == before
-    assert not [p for p in Path("run").rglob("*.tmp")]
+    assert not list(Path("run").rglob("*.tmp"))
     resight(*words, "--resume", check=0)
 
 
 def test_an_unfinished_run_is_no_model_but_says_how_to_go_on(tmp_path):
-    os.makedirs("run")
+    Path("run").mkdir()
     Path("run/recipe.json").write_text("{}")
     assert "--resume" in one_line(resight("predict", "run", "x.png"), 1)

@@ -33,7 +33,12 @@ def test_he2015_cifar_warms_110_layers_up_and_returns_to_full_rate():
 
 def test_he2015_imagenet_is_the_papers():
     recipe = build("he2015-imagenet", side=400, pictures=1_281_167)
-    assert (recipe.batch_size, recipe.momentum, recipe.weight_decay, recipe.lr) == (256, 0.9, 1e-4, 0.1)
+    assert (recipe.batch_size, recipe.momentum, recipe.weight_decay, recipe.lr) == (
+        256,
+        0.9,
+        1e-4,
+        0.1,
+    )
     assert recipe.augment == ("scale-jitter", "flip", "pca-colour")
     rates = trace(recipe, 1200)
     assert [round(rates[i], 9) for i in (0, 299, 300, 600, 1199)] == [0.1, 0.1, 0.01, 0.001, 0.0001]
@@ -50,7 +55,15 @@ def test_one_cycle_rises_to_the_peak_once_and_ends_near_zero():
 
 def test_cosine_and_constant():
     cosine = build("fast").__class__
-    base = {"model": "resnet20", "image_size": 32, "epochs": 1, "batch_size": 1, "lr": 2.0, "augment": (), "normalize": "channel"}
+    base = {
+        "model": "resnet20",
+        "image_size": 32,
+        "epochs": 1,
+        "batch_size": 1,
+        "lr": 2.0,
+        "augment": (),
+        "normalize": "channel",
+    }
     rates = trace(cosine(schedule="cosine", **base), 100)
     assert rates[0] == 2 and rates[50] == pytest.approx(1) and rates[99] < 0.001
     assert set(trace(cosine(schedule="constant", **base), 10)) == {2.0}

@@ -28,7 +28,8 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 DataRoot = Annotated[
-    str | None, typer.Option("--data-root", help="Where built-in data sets lie. [default: $RESIGHT_DATA]")
+    str | None,
+    typer.Option("--data-root", help="Where built-in data sets lie. [default: $RESIGHT_DATA]"),
 ]
 Data = Annotated[str | None, typer.Option("--data", help="Data set. [default: the run's own]")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at a broken picture instead of leaving it out.")]
@@ -38,15 +39,32 @@ Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, fold
 
 @app.command(short_help="Train, test and explain a network; writes a run folder with a report.")
 def train(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="digits, mnist, fashion_mnist, cifar10, cifar100, a folder, .parquet or .csv.")],
-    model: Annotated[str, typer.Option(help="Network, see: resight models. [default: the recipe's choice]")] = "",
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="digits, mnist, fashion_mnist, cifar10, cifar100, a folder, .parquet or .csv.",
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option(help="Network, see: resight models. [default: the recipe's choice]")
+    ] = "",
     recipe: Annotated[str, typer.Option(help="fast, fine-tune, he2015-cifar or he2015-imagenet.")] = "fast",
-    epochs: Annotated[int | None, typer.Option(help="Passes over the pictures. [default: the recipe's]")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the pictures. [default: the recipe's]")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of every random choice. [default: 0]")] = None,
-    changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated.")] = None,
-    out: Annotated[str | None, typer.Option(metavar="RUN", help="Run folder. [default: runs/DATA-MODEL-N]")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated."),
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Run folder. [default: runs/DATA-MODEL-N]")
+    ] = None,
     *,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out (or the latest one).")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out (or the latest one).")
+    ] = False,
     data_root: DataRoot = None,
     strict: Strict = False,
     as_json: Json = False,
@@ -67,7 +85,9 @@ def test(
     data: Data = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     views: Annotated[str, typer.Option(help="single, flip or ten-crop.")] = "single",
-    scales: Annotated[str, typer.Option(help="Shorter sides of whole pictures, such as 224,256,384,480,640.")] = "",
+    scales: Annotated[
+        str, typer.Option(help="Shorter sides of whole pictures, such as 224,256,384,480,640.")
+    ] = "",
     workers: Annotated[int, typer.Option(help="Processes that decode pictures.")] = 0,
     *,
     data_root: DataRoot = None,
@@ -106,16 +126,22 @@ def explain(
     run: RunName,
     paths: Paths,
     method: Annotated[str, typer.Option(help="grad_cam or cam; several with commas.")] = "grad_cam",
-    target: Annotated[str | None, typer.Option(help="Class name, number, or topK. [default: the best class]")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Class name, number, or topK. [default: the best class]")
+    ] = None,
     layer: Annotated[str | None, typer.Option(help="Layer to read. [default: the last map]")] = None,
-    out: Annotated[str, typer.Option(metavar="DIR", help="Where overlays (PNG) and maps (npy) go.")] = "explained",
+    out: Annotated[
+        str, typer.Option(metavar="DIR", help="Where overlays (PNG) and maps (npy) go.")
+    ] = "explained",
     *,
     as_json: Json = False,
 ) -> None:
     """Write where a network looks: an overlay (PNG) and the map (npy) of each picture."""
     from resight.service.explain import explain_paths
 
-    raise typer.Exit(show.explained(explain_paths(run, paths, method.split(","), target, layer, out), as_json=as_json))
+    raise typer.Exit(
+        show.explained(explain_paths(run, paths, method.split(","), target, layer, out), as_json=as_json)
+    )
 
 
 @app.command(short_help="Test a run again and write its report.html.")
@@ -153,7 +179,10 @@ def models(
 
 @app.command(short_help="Measure speed beside plain torchvision in the same run.")
 def bench(
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="load, train, train50 or predict. [default: all]")] = "",
+    name: Annotated[
+        str,
+        typer.Argument(metavar="[NAME]", help="load, train, train50 or predict. [default: all]"),
+    ] = "",
     seconds: Annotated[float, typer.Option(help="Time for each block of measurement.")] = 2.0,
     rounds: Annotated[int, typer.Option(help="Blocks of each candidate, interleaved.")] = 5,
     *,
@@ -175,7 +204,13 @@ def _version(*, wanted: bool) -> None:
 def main(
     *,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=lambda v: _version(wanted=v), is_eager=True)
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version.",
+            callback=lambda v: _version(wanted=v),
+            is_eager=True,
+        ),
     ] = False,
 ) -> None:
     """Set up what every command shares."""

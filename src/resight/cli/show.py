@@ -82,19 +82,26 @@ def tested(answer: dict[str, Any], *, as_json: bool) -> None:
     rows = [
         ("top-1 error", f"{answer['top1_error']:.2f} %"),
         ("95 % interval", f"{low:.2f} to {high:.2f} %"),
-        ("top-5 error", "–" if answer["top5_error"] is None else f"{answer['top5_error']:.2f} %"),
+        ("top-5 error", "-" if answer["top5_error"] is None else f"{answer['top5_error']:.2f} %"),
         ("calibration error", f"{100 * answer['ece']:.2f} %"),
         ("pictures", f"{answer['n']:,}"),
         ("views", protocol),
     ]
     table((f"{answer['data']} {answer['split']}", ""), rows)
     worst = sorted(
-        ((name, c) for name, c in answer["per_class"].items() if c["n"]), key=lambda item: -item[1]["error"]
+        ((name, c) for name, c in answer["per_class"].items() if c["n"]),
+        key=lambda item: -item[1]["error"],
     )
     table(
         ("class", "pictures", "error %", "precision", "recall"),
         [
-            (n, c["n"], f"{c['error']:.1f}", "–" if c["precision"] is None else f"{c['precision']:.3f}", f"{c['recall']:.3f}")
+            (
+                n,
+                c["n"],
+                f"{c['error']:.1f}",
+                "-" if c["precision"] is None else f"{c['precision']:.3f}",
+                f"{c['recall']:.3f}",
+            )
             for n, c in worst[:20]
         ],
     )
@@ -118,7 +125,14 @@ def predicted(rows: Iterable[dict[str, Any]], form: str) -> int:
         if form == "json":
             collected.append(row)
         elif form == "csv":
-            writer.writerow((row["path"], row.get("label", ""), row.get("probability", ""), row.get("error", "")))
+            writer.writerow(
+                (
+                    row["path"],
+                    row.get("label", ""),
+                    row.get("probability", ""),
+                    row.get("error", ""),
+                )
+            )
         elif "error" in row:
             typer.echo(f"{row['path']}: {row['error']}", err=True)
         else:
@@ -141,7 +155,8 @@ def explained(rows: list[dict[str, Any]], *, as_json: bool) -> int:
             if "error" in row:
                 typer.echo(f"{row['path']}: {row['error']}", err=True)
             else:
-                typer.echo(f"{row['image']}  {row['target']}  score {row['score']:.2f}  {row['method']} at {row['layer']}")
+                how = f"{row['method']} at {row['layer']}"
+                typer.echo(f"{row['image']}  {row['target']}  score {row['score']:.2f}  {how}")
     return 0 if good else 1
 
 
@@ -179,7 +194,14 @@ def networks(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     table(
         ("name", "family", "year", "parameters", "multiply-adds", "at"),
         [
-            (r["name"], r["family"], r["year"], f"{r['parameters']:,}", f"{r['multiply_adds']:,}", r["input_size"])
+            (
+                r["name"],
+                r["family"],
+                r["year"],
+                f"{r['parameters']:,}",
+                f"{r['multiply_adds']:,}",
+                r["input_size"],
+            )
             for r in rows
         ],
     )
@@ -193,7 +215,15 @@ def benched(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     table(
         ("bench", "candidate", "median", "unit", "lowest", "highest", "ratio to plain"),
         [
-            (r["bench"], r["candidate"], f"{r['median']:,.4g}", r["unit"], f"{r['lowest']:,.4g}", f"{r['highest']:,.4g}", "–" if r["ratio"] is None else f"{r['ratio']:.2f}")
+            (
+                r["bench"],
+                r["candidate"],
+                f"{r['median']:,.4g}",
+                r["unit"],
+                f"{r['lowest']:,.4g}",
+                f"{r['highest']:,.4g}",
+                "-" if r["ratio"] is None else f"{r['ratio']:.2f}",
+            )
             for r in rows
         ],
     )

@@ -33,9 +33,7 @@ OPERATIONS = ("flip", *CROPS, "pca-colour")
 # Eigenvectors (columns) and eigenvalues of the RGB covariance of ImageNet, RGB in [0, 1], as printed
 # in the published re-implementation of He et al. (2016). The eigenvalue itself multiplies, as in
 # Krizhevsky's formula (no square root).
-PCA_VECTORS = np.array(
-    [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
-)
+PCA_VECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
 PCA_VALUES = np.array([0.2175, 0.0188, 0.0045])
 
 

@@ -91,7 +91,12 @@ class ResidentBatches:
         width = self.side + 2 * self.pad
         # The set lies padded, and a second time mirrored, so that a batch is one gather.
         self.pixels = torch.zeros(
-            (2 if self.flips else 1) * self.count, width, width, 3, dtype=torch.uint8, device=squares.device
+            (2 if self.flips else 1) * self.count,
+            width,
+            width,
+            3,
+            dtype=torch.uint8,
+            device=squares.device,
         )
         inside = slice(self.pad, self.pad + self.side)
         self.pixels[: self.count, inside, inside] = squares
@@ -101,7 +106,8 @@ class ResidentBatches:
                 self.pixels[self.count :][part] = self.pixels[part].flip(2)
         row, window = width * 3, 2 * self.pad + 1
         self.windows = self.pixels.as_strided(
-            (len(self.pixels), window, window, self.side, self.side * 3), (width * row, row, 3, row, 1)
+            (len(self.pixels), window, window, self.side, self.side * 3),
+            (width * row, row, 3, row, 1),
         )
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -258,5 +264,3 @@ def resident_bytes(split: Split, preprocessing: Preprocessing, operations: tuple
     pad = augment.padding(operations, preprocessing.size)
     copies = 2 if "flip" in operations else 1
     return len(split) * copies * (preprocessing.size + 2 * pad) ** 2 * 3
-
-

@@ -11,6 +11,7 @@ import os
 import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,13 @@ FASHION = (
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 DIGITS = tuple(str(d) for d in range(10))
-BUILTIN = {"digits": None, "mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
+BUILTIN = {
+    "digits": None,
+    "mnist": "MNIST",
+    "fashion_mnist": "FashionMNIST",
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
+}
 UNMIRRORED = {"digits", "mnist"}
 
 
@@ -65,7 +72,7 @@ def open_builtin(name: str, data_root: Path | None) -> Dataset:
 def _digits() -> Dataset:
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
+    bunch: Any = load_digits()
     grey = np.round(bunch.images * (255 / 16)).astype(np.uint8)
     return _of_arrays("digits", {"train": (grey, bunch.target)}, DIGITS)
 
@@ -116,7 +123,9 @@ def _download(name: str, root: Path) -> Dataset:
 
     builder = getattr(datasets, BUILTIN[name])  # type: ignore[arg-type]
     try:
-        parts = {s: builder(root / "torchvision", train=s == "train", download=True) for s in ("train", "test")}
+        parts = {
+            s: builder(root / "torchvision", train=s == "train", download=True) for s in ("train", "test")
+        }
     except Exception as error:  # torchvision raises whatever the network, the archive or the disk gives
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise DataError(
@@ -124,4 +133,10 @@ def _download(name: str, root: Path) -> Dataset:
             "put it there as parquet, idx or class folders, or name its place with --data-root"
         ) from error
     splits = {s: (np.asarray(p.data), np.asarray(p.targets)) for s, p in parts.items()}
-    return _of_arrays(name, splits, tuple(parts["train"].classes) if name.startswith("cifar") else (FASHION if name == "fashion_mnist" else DIGITS))
+    return _of_arrays(
+        name,
+        splits,
+        tuple(parts["train"].classes)
+        if name.startswith("cifar")
+        else (FASHION if name == "fashion_mnist" else DIGITS),
+    )

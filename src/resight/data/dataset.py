@@ -151,7 +151,11 @@ class Split:
         """Return the part of the split at `indices`."""
         indices = np.asarray(indices, dtype=np.int64)
         return Split(
-            name or self.name, self.pictures, self.positions[indices], self.labels[indices], self.classes
+            name or self.name,
+            self.pictures,
+            self.positions[indices],
+            self.labels[indices],
+            self.classes,
         )
 
     def relabelled(self, classes: tuple[str, ...]) -> "Split":

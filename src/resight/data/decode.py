@@ -22,8 +22,29 @@ PIXEL_LIMIT = 100_000_000
 """A picture of more pixels is refused from its header alone, before any memory is taken."""
 
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .bmp .dib .gif .tif .tiff .ppm .pgm .pbm .pnm .tga .jp2 .avif .ico"
-    " .heic .heif".split()
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".tga",
+        ".jp2",
+        ".avif",
+        ".ico",
+        ".heic",
+        ".heif",
+    ]
 )
 """File names that are taken for pictures; what they hold is decided by their content."""
 
@@ -72,7 +93,7 @@ def decode(
     except UnidentifiedImageError as error:
         fault = f"is not a picture that can be read ({_sniff(content)})"
         raise PictureError(name, fault, "convert it to JPEG or PNG, or delete it") from error
-    except Exception as error:  # noqa: BLE001 - a hostile file may raise anything inside a codec
+    except Exception as error:
         reason = str(error).strip() or type(error).__name__
         fault = "is truncated" if "truncated" in reason.lower() else f"is damaged ({reason})"
         raise PictureError(name, fault, "copy it again from its source or delete it") from error

@@ -33,7 +33,7 @@ def centre_crop(image: Image.Image, side: int) -> Image.Image:
     width, height = image.size
     if (width, height) == (side, side):
         return image
-    left, top = int(round((width - side) / 2.0)), int(round((height - side) / 2.0))
+    left, top = round((width - side) / 2), round((height - side) / 2)
     return image.crop((left, top, left + side, top + side))
 
 

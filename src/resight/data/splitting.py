@@ -54,7 +54,11 @@ def with_test_split(dataset: Dataset) -> Dataset:
         return dataset
     if "val" in splits:
         splits["test"] = Split(
-            "test", splits["val"].pictures, splits["val"].positions, splits["val"].labels, dataset.classes
+            "test",
+            splits["val"].pictures,
+            splits["val"].positions,
+            splits["val"].labels,
+            dataset.classes,
         )
         del splits["val"]
         note = "its val split is used as the test split: nothing is chosen on it"

@@ -62,7 +62,8 @@ def _read(files: list[Path]) -> pa.Table:
 
 def _split(split: str, file: Path, table: pa.Table) -> Split:
     picture_column = next(
-        (f.name for f in table.schema if pa.types.is_struct(f.type) or pa.types.is_binary(f.type)), None
+        (f.name for f in table.schema if pa.types.is_struct(f.type) or pa.types.is_binary(f.type)),
+        None,
     )
     label_column = next((n for n in table.column_names if n in ("label", "labels", "fine_label")), None)
     if picture_column is None or label_column is None:

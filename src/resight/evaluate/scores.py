@@ -29,9 +29,7 @@ def batch_size(pixels: int) -> int:
 
 
 @torch.inference_mode()
-def logits_of(
-    network: nn.Module, squares: Tensor, normalize: Normalize, precision: torch.dtype
-) -> Tensor:
+def logits_of(network: nn.Module, squares: Tensor, normalize: Normalize, precision: torch.dtype) -> Tensor:
     """Return the logits (N, classes) float32, on the CPU, of prepared squares.
 
     Args:
@@ -163,7 +161,9 @@ def _device(network: nn.Module) -> torch.device:
     return next(network.parameters()).device
 
 
-def split_reader(split: Split, cards: Sequence[Preprocessing], scales: tuple[int, ...]) -> Callable[[int], object]:
+def split_reader(
+    split: Split, cards: Sequence[Preprocessing], scales: tuple[int, ...]
+) -> Callable[[int], object]:
     """Return what reads a split's pictures, no larger than the protocol needs them."""
     side = max([*scales, *(c.resize for c in cards)])
     return _Reader(split, side)

@@ -1,6 +1,6 @@
 """What residual networks are made of. Parameter names are torchvision's."""
 
-from typing import Protocol
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -51,20 +51,24 @@ def shortcut(option: str, channels: int, out: int, stride: int) -> nn.Module | N
     return None
 
 
-class BlockType(Protocol):
-    """How a block is made; `expansion` is its output over its width."""
-
-    expansion: int
-
-    def __call__(self, channels: int, width: int, stride: int, option: str, stride_in: str) -> nn.Module:
-        """Make a block."""
-        ...
-
-
 class Residual(nn.Module):
-    """The sum that makes a network residual: relu(branch(x) + shortcut(x))."""
+    """The sum that makes a network residual: relu(branch(x) + shortcut(x)).
 
-    downsample: nn.Module | None
+    Args:
+        channels: of the input.
+        width: channels of its convolutions.
+        stride: of the block.
+        option: of the shortcut, see `shortcut`.
+        stride_in: "1x1" or "3x3", where a bottleneck strides.
+    """
+
+    expansion: ClassVar[int] = 1
+    """Channels of the output over the width."""
+
+    def __init__(self, channels: int, width: int, stride: int, option: str, stride_in: str) -> None:
+        super().__init__()
+        del stride_in
+        self.downsample = shortcut(option, channels, width * self.expansion, stride)
 
     def branch(self, x: Tensor) -> Tensor:
         """Return the residual F(x)."""
@@ -79,14 +83,10 @@ class Residual(nn.Module):
 class BasicBlock(Residual):
     """Two 3x3 convolutions (He et al. 2015, figure 5 left)."""
 
-    expansion = 1
-
     def __init__(self, channels: int, width: int, stride: int, option: str, stride_in: str) -> None:
-        super().__init__()
-        del stride_in  # the first 3x3 is the only place
+        super().__init__(channels, width, stride, option, stride_in)
         self.conv1, self.bn1 = conv3x3(channels, width, stride), nn.BatchNorm2d(width)
         self.conv2, self.bn2 = conv3x3(width, width), nn.BatchNorm2d(width)
-        self.downsample = shortcut(option, channels, width, stride)
 
     def branch(self, x: Tensor) -> Tensor:
         """Return the residual F(x)."""
@@ -100,13 +100,12 @@ class Bottleneck(Residual):
     expansion = 4
 
     def __init__(self, channels: int, width: int, stride: int, option: str, stride_in: str) -> None:
-        super().__init__()
+        super().__init__(channels, width, stride, option, stride_in)
         first, second = (stride, 1) if stride_in == "1x1" else (1, stride)
         out = width * self.expansion
         self.conv1, self.bn1 = conv1x1(channels, width, first), nn.BatchNorm2d(width)
         self.conv2, self.bn2 = conv3x3(width, width, second), nn.BatchNorm2d(width)
         self.conv3, self.bn3 = conv1x1(width, out), nn.BatchNorm2d(out)
-        self.downsample = shortcut(option, channels, out, stride)
 
     def branch(self, x: Tensor) -> Tensor:
         """Return the residual F(x)."""

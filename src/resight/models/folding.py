@@ -1,6 +1,7 @@
 """Batch normalization folded into the convolution before it, for inference."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,7 +19,7 @@ def folded(model: Classifier) -> nn.Module:
     """
     model = copy.deepcopy(model).eval()
     graph = symbolic_trace(model)
-    modules = dict(graph.named_modules())
+    modules: dict[str, Any] = dict(graph.named_modules())
     for node in list(graph.graph.nodes):
         if node.op != "call_module" or not isinstance(modules[node.target], nn.BatchNorm2d):
             continue

@@ -40,7 +40,9 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ModelFileError: if the file is not there, is not safetensors, or was not written by Resight.
     """
     if not path.is_file():
-        raise ModelFileError(f"{path}: there is no such file; give a run folder, a model.safetensors or zoo:NAME")
+        raise ModelFileError(
+            f"{path}: there is no such file; give a run folder, a model.safetensors or zoo:NAME"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             document = (file.metadata() or {}).get("resight")
@@ -96,7 +98,8 @@ def load_model(path: Path) -> tuple[Classifier, dict[str, Any]]:
     tensors, document = load_tensors(path)
     if document.get("format") != FORMAT:
         raise ModelFileError(
-            f"{path}: is of format {document.get('format')}, this Resight reads {FORMAT}; upgrade or train anew"
+            f"{path}: is of format {document.get('format')}, this Resight reads {FORMAT}; "
+            "upgrade or train anew"
         )
     try:
         classes = tuple(document["classes"])

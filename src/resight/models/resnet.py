@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resight.core.errors import UsageError
-from resight.models.blocks import BasicBlock, BlockType, Bottleneck, PlainBlock
+from resight.models.blocks import BasicBlock, Bottleneck, PlainBlock, Residual
 from resight.models.classifier import Classifier
 from resight.models.initialization import he_normal
 
@@ -36,21 +36,21 @@ class ResNetSpec:
         stride_in: where a bottleneck strides: "3x3" (torchvision, "v1.5") or "1x1" (the paper).
     """
 
-    block: BlockType
+    block: type[Residual]
     stages: tuple[Stage, ...]
     stem: str
     option: str
     stride_in: str = "3x3"
 
 
-def imagenet(block: BlockType, *blocks: int, stride_in: str = "3x3") -> ResNetSpec:
+def imagenet(block: type[Residual], *blocks: int, stride_in: str = "3x3") -> ResNetSpec:
     """Return a column of Table 1: blocks of conv2_x to conv5_x."""
     widths, strides = (64, 128, 256, 512), (1, 2, 2, 2)
     stages = tuple(Stage(b, w, s) for b, w, s in zip(blocks, widths, strides, strict=True))
     return ResNetSpec(block, stages, "imagenet", "B", stride_in)
 
 
-def cifar(block: BlockType, depth: int) -> ResNetSpec:
+def cifar(block: type[Residual], depth: int) -> ResNetSpec:
     """Return the network of 6n + 2 layers (section 4.2)."""
     n = (depth - 2) // 6
     return ResNetSpec(block, (Stage(n, 16, 1), Stage(n, 32, 2), Stage(n, 64, 2)), "cifar", "A")

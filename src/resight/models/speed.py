@@ -36,7 +36,10 @@ class SpeedStage(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv1, self.bn1 = (
+            nn.Conv2d(channels, width, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(width),
+        )
         self.conv2, self.bn2 = nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,7 +85,7 @@ class SpeedNet(Classifier):
         filters = filters.reshape(-1, self.in_channels, 2, 2)
         both = torch.cat([filters, -filters])[: self.conv1.out_channels]
         self.conv1.weight[: len(both)] = both.to(self.conv1.weight)
-        self.conv1.weight.requires_grad_(False)
+        self.conv1.weight.requires_grad = False
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Turn images (B, C, H, W) into the last map (B, K, H/8, W/8)."""

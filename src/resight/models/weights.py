@@ -66,7 +66,11 @@ def load_card(model: Classifier, card: Card) -> None:
     if missing or unknown or shapes:
         parts = [
             f"{len(names)} {word} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-            for names, word in ((missing, "missing"), (unknown, "unknown"), (shapes, "of other shape"))
+            for names, word in (
+                (missing, "missing"),
+                (unknown, "unknown"),
+                (shapes, "of other shape"),
+            )
             if names
         ]
         raise ModelFileError(
@@ -140,14 +144,17 @@ def _from_torchvision(name: str) -> Card:
         ) from error
     view = entry.transforms()
     card = Preprocessing(
-        size=view.crop_size[0], resize=view.resize_size[0], mean=tuple(view.mean), std=tuple(view.std)
+        size=view.crop_size[0],
+        resize=view.resize_size[0],
+        mean=tuple(view.mean),
+        std=tuple(view.std),
     )
     return Card(state, tuple(entry.meta["categories"]), card, f"torchvision {entry}")
 
 
 def _from_timm(name: str) -> Card:
     try:
-        import timm
+        import timm  # pyright: ignore[reportMissingImports] - an extra
     except ImportError as error:
         raise UsageError("weights=timm needs timm; install it with: pip install 'resight[hub]'") from error
     if not timm.is_model(name):

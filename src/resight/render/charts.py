@@ -64,7 +64,8 @@ def reliability_chart(table: Sequence[Sequence[float]]) -> str:
         parts.append(
             f'<rect class="bar" x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" '
             f'height="{max(frame.y(0) - top, 1):.1f}" opacity="{0.35 + 0.65 * min(1, count / 30):.2f}">'
-            f"<title>{int(count)} pictures: confidence {confidence:.3f}, accuracy {accuracy:.3f}</title></rect>"
+            f"<title>{int(count)} pictures: confidence {confidence:.3f}, accuracy {accuracy:.3f}"
+            "</title></rect>"
         )
     parts.append(
         f'<line class="diagonal" x1="{frame.x(0)}" y1="{frame.y(0)}" x2="{frame.x(1)}" y2="{frame.y(1)}"/>'
@@ -117,23 +118,27 @@ class _Frame:
         for value in ys:
             at = self.y(value)
             parts.append(f'<line class="grid" x1="{LEFT}" y1="{at:.1f}" x2="{WIDTH - RIGHT}" y2="{at:.1f}"/>')
-            parts.append(f'<text class="tick" x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{value:g}</text>')
+            parts.append(
+                f'<text class="tick" x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{value:g}</text>'
+            )
         for value in xs:
             if self.x_low <= value <= self.x_high:
                 at = self.x(value)
                 parts.append(
-                    f'<text class="tick" x="{at:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{value:g}</text>'
+                    f'<text class="tick" x="{at:.1f}" y="{HEIGHT - BOTTOM + 15}" '
+                    f'text-anchor="middle">{value:g}</text>'
                 )
         middle = (LEFT + WIDTH - RIGHT) / 2
-        parts.append(f'<text class="label" x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{x_label}</text>')
+        parts.append(
+            f'<text class="label" x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{x_label}</text>'
+        )
         up = (TOP + HEIGHT - BOTTOM) / 2
         parts.append(
-            f'<text class="label" x="11" y="{up}" text-anchor="middle" transform="rotate(-90 11 {up})">{y_label}</text>'
+            f'<text class="label" x="11" y="{up}" text-anchor="middle" '
+            f'transform="rotate(-90 11 {up})">{y_label}</text>'
         )
         return "".join(parts)
 
 
 def _svg(parts: Sequence[str], title: str) -> str:
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">' + "".join(parts) + "</svg>"
-    )
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">' + "".join(parts) + "</svg>"

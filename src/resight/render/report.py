@@ -18,8 +18,8 @@ def render_report(content: dict[str, Any]) -> str:
         loader=PackageLoader("resight", "render"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.1f} %"
-    environment.filters["error"] = lambda value: "–" if value is None else f"{value:.2f} %"
+    environment.filters["percent"] = lambda value: "-" if value is None else f"{100 * value:.1f} %"
+    environment.filters["error"] = lambda value: "-" if value is None else f"{value:.2f} %"
     page = environment.get_template("report.html.jinja")
     figures = content["figures"]
     return page.render(
@@ -61,7 +61,12 @@ def shades(matrix: list[list[int]]) -> list[list[float]]:
 def confused_pairs(matrix: list[list[int]], classes: list[str], most: int = 12) -> list[dict[str, Any]]:
     """Return the most frequent confusions, commonest first."""
     pairs = [
-        {"true": classes[t], "predicted": classes[p], "count": count, "share": count / max(sum(row), 1)}
+        {
+            "true": classes[t],
+            "predicted": classes[p],
+            "count": count,
+            "share": count / max(sum(row), 1),
+        }
         for t, row in enumerate(matrix)
         for p, count in enumerate(row)
         if t != p and count

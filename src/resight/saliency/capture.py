@@ -87,7 +87,9 @@ def split_at(model: nn.Module, images: Tensor, layer: str) -> Split:
     """
     modules = dict(model.named_modules())
     if layer not in modules:
-        raise UsageError(f"no layer {layer!r}; nearest: {', '.join(nearest(layer, [m for m in modules if m]))}")
+        raise UsageError(
+            f"no layer {layer!r}; nearest: {', '.join(nearest(layer, [m for m in modules if m]))}"
+        )
     captured: list[Tensor] = []
 
     def cut(_: nn.Module, __: object, output: object) -> Tensor:
@@ -95,13 +97,13 @@ def split_at(model: nn.Module, images: Tensor, layer: str) -> Split:
             raise UsageError(f"layer {layer!r} does not give a map (B, K, h, w)")
         leaf = output.detach().clone().requires_grad_()
         captured[:] = [leaf]
-        torch.set_grad_enabled(True)  # noqa: FBT003 - from here on; the block below takes it back
+        torch.set_grad_enabled(True)
         return leaf.clone()
 
     before = torch.is_grad_enabled()
     try:
         with evaluating(model), hooked([lambda: modules[layer].register_forward_hook(cut)]):
-            torch.set_grad_enabled(False)  # noqa: FBT003
+            torch.set_grad_enabled(False)
             logits = model(images)
     finally:
         torch.set_grad_enabled(before)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,9 @@ def resolve(target: Target, logits: Tensor, names: Sequence[str]) -> Tensor:
     def number(word: "int | str") -> int:
         if isinstance(word, str):
             if not names:
-                raise UsageError(f"target {word!r}: this network does not know its class names; give a number")
+                raise UsageError(
+                    f"target {word!r}: this network does not know its class names; give a number"
+                )
             return lookup({name: i for i, name in enumerate(names)}, word, "class of this network")
         if not 0 <= word < classes:
             raise UsageError(f"target {word} is out of range: the network has classes 0 to {classes - 1}")
@@ -60,7 +63,7 @@ def resolve(target: Target, logits: Tensor, names: Sequence[str]) -> Tensor:
         return logits.argmax(1, keepdim=True)
     if isinstance(target, int | str):
         return torch.full((count, 1), number(target), device=logits.device)
-    rows = target.tolist() if isinstance(target, Tensor) else list(target)
+    rows: list[Any] = target.tolist() if isinstance(target, Tensor) else list(target)
     if len(rows) != count:
         raise UsageError(f"{len(rows)} targets for {count} images")
     table = [[number(w) for w in (row if isinstance(row, list | tuple) else [row])] for row in rows]

@@ -1,7 +1,8 @@
 """Grad-CAM: the map weighted by the mean gradient of the class score.
 
 Source: Selvaraju et al. 2017, "Grad-CAM: visual explanations from deep networks via gradient-based
-localization", equations 1 and 2: alpha_k^c = mean_xy dy^c / dA^k, L = ReLU(sum_k alpha_k^c A^k), y^c the logit.
+localization", equations 1 and 2: alpha_k^c = mean_xy dy^c / dA^k, L = ReLU(sum_k alpha_k^c A^k); y^c is
+the logit.
 """
 
 import torch

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from resight.core.registry import lookup
+from resight.geometry import heatmaps
 from resight.saliency.cam import cam
 from resight.saliency.capture import Split, last_map_layer, split_at
 from resight.saliency.explanation import Explanation, Target, class_names, resolve
 from resight.saliency.grad_cam import grad_cam
-from resight.geometry import heatmaps
 
 
 @dataclass(frozen=True)
@@ -66,5 +66,3 @@ def explain(
         several = any(isinstance(row, list | tuple) for row in target)
     fields = (maps, raw, targets, scores) if several else tuple(t[:, 0] for t in (maps, raw, targets, scores))
     return Explanation(fields[0].float(), fields[1], split.layer, fields[2], fields[3])
-
-

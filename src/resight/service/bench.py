@@ -89,7 +89,9 @@ def _interleave(key: str, names: list[str], seconds: float, rounds: int) -> dict
 
 def _start(key: str, name: str) -> "subprocess.Popen[str]":
     code = f"from resight.service.bench import worker; worker({key!r}, {name!r})"
-    return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
 
 def _ask(worker: "subprocess.Popen[str]", seconds: float, name: str) -> float:
@@ -129,7 +131,9 @@ def _timed(step: Callable[[], int]) -> Block:
 
 def _noise(count: int, side: int) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(0)
-    return generator.integers(0, 256, (count, side, side, 3), dtype=np.uint8), generator.integers(0, 10, count)
+    return generator.integers(0, 256, (count, side, side, 3), dtype=np.uint8), generator.integers(
+        0, 10, count
+    )
 
 
 # --- plain torchvision ---------------------------------------------------------------------------
@@ -152,7 +156,12 @@ def _plain_loader() -> Iterator[tuple[Tensor, Tensor]]:
         ]
     )
     loader = torch.utils.data.DataLoader(
-        dataset, batch_size=128, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True
+        dataset,
+        batch_size=128,
+        shuffle=True,
+        num_workers=2,
+        drop_last=True,
+        persistent_workers=True,
     )
     while True:
         yield from loader
@@ -188,7 +197,10 @@ def _repeat(batch: int, side: int) -> Iterator[tuple[Tensor, Tensor]]:
 def _plain_predict() -> Block:
     from torchvision.models import resnet50
 
-    model, images = resnet50().eval().to(pick_device()), torch.randn(32, 3, 224, 224, device=pick_device())
+    model, images = (
+        resnet50().eval().to(pick_device()),
+        torch.randn(32, 3, 224, 224, device=pick_device()),
+    )
 
     def step() -> int:
         with torch.no_grad():
@@ -218,7 +230,9 @@ class _UntilLate:
                 yield batch
 
 
-def _our_loop(model: Classifier, source: Callable[[int], Iterator[Batch]], batch: int, precision: str) -> Block:
+def _our_loop(
+    model: Classifier, source: Callable[[int], Iterator[Batch]], batch: int, precision: str
+) -> Block:
     """Return a block that trains with the product's own loop."""
     recipe = Recipe(
         model=model.name, image_size=32, epochs=1, batch_size=batch, lr=0.01, schedule="constant",
@@ -232,7 +246,17 @@ def _our_loop(model: Classifier, source: Callable[[int], Iterator[Batch]], batch
     def block(seconds: float) -> tuple[int, float]:
         progress, started = Progress(), time.perf_counter()
         batches.deadline = started + seconds
-        fit(model, model, batches, recipe, optimizer, None, progress, pick_precision(precision, device), actions)
+        fit(
+            model,
+            model,
+            batches,
+            recipe,
+            optimizer,
+            None,
+            progress,
+            pick_precision(precision, device),
+            actions,
+        )
         return progress.seen, time.perf_counter() - started
 
     return block

@@ -14,8 +14,8 @@ from resight.core.files import replacing
 from resight.core.registry import lookup
 from resight.data.decode import decode
 from resight.data.prepare import Normalize, fit
-from resight.saliency.methods import METHODS, explain
 from resight.render.overlay import overlay
+from resight.saliency.methods import METHODS, explain
 from resight.service.predict import expand
 from resight.service.runs import Run, open_run
 
@@ -136,5 +136,3 @@ def _word(name: str) -> str:
 def _safe(path: Path) -> str:
     """Return what keeps files of one name in different folders apart."""
     return _word(path.parent.name) or "here"
-
-

@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from resight.core.registry import nearest
 from resight.core.errors import UnknownNameError
+from resight.core.registry import nearest
 from resight.models import cost, resnet, speed
 from resight.models.zoo import create_model, list_models
 
@@ -33,7 +33,9 @@ def list_networks(pattern: str = "*") -> list[dict[str, Any]]:
     """
     names = list_models(pattern)
     if not names:
-        raise UnknownNameError(f"no network matches {pattern!r}; nearest: {', '.join(nearest(pattern, list_models()))}")
+        raise UnknownNameError(
+            f"no network matches {pattern!r}; nearest: {', '.join(nearest(pattern, list_models()))}"
+        )
     return [_row(name) for name in names]
 
 
@@ -44,7 +46,9 @@ def _row(name: str) -> dict[str, Any]:
         model = create_model(name, classes)
     return {
         "name": name,
-        "family": "speednet" if name in speed.SPECS else name.rstrip("0123456789").split("_")[0].rstrip("0123456789"),
+        "family": "speednet"
+        if name in speed.SPECS
+        else name.rstrip("0123456789").split("_")[0].rstrip("0123456789"),
         "year": 2024 if name in speed.SPECS else 2015,
         "parameters": cost.parameters(model),
         "multiply_adds": cost.multiply_adds(model, size),

@@ -84,7 +84,9 @@ def expand(paths: Sequence[str]) -> list[Path]:
             if not found:
                 raise DataError(f"{word}: holds no pictures; name a folder or files that do")
         elif not path.exists() and any(c in word for c in "*?["):
-            found = [Path(p) for p in sorted(glob.glob(word, recursive=True)) if Path(p).is_file()]
+            # pathlib globs from a folder; a user's pattern may be absolute, or begin with ..
+            matches = sorted(glob.glob(word, recursive=True))  # noqa: PTH207
+            found = [Path(p) for p in matches if Path(p).is_file()]
             if not found:
                 raise DataError(f"{word}: matches no file; mend the pattern")
         else:

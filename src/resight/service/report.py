@@ -11,10 +11,10 @@ from resight.core.files import write_text
 from resight.data.dataset import Dataset, Split
 from resight.data.prepare import Normalize, fit
 from resight.evaluate.classify import TestResult
-from resight.saliency.methods import explain
 from resight.models import cost
 from resight.render.overlay import overlay, thumbnail
 from resight.render.report import render_report
+from resight.saliency.methods import explain
 from resight.service.runs import MODEL_FILE, REPORT_FILE, Run, open_run, read_recipe_file
 from resight.service.test import dataset_of, test_split
 from resight.training.journal import read_csv
@@ -93,7 +93,9 @@ def _telling(result: TestResult) -> tuple[list[int], list[int]]:
     return mistakes, right[:RIGHT]
 
 
-def _pictures(run: Run, split: Split, result: TestResult, rows: list[int]) -> tuple[str, list[dict[str, Any]]]:
+def _pictures(
+    run: Run, split: Split, result: TestResult, rows: list[int]
+) -> tuple[str, list[dict[str, Any]]]:
     """Return the layer read, and picture and map of each row as data URIs."""
     if not rows:
         return "", []

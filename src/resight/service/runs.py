@@ -95,12 +95,18 @@ def open_run(name: str) -> Run:
     device = pick_device()
     if name.startswith("zoo:"):
         network = name.removeprefix("zoo:")
-        model, facts, folder = create_model(network, weights="torchvision").eval(), {"data": None}, None
+        model, facts, folder = (
+            create_model(network, weights="torchvision").eval(),
+            {"data": None},
+            None,
+        )
     else:
         path = Path(name)
         folder = path if path.is_dir() else None
         if not path.exists():
-            raise ModelFileError(f"{name}: there is no such run; give a run folder, a model.safetensors or zoo:NAME")
+            raise ModelFileError(
+                f"{name}: there is no such run; give a run folder, a model.safetensors or zoo:NAME"
+            )
         if folder and not (folder / MODEL_FILE).is_file():
             more = "; go on training with --resume" if (folder / RECIPE_FILE).exists() else ""
             raise ModelFileError(f"{name}: holds no {MODEL_FILE}, so it is not a finished run{more}")

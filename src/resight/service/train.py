@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,15 +21,13 @@ from torch.nn import functional as F
 import resight
 from resight.core import settings
 from resight.core.device import describe, pick_device, pick_precision
-from resight.core.errors import DataError, PictureError, UsageError
+from resight.core.errors import DataError, UsageError
 from resight.core.files import write_json
-from resight.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from resight.core.registry import lookup
-from resight.data import augment
-from resight.data.batches import Batches, ResidentBatches, StreamedBatches, resident_bytes
+from resight.data.batches import Batches
 from resight.data.dataset import Dataset, fingerprint
 from resight.data.open import open_dataset
-from resight.data.prepare import Normalize, decode_split, typical_side
+from resight.data.prepare import Normalize, typical_side
 from resight.data.splitting import with_validation
 from resight.evaluate.scores import logits_of
 from resight.metrics.accuracy import topk_wrong
@@ -37,8 +35,15 @@ from resight.metrics.calibration import fit_temperature
 from resight.models import cost
 from resight.models.classifier import Classifier
 from resight.models.modelfile import load_model, save_model
-from resight.models.weights import load_weights
-from resight.models.zoo import BUILDERS, create_model
+from resight.models.zoo import BUILDERS
+from resight.service.preparation import (
+    first_images,
+    make_batches,
+    make_model,
+    read_training,
+    validation_squares,
+    weight_file,
+)
 from resight.service.runs import MODEL_FILE, RECIPE_FILE, open_run, read_recipe_file
 from resight.service.test import test_split
 from resight.training.checkpoints import Progress, load_state, save_state
@@ -100,24 +105,31 @@ def train(
     words += [f"seed={seed}"] if seed is not None else []
     chosen = _build_recipe(build, dataset, model, words)
     started = time.perf_counter()
-    job = _Job.prepare(dataset, chosen, Path(out) if out else None, console, data, resume=resume, strict=strict)
+    job = _Job.prepare(
+        dataset, chosen, Path(out) if out else None, console, data, resume=resume, strict=strict
+    )
     write_json(job.run / RECIPE_FILE, job.record(data, data_root, recipe))
     with _signals() as stop:
         try:
             job.fit(stop)
         except Stopped:
-            console.print(f"stopped; go on with: {job.command(data, data_root, recipe)} --resume", highlight=False, markup=False, soft_wrap=True)
+            console.print(
+                f"stopped; go on with: {job.command(data, data_root, recipe)} --resume",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
             raise KeyboardInterrupt from None
     return _finish(job, console, data_root, started, strict=strict)
 
 
 def _build_recipe(build: Any, dataset: Dataset, model: str, words: list[str]) -> Recipe:
     """Let the recipe look at the facts, then apply the user's words."""
-    given = dict(word.partition("=")[::2] for word in words)
+    given = {key: value for key, _, value in (word.partition("=") for word in words)}
     weights, size = given.get("weights", ""), 0
     model = model or given.get("model", "")
     if weights and weights not in ("torchvision", "timm"):
-        path = _weight_file(weights)
+        path = weight_file(weights)
         if not model or path.name == MODEL_FILE:
             other, facts = load_model(path)
             model = model or facts["architecture"]
@@ -135,11 +147,6 @@ def _build_recipe(build: Any, dataset: Dataset, model: str, words: list[str]) ->
     if recipe.normalize == "weights" and not weights:
         raise UsageError("fine-tune starts from given weights: add --set weights=RUN, torchvision or PATH")
     return settings.override(recipe, words)
-
-
-def _weight_file(weights: str) -> Path:
-    path = Path(weights.removeprefix("zoo:"))
-    return path / MODEL_FILE if path.is_dir() else path
 
 
 @dataclass
@@ -178,17 +185,17 @@ class _Job:
         torch.manual_seed(recipe.seed)
         dataset = with_validation(dataset, recipe.val_share)
         run = _run_folder(out, data, recipe, resume=resume)
-        model, card = _make_model(recipe, len(dataset.classes))
-        dataset, pictures, card, faults = _read(dataset, recipe, card, strict=strict)
+        model, card = make_model(recipe, len(dataset.classes))
+        dataset, pictures, card, faults = read_training(dataset, recipe, card, strict=strict)
         for fault in faults:
             console.print(f"left out: {fault}", highlight=False, markup=False, soft_wrap=True)
         model.classes, model.preprocessing = dataset.classes, card
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         normalize = Normalize(card, device)
-        batches = _make_batches(dataset, recipe, pictures, normalize, device, strict=strict)
+        batches = make_batches(dataset, recipe, pictures, normalize, device, strict=strict)
         if not recipe.weights:
-            model.initialize_from(_first_images(dataset, card, normalize))
-        validation = _validation(dataset, card, faults, strict=strict)
+            model.initialize_from(first_images(dataset, card, normalize))
+        validation = validation_squares(dataset, card, faults, strict=strict)
         optimizer = make_optimizer(model, recipe)
         averages = AveragedWeights(model, recipe.ema) if recipe.ema else None
         identity = {
@@ -218,9 +225,10 @@ class _Job:
         lines = [
             f"{self.dataset.name}: {sizes} pictures of {len(self.dataset.classes)} classes"
             + "".join(f"; {note}" for note in self.dataset.notes),
-            f"{r.model}, {cost.parameters(self.model):,} parameters, input {r.image_size}, {r.epochs} epochs of "
-            f"{self.batches.steps} x {r.batch_size}, {str(self.precision).removeprefix('torch.')} on "
-            f"{describe(self.normalize.device)}; run folder {self.run}",
+            f"{r.model}, {cost.parameters(self.model):,} parameters, input {r.image_size}, "
+            f"{r.epochs} epochs of {self.batches.steps} x {r.batch_size}, "
+            f"{str(self.precision).removeprefix('torch.')} on {describe(self.normalize.device)}; "
+            f"run folder {self.run}",
         ]
         for line in lines:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -241,7 +249,14 @@ class _Job:
                 journal.epoch(self.progress.history, self.recipe.epochs, left)
 
             def save() -> None:
-                save_state(self.run, self.model, self.optimizer, self.averages, self.progress, self.identity)
+                save_state(
+                    self.run,
+                    self.model,
+                    self.optimizer,
+                    self.averages,
+                    self.progress,
+                    self.identity,
+                )
 
             actions = Actions(begin_epoch, end_epoch, save, stop.is_set)
             fit(
@@ -354,133 +369,6 @@ def _run_folder(out: Path | None, data: str, recipe: Recipe, *, resume: bool) ->
     return out
 
 
-def _make_model(recipe: Recipe, classes: int) -> tuple[Classifier, Preprocessing | None]:
-    """Return the network with the given weights and a fresh head where the classes differ."""
-    options = {"shortcut": recipe.shortcut} if recipe.shortcut else {}
-    card: Preprocessing | None = None
-    if recipe.weights and recipe.weights not in ("torchvision", "timm"):
-        path = _weight_file(recipe.weights)
-        if path.name == MODEL_FILE:
-            model, _ = load_model(path)
-            if model.name != recipe.model:
-                raise UsageError(f"weights={recipe.weights} are of {model.name}, not of {recipe.model}")
-        else:
-            model = create_model(recipe.model, classes, **options)
-            load_weights(model, path)
-    else:
-        model = create_model(recipe.model, classes, weights=recipe.weights or None, **options)
-    card = model.preprocessing
-    if recipe.weights:
-        torch.manual_seed(recipe.seed)
-        model.reset_classifier(classes)
-    return model, card
-
-
-def _read(
-    dataset: Dataset, recipe: Recipe, weights_card: Preprocessing | None, *, strict: bool
-) -> tuple[Dataset, list[np.ndarray] | None, Preprocessing, list[PictureError]]:
-    """Decode the training split if it fits in memory, and settle the preprocessing on it."""
-    size = recipe.image_size
-    crop = next((a for a in recipe.augment if a in augment.CROPS), "")
-    photos = crop in ("resized-crop", "scale-jitter")
-    card = Preprocessing(size=size, resize=round(size * 8 / 7) if photos else size)
-    budget = recipe.memory_gib * 2**30
-    if photos:
-        # Whole pictures, large enough to be cut from: about 4/3 as wide as high.
-        cache = replace(card, resize=round(1.5 * size))
-        fits = len(dataset.train) * cache.resize**2 * 4 <= budget
-    else:
-        cache = card
-        fits = resident_bytes(dataset.train, card, recipe.augment) <= budget
-    pictures: list[np.ndarray] | None = None
-    faults: list[PictureError] = []
-    train = dataset.train
-    if fits:
-        train, pictures, faults = decode_split(train, cache, whole=photos, strict=strict)
-        missing = set(range(len(dataset.classes))) - set(np.unique(train.labels).tolist())
-        if missing:
-            names = ", ".join(dataset.classes[m] for m in sorted(missing))
-            raise DataError(f"{dataset.name}: no picture of {names} can be read; see: resight check {dataset.name}")
-        dataset = replace(dataset, splits={**dataset.splits, "train": train})
-    return dataset, pictures, _normalization(card, recipe, train, pictures, weights_card), faults
-
-
-def _normalization(
-    card: Preprocessing,
-    recipe: Recipe,
-    train: Any,
-    pictures: list[np.ndarray] | None,
-    weights_card: Preprocessing | None,
-) -> Preprocessing:
-    """Return the card with the recipe's mean and deviation."""
-    if recipe.normalize == "imagenet" or (recipe.normalize == "weights" and weights_card is None):
-        return replace(card, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    if recipe.normalize == "weights" and weights_card:
-        return replace(card, mean=weights_card.mean, std=weights_card.std)
-    if pictures is None:
-        sample = train.take(np.unique(np.linspace(0, len(train) - 1, 2000).astype(int)))
-        _, pictures, _ = decode_split(sample, card)
-    if recipe.normalize == "pixel-mean":
-        if any(p.shape != (card.size, card.size, 3) for p in pictures):
-            raise UsageError("normalize=pixel-mean needs pictures of one size; use channel-mean")
-        total = np.zeros((card.size, card.size, 3))
-        for picture in pictures:
-            total += picture
-        mean_image = torch.from_numpy(total / len(pictures) / 255).permute(2, 0, 1).float()
-        return replace(card, std=(1.0, 1.0, 1.0), pixel_mean=tuple(mean_image.flatten().tolist()))
-    moments = np.zeros((2, 3))
-    pixels = 0
-    for picture in pictures:
-        flat = picture.reshape(-1, 3).astype(np.float64) / 255
-        moments += (flat.sum(0), (flat**2).sum(0))
-        pixels += len(flat)
-    mean = moments[0] / pixels
-    std = np.sqrt(np.maximum(moments[1] / pixels - mean**2, 1e-6))
-    if recipe.normalize == "channel-mean":
-        std = np.ones(3)
-    return replace(card, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
-
-
-def _make_batches(
-    dataset: Dataset,
-    recipe: Recipe,
-    pictures: list[np.ndarray] | None,
-    normalize: Normalize,
-    device: torch.device,
-    *,
-    strict: bool,
-) -> Batches:
-    train, card = dataset.train, normalize.preprocessing
-    if pictures is not None and set(recipe.augment) <= set(augment.BATCHED):
-        squares = torch.from_numpy(np.stack(pictures)).to(device)
-        labels = torch.from_numpy(train.labels).to(device)
-        return ResidentBatches(squares, labels, normalize, recipe.augment, recipe.batch_size, recipe.seed)
-    workers = torch.get_num_threads() if recipe.workers < 0 else recipe.workers
-    return StreamedBatches(
-        train, pictures, card, normalize, recipe.augment, recipe.batch_size, recipe.seed, workers, strict=strict
-    )
-
-
-def _first_images(dataset: Dataset, card: Preprocessing, normalize: Normalize) -> Tensor:
-    """Return up to 2,000 plain training images, evenly spaced, normalized."""
-    chosen = np.unique(np.linspace(0, len(dataset.train) - 1, 2000).astype(int))
-    _, squares, _ = decode_split(dataset.train.take(chosen), card)
-    return normalize(torch.from_numpy(np.stack(squares)).to(normalize.device))
-
-
-def _validation(
-    dataset: Dataset, card: Preprocessing, faults: list[PictureError], *, strict: bool
-) -> tuple[Tensor, Tensor] | None:
-    """Return the validation squares and labels, in memory."""
-    if "val" not in dataset.splits:
-        return None
-    val, squares, more = decode_split(dataset.splits["val"], card, strict=strict)
-    faults += more
-    if not squares:
-        return None
-    return torch.from_numpy(np.stack(squares)), torch.from_numpy(val.labels)
-
-
 def _should_compile(recipe: Recipe, batches: Batches, device: torch.device) -> bool:
     """Whether compiling pays: it costs about a minute, and gains nothing on two CPU threads."""
     if recipe.compile != "auto":
@@ -510,7 +398,9 @@ def _signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _finish(job: _Job, console: Console, data_root: str | None, started: float, *, strict: bool) -> dict[str, Any]:
+def _finish(
+    job: _Job, console: Console, data_root: str | None, started: float, *, strict: bool
+) -> dict[str, Any]:
     """Calibrate and test the best weights, write them with their figures, and the report."""
     from resight.service.report import write_report
 
@@ -532,9 +422,7 @@ def _finish(job: _Job, console: Console, data_root: str | None, started: float, 
     report = write_report(run, job.dataset, result, figures)
     seconds = time.perf_counter() - started
     low, high = figures["top1_interval"]
-    console.print(
-        f"report {report}; {seconds:.0f} s in all", highlight=False, markup=False, soft_wrap=True
-    )
+    console.print(f"report {report}; {seconds:.0f} s in all", highlight=False, markup=False, soft_wrap=True)
     return {
         "run": str(job.run),
         "data": job.dataset.name,
@@ -542,5 +430,6 @@ def _finish(job: _Job, console: Console, data_root: str | None, started: float, 
         **figures,
         "report": str(report),
         "seconds": seconds,
-        "summary": f"test error {figures['top1_error']:.2f} % (95 % interval {low:.2f} to {high:.2f}, n = {figures['n']:,})",
+        "summary": f"test error {figures['top1_error']:.2f} % "
+        f"(95 % interval {low:.2f} to {high:.2f}, n = {figures['n']:,})",
     }

@@ -33,4 +33,4 @@ class AveragedWeights:
                 weights.append(value)
             else:
                 self.state[name].copy_(value)
-        torch._foreach_lerp_(averages, weights, 1 - decay)
+        torch._foreach_lerp_(averages, weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]

@@ -13,8 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from resight.core.files import write_text
 
-COLUMNS = (
-    "epoch", "step", "lr", "train_loss", "train_error", "val_loss", "val_error", "seconds", "images_per_second",
+COLUMNS: tuple[str, ...] = (
+    "epoch", "step", "lr", "train_loss", "train_error", "val_loss", "val_error",
+    "seconds", "images_per_second",
 )  # fmt: skip
 
 
@@ -41,7 +42,10 @@ class Journal:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.stop_bar()
         self.events.close()

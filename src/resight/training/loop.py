@@ -97,6 +97,7 @@ def fit(
         after_step = actions.begin_epoch(progress.epoch, progress.step)
         started, before, saved = time.perf_counter(), progress.seconds, time.perf_counter()
         totals = torch.zeros(2, dtype=torch.float64, device=device)  # loss, wrong
+        rate = 0.0
         for batch in batches.epoch(progress.epoch, progress.step):
             step = progress.epoch * batches.steps + progress.step
             rate = learning_rate(recipe, step, steps)

@@ -92,7 +92,15 @@ class Recipe:
         for name in ("momentum", "label_smoothing", "ema", "val_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)} must be in [0, 1)")
-        for name in ("lr", "weight_decay", "warmup_lr", "trunk_lr", "memory_gib", "warmup_steps", "seed"):
+        for name in (
+            "lr",
+            "weight_decay",
+            "warmup_lr",
+            "trunk_lr",
+            "memory_gib",
+            "warmup_steps",
+            "seed",
+        ):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name}={getattr(self, name)} must not be negative")
         if not all(0 < d < 1 for d in self.drops) or list(self.drops) != sorted(self.drops):
@@ -101,7 +109,9 @@ class Recipe:
         if unknown:
             raise UsageError(f"augment={unknown[0]!r} is none of {', '.join(OPERATIONS)}")
         if sum(a in CROPS for a in self.augment) > 1:
-            raise UsageError(f"augment={','.join(self.augment)} has two crops; take one of {', '.join(CROPS)}")
+            raise UsageError(
+                f"augment={','.join(self.augment)} has two crops; take one of {', '.join(CROPS)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

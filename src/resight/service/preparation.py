@@ -1,0 +1,166 @@
+"""What a training needs before its first step: network, pictures, preprocessing, batches."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resight.core.errors import DataError, PictureError, UsageError
+from resight.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from resight.data import augment
+from resight.data.batches import Batches, ResidentBatches, StreamedBatches, resident_bytes
+from resight.data.dataset import Dataset, Split
+from resight.data.prepare import Normalize, decode_split
+from resight.models.classifier import Classifier
+from resight.models.modelfile import load_model
+from resight.models.weights import load_weights
+from resight.models.zoo import create_model
+from resight.service.runs import MODEL_FILE
+from resight.training.recipe import Recipe
+
+
+def weight_file(weights: str) -> Path:
+    """Return the file that the words `weights=` mean: a run folder stands for its model file."""
+    path = Path(weights.removeprefix("zoo:"))
+    return path / MODEL_FILE if path.is_dir() else path
+
+
+def make_model(recipe: Recipe, classes: int) -> tuple[Classifier, Preprocessing | None]:
+    """Return the network with the given weights and a fresh head where the classes differ."""
+    options: dict[str, Any] = {"shortcut": recipe.shortcut} if recipe.shortcut else {}
+    card: Preprocessing | None = None
+    if recipe.weights and recipe.weights not in ("torchvision", "timm"):
+        path = weight_file(recipe.weights)
+        if path.name == MODEL_FILE:
+            model, _ = load_model(path)
+            if model.name != recipe.model:
+                raise UsageError(f"weights={recipe.weights} are of {model.name}, not of {recipe.model}")
+        else:
+            model = create_model(recipe.model, classes, **options)
+            load_weights(model, path)
+    else:
+        model = create_model(recipe.model, classes, weights=recipe.weights or None, **options)
+    card = model.preprocessing
+    if recipe.weights:
+        torch.manual_seed(recipe.seed)
+        model.reset_classifier(classes)
+    return model, card
+
+
+def read_training(
+    dataset: Dataset, recipe: Recipe, weights_card: Preprocessing | None, *, strict: bool
+) -> tuple[Dataset, list[np.ndarray] | None, Preprocessing, list[PictureError]]:
+    """Decode the training split if it fits in memory, and settle the preprocessing on it."""
+    size = recipe.image_size
+    crop = next((a for a in recipe.augment if a in augment.CROPS), "")
+    photos = crop in ("resized-crop", "scale-jitter")
+    card = Preprocessing(size=size, resize=round(size * 8 / 7) if photos else size)
+    budget = recipe.memory_gib * 2**30
+    if photos:
+        # Whole pictures, large enough to be cut from: about 4/3 as wide as high.
+        cache = replace(card, resize=round(1.5 * size))
+        fits = len(dataset.train) * cache.resize**2 * 4 <= budget
+    else:
+        cache = card
+        fits = resident_bytes(dataset.train, card, recipe.augment) <= budget
+    pictures: list[np.ndarray] | None = None
+    faults: list[PictureError] = []
+    train = dataset.train
+    if fits:
+        train, pictures, faults = decode_split(train, cache, whole=photos, strict=strict)
+        missing = set(range(len(dataset.classes))) - set(np.unique(train.labels).tolist())
+        if missing:
+            names = ", ".join(dataset.classes[m] for m in sorted(missing))
+            raise DataError(
+                f"{dataset.name}: no picture of {names} can be read; see: resight check {dataset.name}"
+            )
+        dataset = replace(dataset, splits={**dataset.splits, "train": train})
+    return dataset, pictures, _normalization(card, recipe, train, pictures, weights_card), faults
+
+
+def _normalization(
+    card: Preprocessing,
+    recipe: Recipe,
+    train: Split,
+    pictures: list[np.ndarray] | None,
+    weights_card: Preprocessing | None,
+) -> Preprocessing:
+    """Return the card with the recipe's mean and deviation."""
+    if recipe.normalize == "imagenet" or (recipe.normalize == "weights" and weights_card is None):
+        return replace(card, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    if recipe.normalize == "weights" and weights_card:
+        return replace(card, mean=weights_card.mean, std=weights_card.std)
+    if pictures is None:
+        sample = train.take(np.unique(np.linspace(0, len(train) - 1, 2000).astype(int)))
+        _, pictures, _ = decode_split(sample, card)
+    if recipe.normalize == "pixel-mean":
+        if any(p.shape != (card.size, card.size, 3) for p in pictures):
+            raise UsageError("normalize=pixel-mean needs pictures of one size; use channel-mean")
+        total = np.zeros((card.size, card.size, 3))
+        for picture in pictures:
+            total += picture
+        mean_image = torch.from_numpy(total / len(pictures) / 255).permute(2, 0, 1).float()
+        return replace(card, std=(1.0, 1.0, 1.0), pixel_mean=tuple(mean_image.flatten().tolist()))
+    moments = np.zeros((2, 3))
+    pixels = 0
+    for picture in pictures:
+        flat = picture.reshape(-1, 3).astype(np.float64) / 255
+        moments += (flat.sum(0), (flat**2).sum(0))
+        pixels += len(flat)
+    mean = moments[0] / pixels
+    std = np.sqrt(np.maximum(moments[1] / pixels - mean**2, 1e-6))
+    if recipe.normalize == "channel-mean":
+        std = np.ones(3)
+    return replace(card, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+
+
+def make_batches(
+    dataset: Dataset,
+    recipe: Recipe,
+    pictures: list[np.ndarray] | None,
+    normalize: Normalize,
+    device: torch.device,
+    *,
+    strict: bool,
+) -> Batches:
+    """Return the training batches: resident where pictures and operations allow it, else streamed."""
+    train, card = dataset.train, normalize.preprocessing
+    if pictures is not None and set(recipe.augment) <= set(augment.BATCHED):
+        squares = torch.from_numpy(np.stack(pictures)).to(device)
+        labels = torch.from_numpy(train.labels).to(device)
+        return ResidentBatches(squares, labels, normalize, recipe.augment, recipe.batch_size, recipe.seed)
+    workers = torch.get_num_threads() if recipe.workers < 0 else recipe.workers
+    return StreamedBatches(
+        train,
+        pictures,
+        card,
+        normalize,
+        recipe.augment,
+        recipe.batch_size,
+        recipe.seed,
+        workers,
+        strict=strict,
+    )
+
+
+def first_images(dataset: Dataset, card: Preprocessing, normalize: Normalize) -> Tensor:
+    """Return up to 2,000 plain training images, evenly spaced, normalized."""
+    chosen = np.unique(np.linspace(0, len(dataset.train) - 1, 2000).astype(int))
+    _, squares, _ = decode_split(dataset.train.take(chosen), card)
+    return normalize(torch.from_numpy(np.stack(squares)).to(normalize.device))
+
+
+def validation_squares(
+    dataset: Dataset, card: Preprocessing, faults: list[PictureError], *, strict: bool
+) -> tuple[Tensor, Tensor] | None:
+    """Return the validation squares and labels, in memory."""
+    if "val" not in dataset.splits:
+        return None
+    val, squares, more = decode_split(dataset.splits["val"], card, strict=strict)
+    faults += more
+    if not squares:
+        return None
+    return torch.from_numpy(np.stack(squares)), torch.from_numpy(val.labels)
