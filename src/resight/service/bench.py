@@ -218,7 +218,7 @@ class _UntilLate:
     steps = 10**9
 
     def __init__(self, source: Callable[[int], Iterator[Batch]]) -> None:
-        self.source, self.deadline, self.turn = source, 0.0, 0
+        self.source, self.deadline, self.turn, self.done = source, 0.0, 0, 0
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         del epoch, start
@@ -227,6 +227,7 @@ class _UntilLate:
             for batch in self.source(self.turn):
                 if time.perf_counter() > self.deadline:
                     return
+                self.done += len(batch.labels)
                 yield batch
 
 
@@ -245,7 +246,7 @@ def _our_loop(
 
     def block(seconds: float) -> tuple[int, float]:
         progress, started = Progress(), time.perf_counter()
-        batches.deadline = started + seconds
+        batches.deadline, batches.done = started + seconds, 0
         fit(
             model,
             model,
@@ -257,7 +258,7 @@ def _our_loop(
             pick_precision(precision, device),
             actions,
         )
-        return progress.seen, time.perf_counter() - started
+        return batches.done, time.perf_counter() - started
 
     return block
 

@@ -245,7 +245,7 @@ class _Job:
             def end_epoch(state: dict[str, Tensor], rate: float) -> None:
                 journal.stop_bar()
                 self.end_epoch(state, rate)
-                left = (self.recipe.epochs - self.progress.epoch) * self.batches.steps
+                left = (self.recipe.epochs - self.progress.epoch - 1) * self.batches.steps
                 journal.epoch(self.progress.history, self.recipe.epochs, left)
 
             def save() -> None:
@@ -265,7 +265,7 @@ class _Job:
             )  # fmt: skip
 
     def end_epoch(self, state: dict[str, Tensor], rate: float) -> None:
-        """Judge the epoch's weights, keep them if they are the best, and turn to the next epoch."""
+        """Judge the epoch's weights and keep them if they are the best."""
         p = self.progress
         row = {
             "epoch": p.epoch + 1,
@@ -286,7 +286,6 @@ class _Job:
         if error <= p.best_error:
             p.best_epoch, p.best_error = p.epoch + 1, error
             save_model(self.run / MODEL_FILE, self.model, state, self.facts())
-        p.epoch, p.step, p.loss_sum, p.wrong, p.seen, p.seconds = p.epoch + 1, 0, 0.0, 0, 0, 0.0
 
     def judge(self, state: dict[str, Tensor]) -> Tensor:
         """Return the validation logits of some weights."""

@@ -43,6 +43,12 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     faults: list[dict[str, str]] = field(default_factory=list)
 
+    def next_epoch(self) -> None:
+        """Turn to the next epoch: nothing of it is done."""
+        self.epoch += 1
+        self.step = self.wrong = self.seen = 0
+        self.loss_sum = self.seconds = 0.0
+
 
 def save_state(
     run: Path,

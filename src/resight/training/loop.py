@@ -137,6 +137,7 @@ def fit(
         if not math.isfinite(progress.loss_sum):
             require_finite(progress.loss_sum, progress, rate)
         actions.end_epoch(averages.state if averages else model.state_dict(), rate)
+        progress.next_epoch()
         actions.save()
 
 
