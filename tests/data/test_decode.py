@@ -180,7 +180,8 @@ REFUSED = {
         encode(scene(), "WEBP", lossless=True)[:45],
         "truncated|damaged|not a picture",
     ),
-    "decompression bomb png": (png_header(60_000, 60_000), "60000 x 60000 pixels"),
+    "decompression bomb png": (png_header(60_000, 60_000), "more pixels than the limit"),
+    "large png": (png_header(11_000, 11_000), "11000 x 11000 pixels, more than the limit"),
     "float tiff with NaN": (
         encode(Image.fromarray(np.full((4, 4), np.nan, dtype=np.float32)), "TIFF"),
         "not numbers",

@@ -188,6 +188,27 @@ def test_options_that_do_not_exist_are_refused(name, options, message):
         create_model(name, **options)
 
 
+def test_torchvisions_weights_bring_names_and_preprocessing(monkeypatch):
+    from torchvision import models
+
+    theirs = models.resnet18().eval()
+    monkeypatch.setattr(
+        "torchvision.models._api.load_state_dict_from_url", lambda *_, **__: theirs.state_dict()
+    )
+    ours = create_model("resnet18", 10, weights="torchvision").eval()
+    assert len(ours.classes) == 1000 and ours.classes[0] == "tench" and ours.num_classes == 1000
+    card = ours.preprocessing
+    assert (card.size, card.resize, card.mean, card.std) == (
+        224,
+        256,
+        (0.485, 0.456, 0.406),
+        (0.229, 0.224, 0.225),
+    )
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(ours(images), theirs(images))
+
+
 def test_weights_without_a_network_are_one_line(monkeypatch):
     def offline(*_, **__):
         raise OSError("no route to host")

@@ -238,6 +238,15 @@ def test_broken_pictures_are_left_out_named_and_counted(folder):
     assert "003.png: is empty" in one_line(resight("train", folder, *words, "--strict", "--out", "s"), 1)
 
 
+def test_a_leak_is_said_beside_the_figure(tmp_path):
+    root = make_folder(tmp_path / "d", splits=("train", "test"), count=6)
+    shutil.copy(root / "train/red/000.png", root / "test/red/leak.png")
+    words = ("--epochs", "1", "--set", "model=resnet20", "--set", "image_size=16", "--set", "batch_size=8")
+    done = resight("train", root, *words, "--out", "r", check=0)
+    assert "1 test pictures stand in the training split too" in done.stderr
+    assert "so the test error is too good" in Path("r/report.html").read_text()
+
+
 def test_check_finds_planted_faults(tmp_path):
     root = make_folder(tmp_path / "d", splits=("train", "test"), count=5)
     shutil.copy(root / "train/red/000.png", root / "test/red/leak.png")

@@ -51,9 +51,7 @@ def our_wrong(seed):
         f"batch_size={BATCH}", f"lr={LR}", "schedule=steps", "drops=.5,.75", "optimizer=sgd",
         "weight_decay=1e-4", "label_smoothing=0", "ema=0", "val_share=0", "augment=pad-crop",
     ]  # fmt: skip
-    answer = train(
-        "digits", model="resnet20", epochs=EPOCHS, seed=seed, changes=changes, out=f"run{seed}"
-    )
+    answer = train("digits", model="resnet20", epochs=EPOCHS, seed=seed, changes=changes, out=f"run{seed}")
     return answer["wrong"]
 
 

@@ -221,6 +221,17 @@ FINGERPRINT_DIGESTS = 200_000
 """Above so many pictures a fingerprint uses their sizes, not their content."""
 
 
+def shared_pictures(first: Split, second: Split) -> int:
+    """Return how many pictures of the second split stand in the first too, by content.
+
+    Sets too large to be read for it count as sharing none.
+    """
+    if len(first) + len(second) > FINGERPRINT_DIGESTS:
+        return 0
+    known = {first.digest(i) for i in range(len(first))}
+    return sum(second.digest(i) in known for i in range(len(second)))
+
+
 def fingerprint(split: Split) -> str:
     """Return a digest of a split's content and labels that changes when either does.
 

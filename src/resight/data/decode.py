@@ -19,7 +19,9 @@ from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 from resight.core.errors import PictureError
 
 PIXEL_LIMIT = 100_000_000
-"""A picture of more pixels is refused from its header alone, before any memory is taken."""
+"""A picture of more pixels is refused from its header alone, before any memory is taken.
+
+Pillow itself refuses twice its MAX_IMAGE_PIXELS (179 million), whatever the limit here."""
 
 SUFFIXES = frozenset(
     [
@@ -49,6 +51,9 @@ SUFFIXES = frozenset(
 """File names that are taken for pictures; what they hold is decided by their content."""
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
+# Pillow warns of large pictures, which have a limit of ours, and of odd metadata, which does not change the
+# pixels. Not catch_warnings around each picture: that is not safe where threads decode.
+warnings.filterwarnings("ignore", module=r"PIL\b")
 
 
 def decode(
@@ -79,17 +84,12 @@ def decode(
     if not content:
         raise PictureError(name, "is empty (zero bytes)", "delete it or copy it again")
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of large pictures and odd metadata; the limit below is ours, and odd
-            # metadata does not change the pixels.
-            warnings.simplefilter("ignore")
-            Image.MAX_IMAGE_PIXELS, before = None, Image.MAX_IMAGE_PIXELS
-            try:
-                return _read(content, name, at_least, limit)
-            finally:
-                Image.MAX_IMAGE_PIXELS = before
+        return _read(content, name, at_least, limit)
     except PictureError:
         raise
+    except Image.DecompressionBombError as error:
+        fault = f"has more pixels than the limit of {limit:,}"
+        raise PictureError(name, fault, "reduce it, or delete it if it is not a photo") from error
     except UnidentifiedImageError as error:
         fault = f"is not a picture that can be read ({_sniff(content)})"
         raise PictureError(name, fault, "convert it to JPEG or PNG, or delete it") from error

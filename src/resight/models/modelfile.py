@@ -31,6 +31,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], document: dict[str, Any
             text = str(error)
             number = int(text.split("os error ")[1].split(")")[0]) if "os error " in text else None
             raise OSError(number, text) from error
+        temporary.chmod(0o644)  # the library makes it readable for its owner only
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

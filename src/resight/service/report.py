@@ -71,7 +71,7 @@ def write_report(run: Run, dataset: Dataset, result: TestResult, figures: dict[s
             "hardware": record["hardware"],
             **{f"version of {k}": v for k, v in record["versions"].items()},
         },
-        "notes": list(dataset.notes),
+        "notes": [f"About the data: {note}." for note in record["notes"]],
     }
     path = run.folder / REPORT_FILE
     write_text(path, render_report(content))

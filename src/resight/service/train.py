@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,7 +25,7 @@ from resight.core.errors import DataError, UsageError
 from resight.core.files import write_json
 from resight.core.registry import lookup
 from resight.data.batches import Batches
-from resight.data.dataset import Dataset, fingerprint
+from resight.data.dataset import Dataset, fingerprint, shared_pictures
 from resight.data.open import open_dataset
 from resight.data.prepare import Normalize, typical_side
 from resight.data.splitting import with_validation
@@ -183,7 +183,7 @@ class _Job:
         device = pick_device()
         precision = pick_precision(recipe.precision, device)
         torch.manual_seed(recipe.seed)
-        dataset = with_validation(dataset, recipe.val_share)
+        dataset = _with_leaks_noted(with_validation(dataset, recipe.val_share))
         run = _run_folder(out, data, recipe, resume=resume)
         model, card = make_model(recipe, len(dataset.classes))
         dataset, pictures, card, faults = read_training(dataset, recipe, card, strict=strict)
@@ -339,6 +339,18 @@ class _Job:
             text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
             words += ["--set", f"{key}={text}"]
         return shlex.join([*words, "--out", str(self.run)])
+
+
+def _with_leaks_noted(dataset: Dataset) -> Dataset:
+    """Add a note if test pictures are learned too: the test figure would be too good."""
+    shared = shared_pictures(dataset.train, dataset.split("test"))
+    if not shared:
+        return dataset
+    note = (
+        f"{shared} test pictures stand in the training split too, so the test error is too good; "
+        "resight check names them"
+    )
+    return replace(dataset, notes=(*dataset.notes, note))
 
 
 def _absolute(data: str) -> str:
