@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from resight.core.errors import ModelFileError, UsageError
 from resight.models import cost
-from resight.models.folding import folded
+from resight.models.folding import Inference
 from resight.models.zoo import BUILDERS, create_model, list_models
 
 DEEP = ("1202", "200", "152", "101", "110")
@@ -155,8 +155,8 @@ def test_folding_keeps_the_logits(name):
             model(torch.randn(8, 3, 64, 64))
     model.eval()
     images = torch.randn(2, 3, 64, 64)
-    copy = folded(model)
-    left = [m for m in copy.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    copy = Inference(model, torch.float32)
+    left = [m for m in copy.trunk.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert len(left) == (3 if name == "speednet8" else 0)  # those after a pooling stay
     with torch.no_grad():
         torch.testing.assert_close(copy(images), model(images), rtol=1e-3, atol=1e-3)

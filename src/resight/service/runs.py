@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from resight.core.device import pick_device, pick_precision
 from resight.core.errors import DataError, ModelFileError
 from resight.core.preprocessing import Preprocessing
 from resight.evaluate.scores import Member
 from resight.models.classifier import Classifier
-from resight.models.folding import folded
+from resight.models.folding import Inference
 from resight.models.modelfile import load_model
 from resight.models.zoo import create_model
 
@@ -65,22 +64,8 @@ class Run:
             raise DataError(f"{self.name}: has other classes than the first run ({', '.join(differ[:4])})")
         order = torch.tensor([own.index(c) for c in classes])
         precision = pick_precision("auto", self.device) if fast else torch.float32
-        network: nn.Module = folded(self.model) if fast else self.model
-        if precision != torch.float32 and fast:
-            network = _Cast(network, precision)
+        network = Inference(self.model, precision) if fast else self.model
         return Member(network, self.preprocessing, self.temperature, torch.float32, order)
-
-
-class _Cast(nn.Module):
-    """A network held and run in a lower precision: no casts of weights on every call."""
-
-    def __init__(self, network: nn.Module, precision: torch.dtype) -> None:
-        super().__init__()
-        self.network, self.precision = network.to(precision), precision
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Turn float32 images into float32 logits."""
-        return self.network(images.to(self.precision)).float()
 
 
 def open_run(name: str) -> Run:
