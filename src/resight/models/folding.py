@@ -10,7 +10,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from resight.models.classifier import Classifier
 
-
 UNSURE = 0.02
 """Two logits nearer than this share of the best one's height over the mean may change places in bf16; the
 errors of bf16 through ResNets are about a quarter of it."""

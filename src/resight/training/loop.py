@@ -96,7 +96,8 @@ def fit(
         network.train()
         after_step = actions.begin_epoch(progress.epoch, progress.step)
         started, before, saved = time.perf_counter(), progress.seconds, time.perf_counter()
-        totals = torch.zeros(2, dtype=torch.float64, device=device)  # loss, wrong
+        exact = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
+        totals = torch.zeros(2, dtype=exact, device=device)  # loss, wrong
         rate = 0.0
         for batch in batches.epoch(progress.epoch, progress.step):
             step = progress.epoch * batches.steps + progress.step

@@ -1,0 +1,278 @@
+"""One training: prepared, run epoch by epoch, its best weights kept."""
+
+import shlex
+import sys
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import resight
+from resight.core import settings
+from resight.core.device import describe, pick_device, pick_precision
+from resight.data.batches import Batches
+from resight.data.dataset import Dataset, fingerprint, shared_pictures
+from resight.data.prepare import Normalize
+from resight.data.splitting import with_validation
+from resight.evaluate.scores import logits_of
+from resight.metrics.accuracy import topk_wrong
+from resight.models import cost
+from resight.models.classifier import Classifier
+from resight.models.modelfile import save_model
+from resight.service.preparation import (
+    first_images,
+    make_batches,
+    make_model,
+    read_training,
+    validation_squares,
+)
+from resight.service.runs import MODEL_FILE
+from resight.training.checkpoints import Progress, load_state, save_state
+from resight.training.ema import AveragedWeights
+from resight.training.journal import Journal
+from resight.training.loop import Actions, fit, make_optimizer
+from resight.training.recipe import Recipe
+
+NOT_IDENTITY = ("workers",)
+"""Settings that do not change what is learned; a run may be resumed with others."""
+
+
+@dataclass
+class Job:
+    """One training, prepared; `prepare` makes it.
+
+    Attributes:
+        dataset: with a validation split, without unreadable training pictures.
+        recipe: its settings.
+        run: its folder.
+        console: where it speaks.
+        model: the network, on its device.
+        network: what is called: the model, or its compiled form.
+        batches: the training pictures.
+        validation: squares (N, S, S, 3) and labels (N,), or None.
+        normalize: the preprocessing, applied.
+        optimizer: see `make_optimizer`.
+        averages: of the weights, or None.
+        progress: where it stands.
+        precision: of the products.
+        identity: what a resumed run must share.
+    """
+
+    dataset: Dataset
+    recipe: Recipe
+    run: Path
+    console: Console
+    model: Classifier
+    network: nn.Module
+    batches: Batches
+    validation: tuple[Tensor, Tensor] | None
+    normalize: Normalize
+    optimizer: torch.optim.SGD
+    averages: AveragedWeights | None
+    progress: Progress
+    precision: torch.dtype
+    identity: dict[str, Any]
+
+    @classmethod
+    def prepare(
+        cls,
+        dataset: Dataset,
+        recipe: Recipe,
+        run: Path,
+        console: Console,
+        *,
+        resume: bool,
+        strict: bool,
+    ) -> "Job":
+        """Read the pictures, make the network, take up where a run stopped, and say what is to be done.
+
+        Raises:
+            ResightError: in one line.
+        """
+        device = pick_device()
+        precision = pick_precision(recipe.precision, device)
+        torch.manual_seed(recipe.seed)
+        dataset = _with_leaks_noted(with_validation(dataset, recipe.val_share))
+        model, card = make_model(recipe, len(dataset.classes))
+        dataset, pictures, card, faults = read_training(dataset, recipe, card, strict=strict)
+        for fault in faults:
+            console.print(f"left out: {fault}", highlight=False, markup=False, soft_wrap=True)
+        model.classes, model.preprocessing = dataset.classes, card
+        model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        normalize = Normalize(card, device)
+        batches = make_batches(dataset, recipe, pictures, normalize, device, strict=strict)
+        if not recipe.weights:
+            model.initialize_from(first_images(dataset, card, normalize))
+        validation = validation_squares(dataset, card, faults, strict=strict)
+        optimizer = make_optimizer(model, recipe)
+        averages = AveragedWeights(model, recipe.ema) if recipe.ema else None
+        identity = {
+            "recipe": {k: v for k, v in settings.to_dict(recipe).items() if k not in NOT_IDENTITY},
+            "data": fingerprint(dataset.train),
+        }
+        progress = load_state(run, model, optimizer, averages, identity) if resume else None
+        if progress:
+            where = f"epoch {progress.epoch + 1}, step {progress.step}"
+            console.print(f"going on with {run} at {where}", highlight=False, markup=False, soft_wrap=True)
+        else:
+            progress = Progress(faults=[{"path": f.name, "fault": f.fault, "cure": f.cure} for f in faults])
+        network: nn.Module = model
+        if _should_compile(recipe, batches, device):
+            network = torch.compile(model)  # type: ignore[assignment]
+        job = cls(
+            dataset, recipe, run, console, model, network, batches, validation, normalize, optimizer,
+            averages, progress, precision, identity,
+        )  # fmt: skip
+        job.announce()
+        return job
+
+    def announce(self) -> None:
+        """Say in two lines what is about to be done."""
+        sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.dataset.splits.items())
+        r = self.recipe
+        lines = [
+            f"{self.dataset.name}: {sizes} pictures of {len(self.dataset.classes)} classes"
+            + "".join(f"; {note}" for note in self.dataset.notes),
+            f"{r.model}, {cost.parameters(self.model):,} parameters, input {r.image_size}, "
+            f"{r.epochs} epochs of {self.batches.steps} x {r.batch_size}, "
+            f"{str(self.precision).removeprefix('torch.')} on {describe(self.normalize.device)}; "
+            f"run folder {self.run}",
+        ]
+        for line in lines:
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def fit(self, stop: threading.Event) -> None:
+        """Train to the last epoch."""
+        counts = np.bincount(self.dataset.train.labels, minlength=len(self.dataset.classes))
+        chance = 100 * (1 - counts.max() / counts.sum())
+        with Journal(self.run, self.console, chance) as journal:
+
+            def begin_epoch(epoch: int, done: int) -> Any:
+                return journal.start_bar(epoch, self.recipe.epochs, self.batches.steps, done)
+
+            def end_epoch(state: dict[str, Tensor], rate: float) -> None:
+                journal.stop_bar()
+                self.end_epoch(state, rate)
+                left = (self.recipe.epochs - self.progress.epoch - 1) * self.batches.steps
+                journal.epoch(self.progress.history, self.recipe.epochs, left)
+
+            def save() -> None:
+                save_state(
+                    self.run,
+                    self.model,
+                    self.optimizer,
+                    self.averages,
+                    self.progress,
+                    self.identity,
+                )
+
+            actions = Actions(begin_epoch, end_epoch, save, stop.is_set)
+            fit(
+                self.model, self.network, self.batches, self.recipe, self.optimizer, self.averages,
+                self.progress, self.precision, actions,
+            )  # fmt: skip
+
+    def end_epoch(self, state: dict[str, Tensor], rate: float) -> None:
+        """Judge the epoch's weights and keep them if they are the best."""
+        p = self.progress
+        row = {
+            "epoch": p.epoch + 1,
+            "step": (p.epoch + 1) * self.batches.steps,
+            "lr": rate,
+            "train_loss": p.loss_sum / max(p.step, 1),
+            "train_error": 100 * p.wrong / max(p.seen, 1),
+            "seconds": p.seconds,
+            "images_per_second": p.seen / max(p.seconds, 1e-9),
+        }
+        error = 0.0  # without validation the last epoch is kept
+        if self.validation:
+            logits = self.judge(state)
+            labels = self.validation[1]
+            error = 100 * float(topk_wrong(logits, labels, 1).double().mean())
+            row |= {"val_loss": float(F.cross_entropy(logits, labels)), "val_error": error}
+        p.history.append(row)
+        if error <= p.best_error:
+            p.best_epoch, p.best_error = p.epoch + 1, error
+            save_model(self.run / MODEL_FILE, self.model, state, self.facts())
+
+    def judge(self, state: dict[str, Tensor]) -> Tensor:
+        """Return the validation logits of some weights."""
+        assert self.validation is not None
+        own = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        self.model.load_state_dict(state)
+        self.model.eval()
+        logits = logits_of(self.model, self.validation[0], self.normalize, self.precision)
+        self.model.load_state_dict(own)
+        return logits
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the model file says besides the network."""
+        return {
+            "recipe": settings.to_dict(self.recipe),
+            "data": _absolute(self.dataset.name),
+            "data_fingerprint": self.identity["data"],
+            "best_epoch": self.progress.best_epoch,
+            "resight": resight.__version__,
+        }
+
+    def record(self, data: str, data_root: str | None, recipe: str) -> dict[str, Any]:
+        """Return recipe.json: everything needed to train again."""
+        return {
+            "command": self.command(data, data_root, recipe),
+            "base": recipe,
+            "recipe": settings.to_dict(self.recipe),
+            "data": _absolute(data),
+            "data_root": data_root,
+            "data_fingerprint": self.identity["data"],
+            "classes": list(self.dataset.classes),
+            "splits": {name: len(split) for name, split in self.dataset.splits.items()},
+            "notes": list(self.dataset.notes),
+            "multiply_adds": cost.multiply_adds(self.model, self.recipe.image_size),
+            "parameters": cost.parameters(self.model),
+            "hardware": describe(self.normalize.device),
+            "precision": str(self.precision).removeprefix("torch."),
+            "versions": {
+                "resight": resight.__version__,
+                "torch": torch.__version__,
+                "python": sys.version.split()[0],
+            },
+        }
+
+    def command(self, data: str, data_root: str | None, recipe: str) -> str:
+        """Return the exact command of this run."""
+        words = ["resight", "train", data]
+        words += ["--recipe", recipe] if recipe != "fast" else []
+        words += ["--data-root", data_root] if data_root else []
+        for key, value in settings.to_dict(self.recipe).items():
+            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            words += ["--set", f"{key}={text}"]
+        return shlex.join([*words, "--out", str(self.run)])
+
+
+def _with_leaks_noted(dataset: Dataset) -> Dataset:
+    """Add a note if test pictures are learned too: the test figure would be too good."""
+    shared = shared_pictures(dataset.train, dataset.split("test"))
+    if not shared:
+        return dataset
+    note = (
+        f"{shared} test pictures stand in the training split too, so the test error is too good; "
+        "resight check names them"
+    )
+    return replace(dataset, notes=(*dataset.notes, note))
+
+
+def _absolute(data: str) -> str:
+    return str(Path(data).resolve()) if Path(data).exists() else data
+
+
+def _should_compile(recipe: Recipe, batches: Batches, device: torch.device) -> bool:
+    """Whether compiling pays: it costs about a minute, and gains nothing on two CPU threads."""
+    if recipe.compile != "auto":
+        return recipe.compile == "on"
+    return device.type == "cuda" and recipe.epochs * batches.steps > 10_000
