@@ -194,3 +194,12 @@ def test_the_per_pixel_mean_is_subtracted_where_it_belongs():
     pixels = torch.randint(0, 256, (2, 4, 4, 3), dtype=torch.uint8)
     expected = pixels.permute(0, 3, 1, 2) / 255.0 - torch.from_numpy(mean)
     torch.testing.assert_close(Normalize(card, CPU)(pixels), expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(3000, 1), (1, 3000), (5, 4000)])
+def test_a_thin_strip_does_not_fill_the_memory(size):
+    from PIL import Image
+
+    image = Image.new("RGB", size, (10, 20, 30))
+    assert max(resize_shorter(image, 32).size) <= 16 * 32
+    assert fit(image, CARD).shape == (16, 16, 3)

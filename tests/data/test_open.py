@@ -246,3 +246,39 @@ def test_real_cifar_has_its_classes_and_no_leak(real_data):
     dataset = open_dataset(real_data / "cifar10_shift" / "test.parquet")
     assert dataset.classes[:3] == ("airplane", "automobile", "bird")
     assert set(dataset.splits) == {"test"} and len(dataset.split("test")) == 1200
+
+
+def test_split_folders_in_any_spelling_are_splits_not_classes(tmp_path):
+    root = make_folder(tmp_path / "d", splits=("Training", "TEST"), count=4)
+    dataset = open_dataset(root)
+    assert dataset.classes == ("blue", "green", "red")
+    assert {k: len(v) for k, v in dataset.splits.items()} == {"train": 12, "test": 12}
+
+
+def test_files_that_are_no_pictures_and_empty_folders_are_noted(folder):
+    (folder / "red" / "notes.txt").write_text("x")
+    (folder / "violet").mkdir()
+    notes = " ".join(open_dataset(folder).notes)
+    assert "1 files are not named like pictures" in notes and "notes.txt" in notes
+    assert "1 folders hold no pictures" in notes and "violet" in notes
+
+
+def test_other_data_without_splits_is_a_test_as_a_whole(folder):
+    dataset = open_dataset(folder, whole=True)
+    assert set(dataset.splits) == {"test"} and len(dataset.split("test")) == 36
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_labels_without_a_class_are_named(tmp_path, label):
+    write_parquet(tmp_path / "train.parquet", [0, 1, 2, label], ["a", "b", "c"])
+    with pytest.raises(DataError, match=f"row 3 has label {label}"):
+        open_dataset(tmp_path)
+
+
+def test_empty_files_are_not_copies_of_each_other(folder):
+    from resight.data.dataset import shared_pictures
+
+    for name in ("red", "green"):
+        (folder / name / "empty.png").write_bytes(b"")
+    train, test = (open_dataset(folder).splits[s] for s in ("train", "test"))
+    assert shared_pictures(train, test) == 0

@@ -64,8 +64,8 @@ def test_the_commands_recipe_runs_again_to_the_same_weights(folder):
     import shlex
 
     command = shlex.split(json.loads(Path("first/recipe.json").read_text())["command"])
-    command[command.index("--out") + 1] = "second"
-    resight(*command[1:], check=0)
+    assert "--out" not in command  # pasted as it is, it makes a run of its own
+    resight(*command[1:], "--out", "second", check=0)
     from resight.models.modelfile import load_tensors
 
     a, b = (load_tensors(Path(r) / "model.safetensors")[0] for r in ("first", "second"))
@@ -101,6 +101,50 @@ def test_a_test_folder_without_a_class_is_scored_by_name(tiny_run, tmp_path):
     assert part["n"] == 12 and part["per_class"]["blue"]["n"] == 0
     for name in ("green", "red"):
         assert part["per_class"][name]["error"] == whole["per_class"][name]["error"]
+
+
+def test_a_run_refuses_its_own_data_when_they_changed(tmp_path, tiny_run):
+    shutil.copytree(tiny_run.parent, tmp_path / "place")
+    place = tmp_path / "place"
+    from resight.models.modelfile import load_model, save_model
+
+    file = place / "run" / "model.safetensors"
+    model, facts = load_model(file)
+    facts = {
+        k: v for k, v in facts.items() if k not in ("architecture", "options", "classes", "preprocessing")
+    }
+    facts["data"] = str(place / "colours")
+    save_model(file, model, model.state_dict(), facts)
+    assert json.loads(resight("test", place / "run", "--json", check=0).stdout)["n"] == 12
+    make_folder(place / "colours", count=25)
+    line = one_line(resight("test", place / "run"), 1)
+    assert "changed since" in line and "--data" in line
+
+
+def test_other_pictures_without_splits_are_all_tested(tiny_run, tmp_path):
+    root = make_folder(tmp_path / "other", count=5, start=300)
+    assert json.loads(resight("test", tiny_run, "--data", root, "--json", check=0).stdout)["n"] == 15
+
+
+def test_weights_of_ours_are_known_by_their_header_not_their_name(tiny_run, folder):
+    shutil.copy(tiny_run / "model.safetensors", "renamed.safetensors")
+    words = ("--recipe", "fine-tune", "--set", "weights=renamed.safetensors", "--epochs", "1", "--out", "r")
+    resight("train", folder, *words, check=0)
+    from resight.service.runs import open_run
+
+    first, second = open_run(str(tiny_run)), open_run("r")
+    assert second.model.name == "resnet20"
+    assert second.preprocessing.mean == first.preprocessing.mean != (0.485, 0.456, 0.406)
+
+
+def test_trainings_without_a_name_get_folders_of_their_own(tmp_path):
+    make_folder(tmp_path / "photos[1]", count=6)
+    words = ("train", "photos[1]", "--epochs", "1", "--set", "model=resnet20", "--set", "image_size=16")
+    for _ in range(2):
+        resight(*words, check=0)
+    assert sorted(p.name for p in Path("runs").iterdir()) == [
+        "photos[1]-resnet20-1", "photos[1]-resnet20-2",
+    ]  # fmt: skip
 
 
 def test_classes_that_the_network_does_not_know_are_refused(tiny_run, tmp_path):
@@ -196,11 +240,12 @@ def test_explain_writes_overlays_and_maps(tiny_run):
 
 
 def test_pictures_of_one_name_do_not_overwrite_each_other(tiny_run):
-    for place in ("a", "b"):
-        Path(place).mkdir()
-        picture(seed=ord(place)).save(f"{place}/same.png")
+    for place in ("a/x", "b/x"):
+        Path(place).mkdir(parents=True)
+        for suffix in ("png", "bmp"):
+            picture(seed=ord(place[0])).save(f"{place}/same.{suffix}")
     rows = json.loads(resight("explain", tiny_run, "a", "b", "--json", check=0).stdout)
-    assert len({r["image"] for r in rows}) == 2
+    assert len({r["image"] for r in rows}) == len({r["map"] for r in rows}) == 4
 
 
 def test_the_report_is_one_small_file_that_asks_for_nothing(tiny_run):
@@ -297,7 +342,7 @@ def bad_words():
     yield (*train, "--set", "learning_rate=1"), 2, "unknown setting 'learning_rate'"
     yield (*train, "--set", "ema=1"), 2, "must be in [0, 1)"
     yield (*train, "--set", "augment=flip,spin"), 2, "'spin' is none of"
-    yield (*train, "--set", "batch_size=0"), 2, "must be 1 or more"
+    yield (*train, "--set", "batch_size=0"), 2, "must be 2 or more"
     yield (*train, "--recipe", "fine-tune"), 2, "add --set weights="
     yield (*train, "--resume"), 1, "not a run to resume"
     yield ("train", "nowhere"), 1, "nowhere: there is no such file, folder or built-in data set"

@@ -88,7 +88,7 @@ def test(
     scales: Annotated[
         str, typer.Option(help="Shorter sides of whole pictures, such as 224,256,384,480,640.")
     ] = "",
-    workers: Annotated[int, typer.Option(help="Processes that decode pictures.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode pictures.")] = 0,
     *,
     data_root: DataRoot = None,
     strict: Strict = False,
@@ -108,7 +108,7 @@ def test(
 def predict(
     run: RunName,
     paths: Paths,
-    top: Annotated[int, typer.Option(help="How many classes to list.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to list.")] = 5,
     form: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
     *,
     exact: Annotated[bool, typer.Option("--exact", help="float32 instead of the fastest precision.")] = False,
@@ -183,8 +183,8 @@ def bench(
         str,
         typer.Argument(metavar="[NAME]", help="load, train, train50 or predict. [default: all]"),
     ] = "",
-    seconds: Annotated[float, typer.Option(help="Time for each block of measurement.")] = 2.0,
-    rounds: Annotated[int, typer.Option(help="Blocks of each candidate, interleaved.")] = 5,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time for each block of measurement.")] = 2.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Blocks of each candidate, interleaved.")] = 5,
     *,
     as_json: Json = False,
 ) -> None:

@@ -107,6 +107,8 @@ def tested(answer: dict[str, Any], *, as_json: bool) -> None:
     )
     if len(worst) > 20:
         typer.echo(f"and {len(worst) - 20} classes with smaller errors; all with --json")
+    for note in answer["notes"]:
+        typer.echo(f"note: {note}", err=True)
     for fault in answer["skipped"]:
         typer.echo(f"left out: {fault['path']}: {fault['fault']}; {fault['cure']}", err=True)
 

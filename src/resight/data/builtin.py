@@ -9,6 +9,7 @@ CIFAR archives hold pickles, so they go through torchvision, which checks their 
 import gzip
 import os
 import struct
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,8 @@ def _from_idx(name: str, folder: Path) -> Dataset:
         if images is None or labels is None:
             raise DataError(f"{folder}: lacks the idx files {prefix}-images and {prefix}-labels; add them")
         splits[split] = (read_idx(images), read_idx(labels))
+        if len(splits[split][0]) != len(splits[split][1]):
+            raise DataError(f"{labels}: has another count than {images.name}; copy both again")
     return _of_arrays(name, splits, FASHION if name == "fashion_mnist" else DIGITS)
 
 
@@ -111,7 +114,7 @@ def read_idx(file: Path) -> NDArray[np.uint8]:
         zero, kind, dimensions = struct.unpack(">HBB", content[:4])
         shape = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
         values = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
-    except (OSError, EOFError, struct.error, ValueError) as error:
+    except (OSError, EOFError, struct.error, ValueError, zlib.error) as error:
         raise DataError(f"{file}: cannot be read as idx ({error}); copy it again") from error
     if zero != 0 or kind != 8 or values.size != np.prod(shape):
         raise DataError(f"{file}: is not a whole idx file of bytes; copy it again")

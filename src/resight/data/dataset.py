@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from resight.core.errors import DataError
+from resight.core.errors import DataError, PictureError
 from resight.core.files import digest
 from resight.data.decode import decode
 
@@ -51,16 +51,20 @@ class FilePictures:
         """Return the file's bytes.
 
         Raises:
-            DataError: if the file cannot be read.
+            PictureError: if the file cannot be read.
         """
         try:
             return self.paths[position].read_bytes()
         except OSError as error:
-            raise DataError(f"{self.paths[position]}: cannot be read ({error.strerror})") from error
+            fault = f"cannot be read ({error.strerror})"
+            raise PictureError(str(self.paths[position]), fault, "check its permissions") from error
 
     def size_on_disk(self, position: int) -> int:
         """Return the file's size."""
-        return self.paths[position].stat().st_size
+        try:
+            return self.paths[position].stat().st_size
+        except OSError:
+            return 0
 
 
 @dataclass(frozen=True)
@@ -143,8 +147,16 @@ class Split:
         return decode(content, self.pictures.name(position), at_least=at_least)
 
     def digest(self, index: int) -> str:
-        """Return the digest of the picture's content (encoded bytes, or pixels)."""
-        content = self.pictures.content(int(self.positions[index]))
+        """Return the digest of the picture's content (encoded bytes, or pixels).
+
+        A picture without content, or one that cannot be read, is like no other.
+        """
+        try:
+            content = self.pictures.content(int(self.positions[index]))
+        except PictureError:
+            content = b""
+        if len(content) == 0:
+            return digest(f"nothing in {self.picture_name(index)}".encode())
         return digest(content.tobytes() if isinstance(content, np.ndarray) else content)
 
     def take(self, indices: NDArray | Sequence[int], name: str | None = None) -> "Split":
@@ -222,12 +234,7 @@ FINGERPRINT_DIGESTS = 200_000
 
 
 def shared_pictures(first: Split, second: Split) -> int:
-    """Return how many pictures of the second split stand in the first too, by content.
-
-    Sets too large to be read for it count as sharing none.
-    """
-    if len(first) + len(second) > FINGERPRINT_DIGESTS:
-        return 0
+    """Return how many pictures of the second split stand in the first too, by content."""
     known = {first.digest(i) for i in range(len(first))}
     return sum(second.digest(i) in known for i in range(len(second)))
 

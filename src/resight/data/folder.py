@@ -1,6 +1,7 @@
 """Folders of pictures: one folder a class, with or without train, val and test above them."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,32 @@ def open_folder(root: Path) -> Dataset:
     Raises:
         DataError: if there is nothing to learn from, or a folder cannot be read.
     """
-    found = {split: _first_folder(root, names) for split, names in SPLIT_FOLDERS.items()}
-    folders = {split: path for split, path in found.items() if path}
+    folders = _split_folders(root)
     if not folders:
-        return dataset_of_files(str(root), {"train": _class_files(root)})
+        return _with_ignored(dataset_of_files(str(root), {"train": _class_files(root)}), [root])
     if "train" not in folders:
         raise DataError(f"{root}: has {', '.join(folders)} but no train folder; add one or rename them")
-    return dataset_of_files(str(root), {split: _class_files(path) for split, path in folders.items()})
+    files = {split: _class_files(path) for split, path in folders.items()}
+    return _with_ignored(dataset_of_files(str(root), files), list(folders.values()))
+
+
+def _with_ignored(dataset: Dataset, roots: list[Path]) -> Dataset:
+    """Note what lies among the class folders and is not taken for a picture."""
+    ignored, empty = [], []
+    for root in roots:
+        for folder in _subfolders(root):
+            names = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")]
+            ignored += [p for p in names if not _is_picture(p.name)]
+            if not any(_is_picture(p.name) for p in names):
+                empty.append(folder)
+    notes = list(dataset.notes)
+    if ignored:
+        notes.append(
+            f"{len(ignored)} files are not named like pictures and are ignored, such as {ignored[0]}"
+        )
+    if empty:
+        notes.append(f"{len(empty)} folders hold no pictures and are no class, such as {empty[0]}")
+    return replace(dataset, notes=tuple(notes))
 
 
 def dataset_of_files(name: str, splits: dict[str, list[tuple[Path, str]]]) -> Dataset:
@@ -87,13 +107,22 @@ def _is_picture(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
 
 
-def _first_folder(root: Path, names: tuple[str, ...]) -> Path | None:
-    return next((root / n for n in names if (root / n).is_dir()), None)
+def _split_folders(root: Path) -> dict[str, Path]:
+    """Return the folders named train, val and test, in any spelling of upper and lower case."""
+    found = {}
+    for folder in _subfolders(root):
+        for split, names in SPLIT_FOLDERS.items():
+            if folder.name.lower() in names:
+                found.setdefault(split, folder)
+    return {split: found[split] for split in SPLIT_FOLDERS if split in found}
+
+
+def _subfolders(root: Path) -> list[Path]:
+    try:
+        return sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{root}: cannot be read ({error.strerror}); check its permissions") from error
 
 
 def _class_files(root: Path) -> list[tuple[Path, str]]:
-    try:
-        folders = sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
-    except OSError as error:
-        raise DataError(f"{root}: cannot be read ({error.strerror}); check its permissions") from error
-    return [(path, folder.name) for folder in folders for path in list_pictures(folder)]
+    return [(path, folder.name) for folder in _subfolders(root) for path in list_pictures(folder)]

@@ -1,5 +1,6 @@
 """`open_dataset`: whatever the user has, as one kind of thing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from resight.core.errors import DataError
@@ -11,7 +12,7 @@ from resight.data.splitting import with_test_split
 from resight.data.table import SPLIT_PREFIXES, open_csv, open_parquet, parquet_shards
 
 
-def open_dataset(where: str | Path, data_root: str | Path | None = None) -> Dataset:
+def open_dataset(where: str | Path, data_root: str | Path | None = None, *, whole: bool = False) -> Dataset:
     """Open a data set.
 
     Args:
@@ -21,6 +22,8 @@ def open_dataset(where: str | Path, data_root: str | Path | None = None) -> Data
             (path,label[,split]).
         data_root: where built-in data sets are looked for and downloaded to; by default
             `$RESIGHT_DATA`, else the user's cache folder.
+        whole: pictures without splits of their own are all the test split, none held out: for
+            testing a finished run on other data.
 
     Returns:
         A data set with at least the splits "train" and "test" (or "test" alone, for a parquet of
@@ -34,6 +37,8 @@ def open_dataset(where: str | Path, data_root: str | Path | None = None) -> Data
         dataset = open_builtin(str(where), Path(data_root) if data_root else None)
     else:
         dataset = _open_path(Path(where))
+    if whole and set(dataset.splits) == {"train"}:
+        return replace(dataset, splits={"test": replace(dataset.train, name="test")})
     return dataset if set(dataset.splits) == {"test"} else with_test_split(dataset)
 
 

@@ -13,13 +13,21 @@ from resight.core.errors import PictureError
 from resight.core.preprocessing import Preprocessing
 from resight.data.dataset import Split
 
+MOST_ASPECT = 16
+
 
 def resize_shorter(image: Image.Image, side: int) -> Image.Image:
     """Resize so that the shorter side is `side` pixels, antialiased bilinear, aspect kept.
 
-    The longer side is rounded down, as torchvision does.
+    The longer side is rounded down, as torchvision does. Of a strip longer than MOST_ASPECT times its
+    shorter side only the middle is kept: enlarged, the whole could fill the memory.
     """
     width, height = image.size
+    if max(width, height) > MOST_ASPECT * min(width, height):
+        most = MOST_ASPECT * min(width, height)
+        left, top = max(0, (width - most) // 2), max(0, (height - most) // 2)
+        image = image.crop((left, top, left + min(width, most), top + min(height, most)))
+        width, height = image.size
     short, long = min(width, height), max(width, height)
     if short == side:
         return image

@@ -61,10 +61,7 @@ def _read(files: list[Path]) -> pa.Table:
 
 
 def _split(split: str, file: Path, table: pa.Table) -> Split:
-    picture_column = next(
-        (f.name for f in table.schema if pa.types.is_struct(f.type) or pa.types.is_binary(f.type)),
-        None,
-    )
+    picture_column = next((f.name for f in table.schema if _holds_pictures(f.type)), None)
     label_column = next((n for n in table.column_names if n in ("label", "labels", "fine_label")), None)
     if picture_column is None or label_column is None:
         raise DataError(
@@ -82,8 +79,8 @@ def _split(split: str, file: Path, table: pa.Table) -> Split:
     values = table[label_column].to_pylist()
     if any(v is None for v in values):
         raise DataError(f"{file}: row {values.index(None)} has no label; fill it in or remove the row")
-    classes, labels = _labels(values, _class_names(table.schema, label_column))
-    pictures = ColumnPictures(column.combine_chunks(), names)
+    classes, labels = _labels(file, values, _class_names(table.schema, label_column))
+    pictures = ColumnPictures(column, names)
     return Split(split, pictures, np.arange(len(table)), labels, classes)
 
 
@@ -101,8 +98,20 @@ def _class_names(schema: pa.Schema, column: str) -> list[str] | None:
     return list(names) if names else None
 
 
-def _labels(values: list, names: list[str] | None) -> tuple[tuple[str, ...], np.ndarray]:
-    if names is not None:
+def _holds_pictures(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(kind.field(i).name == "bytes" for i in range(kind.num_fields))
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _labels(file: Path, values: list, names: list[str] | None) -> tuple[tuple[str, ...], np.ndarray]:
+    if names is not None and not all(isinstance(v, str) for v in values):
+        for row, value in enumerate(values):
+            if not isinstance(value, int) or not 0 <= value < len(names):
+                raise DataError(
+                    f"{file}: row {row} has label {value!r}, which is none of its {len(names)} classes "
+                    "(-1 means unlabelled); mend it or remove the row"
+                )
         return tuple(names), np.asarray(values, dtype=np.int64)
     spelled = [str(v) for v in values]  # without names the label itself is the name
     classes = tuple(sorted(set(spelled)))

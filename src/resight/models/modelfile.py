@@ -34,6 +34,15 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], document: dict[str, Any
         temporary.chmod(0o644)  # the library makes it readable for its owner only
 
 
+def is_model_file(path: Path) -> bool:
+    """Return whether a file was written by `save_tensors`, whatever its name is."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return "resight" in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_tensors` wrote.
 
@@ -57,7 +66,13 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ModelFileError(
             f"{path}: holds weights but not what they belong to; train with --set weights={path} --model NAME"
         )
-    return tensors, json.loads(document)
+    try:
+        header = json.loads(document)
+    except ValueError as error:
+        raise ModelFileError(f"{path}: its header is damaged ({error}); train anew") from error
+    if not isinstance(header, dict):
+        raise ModelFileError(f"{path}: its header is damaged; train anew")
+    return tensors, header
 
 
 def save_model(path: Path, model: Classifier, state: dict[str, Tensor], facts: dict[str, Any]) -> None:

@@ -79,7 +79,8 @@ class SpeedNet(Classifier):
             images: (B, C, H, W), normalized.
         """
         patches = images.float().unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5)
-        patches = patches.reshape(-1, self.in_channels * 4).double()
+        # On the CPU: not every accelerator has float64 or eigenvectors.
+        patches = patches.reshape(-1, self.in_channels * 4).cpu().double()
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
         filters = (vectors / (values.clamp(min=0) + 5e-4).sqrt()).T.flip(0)  # strongest first
         filters = filters.reshape(-1, self.in_channels, 2, 2)

@@ -11,7 +11,7 @@ def render_report(content: dict[str, Any]) -> str:
     """Return the page as HTML.
 
     Args:
-        content: what the template names: title, figures, rows (of metrics.csv), mistakes, right,
+        content: what the template names: title, figures, leaks, rows (of metrics.csv), mistakes, right,
             costs, recipe, command, notes.
     """
     environment = Environment(
@@ -54,8 +54,8 @@ def curves(rows: list[dict[str, float]]) -> list[dict[str, str]]:
 
 
 def shades(matrix: list[list[int]]) -> list[list[float]]:
-    """Return each count as a share of its true class, in [0, 1]."""
-    return [[count / max(sum(row), 1) for count in row] for row in matrix]
+    """Return how dark each count is drawn, in [0, 1]: the root of its share, so that few show too."""
+    return [[(count / max(sum(row), 1)) ** 0.5 for count in row] for row in matrix]
 
 
 def confused_pairs(matrix: list[list[int]], classes: list[str], most: int = 12) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Explain pictures: overlays as PNG, raw maps as npy."""
+"""Explain pictures: overlays as PNG, maps (H, W) in [0, 1] as npy."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from resight.core.errors import PictureError
-from resight.core.files import replacing
+from resight.core.files import digest, replacing
 from resight.core.registry import lookup
 from resight.data.decode import decode
 from resight.data.prepare import Normalize, fit
@@ -91,7 +91,7 @@ def _explain_batch(
             index = int(result.targets[number, column])
             name = run.model.classes[index] if run.model.classes else str(index)
             heat = result.maps[number, column].cpu().numpy()
-            stem = folder / f"{path.stem}-{_safe(path)}-{method}-{_word(name)}"
+            stem = folder / f"{path.stem}-{digest(str(path.resolve()).encode())[:6]}-{method}-{_word(name)}"
             picture, array = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".npy")
             _write(picture, array, overlay(squares[number], heat), heat)
             rows.append(
@@ -131,8 +131,3 @@ def _write(picture: Path, array: Path, blended: np.ndarray, heat: np.ndarray) ->
 
 def _word(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
-
-
-def _safe(path: Path) -> str:
-    """Return what keeps files of one name in different folders apart."""
-    return _word(path.parent.name) or "here"

@@ -17,7 +17,8 @@ import resight
 from resight.core import settings
 from resight.core.device import describe, pick_device, pick_precision
 from resight.data.batches import Batches
-from resight.data.dataset import Dataset, fingerprint, shared_pictures
+from resight.data.builtin import BUILTIN
+from resight.data.dataset import FINGERPRINT_DIGESTS, Dataset, fingerprint, shared_pictures
 from resight.data.prepare import Normalize
 from resight.data.splitting import with_validation
 from resight.evaluate.scores import logits_of
@@ -62,6 +63,8 @@ class Job:
         progress: where it stands.
         precision: of the products.
         identity: what a resumed run must share.
+        leaks: test pictures that are learned too.
+        data_root: where built-in data sets lie, if it was said.
     """
 
     dataset: Dataset
@@ -78,6 +81,8 @@ class Job:
     progress: Progress
     precision: torch.dtype
     identity: dict[str, Any]
+    leaks: int
+    data_root: str | None
 
     @classmethod
     def prepare(
@@ -86,6 +91,7 @@ class Job:
         recipe: Recipe,
         run: Path,
         console: Console,
+        data_root: str | None,
         *,
         resume: bool,
         strict: bool,
@@ -98,36 +104,40 @@ class Job:
         device = pick_device()
         precision = pick_precision(recipe.precision, device)
         torch.manual_seed(recipe.seed)
-        dataset = _with_leaks_noted(with_validation(dataset, recipe.val_share))
+        dataset, leaks = _with_leaks_noted(dataset)
+        dataset = with_validation(dataset, recipe.val_share)
+        learned = fingerprint(dataset.train)
         model, card = make_model(recipe, len(dataset.classes))
         dataset, pictures, card, faults = read_training(dataset, recipe, card, strict=strict)
-        for fault in faults:
-            console.print(f"left out: {fault}", highlight=False, markup=False, soft_wrap=True)
         model.classes, model.preprocessing = dataset.classes, card
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         normalize = Normalize(card, device)
         batches = make_batches(dataset, recipe, pictures, normalize, device, strict=strict)
-        if not recipe.weights:
+        looks = type(model).initialize_from is not Classifier.initialize_from
+        if looks and not recipe.weights:
             model.initialize_from(first_images(dataset, card, normalize))
         validation = validation_squares(dataset, card, faults, strict=strict)
+        for fault in faults:
+            console.print(f"left out: {fault}", highlight=False, markup=False, soft_wrap=True)
         optimizer = make_optimizer(model, recipe)
         averages = AveragedWeights(model, recipe.ema) if recipe.ema else None
         identity = {
             "recipe": {k: v for k, v in settings.to_dict(recipe).items() if k not in NOT_IDENTITY},
-            "data": fingerprint(dataset.train),
+            "data": learned,
         }
         progress = load_state(run, model, optimizer, averages, identity) if resume else None
         if progress:
             where = f"epoch {progress.epoch + 1}, step {progress.step}"
             console.print(f"going on with {run} at {where}", highlight=False, markup=False, soft_wrap=True)
         else:
-            progress = Progress(faults=[{"path": f.name, "fault": f.fault, "cure": f.cure} for f in faults])
+            progress = Progress()
+        progress.leave_out(faults)
         network: nn.Module = model
         if _should_compile(recipe, batches, device):
             network = torch.compile(model)  # type: ignore[assignment]
         job = cls(
             dataset, recipe, run, console, model, network, batches, validation, normalize, optimizer,
-            averages, progress, precision, identity,
+            averages, progress, precision, identity, leaks, data_root,
         )  # fmt: skip
         job.announce()
         return job
@@ -216,6 +226,7 @@ class Job:
         return {
             "recipe": settings.to_dict(self.recipe),
             "data": _absolute(self.dataset.name),
+            "data_root": self.data_root and _absolute(self.data_root),
             "data_fingerprint": self.identity["data"],
             "best_epoch": self.progress.best_epoch,
             "resight": resight.__version__,
@@ -233,6 +244,7 @@ class Job:
             "classes": list(self.dataset.classes),
             "splits": {name: len(split) for name, split in self.dataset.splits.items()},
             "notes": list(self.dataset.notes),
+            "leaks": self.leaks,
             "multiply_adds": cost.multiply_adds(self.model, self.recipe.image_size),
             "parameters": cost.parameters(self.model),
             "hardware": describe(self.normalize.device),
@@ -252,23 +264,28 @@ class Job:
         for key, value in settings.to_dict(self.recipe).items():
             text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
             words += ["--set", f"{key}={text}"]
-        return shlex.join([*words, "--out", str(self.run)])
+        return shlex.join(words)
 
 
-def _with_leaks_noted(dataset: Dataset) -> Dataset:
-    """Add a note if test pictures are learned too: the test figure would be too good."""
-    shared = shared_pictures(dataset.train, dataset.split("test"))
-    if not shared:
-        return dataset
-    note = (
-        f"{shared} test pictures stand in the training split too, so the test error is too good; "
-        "resight check names them"
-    )
-    return replace(dataset, notes=(*dataset.notes, note))
+def _with_leaks_noted(dataset: Dataset) -> tuple[Dataset, int]:
+    """Say if test pictures are learned too, or chosen on: the test figure is then too good."""
+    test = dataset.split("test")
+    others = [split for split in dataset.splits.values() if split is not test]
+    if sum(map(len, dataset.splits.values())) > FINGERPRINT_DIGESTS:
+        note, leaks = "too many pictures to look for leaks in passing; resight check does", 0
+    else:
+        leaks = sum(shared_pictures(split, test) for split in others)
+        note = (
+            f"{leaks} test pictures stand in the training split too, so the test error is too good; "
+            "resight check names them"
+        )
+        if not leaks:
+            return dataset, 0
+    return replace(dataset, notes=(*dataset.notes, note)), leaks
 
 
 def _absolute(data: str) -> str:
-    return str(Path(data).resolve()) if Path(data).exists() else data
+    return str(Path(data).resolve()) if data not in BUILTIN and Path(data).exists() else data
 
 
 def _should_compile(recipe: Recipe, batches: Batches, device: torch.device) -> bool:

@@ -15,7 +15,7 @@ from resight.data.batches import Batches, ResidentBatches, StreamedBatches, resi
 from resight.data.dataset import Dataset, Split
 from resight.data.prepare import Normalize, decode_split
 from resight.models.classifier import Classifier
-from resight.models.modelfile import load_model
+from resight.models.modelfile import is_model_file, load_model
 from resight.models.weights import load_weights
 from resight.models.zoo import create_model
 from resight.service.runs import MODEL_FILE
@@ -24,20 +24,22 @@ from resight.training.recipe import Recipe
 
 def weight_file(weights: str) -> Path:
     """Return the file that the words `weights=` mean: a run folder stands for its model file."""
-    path = Path(weights.removeprefix("zoo:"))
+    path = Path(weights)
     return path / MODEL_FILE if path.is_dir() else path
 
 
 def make_model(recipe: Recipe, classes: int) -> tuple[Classifier, Preprocessing | None]:
-    """Return the network with the given weights and a fresh head where the classes differ."""
+    """Return the network, with the given weights and then a fresh head, and the weights' preprocessing."""
     options: dict[str, Any] = {"shortcut": recipe.shortcut} if recipe.shortcut else {}
     card: Preprocessing | None = None
     if recipe.weights and recipe.weights not in ("torchvision", "timm"):
         path = weight_file(recipe.weights)
-        if path.name == MODEL_FILE:
+        if is_model_file(path):
             model, _ = load_model(path)
             if model.name != recipe.model:
                 raise UsageError(f"weights={recipe.weights} are of {model.name}, not of {recipe.model}")
+            if recipe.shortcut and recipe.shortcut != model.options.get("shortcut"):
+                raise UsageError(f"weights={recipe.weights} have other shortcuts; leave shortcut= out")
         else:
             model = create_model(recipe.model, classes, **options)
             load_weights(model, path)
@@ -61,7 +63,7 @@ def read_training(
     budget = recipe.memory_gib * 2**30
     if photos:
         # Whole pictures, large enough to be cut from: about 4/3 as wide as high.
-        cache = replace(card, resize=round(1.5 * size))
+        cache = replace(card, resize=round(480 * size / 224) if crop == "scale-jitter" else round(1.5 * size))
         fits = len(dataset.train) * cache.resize**2 * 4 <= budget
     else:
         cache = card
@@ -147,8 +149,9 @@ def make_batches(
 
 
 def first_images(dataset: Dataset, card: Preprocessing, normalize: Normalize) -> Tensor:
-    """Return up to 2,000 plain training images, evenly spaced, normalized."""
-    chosen = np.unique(np.linspace(0, len(dataset.train) - 1, 2000).astype(int))
+    """Return some plain training images, evenly spaced, normalized: 2,000 of 32 x 32, fewer larger ones."""
+    most = max(32, 2000 * 32 * 32 // card.size**2)
+    chosen = np.unique(np.linspace(0, len(dataset.train) - 1, most).astype(int))
     _, squares, _ = decode_split(dataset.train.take(chosen), card)
     return normalize(torch.from_numpy(np.stack(squares)).to(normalize.device))
 

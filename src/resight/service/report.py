@@ -38,13 +38,17 @@ def report(run: str, data: str | None = None, data_root: str | None = None) -> P
         raise ModelFileError(f"{run}: a report needs the run's folder, which holds its curves")
     dataset = dataset_of(opened, data, data_root)
     result = test_split([opened], dataset)
-    return write_report(opened, dataset, result, result.figures())
+    figures = result.figures()
+    figures["skipped"] = [*opened.facts.get("left_out", []), *figures["skipped"]]
+    return write_report(opened, dataset, result, figures)
 
 
 def write_report(run: Run, dataset: Dataset, result: TestResult, figures: dict[str, Any]) -> Path:
     """Write the report of a run from a finished test; see `report`."""
     assert run.folder is not None  # both callers have one
     record = read_recipe_file(run.folder)
+    own = {*record["notes"]} if dataset.name in (record["data"], run.facts.get("data")) else set()
+    notes = list(dict.fromkeys([*dataset.notes, *sorted(own)]))
     curves = run.folder / "metrics.csv"
     rows = read_csv(curves) if curves.exists() else []
     split = dataset.split("test").relabelled(run.model.classes)
@@ -53,6 +57,7 @@ def write_report(run: Run, dataset: Dataset, result: TestResult, figures: dict[s
     content = {
         "title": f"Resight report: {dataset.name}, {run.model.name}",
         "figures": figures,
+        "leaks": record["leaks"],
         "rows": rows,
         "mistakes": pictures[: len(mistakes)],
         "right": pictures[len(mistakes) :],
@@ -71,7 +76,7 @@ def write_report(run: Run, dataset: Dataset, result: TestResult, figures: dict[s
             "hardware": record["hardware"],
             **{f"version of {k}": v for k, v in record["versions"].items()},
         },
-        "notes": [f"About the data: {note}." for note in record["notes"]],
+        "notes": [f"About the data: {note}." for note in notes],
     }
     path = run.folder / REPORT_FILE
     write_text(path, render_report(content))

@@ -1,12 +1,13 @@
 """Test runs on a split: one network or an ensemble, with the protocol stated."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from resight.core.errors import DataError
-from resight.data.dataset import Dataset
+from resight.data.dataset import Dataset, fingerprint
 from resight.data.open import open_dataset
 from resight.data.splitting import with_validation
 from resight.evaluate.classify import TestResult, collect
@@ -56,22 +57,34 @@ def test(
         "views": views,
         "scales": list(scales),
         "temperature": [run.temperature for run in opened],
+        "notes": list(dataset.notes),
         **figures,
     }
 
 
 def dataset_of(run: Run, data: str | None, data_root: str | None = None) -> Dataset:
-    """Open a data set for a run: the one named, or the one it was trained on, split as it was then.
+    """Open a data set for a run.
+
+    Without `data` it is the one that the run was trained on, split as it was then. Another data set
+    without splits of its own is a test split as a whole.
 
     Raises:
-        DataError: if the run does not say what it was trained on, and nothing is named.
+        DataError: if the run does not say what it was trained on and nothing is named, or if the
+            training pictures have changed since, so that the test split may hold trained ones.
     """
-    where = data or run.facts.get("data")
-    if not where:
+    own = run.facts.get("data")
+    if data and data != own and str(Path(data).resolve()) != own:
+        return open_dataset(data, data_root, whole=True)
+    if not own:
         raise DataError(f"{run.name}: does not say what it was trained on; name the data with --data")
-    dataset = open_dataset(where, data_root)
-    share = run.facts.get("recipe", {}).get("val_share", 0.0)
-    return with_validation(dataset, share) if "train" in dataset.splits else dataset
+    dataset = open_dataset(own, data_root or run.facts.get("data_root"))
+    dataset = with_validation(dataset, run.facts["recipe"]["val_share"])
+    if fingerprint(dataset.train) != run.facts["data_fingerprint"]:
+        raise DataError(
+            f"{own}: its pictures changed since {run.name} was trained, so its test split may hold trained "
+            "ones; name untouched pictures with --data"
+        )
+    return dataset
 
 
 def test_split(

@@ -1,10 +1,11 @@
 """Train, choose, calibrate, test, report: the main job."""
 
+import glob
 import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,8 +21,9 @@ from resight.data.dataset import Dataset
 from resight.data.open import open_dataset
 from resight.data.prepare import typical_side
 from resight.evaluate.scores import logits_of
+from resight.metrics.accuracy import topk_wrong
 from resight.metrics.calibration import fit_temperature
-from resight.models.modelfile import load_model, save_model
+from resight.models.modelfile import is_model_file, load_model, save_model
 from resight.models.zoo import BUILDERS
 from resight.service.job import Job
 from resight.service.preparation import (
@@ -70,6 +72,7 @@ def train(
         ResightError: in one line.
         KeyboardInterrupt: after saving, if interrupted.
     """
+    started = time.perf_counter()
     console = console or Console(stderr=True)
     build = lookup(RECIPES, recipe, "recipe")
     if model:
@@ -81,16 +84,20 @@ def train(
     words += [f"epochs={epochs}"] if epochs is not None else []
     words += [f"seed={seed}"] if seed is not None else []
     chosen = _build_recipe(build, dataset, model, words)
-    started = time.perf_counter()
     folder = _run_folder(Path(out) if out else None, data, chosen, resume=resume)
-    job = Job.prepare(dataset, chosen, folder, console, resume=resume, strict=strict)
+    try:
+        job = Job.prepare(dataset, chosen, folder, console, data_root, resume=resume, strict=strict)
+    except BaseException:
+        with suppress(OSError):
+            folder.rmdir()  # empty: nothing is lost
+        raise
     write_json(job.run / RECIPE_FILE, job.record(data, data_root, recipe))
     with _signals() as stop:
         try:
             job.fit(stop)
         except Stopped:
             console.print(
-                f"stopped; go on with: {job.command(data, data_root, recipe)} --resume",
+                f"stopped; go on with: {job.command(data, data_root, recipe)} --out {job.run} --resume",
                 highlight=False,
                 markup=False,
                 soft_wrap=True,
@@ -104,9 +111,12 @@ def _build_recipe(build: Any, dataset: Dataset, model: str, words: list[str]) ->
     given = {key: value for key, _, value in (word.partition("=") for word in words)}
     weights, size = given.get("weights", ""), 0
     model = model or given.get("model", "")
+    if weights.startswith("zoo:"):
+        model, weights = model or weights.removeprefix("zoo:"), "torchvision"
+        words = [*words, f"weights={weights}"]
     if weights and weights not in ("torchvision", "timm"):
         path = weight_file(weights)
-        if not model or path.name == MODEL_FILE:
+        if not model or is_model_file(path):
             other, facts = load_model(path)
             model = model or facts["architecture"]
             size = other.preprocessing.size if other.preprocessing else 0
@@ -126,20 +136,27 @@ def _build_recipe(build: Any, dataset: Dataset, model: str, words: list[str]) ->
 
 
 def _run_folder(out: Path | None, data: str, recipe: Recipe, *, resume: bool) -> Path:
-    """Return the folder of the run.
+    """Return the folder of the run; a new one without a name is made, so that it is taken.
 
     Raises:
         UsageError: if it is taken, or there is nothing to resume.
     """
     if out is None:
         stem = f"{Path(data).stem or 'data'}-{recipe.model}"
-        taken = sorted(Path("runs").glob(f"{stem}-*"), key=lambda p: p.stat().st_mtime)
+        taken = sorted(Path("runs").glob(f"{glob.escape(stem)}-*"), key=lambda p: p.stat().st_mtime)
         if resume:
             if not taken:
                 raise UsageError(f"there is no run of {stem} under runs/ to resume; name it with --out")
             return taken[-1]
         numbers = [int(p.name.rsplit("-", 1)[1]) for p in taken if p.name.rsplit("-", 1)[1].isdigit()]
-        return Path("runs") / f"{stem}-{max(numbers, default=0) + 1}"
+        number = max(numbers, default=0) + 1
+        while True:  # another training may take the same number at the same moment
+            try:
+                (folder := Path("runs") / f"{stem}-{number}").mkdir(parents=True)
+            except FileExistsError:
+                number += 1
+            else:
+                return folder
     if resume:
         read_recipe_file(out)
         return out
@@ -177,16 +194,19 @@ def _finish(
     from resight.service.report import write_report
 
     run = open_run(str(job.run))
-    facts = {k: v for k, v in run.facts.items() if k in (*job.facts(), "best_epoch")}
+    facts = {**job.facts(), "best_epoch": run.facts["best_epoch"]}
     facts["temperature"] = 1.0
     if job.validation and len(job.validation[1]) >= 20:
         logits = logits_of(run.model, job.validation[0], job.normalize, torch.float32)
-        facts["temperature"] = fit_temperature(logits, job.validation[1])
+        # Without a single error there is nothing to hold the temperature above zero.
+        if topk_wrong(logits, job.validation[1], 1).any():
+            facts["temperature"] = fit_temperature(logits, job.validation[1])
     facts["seconds"] = sum(row["seconds"] for row in job.progress.history)
     run.facts.clear()
     run.facts.update(facts)
     result = test_split([run], job.dataset, strict=strict)
     figures = result.figures()
+    facts["left_out"] = job.progress.faults
     figures["skipped"] = [*job.progress.faults, *figures["skipped"]]
     facts["test"] = {k: figures[k] for k in ("n", "top1_error", "top1_interval", "top5_error", "ece")}
     save_model(job.run / MODEL_FILE, run.model, run.model.state_dict(), facts)
@@ -199,6 +219,7 @@ def _finish(
         "run": str(job.run),
         "data": job.dataset.name,
         "split": "test",
+        "notes": list(job.dataset.notes),
         **figures,
         "report": str(report),
         "seconds": seconds,

@@ -1,6 +1,7 @@
 """The full state of a training, saved whole or not at all, without pickle."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from resight.core.errors import ModelFileError
+from resight.core.errors import ModelFileError, PictureError
 from resight.models.modelfile import load_tensors, save_tensors
 from resight.training.ema import AveragedWeights
 
@@ -42,6 +43,13 @@ class Progress:
     best_error: float = 100.0
     history: list[dict[str, float]] = field(default_factory=list)
     faults: list[dict[str, str]] = field(default_factory=list)
+
+    def leave_out(self, faults: Sequence[PictureError]) -> None:
+        """Take note of pictures that were left out, each once, however often it is met."""
+        known = {fault["path"] for fault in self.faults}
+        self.faults += [
+            {"path": f.name, "fault": f.fault, "cure": f.cure} for f in faults if f.name not in known
+        ]
 
     def next_epoch(self) -> None:
         """Turn to the next epoch: nothing of it is done."""

@@ -50,10 +50,12 @@ class Journal:
         self.stop_bar()
         self.events.close()
 
-    def start_bar(self, epoch: int, epochs: int, steps: int, done: int) -> Callable[[float, float], None]:
-        """Show a bar for an epoch; returns what moves it on: (images a second, loss)."""
+    def start_bar(
+        self, epoch: int, epochs: int, steps: int, done: int
+    ) -> Callable[[int, float, float], None]:
+        """Show a bar for an epoch; returns what moves it on: (steps done, images a second, loss)."""
         if not self.console.is_terminal:
-            return lambda rate, loss: None
+            return lambda step, rate, loss: None
         columns = (
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
@@ -67,9 +69,9 @@ class Journal:
             "", total=steps, completed=done, epoch=f"{epoch + 1}/{epochs}", rate=0.0, loss=0.0
         )
 
-        def advance(rate: float, loss: float) -> None:
+        def advance(step: int, rate: float, loss: float) -> None:
             if self.bar:
-                self.bar.update(task, advance=1, rate=rate, loss=loss)
+                self.bar.update(task, completed=step, rate=rate, loss=loss)
 
         return advance
 

@@ -25,15 +25,15 @@ class Actions:
     """What happens around the steps.
 
     Attributes:
-        begin_epoch: called with (epoch, steps done); returns what to call after each step with
-            (images a second, loss).
+        begin_epoch: called with (epoch, steps done); returns what to call now and then with
+            (steps done, images a second, loss).
         end_epoch: called with the weights to judge, after each epoch.
         save: called to write the full state.
         stop: whether the training is asked to stop.
         save_seconds: time between two saves inside an epoch.
     """
 
-    begin_epoch: Callable[[int, int], Callable[[float, float], None]]
+    begin_epoch: Callable[[int, int], Callable[[int, float, float], None]]
     end_epoch: Callable[[dict[str, Tensor], float], None]
     save: Callable[[], None]
     stop: Callable[[], bool]
@@ -121,22 +121,22 @@ def fit(
                 totals[1] += (logits.argmax(1) != batch.labels).sum()
             progress.step += 1
             progress.seen += len(batch.labels)
-            progress.faults += [{"path": f.name, "fault": f.fault, "cure": f.cure} for f in batch.faults]
+            progress.leave_out(batch.faults)
             now = time.perf_counter()
             progress.seconds = before + now - started
             # Reading the loss stalls a GPU, so there it is looked at now and then.
             if device.type == "cpu" or progress.step % 50 == 0 or progress.step == batches.steps:
                 require_finite(loss.item(), progress, rate)
-                after_step(progress.seen / progress.seconds, loss.item())
+                after_step(progress.step, progress.seen / progress.seconds, loss.item())
             if actions.stop() or now - saved > actions.save_seconds:
                 _settle(progress, totals)
+                require_finite(progress.loss_sum, progress, rate)  # what is saved must be good
                 actions.save()
                 saved = time.perf_counter()
                 if actions.stop():
                     raise Stopped
         _settle(progress, totals)
-        if not math.isfinite(progress.loss_sum):
-            require_finite(progress.loss_sum, progress, rate)
+        require_finite(progress.loss_sum, progress, rate)
         actions.end_epoch(averages.state if averages else model.state_dict(), rate)
         progress.next_epoch()
         actions.save()

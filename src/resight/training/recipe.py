@@ -86,9 +86,12 @@ class Recipe:
             if getattr(self, name) not in allowed:
                 words = ", ".join(repr(a) for a in allowed)
                 raise UsageError(f"{name}={getattr(self, name)!r} is none of {words}")
-        for name in ("image_size", "epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name}={getattr(self, name)} must be 1 or more")
+        # 16 pixels leave a map in every network; batch statistics need two pictures.
+        for name, least in (("image_size", 16), ("epochs", 1), ("batch_size", 2)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name}={getattr(self, name)} must be {least} or more")
+        if self.seed >= 2**63:
+            raise UsageError(f"seed={self.seed} must be below 2**63")
         for name in ("momentum", "label_smoothing", "ema", "val_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)} must be in [0, 1)")
