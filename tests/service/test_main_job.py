@@ -234,7 +234,8 @@ def test_explain_writes_overlays_and_maps(tiny_run):
     for row in rows:
         heat = np.load(row["map"])
         assert heat.shape == (16, 16) and heat.dtype == np.float32 and 0 <= heat.min() <= heat.max() <= 1
-        assert Image.open(row["image"]).size == (224, 224)
+        with Image.open(row["image"]) as image:
+            assert image.size == (224, 224)
     named = json.loads(resight("explain", tiny_run, "red.png", "--target", "green", "--json", check=0).stdout)
     assert named[0]["target"] == "green" and named[0]["score"] < rows[0]["score"]
 
@@ -337,7 +338,7 @@ def test_models_lists_sizes(tmp_path):
 
 def bad_words():
     train = ("train", "digits", "--out", "r")
-    yield (*train, "--model", "resnet21"), 2, "'resnet21' is not a model; nearest: resnet20"
+    yield (*train, "--model", "resnet21"), 2, "'resnet21' is not a model; nearest: resnet"
     yield (*train, "--recipe", "fats"), 2, "'fats' is not a recipe; nearest: fast"
     yield (*train, "--set", "learning_rate=1"), 2, "unknown setting 'learning_rate'"
     yield (*train, "--set", "ema=1"), 2, "must be in [0, 1)"
@@ -362,7 +363,7 @@ def bad_words():
 
 @pytest.mark.parametrize(
     ("words", "code", "message"),
-    bad_words(),
+    list(bad_words()),
     ids=lambda v: " ".join(v) if isinstance(v, tuple) else "",
 )
 def test_bad_words_and_bad_data_give_one_line(tmp_path, words, code, message):

@@ -59,7 +59,7 @@ def test_cosine_and_constant():
         "model": "resnet20",
         "image_size": 32,
         "epochs": 1,
-        "batch_size": 1,
+        "batch_size": 2,
         "lr": 2.0,
         "augment": (),
         "normalize": "channel",
