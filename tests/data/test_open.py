@@ -26,7 +26,7 @@ def test_digits_are_real_and_split_for_good():
     dataset = open_dataset("digits")
     assert dataset.classes == tuple("0123456789") and not dataset.mirrors
     assert len(dataset.train) + len(dataset.split("test")) == 1797
-    assert dataset.train.decode(0).size == (8, 8)
+    assert dataset.train.decode(0).size == (32, 32)
     again = open_dataset("digits")
     assert np.array_equal(dataset.train.positions, again.train.positions)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from resight.core.errors import DataError
 from resight.data.dataset import ArrayPictures, Dataset, Split
@@ -74,7 +75,11 @@ def _digits() -> Dataset:
     from sklearn.datasets import load_digits
 
     bunch: Any = load_digits()
-    grey = np.round(bunch.images * (255 / 16)).astype(np.uint8)
+    small = np.round(bunch.images * (255 / 16)).astype(np.uint8)
+    # Three times as large in the middle of a 32 x 32 canvas: small shifts leave the digit whole.
+    grey = np.zeros((len(small), 32, 32), dtype=np.uint8)
+    for canvas, digit in zip(grey, small, strict=True):
+        canvas[4:28, 4:28] = Image.fromarray(digit).resize((24, 24), Image.Resampling.BICUBIC)
     return _of_arrays("digits", {"train": (grey, bunch.target)}, DIGITS)
 
 

@@ -27,7 +27,7 @@ def small(facts: Facts) -> Recipe:
     batch = 256 if facts.pictures >= 10_000 else 64
     return Recipe(
         model=facts.model or "speednet8",
-        image_size=facts.side if facts.side >= 28 else 32,
+        image_size=max(28, facts.side),
         epochs=min(24, max(12, round(640_000 / facts.pictures))),
         batch_size=batch,
         optimizer="nesterov",
