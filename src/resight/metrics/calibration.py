@@ -41,13 +41,17 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     Source: Guo et al. 2017, section 4.2. A golden-section search over log T in [-3, 3]; the loss has
     one minimum in 1 / T. It must not see the samples that the result is judged on.
 
+    Deviation: the labels are smoothed by 1 / (N + 2), as if one sample in so many were wrong (Laplace's
+    rule). Without it, held-out samples that are all right would drive the temperature to zero.
+
     Args:
         logits: (N, classes), of held-out samples.
         labels: (N,).
     """
 
     def loss(log_temperature: float) -> float:
-        return float(F.cross_entropy(logits.double() / torch.tensor(log_temperature).double().exp(), labels))
+        scaled = logits.double() / torch.tensor(log_temperature).double().exp()
+        return float(F.cross_entropy(scaled, labels, label_smoothing=1 / (len(labels) + 2)))
 
     low, high, golden = -3.0, 3.0, 0.6180339887498949
     left, right = high - golden * (high - low), low + golden * (high - low)

@@ -21,7 +21,6 @@ from resight.data.dataset import Dataset
 from resight.data.open import open_dataset
 from resight.data.prepare import typical_side
 from resight.evaluate.scores import logits_of
-from resight.metrics.accuracy import topk_wrong
 from resight.metrics.calibration import fit_temperature
 from resight.models.modelfile import is_model_file, load_model, save_model
 from resight.models.zoo import BUILDERS
@@ -198,9 +197,7 @@ def _finish(
     facts["temperature"] = 1.0
     if job.validation and len(job.validation[1]) >= 20:
         logits = logits_of(run.model, job.validation[0], job.normalize, torch.float32)
-        # Without a single error there is nothing to hold the temperature above zero.
-        if topk_wrong(logits, job.validation[1], 1).any():
-            facts["temperature"] = fit_temperature(logits, job.validation[1])
+        facts["temperature"] = fit_temperature(logits, job.validation[1])
     facts["seconds"] = sum(row["seconds"] for row in job.progress.history)
     run.facts.clear()
     run.facts.update(facts)
