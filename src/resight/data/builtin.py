@@ -79,7 +79,8 @@ def _digits() -> Dataset:
     # Three times as large in the middle of a 32 x 32 canvas: small shifts leave the digit whole.
     grey = np.zeros((len(small), 32, 32), dtype=np.uint8)
     for canvas, digit in zip(grey, small, strict=True):
-        canvas[4:28, 4:28] = Image.fromarray(digit).resize((24, 24), Image.Resampling.BICUBIC)
+        enlarged = Image.fromarray(digit).resize((24, 24), Image.Resampling.BICUBIC)
+        canvas[4:28, 4:28] = np.asarray(enlarged)
     return _of_arrays("digits", {"train": (grey, bunch.target)}, DIGITS)
 
 
