@@ -131,11 +131,15 @@ def _pictures(
     return layer, items
 
 
+def _short(count: int) -> str:
+    return f"{count / 1e9:.2f} G" if count >= 1e9 else f"{count / 1e6:.1f} M"
+
+
 def _costs(run: Run, rows: list[dict[str, float]], record: dict[str, Any]) -> list[dict[str, str]]:
     """Return what the network and its training cost, in words."""
     facts = [
         (f"{cost.parameters(run.model):,}", "parameters"),
-        (f"{cost.multiply_adds(run.model, run.preprocessing.size):,}", "multiply-adds a picture"),
+        (_short(cost.multiply_adds(run.model, run.preprocessing.size)), "multiply-adds a picture"),
     ]
     if rows:
         seconds = sum(row["seconds"] for row in rows)
