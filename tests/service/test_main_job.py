@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from resight.data.open import open_dataset
-from support import make_folder, one_line, picture, resight
+from support import TINY, make_folder, one_line, picture, resight
 
 
 def test_help_names_every_command_quickly_and_without_torch():
@@ -41,8 +41,7 @@ def test_a_run_folder_holds_what_it_promises(tiny_run):
 
 
 def test_train_prints_one_json_document(folder, tiny_run):
-    done = resight("train", folder, "--epochs", "1", "--set", "model=resnet20", "--set", "image_size=16",
-                   "--set", "batch_size=8", "--out", "r", "--json", check=0)  # fmt: skip
+    done = resight("train", folder, *TINY, "--epochs", "1", "--out", "r", "--json", check=0)  # fmt: skip
     answer = json.loads(done.stdout)
     assert answer["run"] == "r" and answer["split"] == "test" and answer["n"] == 6
     assert answer["top1_interval"][0] <= answer["top1_error"] <= answer["top1_interval"][1]
@@ -50,16 +49,7 @@ def test_train_prints_one_json_document(folder, tiny_run):
 
 
 def test_the_commands_recipe_runs_again_to_the_same_weights(folder):
-    words = [
-        "--epochs",
-        "2",
-        "--set",
-        "model=resnet20",
-        "--set",
-        "image_size=16",
-        "--set",
-        "batch_size=8",
-    ]
+    words = TINY
     resight("train", folder, *words, "--out", "first", check=0)
     import shlex
 
@@ -268,16 +258,7 @@ def test_report_can_be_written_again(tiny_run, tmp_path):
 
 def test_broken_pictures_are_left_out_named_and_counted(folder):
     (folder / "red" / "003.png").write_bytes(b"")
-    words = (
-        "--epochs",
-        "1",
-        "--set",
-        "model=resnet20",
-        "--set",
-        "image_size=16",
-        "--set",
-        "batch_size=8",
-    )
+    words = (*TINY, "--epochs", "1")
     done = resight("train", folder, *words, "--out", "r", "--json", check=0)
     assert [Path(s["path"]).name for s in json.loads(done.stdout)["skipped"]] == ["003.png"]
     assert "left out: " in done.stderr and "003.png" in (Path("r") / "report.html").read_text()
@@ -287,7 +268,7 @@ def test_broken_pictures_are_left_out_named_and_counted(folder):
 def test_a_leak_is_said_beside_the_figure(tmp_path):
     root = make_folder(tmp_path / "d", splits=("train", "test"), count=6)
     shutil.copy(root / "train/red/000.png", root / "test/red/leak.png")
-    words = ("--epochs", "1", "--set", "model=resnet20", "--set", "image_size=16", "--set", "batch_size=8")
+    words = (*TINY, "--epochs", "1")
     done = resight("train", root, *words, "--out", "r", check=0)
     assert "1 test pictures stand in the training split too" in done.stderr
     assert "so the test error is too good" in Path("r/report.html").read_text()
