@@ -16,7 +16,7 @@ from support import TINY, make_folder, one_line, picture, resight
 
 def test_help_names_every_command_quickly_and_without_torch():
     done = resight("--help", check=0)
-    for command in ("train", "test", "predict", "explain", "report", "check", "models", "bench"):
+    for command in ("train", "test", "predict", "explain", "report", "check", "models", "compare", "bench"):
         assert command in done.stdout
     import subprocess
     import sys
@@ -337,7 +337,7 @@ def bad_words():
     yield ("predict", "zoo:resnet999", "x.png"), 2, "is not a model"
     yield ("test", "digits", "--views", "nine"), 2, "'nine' is none of single, flip, ten-crop"
     yield ("test", "digits", "--scales", "big"), 2, "give whole numbers"
-    yield ("models", "vgg*"), 2, "no network matches"
+    yield ("models", "vit*"), 2, "no network matches"
     yield ("explain", "gone", "x.png", "--method", "grad"), 2, "nearest: grad_cam"
     yield ("bench", "lod"), 2, "'lod' is not a benchmark"
 

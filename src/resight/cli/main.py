@@ -49,7 +49,9 @@ def train(
     model: Annotated[
         str, typer.Option(help="Network, see: resight models. [default: the recipe's choice]")
     ] = "",
-    recipe: Annotated[str, typer.Option(help="fast, fine-tune, he2015-cifar or he2015-imagenet.")] = "fast",
+    recipe: Annotated[
+        str, typer.Option(help="fast, fine-tune, he2015-cifar or another paper's; see README.")
+    ] = "fast",
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the pictures. [default: the recipe's]")
     ] = None,
@@ -171,10 +173,52 @@ def models(
     *,
     as_json: Json = False,
 ) -> None:
-    """List networks with their size and cost."""
+    """List networks with their size, their cost and what is published of them."""
     from resight.service.models import list_networks
 
     show.networks(list_networks(pattern), as_json=as_json)
+
+
+@app.command(short_help="Show a network layer by layer.")
+def summary(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Network, see: resight models.")],
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Side of the input in pixels. [default: the paper's]")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of the network, such as head=gap."),
+    ] = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Show what each layer of a network gives, holds, costs and sees, for one image."""
+    from resight.service.summary import summary as service
+
+    show.summarized(service(model, size, changes or ()), as_json=as_json)
+
+
+@app.command(short_help="Draw published accuracy against cost and size of the networks.")
+def compare(
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="What the figures' names begin with, ending .svg or .png dropped: compare.svg gives "
+            "compare-cost.svg, compare-cost.png, compare-parameters.svg and compare-parameters.png.",
+        ),
+    ] = "compare.svg",
+    *,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Also measure each network's images a second here: compare-speed."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Draw the published ImageNet accuracy of the networks against multiply-adds and against parameters."""
+    from resight.service.compare import compare as service
+
+    show.compared(service(out, measure=measure, progress=show.progress), as_json=as_json)
 
 
 @app.command(short_help="Measure speed beside plain torchvision in the same run.")

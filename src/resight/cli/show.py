@@ -62,6 +62,11 @@ def one(name: str, value: str, *, as_json: bool) -> None:
         typer.echo(value)
 
 
+def progress(line: str) -> None:
+    """Print a line of progress, to standard error."""
+    typer.echo(line, err=True)
+
+
 def trained(answer: dict[str, Any], *, as_json: bool) -> None:
     """Print the end of a training."""
     if as_json:
@@ -194,7 +199,7 @@ def networks(rows: list[dict[str, Any]], *, as_json: bool) -> None:
         document(rows)
         return
     table(
-        ("name", "family", "year", "parameters", "multiply-adds", "at"),
+        ("name", "family", "year", "parameters", "multiply-adds", "at", "published error", "paper"),
         [
             (
                 r["name"],
@@ -203,10 +208,79 @@ def networks(rows: list[dict[str, Any]], *, as_json: bool) -> None:
                 f"{r['parameters']:,}",
                 f"{r['multiply_adds']:,}",
                 r["input_size"],
+                headline(r["published"]),
+                f"{first_author(r['paper'])} {r['year']}",
             )
             for r in rows
         ],
     )
+    if any(r["published"] and r["published"][0]["certainty"] == "uncertain" for r in rows):
+        typer.echo("? uncertain: remembered or read off a curve; protocols and sources with --json", err=True)
+
+
+def headline(records: list[dict[str, Any]]) -> str:
+    """Return the first of a network's published figures in words: an accuracy is called one."""
+    if not records:
+        return "-"
+    first = records[0]
+    over = "above " if first["protocol"].startswith("lower bound") else ""
+    metric = first["metric"].removeprefix(first["dataset"]).strip()
+    doubt = "?" if first["certainty"] == "uncertain" else ""
+    return f"{first['dataset']} {metric} {over}{first['value']:g} {first['unit']}".rstrip() + doubt
+
+
+def first_author(paper: str) -> str:
+    """Return the first author's name of a reference."""
+    return paper.split(",")[0].split(" and ")[0].removesuffix(" et al.")
+
+
+def summarized(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print a network layer by layer, then the totals and how they are counted."""
+    if as_json:
+        document(answer)
+        return
+    table(
+        ("layer", "kind", "output", "parameters", "multiply-adds", "memory", "field", "stride"),
+        [
+            (
+                layer["name"] or "-",
+                layer["kind"],
+                " x ".join(map(str, layer["output"])),
+                f"{layer['parameters']:,}",
+                f"{layer['multiply_adds']:,}",
+                in_bytes(layer["activation_bytes"]),
+                "all" if layer["receptive_field"] is None else layer["receptive_field"],
+                "all" if layer["stride"] is None else layer["stride"],
+            )
+            for layer in answer["layers"]
+        ],
+    )
+    side = answer["input_size"]
+    typer.echo("")
+    typer.echo(f"{answer['name']} at {side} x {side} x {answer['channels']}, {answer['classes']} classes")
+    typer.echo(f"parameters        {answer['parameters']:,}")
+    typer.echo(f"multiply-adds     {answer['multiply_adds']:,} ({2 * answer['multiply_adds']:,} FLOPs)")
+    typer.echo(f"activations       {in_bytes(answer['activation_bytes'])} an image, forward, float32")
+    typer.echo(f"receptive field   {answer['receptive_field']} pixels at the last map")
+    typer.echo(
+        "One multiply-add is one, FLOPs are twice that; convolutions and linear layers count. Memory: outputs of "
+        "convolutions, poolings, linear layers and concatenations, and the input; the rest is done in place. "
+        "Field and stride are in pixels of the input."
+    )
+
+
+def in_bytes(count: int) -> str:
+    """Return a number of bytes in words: 1 MB is 10^6 bytes."""
+    return f"{count / 1e6:.2f} MB" if count >= 1e4 else f"{count:,} B"
+
+
+def compared(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print where the figures are."""
+    if as_json:
+        document(answer)
+        return
+    for path in answer["figures"]:
+        typer.echo(path)
 
 
 def benched(rows: list[dict[str, Any]], *, as_json: bool) -> None:

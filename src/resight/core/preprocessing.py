@@ -1,7 +1,11 @@
 """What must happen to a picture before a network sees it, as data that travels with the weights."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -10,7 +14,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Preprocessing:
     """A test-time preprocessing: resize the shorter side, crop the centre, normalize.
 
-    Pixels are RGB, divided by 255, less `mean`, over `std`.
+    Pixels are RGB, divided by 255, less `mean`, over `std`. With `contrast`, in place of that: each picture
+    less its own mean over all values, scaled to the norm `contrast`, less `pixel_mean`, times `whitening`.
 
     Attributes:
         size: side of the square that the network sees, in pixels.
@@ -19,6 +24,9 @@ class Preprocessing:
         std: per channel, in [0, 1].
         pixel_mean: per pixel mean, (3 * size * size) values in [0, 1], in place of `mean`
             (He et al. 2015, section 3.4, subtract it); empty if unused.
+        interpolation: of the resizing, "bilinear" or "bicubic", both antialiased.
+        contrast: global contrast normalization (Goodfellow et al. 2013, section 5.2); 0 for none.
+        whitening: ZCA, (3 * size * size, 3 * size * size), over the order of `pixel_mean`; None for none.
     """
 
     size: int
@@ -26,20 +34,31 @@ class Preprocessing:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     pixel_mean: tuple[float, ...] = ()
+    interpolation: str = "bilinear"
+    contrast: float = 0.0
+    whitening: "NDArray[np.float32] | None" = field(default=None, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types, without the per-pixel mean (it is stored as a tensor)."""
-        document = asdict(self)
-        del document["pixel_mean"]
-        return document
+        """Return plain JSON types, without the two tables (they are stored as tensors)."""
+        return {
+            f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("pixel_mean", "whitening")
+        }
 
     @classmethod
-    def from_dict(cls, document: dict[str, Any], pixel_mean: tuple[float, ...] = ()) -> "Preprocessing":
-        """Build from `to_dict` and the tensor that travelled beside it."""
+    def from_dict(
+        cls,
+        document: dict[str, Any],
+        pixel_mean: tuple[float, ...] = (),
+        whitening: "NDArray[np.float32] | None" = None,
+    ) -> "Preprocessing":
+        """Build from `to_dict` and the tensors that travelled beside it."""
         return cls(
             size=int(document["size"]),
             resize=int(document["resize"]),
             mean=tuple(document["mean"]),
             std=tuple(document["std"]),
             pixel_mean=pixel_mean,
+            interpolation=str(document["interpolation"]),
+            contrast=float(document["contrast"]),
+            whitening=whitening,
         )

@@ -5,6 +5,7 @@ Names, as a recipe's `augment` lists them:
     flip           mirror left to right, p = 1/2
     pad-crop       pad by an eighth of the side with zeros (4 pixels at 32), crop at random
                    (He et al. 2015, section 4.2)
+    wide-crop      the same with a quarter of the side (8 pixels at 32: Goodfellow et al. 2013, section 5.2)
     shift          the same with a sixteenth of the side: for short trainings (airbench94 shifts by 2)
     resized-crop   area uniform in [0.25, 1], log-aspect uniform in [log 3/4, log 4/3], resized to the
                    input (Szegedy et al. 2014, section 6; they go down to an area of 0.08)
@@ -22,8 +23,8 @@ from torch import Tensor
 
 from resight.core import seeds
 
-PADS = {"pad-crop": 8, "shift": 16}
-"""Padding as a part of the side: a side of 32 is padded by 4, or by 2."""
+PADS = {"pad-crop": 8, "wide-crop": 4, "shift": 16}
+"""Padding as a part of the side: a side of 32 is padded by 4, 8 or 2."""
 BATCHED = ("flip", *PADS)
 """Operations that run on whole batches of equal squares, on the device."""
 CROPS = (*PADS, "resized-crop", "scale-jitter")

@@ -9,15 +9,18 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from resight.core.errors import PictureError
+from resight.core.errors import PictureError, UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.data.dataset import Split
 
 MOST_ASPECT = 16
 
 
-def resize_shorter(image: Image.Image, side: int) -> Image.Image:
-    """Resize so that the shorter side is `side` pixels, antialiased bilinear, aspect kept.
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+def resize_shorter(image: Image.Image, side: int, interpolation: str = "bilinear") -> Image.Image:
+    """Resize so that the shorter side is `side` pixels, antialiased, aspect kept.
 
     The longer side is rounded down, as torchvision does. Of a strip longer than MOST_ASPECT times its
     shorter side only the middle is kept: enlarged, the whole could fill the memory.
@@ -33,7 +36,7 @@ def resize_shorter(image: Image.Image, side: int) -> Image.Image:
         return image
     longer = max(side, int(side * long / short))
     size = (side, longer) if width <= height else (longer, side)
-    return image.resize(size, Image.Resampling.BILINEAR)
+    return image.resize(size, FILTERS[interpolation])
 
 
 def centre_crop(image: Image.Image, side: int) -> Image.Image:
@@ -47,7 +50,7 @@ def centre_crop(image: Image.Image, side: int) -> Image.Image:
 
 def fit(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Return the test-time square of a picture, (size, size, 3) uint8."""
-    resized = resize_shorter(image, preprocessing.resize)
+    resized = resize_shorter(image, preprocessing.resize, preprocessing.interpolation)
     return np.asarray(centre_crop(resized, preprocessing.size))
 
 
@@ -87,7 +90,7 @@ def decode_split(
         except PictureError as error:
             return error
         if whole:
-            return np.asarray(resize_shorter(image, preprocessing.resize))
+            return np.asarray(resize_shorter(image, preprocessing.resize, preprocessing.interpolation))
         return fit(image, preprocessing)
 
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
@@ -104,7 +107,8 @@ class Normalize:
     """Turn uint8 RGB pixels into what the network takes.
 
     One multiply-add over whole pictures: shift and scale are spread to (size * size * 3) values, so
-    that the innermost loop is long.
+    that the innermost loop is long. Contrast normalization and whitening, where the card has them, take
+    its place.
 
     Args:
         preprocessing: mean and deviation.
@@ -114,10 +118,17 @@ class Normalize:
     def __init__(self, preprocessing: Preprocessing, device: torch.device) -> None:
         self.preprocessing, self.device = preprocessing, device
         self._by_shape: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._whitening: Tensor | None = None
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Normalize pixels (B, H, W, 3) uint8 to (B, 3, H, W) float32, channels last in memory."""
+        """Normalize pixels (B, H, W, 3) uint8 to (B, 3, H, W) float32, channels last in memory.
+
+        Raises:
+            UsageError: if a whitened card meets pictures of another size.
+        """
         count, height, width, _ = pixels.shape
+        if self.preprocessing.contrast:
+            return self._contrast(pixels)
         shift, scale = self._vectors(height, width)
         flat = pixels.reshape(count, -1).to(torch.float32)
         flat = torch.addcmul(shift, flat, scale, out=flat)
@@ -135,3 +146,42 @@ class Normalize:
             shift = (-mean / std).permute(1, 2, 0).reshape(-1)
             self._by_shape[height, width] = (shift.to(self.device), scale.to(self.device))
         return self._by_shape[height, width]
+
+    def _contrast(self, pixels: Tensor) -> Tensor:
+        card, (count, height, width, _) = self.preprocessing, pixels.shape
+        flat = contrast_normalized(pixels.permute(0, 3, 1, 2), card.contrast)
+        if card.whitening is not None and (height, width) != (card.size, card.size):
+            raise UsageError(
+                f"pictures of {height} x {width}: this network's whitening is made for {card.size} x {card.size}"
+            )
+        if card.pixel_mean:
+            stored = torch.tensor(card.pixel_mean, device=self.device).view(1, 3, card.size, card.size)
+            if (height, width) != (card.size, card.size):
+                stored = F.interpolate(stored, (height, width), mode="bilinear")
+            flat = flat - stored.flatten(1)
+        if card.whitening is not None:
+            if self._whitening is None:
+                self._whitening = torch.from_numpy(card.whitening).to(self.device)
+            flat = flat @ self._whitening
+        images = flat.view(count, 3, height, width)
+        return images.contiguous(memory_format=torch.channels_last)
+
+
+def contrast_normalized(images: Tensor, scale: float) -> Tensor:
+    """Return each picture (B, 3, H, W) of 0..255 as a vector (B, 3HW): less its mean, scaled to norm `scale`.
+
+    Goodfellow et al. 2013, section 5.2; the released CIFAR-10 preparation has scale 55.
+    """
+    flat = images.flatten(1).float() / 255
+    flat = flat - flat.mean(1, keepdim=True)
+    return scale * flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-8)
+
+
+def zca(vectors: Tensor, epsilon: float = 0.1) -> Tensor:
+    """Return W = E diag(1 / sqrt(lambda + epsilon)) E^T of centred vectors (N, D): (D, D), symmetric.
+
+    E and lambda are the eigenvectors and eigenvalues of their covariance.
+    """
+    covariance = (vectors.T @ vectors).double() / len(vectors)
+    values, basis = torch.linalg.eigh(covariance)
+    return (basis / (values.clamp(min=0) + epsilon).sqrt() @ basis.T).float()

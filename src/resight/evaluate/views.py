@@ -43,11 +43,12 @@ def views_of(
         scales: shorter sides at which the whole picture is seen, in place of the centre crop.
     """
     if scales:
-        seen = [np.asarray(resize_shorter(image, scale)) for scale in scales]
+        how = preprocessing.interpolation
+        seen = [np.asarray(resize_shorter(image, scale, how)) for scale in scales]
     elif views == "ten-crop":
         size = preprocessing.size
         resize = preprocessing.resize if preprocessing.resize > size else round(size * 8 / 7)
-        seen = _five_crops(resize_shorter(image, resize), size)
+        seen = _five_crops(resize_shorter(image, resize, preprocessing.interpolation), size)
     else:
         seen = [fit(image, preprocessing)]
     if views == "single":

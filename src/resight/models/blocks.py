@@ -1,19 +1,45 @@
 """What residual networks are made of. Parameter names are torchvision's."""
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-def conv3x3(channels: int, out: int, stride: int = 1) -> nn.Conv2d:
-    """Return a padded 3x3 convolution without bias (batch normalization follows)."""
-    return nn.Conv2d(channels, out, 3, stride, 1, bias=False)
+from resight.models.operators.activation import activation
+from resight.models.operators.normalization import normalization
 
 
-def conv1x1(channels: int, out: int, stride: int = 1) -> nn.Conv2d:
-    """Return a 1x1 convolution without bias."""
-    return nn.Conv2d(channels, out, 1, stride, bias=False)
+@dataclass(frozen=True)
+class Style:
+    """What all blocks of a network share.
+
+    Attributes:
+        shortcut: "A" zero padding, "B" projection where the shape changes, "C" projection
+            everywhere (He et al. 2015, section 4.1).
+        stride_in: where a bottleneck strides: "3x3" (torchvision, "v1.5") or "1x1" (the paper).
+        activation: by name, see `operators.activation`.
+        norm: by name, see `operators.normalization`.
+        groups: of the 3x3 convolution of a bottleneck: the cardinality of ResNeXt.
+        group_width: channels of a group over the stage's width / 64: ResNeXt's d, wide ResNet's 128.
+    """
+
+    shortcut: str = "B"
+    stride_in: str = "3x3"
+    activation: str = "relu"
+    norm: str = "batch"
+    groups: int = 1
+    group_width: int = 64
+
+
+def conv3x3(channels: int, out: int, stride: int = 1, groups: int = 1, *, bias: bool = False) -> nn.Conv2d:
+    """Return a padded 3x3 convolution, without bias where batch normalization follows."""
+    return nn.Conv2d(channels, out, 3, stride, 1, groups=groups, bias=bias)
+
+
+def conv1x1(channels: int, out: int, stride: int = 1, *, bias: bool = False) -> nn.Conv2d:
+    """Return a 1x1 convolution, without bias where batch normalization follows."""
+    return nn.Conv2d(channels, out, 1, stride, bias=bias)
 
 
 class PadShortcut(nn.Module):
@@ -33,42 +59,35 @@ class PadShortcut(nn.Module):
         return F.pad(x[:, :, :: self.stride, :: self.stride], self.pad)
 
 
-def shortcut(option: str, channels: int, out: int, stride: int) -> nn.Module | None:
-    """Return the shortcut of a block; None is the identity.
-
-    Args:
-        option: "A" zero padding, "B" projection where the shape changes, "C" projection
-            everywhere (He et al. 2015, section 4.1).
-        channels: of the block's input.
-        out: channels of its output.
-        stride: of the block.
-    """
+def make_shortcut(style: Style, channels: int, out: int, stride: int) -> nn.Module | None:
+    """Return the shortcut of a block of this stride; None is the identity."""
     changes = stride != 1 or channels != out
-    if option == "A" and changes:
+    if style.shortcut == "A" and changes:
         return PadShortcut(channels, out, stride)
-    if option == "C" or (option == "B" and changes):
-        return nn.Sequential(conv1x1(channels, out, stride), nn.BatchNorm2d(out))
+    if style.shortcut == "C" or (style.shortcut == "B" and changes):
+        bias = style.norm != "batch"
+        return nn.Sequential(conv1x1(channels, out, stride, bias=bias), normalization(style.norm, out))
     return None
 
 
 class Residual(nn.Module):
-    """The sum that makes a network residual: relu(branch(x) + shortcut(x)).
+    """The sum that makes a network residual: f(branch(x) + shortcut(x)), f the activation.
 
     Args:
         channels: of the input.
         width: channels of its convolutions.
         stride: of the block.
-        option: of the shortcut, see `shortcut`.
-        stride_in: "1x1" or "3x3", where a bottleneck strides.
+        style: of the network.
     """
 
     expansion: ClassVar[int] = 1
     """Channels of the output over the width."""
 
-    def __init__(self, channels: int, width: int, stride: int, option: str, stride_in: str) -> None:
+    def __init__(self, channels: int, width: int, stride: int, style: Style) -> None:
         super().__init__()
-        del stride_in
-        self.downsample = shortcut(option, channels, width * self.expansion, stride)
+        out = width * self.expansion
+        self.downsample = make_shortcut(style, channels, out, stride)
+        self.relu = activation(style.activation, out)
 
     def branch(self, x: Tensor) -> Tensor:
         """Return the residual F(x)."""
@@ -77,51 +96,58 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to (B, width * expansion, h / stride, w / stride)."""
         identity = x if self.downsample is None else self.downsample(x)
-        return F.relu(self.branch(x) + identity)
+        return self.relu(self.branch(x) + identity)
 
 
 class BasicBlock(Residual):
     """Two 3x3 convolutions (He et al. 2015, figure 5 left)."""
 
-    def __init__(self, channels: int, width: int, stride: int, option: str, stride_in: str) -> None:
-        super().__init__(channels, width, stride, option, stride_in)
-        self.conv1, self.bn1 = conv3x3(channels, width, stride), nn.BatchNorm2d(width)
-        self.conv2, self.bn2 = conv3x3(width, width), nn.BatchNorm2d(width)
+    def __init__(self, channels: int, width: int, stride: int, style: Style) -> None:
+        super().__init__(channels, width, stride, style)
+        bias = style.norm != "batch"
+        self.conv1 = conv3x3(channels, width, stride, bias=bias)
+        self.bn1, self.relu1 = normalization(style.norm, width), activation(style.activation, width)
+        self.conv2, self.bn2 = conv3x3(width, width, bias=bias), normalization(style.norm, width)
 
     def branch(self, x: Tensor) -> Tensor:
         """Return the residual F(x)."""
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.relu1(self.bn1(self.conv1(x)))
         return self.bn2(self.conv2(x))
 
 
 class Bottleneck(Residual):
-    """1x1 reduce, 3x3, 1x1 expand (He et al. 2015, figure 5 right)."""
+    """1x1 reduce, 3x3, 1x1 expand (He et al. 2015, figure 5 right).
+
+    The 3x3 may be in groups (Xie et al. 2016, figure 3c) or wide (Zagoruyko and Komodakis 2016).
+    """
 
     expansion = 4
 
-    def __init__(self, channels: int, width: int, stride: int, option: str, stride_in: str) -> None:
-        super().__init__(channels, width, stride, option, stride_in)
-        first, second = (stride, 1) if stride_in == "1x1" else (1, stride)
-        out = width * self.expansion
-        self.conv1, self.bn1 = conv1x1(channels, width, first), nn.BatchNorm2d(width)
-        self.conv2, self.bn2 = conv3x3(width, width, second), nn.BatchNorm2d(width)
-        self.conv3, self.bn3 = conv1x1(width, out), nn.BatchNorm2d(out)
+    def __init__(self, channels: int, width: int, stride: int, style: Style) -> None:
+        super().__init__(channels, width, stride, style)
+        first, second = (stride, 1) if style.stride_in == "1x1" else (1, stride)
+        out, inner = width * self.expansion, width * style.group_width // 64 * style.groups
+        bias = style.norm != "batch"
+        self.conv1 = conv1x1(channels, inner, first, bias=bias)
+        self.bn1, self.relu1 = normalization(style.norm, inner), activation(style.activation, inner)
+        self.conv2 = conv3x3(inner, inner, second, style.groups, bias=bias)
+        self.bn2, self.relu2 = normalization(style.norm, inner), activation(style.activation, inner)
+        self.conv3, self.bn3 = conv1x1(inner, out, bias=bias), normalization(style.norm, out)
 
     def branch(self, x: Tensor) -> Tensor:
         """Return the residual F(x)."""
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = F.relu(self.bn2(self.conv2(x)))
+        x = self.relu1(self.bn1(self.conv1(x)))
+        x = self.relu2(self.bn2(self.conv2(x)))
         return self.bn3(self.conv3(x))
 
 
 class PlainBlock(BasicBlock):
     """Two 3x3 convolutions without a shortcut: the paper's control (He et al. 2015, section 3.3)."""
 
-    def __init__(self, channels: int, width: int, stride: int, option: str, stride_in: str) -> None:
-        super().__init__(channels, width, stride, "A", stride_in)
-        del option
-        self.downsample = None  # option A has no parameters: nothing is lost
+    def __init__(self, channels: int, width: int, stride: int, style: Style) -> None:
+        super().__init__(channels, width, stride, style)
+        self.downsample = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to (B, width, h / stride, w / stride)."""
-        return F.relu(self.branch(x))
+        return self.relu(self.branch(x))

@@ -1,79 +1,224 @@
 """The contract of every network: a trunk that keeps a map, a head that reads it."""
 
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resight.core.errors import UsageError
 from resight.core.preprocessing import Preprocessing
+
+Part = TypeVar("Part", bound=nn.Module)
+
+HEADS = ("gap", "gmp", "flatten")
+"""Global average pooling, global maximum pooling, or every position of the map for itself."""
 
 
 class Classifier(nn.Module):
     """A trunk and a head: `forward(x) == forward_head(forward_features(x))`.
 
-    B images, K channels, h x w map.
+    B images, K channels, h x w map. A network is built with `add` and `add_head`: layers under their
+    published names, in the order in which they run, each in a stage.
+
+    Args:
+        num_classes: logits.
+        in_channels: channels of the image.
+        head: one of `HEADS`: how the last map becomes a vector.
+        grid: side of the last map at the network's own input size, in positions. Under the head
+            "flatten" other maps are averaged to it, so that the network works at other input sizes.
 
     Attributes:
         num_features: K, channels of the last map.
-        num_classes: logits.
-        in_channels: channels of the image.
-        fc: the last linear layer.
-        logit_scale: what the pooled map is multiplied by.
         classes: names of the classes, in the order of the logits; empty until weights bring them.
         preprocessing: what must happen to a picture first; None until weights bring it.
         name: the name under which it was created.
         options: the options with which it was created.
+
+    Raises:
+        UsageError: if there is no such head.
     """
 
-    num_features: int
-    num_classes: int
-    in_channels: int
-    fc: nn.Linear
-    logit_scale: float = 1.0
+    logit_scale: ClassVar[float] = 1.0
+    """What the pooled map is multiplied by."""
+    auxiliary_weight: ClassVar[float] = 0.0
+    """Weight of an auxiliary head's loss beside the head's own."""
 
-    def __init__(self) -> None:
+    guided_layer: str = ""
+    """The trunk's layer that a regressor reads, to learn from a teacher's layer of the same name."""
+
+    num_features: int
+
+    def __init__(self, num_classes: int, in_channels: int, head: str, grid: int) -> None:
         super().__init__()
+        if head not in HEADS:
+            raise UsageError(f"head {head!r} is none of {', '.join(HEADS)}")
+        self.num_classes, self.in_channels, self.head, self.grid = num_classes, in_channels, head, grid
         self.classes: tuple[str, ...] = ()
         self.preprocessing: Preprocessing | None = None
         self.name, self.options = "", dict[str, Any]()
+        self._stages: dict[str, list[str]] = {}
+        self._reader: list[str] = []
+        self._auxiliary: dict[str, str] = {}
+
+    def add(self, stage: str, name: str, module: Part) -> Part:
+        """Append a layer to the trunk and return it.
+
+        Args:
+            stage: the run of layers that share one map size.
+            name: of the layer; a dot names a child ("features.0").
+            module: the layer, (B, C, h, w) to (B, C', h', w').
+        """
+        self._stages.setdefault(stage, []).append(name)
+        return self._register(name, module)
+
+    def add_head(self, name: str, module: Part) -> Part:
+        """Append a layer to the head, after its pooling, and return it; the last one gives the logits."""
+        self._reader.append(name)
+        return self._register(name, module)
+
+    def add_auxiliary(self, after: str, name: str, module: Part) -> Part:
+        """Add a head that reads the trunk's layer `after` in training only, and return it."""
+        self._auxiliary[after] = name
+        return self._register(name, module)
+
+    def add_linear_head(self, name: str, channels: int, dropout: float = 0.0) -> None:
+        """Add the usual head: pooling (see `HEADS`), dropout if any, one linear layer."""
+        width = channels * self.grid**2 if self.head == "flatten" else channels
+        if dropout:
+            self.add_head("dropout", nn.Dropout(dropout))
+        self.add_head(name, nn.Linear(width, self.num_classes))
+
+    def _register(self, name: str, module: Part) -> Part:
+        parent, _, leaf = name.rpartition(".")
+        if parent and parent not in self._modules:
+            self.add_module(parent, nn.Sequential())
+        self.get_submodule(parent).add_module(leaf, module)
+        return module
 
     @property
     def stages(self) -> "OrderedDict[str, nn.Module]":
-        """The named stages (layer1, layer2, ...), first to last; the last one gives the last map."""
-        return OrderedDict((n, m) for n, m in self.named_children() if n.startswith("layer"))
+        """The named stages, first to last: run one after the other they are the trunk."""
+        return OrderedDict(
+            (stage, self.get_submodule(names[0]) if len(names) == 1 else nn.Sequential(*self._parts(names)))
+            for stage, names in self._stages.items()
+        )
 
-    def initialize_from(self, images: Tensor) -> None:
-        """Let a fresh network look at some normalized training images (B, C, H, W); most do not."""
+    def _parts(self, names: Sequence[str]) -> list[nn.Module]:
+        return [self.get_submodule(name) for name in names]
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Turn images (B, C, H, W) into the last map (B, K, h, w)."""
-        raise NotImplementedError
+        for names in self._stages.values():
+            for name in names:
+                images = self.get_submodule(name)(images)
+        return images
+
+    def forward_to(self, images: Tensor, layer: str) -> Tensor:
+        """Run the trunk up to one of its layers, and return what that gives."""
+        for names in self._stages.values():
+            for name in names:
+                images = self.get_submodule(name)(images)
+                if name == layer:
+                    return images
+        raise UsageError(f"the trunk of {self.name or 'this network'} has no layer {layer!r}")
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Turn the last map (B, K, h, w) into the vector (B, K) or (B, K grid^2) that the head reads."""
+        if self.head == "gmp":
+            return torch.flatten(F.adaptive_max_pool2d(features, 1), 1)
+        # adaptive_avg_pool2d, not mean: bit-equal to torchvision.
+        side = self.grid if self.head == "flatten" else 1
+        return torch.flatten(F.adaptive_avg_pool2d(features, side), 1)
 
     def forward_head(self, features: Tensor, *, pre_logits: bool = False) -> Tensor:
-        """Average the last map over space and give logits.
+        """Pool the last map and give logits.
 
         Args:
             features: (B, K, h, w).
-            pre_logits: stop before the linear layer.
+            pre_logits: stop before the last layer.
 
         Returns:
-            (B, classes), or (B, K).
+            (B, classes), or what the last layer reads.
         """
-        # adaptive_avg_pool2d, not mean: bit-equal to torchvision.
-        pooled = torch.flatten(F.adaptive_avg_pool2d(features, 1), 1) * self.logit_scale
-        return pooled if pre_logits else self.fc(pooled)
-
-    def get_classifier(self) -> nn.Linear:
-        """Return the last linear layer."""
-        return self.fc
-
-    def reset_classifier(self, num_classes: int) -> None:
-        """Replace the last linear layer by a fresh one of `num_classes` logits."""
-        self.num_classes, self.classes = num_classes, ()
-        self.fc = nn.Linear(self.num_features, num_classes).to(self.fc.weight)
+        x = self.pool(features)
+        if self.logit_scale != 1:
+            x = x * self.logit_scale
+        for name in self._reader[:-1]:
+            x = self.get_submodule(name)(x)
+        return x if pre_logits else self.get_classifier()(x)
 
     def forward(self, images: Tensor) -> Tensor:
         """Turn images (B, C, H, W) into logits (B, classes)."""
         return self.forward_head(self.forward_features(images))
+
+    def forward_training(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the logits of the head, then those of each auxiliary head, from one pass."""
+        beside = []
+        for names in self._stages.values():
+            for name in names:
+                images = self.get_submodule(name)(images)
+                if name in self._auxiliary:
+                    beside.append(self.get_submodule(self._auxiliary[name])(images))
+        return (self.forward_head(images), *beside)
+
+    def loss(self, outputs: tuple[Tensor, ...], labels: Tensor, smoothing: float, done: float) -> Tensor:
+        """Return what training makes small: cross-entropy, and that of the auxiliary heads by their weight.
+
+        Args:
+            outputs: of `forward_training`, float32.
+            labels: (B,).
+            smoothing: share of the target spread over all classes.
+            done: share of the training that is done, in [0, 1).
+        """
+        del done
+        head, *beside = (F.cross_entropy(o, labels, label_smoothing=smoothing) for o in outputs)
+        return head + self.auxiliary_weight * sum(beside) if beside else head
+
+    def learning(self, name: str) -> tuple[float, float]:
+        """Return what a parameter's learning rate and weight decay are multiplied by.
+
+        The slope of a PReLU is not decayed (He et al. 2015, "Delving Deep into Rectifiers", section 2.1).
+        """
+        owner = self.get_submodule(name.rpartition(".")[0])
+        return 1.0, 0.0 if isinstance(owner, nn.PReLU) else 1.0
+
+    def constrain(self) -> None:
+        """Bring the weights back within the network's bounds; called after every step; most have none."""
+
+    def initialize_from(self, images: Tensor) -> None:
+        """Let a fresh network look at some normalized training images (B, C, H, W); most do not."""
+
+    @property
+    def classifier_name(self) -> str:
+        """The name of the last layer."""
+        return self._reader[-1]
+
+    def get_classifier(self) -> nn.Module:
+        """Return the last layer, which gives the logits."""
+        return self.get_submodule(self.classifier_name)
+
+    def training_only(self) -> tuple[str, ...]:
+        """Return the names of the heads that are used in training only."""
+        return tuple(self._auxiliary.values())
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Replace the last layer, and that of every auxiliary head, by fresh ones of `num_classes` logits."""
+        self.num_classes, self.classes = num_classes, ()
+        for name in (self.classifier_name, *self._auxiliary.values()):
+            module = self.get_submodule(name)
+            if list(module.children()):  # an auxiliary head: its last layer
+                name = f"{name}.{list(dict(module.named_children()))[-1]}"
+            parent, _, leaf = name.rpartition(".")
+            setattr(self.get_submodule(parent), leaf, _fresh(self.get_submodule(name), num_classes))
+
+
+def _fresh(layer: nn.Module, num_classes: int) -> nn.Module:
+    """Return a layer of the same kind, device and dtype, with `num_classes` outputs."""
+    if isinstance(layer, nn.Conv2d):
+        fresh: nn.Module = nn.Conv2d(layer.in_channels, num_classes, 1)
+    else:  # a linear layer, or one that is made like it
+        fresh = type(layer)(layer.in_features, num_classes)  # pyright: ignore[reportCallIssue]
+    return fresh.to(next(iter(layer.state_dict().values())))

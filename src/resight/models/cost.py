@@ -1,8 +1,23 @@
 """What a network costs: parameters and multiply-adds."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a network in eval mode; every module gets its own flag back, after an exception too."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def parameters(model: nn.Module) -> int:
@@ -21,12 +36,8 @@ def multiply_adds(model: nn.Module, size: int, channels: int = 3) -> int:
         channels: of the image.
     """
     first = next(model.parameters())
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()  # batch statistics of one image may not exist
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(torch.zeros(1, channels, size, size, device=first.device, dtype=first.dtype))
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    image = torch.zeros(1, channels, size, size, device=first.device, dtype=first.dtype)
+    # Batch statistics of one image may not exist: eval mode.
+    with torch.no_grad(), evaluating(model), FlopCounterMode(display=False) as counter:
+        model(image)
     return counter.get_total_flops() // 2

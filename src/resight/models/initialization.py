@@ -1,6 +1,12 @@
 """Initializations, by name and source."""
 
+import math
+
 from torch import nn
+
+from resight.models.operators.convolution import LocallyConnected2d
+
+Weighted = nn.Conv2d | nn.Linear | LocallyConnected2d
 
 
 def he_normal(model: nn.Module) -> None:
@@ -18,3 +24,45 @@ def he_normal(model: nn.Module) -> None:
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
+
+
+def gaussian(model: nn.Module, std: float, bias: float = 0.0) -> None:
+    """Give every convolution, linear and locally connected layer N(0, std^2) weights and constant biases."""
+    for module in model.modules():
+        if isinstance(module, Weighted):
+            nn.init.normal_(module.weight, std=std)
+            if module.bias is not None:
+                nn.init.constant_(module.bias, bias)
+
+
+def uniform(model: nn.Module, bound: float) -> None:
+    """Give every convolution and linear layer uniform weights in [-bound, bound] and zero biases."""
+    for module in model.modules():
+        if isinstance(module, Weighted):
+            nn.init.uniform_(module.weight, -bound, bound)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def xavier_caffe(model: nn.Module, bias: float = 0.0) -> None:
+    """Initialize as Caffe's "xavier": uniform in +-sqrt(3 / fan_in), constant biases."""
+    for module in model.modules():
+        if isinstance(module, Weighted):
+            nn.init.uniform_(module.weight, -(b := math.sqrt(3 / fan_in(module))), b)
+            if module.bias is not None:
+                nn.init.constant_(module.bias, bias)
+
+
+def glorot_uniform(model: nn.Module) -> None:
+    """Initialize as Glorot and Bengio 2010, equation 16: uniform, variance 2 / (fan_in + fan_out)."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def fan_in(module: nn.Module) -> int:
+    """Return how many inputs an output of a convolution or linear layer has."""
+    weight = module.get_parameter("weight")
+    return int(weight[0].numel()) if weight.ndim != 3 else int(weight.shape[2])

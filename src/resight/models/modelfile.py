@@ -17,7 +17,7 @@ from resight.models.weights import Card, load_card
 from resight.models.zoo import create_model
 
 FORMAT = 1
-PIXEL_MEAN = "preprocessing.pixel_mean"
+PIXEL_MEAN, WHITENING = "preprocessing.pixel_mean", "preprocessing.whitening"
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
@@ -99,6 +99,8 @@ def save_model(path: Path, model: Classifier, state: dict[str, Tensor], facts: d
     tensors = dict(state)
     if card.pixel_mean:
         tensors[PIXEL_MEAN] = torch.tensor(card.pixel_mean)
+    if card.whitening is not None:
+        tensors[WHITENING] = torch.from_numpy(card.whitening)
     save_tensors(path, tensors, document)
 
 
@@ -120,7 +122,8 @@ def load_model(path: Path) -> tuple[Classifier, dict[str, Any]]:
     try:
         classes = tuple(document["classes"])
         pixel_mean = tuple(tensors.pop(PIXEL_MEAN).tolist()) if PIXEL_MEAN in tensors else ()
-        card = Preprocessing.from_dict(document["preprocessing"], pixel_mean)
+        whitening = tensors.pop(WHITENING).numpy() if WHITENING in tensors else None
+        card = Preprocessing.from_dict(document["preprocessing"], pixel_mean, whitening)
         model = create_model(
             document["architecture"], len(classes), document["in_channels"], **document["options"]
         )

@@ -7,6 +7,7 @@ in place of maximum pooling, so that class activation maps are exact.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from torch.nn import functional as F
 
 from resight.models.classifier import Classifier
 from resight.models.initialization import he_normal
+from resight.models.network import Network
+
+JORDAN2024 = "after Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, arXiv:2404.00498"
 
 
 @dataclass(frozen=True)
@@ -56,16 +60,20 @@ class SpeedNet(Classifier):
 
     logit_scale = 1 / 4  # keeps early logits small under a large learning rate (airbench94: 1 / 9)
 
-    def __init__(self, spec: SpeedSpec, num_classes: int = 1000, in_channels: int = 3) -> None:
-        super().__init__()
-        self.num_classes, self.in_channels = num_classes, in_channels
-        self.conv1 = nn.Conv2d(in_channels, spec.stem, 2)
+    conv1: nn.Conv2d
+
+    def __init__(
+        self, spec: SpeedSpec, num_classes: int = 1000, in_channels: int = 3, head: str = "gap"
+    ) -> None:
+        super().__init__(num_classes, in_channels, head, grid=3)
+        self.add("stem", "conv1", nn.Conv2d(in_channels, spec.stem, 2))
+        self.add("stem", "gelu", nn.GELU())
         channels = spec.stem
         for number, width in enumerate(spec.widths, start=1):
-            self.add_module(f"layer{number}", SpeedStage(channels, width))
+            self.add(f"layer{number}", f"layer{number}", SpeedStage(channels, width))
             channels = width
         self.num_features = channels
-        self.fc = nn.Linear(channels, num_classes)
+        self.add_linear_head("fc", channels)
         he_normal(self)
 
     @torch.no_grad()
@@ -88,9 +96,8 @@ class SpeedNet(Classifier):
         self.conv1.weight[: len(both)] = both.to(self.conv1.weight)
         self.conv1.weight.requires_grad = False
 
-    def forward_features(self, images: Tensor) -> Tensor:
-        """Turn images (B, C, H, W) into the last map (B, K, H/8, W/8)."""
-        x = F.gelu(self.conv1(images))
-        for stage in self.stages.values():
-            x = stage(x)
-        return x
+
+NETWORKS = {
+    name: Network(partial(SpeedNet, spec), "speednet", 2024, JORDAN2024, 32, 10, least_size=16)
+    for name, spec in SPECS.items()
+}

@@ -1,5 +1,6 @@
 """Weights from elsewhere: torchvision's, timm's, or a file; read without unpickling code."""
 
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from torch import Tensor
 from resight.core.errors import ModelFileError, UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.models.classifier import Classifier
+
+
+HALF = (0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True)
@@ -55,13 +59,18 @@ def load_weights(model: Classifier, weights: str | Path) -> None:
 
 def load_card(model: Classifier, card: Card) -> None:
     """Load a card's tensors and facts into a network; see `load_weights`."""
-    logits = card.state.get("fc.weight")
+    logits = card.state.get(f"{model.classifier_name}.weight")
     if logits is not None and len(logits) != model.num_classes:
         model.reset_classifier(len(logits))
     wanted = model.state_dict()
     state = {k: v for k, v in card.state.items() if not k.startswith("preprocessing.")}
-    missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
-    unknown = [k for k in state if k not in wanted]
+    beside = tuple(f"{name}." for name in model.training_only())
+    missing = [
+        k
+        for k in wanted
+        if k not in state and not k.endswith("num_batches_tracked") and not k.startswith(beside)
+    ]
+    unknown = [k for k in state if k not in wanted and not k.startswith(beside)]
     shapes = [k for k in state if k in wanted and state[k].shape != wanted[k].shape]
     if missing or unknown or shapes:
         parts = [
@@ -77,6 +86,7 @@ def load_card(model: Classifier, card: Card) -> None:
             f"{card.source}: these are not weights of {model.name or 'this network'}: {', '.join(parts)}; "
             "name the network that they belong to"
         )
+    # A head that is used in training only may be absent on either side.
     model.load_state_dict({k: state.get(k, v) for k, v in wanted.items()})
     model.classes = card.classes
     model.preprocessing = card.preprocessing
@@ -143,11 +153,14 @@ def _from_torchvision(name: str) -> Card:
             "fetch them where there is a network and give weights=PATH"
         ) from error
     view = entry.transforms()
+    # torchvision's two networks of Google's shift their input inside, from ImageNet's mean and deviation to 0.5.
+    google = name in ("googlenet", "inception_v3")
     card = Preprocessing(
         size=view.crop_size[0],
         resize=view.resize_size[0],
-        mean=tuple(view.mean),
-        std=tuple(view.std),
+        mean=HALF if google else tuple(view.mean),
+        std=HALF if google else tuple(view.std),
+        interpolation=view.interpolation.value,
     )
     return Card(state, tuple(entry.meta["categories"]), card, f"torchvision {entry}")
 
@@ -170,11 +183,27 @@ def _from_timm(name: str) -> Card:
     size = int(view["input_size"][1])
     card = Preprocessing(
         size=size,
-        resize=round(size / view["crop_pct"]),
+        resize=math.floor(size / view["crop_pct"]),
         mean=tuple(view["mean"]),
         std=tuple(view["std"]),
+        interpolation=view["interpolation"],
     )
-    return Card(dict(other.state_dict()), (), card, f"timm {name}")
+    classes = imagenet_classes() if other.num_classes == 1000 else ()
+    return Card(dict(other.state_dict()), classes, card, f"timm {name}")
+
+
+def imagenet_classes() -> tuple[str, ...]:
+    """Return the names of the 1,000 classes of ILSVRC 2012, in the order that torchvision and timm share."""
+    from torchvision.models import ResNet18_Weights
+
+    return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
+
+
+def official_source(name: str) -> str:
+    """Return where a network's official weights are: "torchvision" if it has them, else "timm"."""
+    from torchvision import models
+
+    return "torchvision" if name in models.list_models() else "timm"
 
 
 def _first_line(error: Exception) -> str:

@@ -1,20 +1,54 @@
 """The table of all networks, and the one door to them."""
 
-from collections.abc import Callable
-from functools import partial
+import inspect
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from resight.core.errors import UsageError
 from resight.core.registry import lookup, matching
-from resight.models import resnet, speed
+from resight.models import (
+    alexnet,
+    deepface,
+    densenet,
+    efficientnet,
+    googlenet,
+    highway,
+    inception_v3,
+    inception_v4,
+    lenet,
+    maxout,
+    nin,
+    preact,
+    resnet,
+    shift,
+    speed,
+    vgg,
+)
 from resight.models.classifier import Classifier
 from resight.models.weights import load_weights
 
-BUILDERS: dict[str, Callable[..., Classifier]] = {
-    **{name: partial(resnet.ResNet, spec) for name, spec in resnet.SPECS.items()},
-    **{name: partial(speed.SpeedNet, spec) for name, spec in speed.SPECS.items()},
-}
+FAMILIES = (
+    lenet,
+    alexnet,
+    maxout,
+    nin,
+    vgg,
+    googlenet,
+    deepface,
+    highway,
+    resnet,
+    inception_v3,
+    inception_v4,
+    preact,
+    densenet,
+    efficientnet,
+    shift,
+    speed,
+)
+"""The files that networks stand in, as `resight models` lists them."""
+
+NETWORKS = {name: row for family in FAMILIES for name, row in family.NETWORKS.items()}
 
 
 def create_model(
@@ -31,7 +65,7 @@ def create_model(
         num_classes: logits. Weights of another number of classes bring their own last layer.
         in_channels: channels of the image.
         weights: None (fresh), "torchvision", "timm", or a file.
-        options: of the family, such as shortcut="A".
+        options: of the family: head="gap", "gmp" or "flatten" for all, shortcut="A" and others for some.
 
     Returns:
         The network in training mode, with its class names and preprocessing if weights brought them.
@@ -40,17 +74,44 @@ def create_model(
         UsageError: for an unknown name or option.
         ModelFileError: if the weights cannot be had or do not fit.
     """
-    builder = lookup(BUILDERS, name, "model", "All names: resight models")
-    try:
-        model = builder(num_classes=num_classes, in_channels=in_channels, **options)
-    except TypeError as error:
-        raise UsageError(f"{name} does not take these options: {', '.join(options)}") from error
+    row = lookup(NETWORKS, name, "model", "All names: resight models")
+    known = list_options(name)
+    if unknown := [option for option in options if option not in known]:
+        raise UsageError(f"{name} does not take {', '.join(unknown)}; its options: {', '.join(known)}")
+    model = row.build(num_classes=num_classes, in_channels=in_channels, **options)
     model.name, model.options = name, options
     if weights is not None:
         load_weights(model, weights)
     return model
 
 
+def list_options(name: str) -> dict[str, type]:
+    """Return the names of the options that a network takes, and their types."""
+    build: Any = NETWORKS[name].build
+    bound = {*build.keywords, "num_classes", "in_channels"}
+    parameters = list(inspect.signature(build.func).parameters.values())[len(build.args) :]
+    return {p.name: type(p.default) for p in parameters if p.name not in bound}
+
+
+def read_options(name: str, words: Iterable[str]) -> dict[str, Any]:
+    """Turn `key=value` words into a network's options.
+
+    Raises:
+        UsageError: for an option that the network does not take, or a value of another type.
+    """
+    known, options = list_options(name), {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key not in known:
+            raise UsageError(f"{name} does not take {key}; its options: {', '.join(known)}")
+        try:
+            kind = known[key]
+            options[key] = {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
+        except (KeyError, ValueError):
+            raise UsageError(f"{key}={value!r}: {name} needs a {known[key].__name__} here") from None
+    return options
+
+
 def list_models(pattern: str = "*") -> list[str]:
     """Return the names of all networks that match a shell pattern."""
-    return matching(BUILDERS, pattern)
+    return matching(NETWORKS, pattern)

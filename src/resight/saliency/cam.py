@@ -17,10 +17,17 @@ def pooled_head(model: nn.Module, split: Split) -> tuple[Tensor, Tensor] | None:
 
     The head is not recognized by its class but by what it computes: with the candidate layer's
     weights, mean_xy(map) w + b must give the logits that the network gave, up to one constant factor.
-    The map is the layer's, or its positive part where the network rectifies it on the way (DenseNet).
+    The map is the layer's, or its positive part where the network rectifies it on the way (DenseNet). A
+    layer with one map a class that is only averaged (Network in Network) has the identity for weights.
     """
     activation, logits = split.activation.detach().float(), split.logits.detach().float()
     shape = (logits.shape[1], activation.shape[1])
+    if shape[0] == shape[1]:  # the map has one channel a class, and the head only averages it
+        for features in (activation, activation.relu()):
+            if torch.allclose(
+                features.mean((2, 3)), logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max())
+            ):
+                return features, torch.eye(shape[0], device=features.device)
     for module in reversed(list(model.modules())):
         if not isinstance(module, nn.Linear) or tuple(module.weight.shape) != shape:
             continue

@@ -9,18 +9,7 @@ from torch import Tensor, nn
 
 from resight.core.errors import UsageError
 from resight.core.registry import nearest
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a network in eval mode; every module gets its own flag back, after an exception too."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+from resight.models.cost import evaluating
 
 
 @contextmanager

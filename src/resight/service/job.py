@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 import resight
@@ -30,6 +30,7 @@ from resight.service.preparation import (
     first_images,
     make_batches,
     make_model,
+    make_teacher,
     read_training,
     validation_squares,
 )
@@ -38,6 +39,7 @@ from resight.training.checkpoints import Progress, load_state, save_state
 from resight.training.ema import AveragedWeights
 from resight.training.journal import Journal
 from resight.training.loop import Actions, fit, make_optimizer
+from resight.training.objective import Objective
 from resight.training.recipe import Recipe
 
 NOT_IDENTITY = ("workers",)
@@ -54,7 +56,7 @@ class Job:
         run: its folder.
         console: where it speaks.
         model: the network, on its device.
-        network: what is called: the model, or its compiled form.
+        objective: gives the loss of a batch.
         batches: the training pictures.
         validation: squares (N, S, S, 3) and labels (N,), or None.
         normalize: the preprocessing, applied.
@@ -72,11 +74,11 @@ class Job:
     run: Path
     console: Console
     model: Classifier
-    network: nn.Module
+    objective: Objective
     batches: Batches
     validation: tuple[Tensor, Tensor] | None
     normalize: Normalize
-    optimizer: torch.optim.SGD
+    optimizer: torch.optim.Optimizer
     averages: AveragedWeights | None
     progress: Progress
     precision: torch.dtype
@@ -132,11 +134,10 @@ class Job:
         else:
             progress = Progress()
         progress.leave_out(faults)
-        network: nn.Module = model
-        if _should_compile(recipe, batches, device):
-            network = torch.compile(model)  # type: ignore[assignment]
+        teacher = make_teacher(recipe, dataset.classes, card, device)
+        objective = Objective(model, recipe, teacher, compiled=_should_compile(recipe, batches, device))
         job = cls(
-            dataset, recipe, run, console, model, network, batches, validation, normalize, optimizer,
+            dataset, recipe, run, console, model, objective, batches, validation, normalize, optimizer,
             averages, progress, precision, identity, leaks, data_root,
         )  # fmt: skip
         job.announce()
@@ -184,7 +185,7 @@ class Job:
 
             actions = Actions(begin_epoch, end_epoch, save, stop.is_set)
             fit(
-                self.model, self.network, self.batches, self.recipe, self.optimizer, self.averages,
+                self.model, self.objective, self.batches, self.recipe, self.optimizer, self.averages,
                 self.progress, self.precision, actions,
             )  # fmt: skip
 

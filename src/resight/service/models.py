@@ -3,26 +3,20 @@
 from typing import Any
 
 import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
+from resight.core import published
 from resight.core.errors import UnknownNameError
 from resight.core.registry import nearest
-from resight.models import cost, resnet, speed
-from resight.models.zoo import create_model, list_models
+from resight.models import cost
+from resight.models.classifier import Classifier
+from resight.models.network import Network
+from resight.models.zoo import NETWORKS, create_model, list_models, list_options
 
-HE2015 = "He, Zhang, Ren and Sun, Deep Residual Learning for Image Recognition, arXiv:1512.03385"
-AIRBENCH = "after Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, arXiv:2404.00498"
-PUBLISHED = {  # He et al. 2015: Table 6 (CIFAR-10 test error), Table 3 (ImageNet val, 10 crops)
-    "resnet20": [("CIFAR-10 test error %", 8.75)],
-    "resnet32": [("CIFAR-10 test error %", 7.51)],
-    "resnet44": [("CIFAR-10 test error %", 7.17)],
-    "resnet56": [("CIFAR-10 test error %", 6.97)],
-    "resnet110": [("CIFAR-10 test error %, best of 5", 6.43)],
-    "resnet1202": [("CIFAR-10 test error %", 7.93)],
-    "resnet34": [("ImageNet val top-1 error %, 10 crops", 24.52)],
-    "resnet50_v1": [("ImageNet val top-1 error %, 10 crops", 22.85)],
-    "resnet101_v1": [("ImageNet val top-1 error %, 10 crops", 21.75)],
-    "resnet152_v1": [("ImageNet val top-1 error %, 10 crops", 21.43)],
-}
+DRAWS = {"normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_", "xavier_uniform_"}
+FREE = (nn.BatchNorm2d, nn.ReLU, nn.SiLU, nn.Dropout)
+"""Keep a map's shape and cost no multiply-adds by our count."""
 
 
 def list_networks(pattern: str = "*") -> list[dict[str, Any]]:
@@ -36,23 +30,47 @@ def list_networks(pattern: str = "*") -> list[dict[str, Any]]:
         raise UnknownNameError(
             f"no network matches {pattern!r}; nearest: {', '.join(nearest(pattern, list_models()))}"
         )
-    return [_row(name) for name in names]
+    return [_row(name, NETWORKS[name]) for name in names]
 
 
-def _row(name: str) -> dict[str, Any]:
-    small = name in speed.SPECS or resnet.SPECS[name].stem == "cifar"
-    size, classes = (32, 10) if small else (224, 1000)
-    with torch.device("meta"):
-        model = create_model(name, classes)
+def count(name: str) -> tuple[int, int]:
+    """Return parameters and multiply-adds of a network at its paper's input; weights take no memory."""
+    row = NETWORKS[name]
+    with torch.device("meta"), _WithoutDraws():
+        model = build(name)
+    parameters = cost.parameters(model)
+    # Most of the time would go to layers that count nothing.
+    for module in list(model.modules()):
+        for key, child in list(module.named_children()):
+            if isinstance(child, FREE):
+                setattr(module, key, nn.Identity())
+    return parameters, cost.multiply_adds(model, row.input_size, row.channels)
+
+
+def build(name: str) -> Classifier:
+    """Return a network as its paper has it, without the heads that only training uses."""
+    options = {"aux": False} if "aux" in list_options(name) else {}
+    return create_model(name, NETWORKS[name].classes, NETWORKS[name].channels, **options)
+
+
+def _row(name: str, network: Network) -> dict[str, Any]:
+    parameters, multiply_adds = count(name)
     return {
         "name": name,
-        "family": "speednet"
-        if name in speed.SPECS
-        else name.rstrip("0123456789").split("_")[0].rstrip("0123456789"),
-        "year": 2024 if name in speed.SPECS else 2015,
-        "parameters": cost.parameters(model),
-        "multiply_adds": cost.multiply_adds(model, size),
-        "input_size": size,
-        "paper": AIRBENCH if name in speed.SPECS else HE2015,
-        "published": [{"metric": metric, "value": value} for metric, value in PUBLISHED.get(name, [])],
+        "family": network.family,
+        "year": network.year,
+        "parameters": parameters,
+        "multiply_adds": multiply_adds,
+        "input_size": network.input_size,
+        "paper": network.paper,
+        "published": [figure.record() for figure in published.of(name)],
     }
+
+
+class _WithoutDraws(TorchFunctionMode):
+    """Leaves out random draws: on the meta device they change nothing and take seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +12,13 @@ from resight.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessin
 from resight.data import augment
 from resight.data.batches import Batches, ResidentBatches, StreamedBatches, resident_bytes
 from resight.data.dataset import Dataset, Split
-from resight.data.prepare import Normalize, decode_split
+from resight.data.prepare import Normalize, contrast_normalized, decode_split, zca
 from resight.models.classifier import Classifier
 from resight.models.modelfile import is_model_file, load_model
 from resight.models.weights import load_weights
-from resight.models.zoo import create_model
+from resight.models.zoo import create_model, read_options
 from resight.service.runs import MODEL_FILE
+from resight.training.objective import Teacher
 from resight.training.recipe import Recipe
 
 
@@ -30,7 +30,7 @@ def weight_file(weights: str) -> Path:
 
 def make_model(recipe: Recipe, classes: int) -> tuple[Classifier, Preprocessing | None]:
     """Return the network, with the given weights and then a fresh head, and the weights' preprocessing."""
-    options: dict[str, Any] = {"shortcut": recipe.shortcut} if recipe.shortcut else {}
+    options = read_options(recipe.model, recipe.options)
     card: Preprocessing | None = None
     if recipe.weights and recipe.weights not in ("torchvision", "timm"):
         path = weight_file(recipe.weights)
@@ -38,8 +38,8 @@ def make_model(recipe: Recipe, classes: int) -> tuple[Classifier, Preprocessing 
             model, _ = load_model(path)
             if model.name != recipe.model:
                 raise UsageError(f"weights={recipe.weights} are of {model.name}, not of {recipe.model}")
-            if recipe.shortcut and recipe.shortcut != model.options.get("shortcut"):
-                raise UsageError(f"weights={recipe.weights} have other shortcuts; leave shortcut= out")
+            if differ := [k for k, v in options.items() if v != model.options.get(k)]:
+                raise UsageError(f"weights={recipe.weights} have another {differ[0]}; leave {differ[0]}= out")
         else:
             model = create_model(recipe.model, classes, **options)
             load_weights(model, path)
@@ -98,9 +98,12 @@ def _normalization(
     if pictures is None:
         sample = train.take(np.unique(np.linspace(0, len(train) - 1, 2000).astype(int)))
         _, pictures, _ = decode_split(sample, card)
-    if recipe.normalize == "pixel-mean":
+    if recipe.normalize in ("pixel-mean", "gcn", "gcn-zca"):
         if any(p.shape != (card.size, card.size, 3) for p in pictures):
-            raise UsageError("normalize=pixel-mean needs pictures of one size; use channel-mean")
+            raise UsageError(f"normalize={recipe.normalize} needs pictures of one size; use channel-mean")
+    if recipe.normalize in ("gcn", "gcn-zca"):
+        return _contrast(card, pictures, whiten=recipe.normalize == "gcn-zca")
+    if recipe.normalize == "pixel-mean":
         total = np.zeros((card.size, card.size, 3))
         for picture in pictures:
             total += picture
@@ -117,6 +120,61 @@ def _normalization(
     if recipe.normalize == "channel-mean":
         std = np.ones(3)
     return replace(card, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+
+
+def _contrast(card: Preprocessing, pictures: list[np.ndarray], *, whiten: bool) -> Preprocessing:
+    """Return the card with global contrast normalization and, if asked for, ZCA whitening.
+
+    The mean picture and the whitening are of the training pictures after contrast normalization, whole
+    and not augmented; here pictures are whitened after augmentation, where the papers whiten before.
+    """
+    if whiten and card.size > 48:
+        raise UsageError(
+            f"normalize=gcn-zca at {card.size} pixels needs a table of {(3 * card.size**2) ** 2:,} numbers; "
+            "use gcn, or --set image_size=32"
+        )
+    parts = [
+        contrast_normalized(
+            torch.from_numpy(np.stack(pictures[start : start + 4096])).permute(0, 3, 1, 2), 55
+        )
+        for start in range(0, len(pictures), 4096)
+    ]
+    vectors = torch.cat(parts)
+    mean = vectors.mean(0)
+    table = zca(vectors.sub_(mean)).numpy() if whiten else None
+    return replace(card, contrast=55.0, pixel_mean=tuple(mean.tolist()), whitening=table)
+
+
+def make_teacher(
+    recipe: Recipe, classes: tuple[str, ...], card: Preprocessing, device: torch.device
+) -> Teacher | None:
+    """Return the teacher that the recipe names, fitted to the student's classes and preprocessing.
+
+    Raises:
+        UsageError: if it has other classes, or its pictures are prepared in a way that cannot be fitted.
+    """
+    if not recipe.teacher:
+        return None
+    model, _ = load_model(weight_file(recipe.teacher))
+    if set(model.classes) != set(classes):
+        raise UsageError(f"teacher={recipe.teacher}: has other classes than the data")
+    own = model.preprocessing
+    assert own is not None  # load_model gives it
+    affine = not (own.pixel_mean or card.pixel_mean or own.contrast or card.contrast)
+    if not affine and own != card:
+        raise UsageError(
+            f"teacher={recipe.teacher}: its pictures are normalized otherwise; train both with the same "
+            "normalize= and the same data"
+        )
+    std, own_std = torch.tensor(card.std), torch.tensor(own.std)
+    shift = (torch.tensor(card.mean) - torch.tensor(own.mean)) / own_std
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Teacher(
+        model.requires_grad_(requires_grad=False),
+        torch.tensor([model.classes.index(c) for c in classes], device=device),
+        (std / own_std).view(3, 1, 1).to(device),
+        shift.view(3, 1, 1).to(device),
+    )
 
 
 def make_batches(

@@ -10,11 +10,13 @@ import torch
 from resight.core.device import pick_device, pick_precision
 from resight.core.errors import DataError, ModelFileError
 from resight.core.preprocessing import Preprocessing
+from resight.core.registry import lookup
 from resight.evaluate.scores import Member
 from resight.models.classifier import Classifier
 from resight.models.folding import Inference
 from resight.models.modelfile import load_model
-from resight.models.zoo import create_model
+from resight.models.weights import official_source
+from resight.models.zoo import NETWORKS, create_model
 
 MODEL_FILE, RECIPE_FILE, REPORT_FILE = "model.safetensors", "recipe.json", "report.html"
 
@@ -80,11 +82,9 @@ def open_run(name: str) -> Run:
     device = pick_device()
     if name.startswith("zoo:"):
         network = name.removeprefix("zoo:")
-        model, facts, folder = (
-            create_model(network, weights="torchvision").eval(),
-            {"data": None},
-            None,
-        )
+        lookup(NETWORKS, network, "model", "All names: resight models")
+        model = create_model(network, weights=official_source(network)).eval()
+        facts, folder = {"data": None}, None
     else:
         path = Path(name)
         folder = path if path.is_dir() else None

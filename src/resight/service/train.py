@@ -1,5 +1,6 @@
 """Train, choose, calibrate, test, report: the main job."""
 
+import dataclasses
 import glob
 import signal
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import nn
 
 from resight.core import settings
 from resight.core.errors import DataError, UsageError
@@ -23,7 +25,7 @@ from resight.data.prepare import typical_side
 from resight.evaluate.scores import logits_of
 from resight.metrics.calibration import fit_temperature
 from resight.models.modelfile import is_model_file, load_model, save_model
-from resight.models.zoo import BUILDERS
+from resight.models.zoo import NETWORKS, create_model, list_options
 from resight.service.job import Job
 from resight.service.preparation import (
     weight_file,
@@ -75,7 +77,7 @@ def train(
     console = console or Console(stderr=True)
     build = lookup(RECIPES, recipe, "recipe")
     if model:
-        lookup(BUILDERS, model, "model", "All names: resight models")
+        lookup(NETWORKS, model, "model", "All names: resight models")
     dataset = open_dataset(data, data_root)
     if "train" not in dataset.splits:
         raise DataError(f"{data}: has no training pictures")
@@ -127,11 +129,33 @@ def _build_recipe(build: Any, dataset: Dataset, model: str, words: list[str]) ->
         side=typical_side(dataset.train),
         mirrors=dataset.mirrors,
         weights_size=size,
+        least_size=NETWORKS[model].least_size if model in NETWORKS else 0,
+        normalized=_is_normalized(model) if model in NETWORKS else True,
     )
     recipe = build(facts)
     if recipe.normalize == "weights" and not weights:
         raise UsageError("fine-tune starts from given weights: add --set weights=RUN, torchvision or PATH")
-    return settings.override(recipe, words)
+    return settings.override(recipe, _with_options(recipe, given.get("model") or recipe.model, words))
+
+
+def _is_normalized(model: str) -> bool:
+    with torch.device("meta"):
+        return any(isinstance(m, nn.BatchNorm2d) for m in create_model(model).modules())
+
+
+def _with_options(recipe: Recipe, model: str, words: list[str]) -> list[str]:
+    """Turn the words that are options of the network (activation=elu) into the setting `options`."""
+    known = list_options(model) if model in NETWORKS else {}
+    names = {field.name for field in dataclasses.fields(recipe)}
+    own = [w for w in words if (key := w.partition("=")[0].strip()) in known and key not in names]
+    rest = [w for w in words if w not in own]
+    if not own:
+        return rest
+    before = [w.partition("=")[2].split(",") for w in rest if w.startswith("options=")]
+    kept = before[-1] if before else list(recipe.options)
+    changed = {w.partition("=")[0].strip() for w in own}
+    options = [*(o for o in kept if o and o.partition("=")[0] not in changed), *own]
+    return [*(w for w in rest if not w.startswith("options=")), f"options={','.join(options)}"]
 
 
 def _run_folder(out: Path | None, data: str, recipe: Recipe, *, resume: bool) -> Path:

@@ -61,7 +61,7 @@ class Progress:
 def save_state(
     run: Path,
     model: nn.Module,
-    optimizer: torch.optim.SGD,
+    optimizer: torch.optim.Optimizer,
     averages: AveragedWeights | None,
     progress: Progress,
     identity: dict[str, Any],
@@ -71,7 +71,7 @@ def save_state(
     Args:
         run: the run folder.
         model: its weights and statistics.
-        optimizer: its momentum.
+        optimizer: its momenta.
         averages: the averaged weights, if any.
         progress: where the training stands.
         identity: what must be the same for a resumed run (recipe, data fingerprint).
@@ -80,16 +80,16 @@ def save_state(
     if averages:
         tensors |= {f"ema.{k}": v for k, v in averages.state.items()}
     for name, parameter in model.named_parameters():
-        momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
-        if momentum is not None:
-            tensors[f"momentum.{name}"] = momentum
+        for key, value in optimizer.state.get(parameter, {}).items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"optimizer.{key}.{name}"] = value
     save_tensors(run / FILE, tensors, {"identity": identity, "progress": dataclasses.asdict(progress)})
 
 
 def load_state(
     run: Path,
     model: nn.Module,
-    optimizer: torch.optim.SGD,
+    optimizer: torch.optim.Optimizer,
     averages: AveragedWeights | None,
     identity: dict[str, Any],
 ) -> Progress | None:
@@ -114,10 +114,13 @@ def load_state(
     if averages:
         for name, value in part("ema.").items():
             averages.state[name].copy_(value)
-    momenta = part("momentum.")
-    for name, parameter in model.named_parameters():
-        if name in momenta:
+    parameters = dict(model.named_parameters())
+    for word, stored in part("optimizer.").items():
+        key, _, name = word.partition(".")
+        parameter = parameters[name]
+        if stored.shape == parameter.shape:
             # The layout in memory must be the parameter's own: sums then run in the same order.
             buffer = torch.empty_like(parameter, memory_format=torch.preserve_format)
-            optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(momenta[name])
+            stored = buffer.copy_(stored)
+        optimizer.state[parameter][key] = stored
     return Progress(**document["progress"])

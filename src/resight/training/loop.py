@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from resight.core import seeds
 from resight.core.device import autocast
@@ -44,19 +43,28 @@ class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
     """The training was asked to stop and has saved its state."""
 
 
-def make_optimizer(model: Classifier, recipe: Recipe) -> torch.optim.SGD:
-    """Return SGD over trunk and head; each group's rate is the schedule's times its `factor`."""
+def make_optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the optimizer; each group's rate is the schedule's times its `factor`.
+
+    Parameters share a group if the network wants the same rate and decay of them (`Classifier.learning`)
+    and they are on the same side of the last layer.
+    """
     head = {id(p) for p in model.get_classifier().parameters()}
-    trunk = [p for p in model.parameters() if id(p) not in head]
+    members: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        rate, decay = model.learning(name)
+        rate *= 1.0 if id(parameter) in head else recipe.trunk_lr
+        members.setdefault((rate, decay), []).append(parameter)
     groups = [
-        {"params": trunk, "factor": recipe.trunk_lr},
-        {"params": list(model.get_classifier().parameters()), "factor": 1.0},
+        {"params": parameters, "factor": rate, "weight_decay": decay * recipe.weight_decay}
+        for (rate, decay), parameters in members.items()
     ]
+    if recipe.optimizer == "rmsprop":
+        return torch.optim.RMSprop(groups, lr=recipe.lr, alpha=0.9, momentum=recipe.momentum)
     return torch.optim.SGD(
         groups,
         lr=recipe.lr,
         momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
         nesterov=recipe.optimizer == "nesterov" and recipe.momentum > 0,
         fused=next(model.parameters()).device.type in ("cpu", "cuda"),
     )
@@ -64,10 +72,10 @@ def make_optimizer(model: Classifier, recipe: Recipe) -> torch.optim.SGD:
 
 def fit(
     model: Classifier,
-    network: nn.Module,
+    objective: Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]],
     batches: Batches,
     recipe: Recipe,
-    optimizer: torch.optim.SGD,
+    optimizer: torch.optim.Optimizer,
     averages: AveragedWeights | None,
     progress: Progress,
     precision: torch.dtype,
@@ -77,7 +85,7 @@ def fit(
 
     Args:
         model: the network, whose weights are saved and averaged.
-        network: what is called: the model itself, or its compiled form.
+        objective: (images, labels, share done) to loss and logits.
         batches: the training pictures.
         recipe: the settings.
         optimizer: see `make_optimizer`.
@@ -93,7 +101,7 @@ def fit(
     device = next(model.parameters()).device
     steps = recipe.epochs * batches.steps
     while progress.epoch < recipe.epochs:
-        network.train()
+        model.train()
         after_step = actions.begin_epoch(progress.epoch, progress.step)
         started, before, saved = time.perf_counter(), progress.seconds, time.perf_counter()
         exact = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
@@ -107,12 +115,11 @@ def fit(
             torch.manual_seed(seeds.torch_seed(recipe.seed, step))
 
             with autocast(device, precision):
-                logits = network(batch.images)
-            logits = logits.float()
-            loss = F.cross_entropy(logits, batch.labels, label_smoothing=recipe.label_smoothing)
+                loss, logits = objective(batch.images, batch.labels, step / steps)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            model.constrain()
             if averages:
                 averages.update(model, step)
 

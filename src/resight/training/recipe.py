@@ -6,10 +6,9 @@ from resight.core.errors import UsageError
 from resight.data.augment import CROPS, OPERATIONS
 
 CHOICES = {
-    "shortcut": ("", "A", "B", "C"),
-    "optimizer": ("sgd", "nesterov"),
-    "schedule": ("constant", "cosine", "one-cycle", "steps"),
-    "normalize": ("channel", "channel-mean", "pixel-mean", "imagenet", "weights"),
+    "optimizer": ("sgd", "nesterov", "rmsprop"),
+    "schedule": ("constant", "cosine", "one-cycle", "steps", "fifths", "linear"),
+    "normalize": ("channel", "channel-mean", "pixel-mean", "gcn", "gcn-zca", "imagenet", "weights"),
     "precision": ("auto", "bf16", "fp32"),
     "compile": ("auto", "off", "on"),
 }
@@ -21,25 +20,27 @@ class Recipe:
 
     Attributes:
         model: name of the network.
-        shortcut: residual shortcut option A, B or C; empty for the network's own.
+        options: of the network, as key=value: shortcut=B, activation=elu, head=gmp and so on.
         weights: "" (fresh), "torchvision", "timm", a run, or a weight file.
+        teacher: a run whose answers are learned too (distillation; hints where the network has a regressor).
         image_size: side of the square that the network sees, in pixels.
         epochs: passes over the training pictures.
         batch_size: pictures a step.
-        optimizer: "sgd" or "nesterov", both with momentum.
+        optimizer: "sgd" or "nesterov", both with momentum, or "rmsprop" (decay 0.9, eps 1e-8).
         lr: the largest learning rate of the schedule.
         momentum: of the optimizer.
         weight_decay: L2 penalty, on every parameter.
-        schedule: "one-cycle" (linear up, linear down), "cosine", "steps" (a tenth at every drop) or
-            "constant".
+        schedule: "one-cycle" (linear up, linear down), "cosine", "steps" (a tenth at every drop),
+            "fifths" (a fifth at every drop), "linear" (down to a hundredth) or "constant".
         drops: where "steps" drops and, for "one-cycle", where the peak is; shares of the training.
-        warmup_steps: first steps, which run at `warmup_lr`.
-        warmup_lr: see `warmup_steps`.
+        warmup: (steps, rate): the first steps run at this rate; empty for none.
         label_smoothing: share of the target spread over all classes.
         ema: decay a step of the averaged weights that are kept; 0 keeps the weights themselves.
         augment: operations by name, see `resight.data.augment`.
         normalize: "channel" (mean and deviation of the training pictures), "channel-mean",
-            "pixel-mean" (these two divide by nothing), "imagenet", or "weights" (as the weights say).
+            "pixel-mean" (these two divide by nothing), "gcn" (global contrast normalization of each
+            picture, less the mean picture), "gcn-zca" (and ZCA whitening), "imagenet", or "weights" (as
+            the weights say).
         val_share: share of the training pictures held out to choose the best epoch and to fit the
             temperature, where the data set has no val split of its own; 0 for none.
         precision: "auto" (bf16 where the hardware multiplies it), "fp32" or "bf16".
@@ -58,14 +59,14 @@ class Recipe:
     schedule: str
     augment: tuple[str, ...]
     normalize: str
-    shortcut: str = ""
+    options: tuple[str, ...] = ()
     weights: str = ""
+    teacher: str = ""
     optimizer: str = "sgd"
     momentum: float = 0.9
     weight_decay: float = 1e-4
     drops: tuple[float, ...] = ()
-    warmup_steps: int = 0
-    warmup_lr: float = 0.0
+    warmup: tuple[float, ...] = ()
     label_smoothing: float = 0.0
     ema: float = 0.0
     val_share: float = 0.1
@@ -95,17 +96,13 @@ class Recipe:
         for name in ("momentum", "label_smoothing", "ema", "val_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)} must be in [0, 1)")
-        for name in (
-            "lr",
-            "weight_decay",
-            "warmup_lr",
-            "trunk_lr",
-            "memory_gib",
-            "warmup_steps",
-            "seed",
-        ):
+        for name in ("lr", "weight_decay", "trunk_lr", "memory_gib", "seed"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name}={getattr(self, name)} must not be negative")
+        if len(self.warmup) not in (0, 2) or not all(w >= 0 for w in self.warmup):
+            raise UsageError(f"warmup={self.warmup} must be steps,rate, such as 400,0.01")
+        if wrong := [word for word in self.options if "=" not in word]:
+            raise UsageError(f"options={wrong[0]!r} is not key=value")
         if not all(0 < d < 1 for d in self.drops) or list(self.drops) != sorted(self.drops):
             raise UsageError(f"drops={self.drops} must rise between 0 and 1")
         unknown = [a for a in self.augment if a not in OPERATIONS]
@@ -127,6 +124,8 @@ class Facts:
         side: typical shorter side of the pictures, in pixels.
         mirrors: whether a mirrored picture is still of its class.
         weights_size: input size of the given weights, in pixels; 0 without weights.
+        least_size: side of the smallest picture that the network takes; 0 if it was not named.
+        normalized: whether it has batch normalization, without which only lower rates converge.
     """
 
     model: str
@@ -134,6 +133,8 @@ class Facts:
     side: int
     mirrors: bool
     weights_size: int = 0
+    least_size: int = 0
+    normalized: bool = True
 
     @property
     def flip(self) -> tuple[str, ...]:

@@ -9,15 +9,18 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     """Return the learning rate of a step.
 
     Args:
-        recipe: schedule, lr, drops, warmup_steps, warmup_lr.
+        recipe: schedule, lr, drops, warmup.
         step: from 0.
         steps: of the whole training.
     """
-    if step < recipe.warmup_steps:
-        return recipe.warmup_lr
+    if recipe.warmup and step < recipe.warmup[0]:
+        return recipe.warmup[1]
     share = step / steps
-    if recipe.schedule == "steps":
-        return recipe.lr * 0.1 ** sum(share >= drop for drop in recipe.drops)
+    if recipe.schedule in ("steps", "fifths"):
+        factor = 0.1 if recipe.schedule == "steps" else 0.2
+        return recipe.lr * factor ** sum(share >= drop for drop in recipe.drops)
+    if recipe.schedule == "linear":
+        return recipe.lr * (1 - 0.99 * share)
     if recipe.schedule == "cosine":
         return recipe.lr * 0.5 * (1 + math.cos(math.pi * share))
     if recipe.schedule == "one-cycle":

@@ -3,11 +3,34 @@
 from collections.abc import Callable
 
 from resight.training.recipe import Facts, Recipe
-from resight.training.recipes import fast, fine_tune, he2015_cifar, he2015_imagenet
+from resight.training.recipes import (
+    densenet2016_cifar,
+    dsn2014_cifar,
+    fast,
+    fine_tune,
+    fitnet2014_cifar,
+    he2015_cifar,
+    he2015_imagenet,
+    he2016_cifar,
+    highway2015_cifar,
+    maxout2013_cifar,
+    nin2013_cifar,
+    resnext2016_cifar,
+    wrn2016_cifar,
+)
 
 RECIPES: dict[str, Callable[[Facts], Recipe]] = {
     "fast": fast.build,
     "fine-tune": fine_tune.build,
     "he2015-cifar": he2015_cifar.build,
     "he2015-imagenet": he2015_imagenet.build,
+    "maxout2013-cifar": maxout2013_cifar.build,
+    "nin2013-cifar": nin2013_cifar.build,
+    "dsn2014-cifar": dsn2014_cifar.build,
+    "fitnet2014-cifar": fitnet2014_cifar.build,
+    "highway2015-cifar": highway2015_cifar.build,
+    "he2016-cifar": he2016_cifar.build,
+    "wrn2016-cifar": wrn2016_cifar.build,
+    "resnext2016-cifar": resnext2016_cifar.build,
+    "densenet2016-cifar": densenet2016_cifar.build,
 }

@@ -27,11 +27,11 @@ def small(facts: Facts) -> Recipe:
     batch = 256 if facts.pictures >= 10_000 else 64
     return Recipe(
         model=facts.model or "speednet8",
-        image_size=max(28, facts.side),
+        image_size=max(28, facts.side, facts.least_size),
         epochs=min(24, max(12, round(640_000 / facts.pictures))),
         batch_size=batch,
         optimizer="nesterov",
-        lr=0.3 * batch / 256,
+        lr=(0.3 if facts.normalized else 0.03) * batch / 256,
         weight_decay=1e-3,
         schedule="one-cycle",
         drops=(0.2,),
@@ -48,11 +48,11 @@ def photos(facts: Facts) -> Recipe:
     batch = 128 if facts.pictures >= 20_000 else 32
     return Recipe(
         model=facts.model or "resnet18",
-        image_size=128,
+        image_size=max(128, facts.least_size),
         epochs=min(60, max(12, round(25_000 / facts.pictures))),
         batch_size=batch,
         optimizer="nesterov",
-        lr=0.4 * batch / 256,
+        lr=(0.4 if facts.normalized else 0.04) * batch / 256,
         weight_decay=5e-4,
         schedule="one-cycle",
         drops=(0.2,),

@@ -28,8 +28,7 @@ def build(facts: Facts) -> Recipe:
         weight_decay=1e-4,  # section 4.2
         schedule="steps",
         drops=(0.5, 0.75),  # section 4.2: a tenth after 32,000 and 48,000 iterations
-        warmup_steps=400 if deep else 0,  # section 4.2, on 110 layers
-        warmup_lr=0.01,
+        warmup=(400, 0.01) if deep else (),  # section 4.2, on 110 layers
         augment=("pad-crop", *facts.flip),  # section 4.2: pad by 4, crop, mirror
         val_share=0.1,  # section 4.2: 45k / 5k; val_share=0 trains on all 50k
         label_smoothing=0.0,  # unknown in 2015

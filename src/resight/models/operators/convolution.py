@@ -1,0 +1,139 @@
+"""Convolutions: dilated, grouped, depth-wise, locally connected, and as a matrix product.
+
+For K x K kernels, stride s, padding p, dilation d, groups g: the effective kernel is d (K - 1) + 1, the output side
+floor((H + 2 p - effective) / s) + 1, the weights C_out C_in K^2 / g, the multiply-adds weights x outputs.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resight.core.errors import UsageError
+
+
+def conv_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
+    """Return the side of a convolution's output, floor((H + 2 p - (d (K - 1) + 1)) / s) + 1."""
+    return (size + 2 * padding - (dilation * (kernel - 1) + 1)) // stride + 1
+
+
+def dilated(channels: int, out: int, kernel: int, dilation: int) -> nn.Conv2d:
+    """Return a convolution that keeps the map's size and skips `dilation` - 1 positions between its weights."""
+    return nn.Conv2d(channels, out, kernel, padding=dilation * (kernel - 1) // 2, dilation=dilation)
+
+
+def grouped(channels: int, out: int, kernel: int, groups: int) -> nn.Conv2d:
+    """Return a convolution that keeps the map's size; each output sees `channels` / `groups` inputs."""
+    return nn.Conv2d(channels, out, kernel, padding=(kernel - 1) // 2, groups=groups)
+
+
+def depthwise(channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    """Return a convolution in which every channel has its own kernel: C K^2 weights."""
+    return nn.Conv2d(channels, channels, kernel, stride, (kernel - 1) // 2, groups=channels)
+
+
+def separable(channels: int, out: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """Return a depth-wise convolution and a 1x1: C K^2 + C C_out weights in place of C C_out K^2."""
+    return nn.Sequential(depthwise(channels, kernel, stride), nn.Conv2d(channels, out, 1))
+
+
+class ConvNormAct(nn.Sequential):
+    """Convolution without bias, batch normalization, ReLU.
+
+    Args:
+        channels: of the input.
+        out: channels of the output.
+        kernel: side of the kernel, or (height, width).
+        stride: of the kernel.
+        padding: "same" for a map of the same size (stride 1), "valid" for none.
+        eps: of the batch normalization; the Inception papers' 1e-3.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out: int,
+        kernel: int | tuple[int, int],
+        stride: int = 1,
+        padding: str = "same",
+        eps: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        sides = (kernel, kernel) if isinstance(kernel, int) else kernel
+        pad = (sides[0] // 2, sides[1] // 2) if padding == "same" else (0, 0)
+        self.conv = nn.Conv2d(channels, out, sides, stride, pad, bias=False)
+        self.bn = nn.BatchNorm2d(out, eps=eps)
+        self.relu = nn.ReLU()
+
+
+class LocallyConnected2d(nn.Module):
+    """y[o,i,j] = b[o,i,j] + sum over c,u,v of w[o,i,j,c,u,v] x[c, i s + u, j s + v]: weights are not shared.
+
+    Taigman et al. 2014, "DeepFace", section 3 (L4 to L6); as many multiply-adds as the convolution, and
+    outputs times as many weights.
+
+    Args:
+        channels: of the input.
+        out: channels of the output.
+        size: side of the input map, which is fixed.
+        kernel: side of the kernel.
+        stride: of the kernel.
+    """
+
+    def __init__(self, channels: int, out: int, size: int, kernel: int, stride: int = 1) -> None:
+        super().__init__()
+        self.size, self.kernel, self.stride = size, kernel, stride
+        self.side = (size - kernel) // stride + 1
+        self.weight = nn.Parameter(torch.empty(self.side**2, out, channels * kernel**2))
+        self.bias = nn.Parameter(torch.zeros(out, self.side, self.side))
+        nn.init.normal_(self.weight, std=math.sqrt(2 / (channels * kernel**2)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, size, size) to (B, out, side, side).
+
+        Raises:
+            UsageError: if the map has another size.
+        """
+        if x.shape[-2:] != (self.size, self.size):
+            height, width = x.shape[-2:]
+            raise UsageError(
+                f"this locally connected layer is made for maps of {self.size} x {self.size}, not {height} x "
+                f"{width}: give pictures of the network's own size"
+            )
+        columns = F.unfold(x, self.kernel, stride=self.stride)
+        y = torch.einsum("bkl,lok->bol", columns, self.weight)
+        return y.unflatten(2, (self.side, self.side)) + self.bias
+
+
+def im2col(
+    x: Tensor, kernel: tuple[int, int], stride: int = 1, padding: int = 0, dilation: int = 1
+) -> Tensor:
+    """Return every receptive field of (B, C, H, W) as a column: (B, C K_h K_w, outputs).
+
+    AlexNet's first layer, 11 x 11 at stride 4 on 3 x 227 x 227, gives 363 x 3025.
+    """
+    return F.unfold(x, kernel, dilation, padding, stride)
+
+
+class Im2colConv2d(nn.Conv2d):
+    """Y = W X + b: convolution as one matrix product, W (C_out, C K^2), X the columns of `im2col`.
+
+    For reading, not for speed; equal to torch's to rounding. AlexNet's first layer is (96 x 363) (363 x 3025).
+    Zero padding given as a number only.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Map (B, C, H, W) to (B, C_out, H', W')."""
+        stride, padding, dilation = self.stride[0], int(self.padding[0]), self.dilation[0]
+        kernel = (self.kernel_size[0], self.kernel_size[1])
+        height, width = (
+            conv_size(side, k, stride, padding, dilation)
+            for side, k in zip(x.shape[-2:], kernel, strict=True)
+        )
+        parts = []
+        for images, weight in zip(x.chunk(self.groups, 1), self.weight.chunk(self.groups, 0), strict=True):
+            columns = im2col(images, kernel, stride, padding, dilation)
+            parts.append(weight.flatten(1) @ columns)
+        y = torch.cat(parts, 1).unflatten(2, (height, width))
+        return y if self.bias is None else y + self.bias[:, None, None]

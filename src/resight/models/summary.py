@@ -1,0 +1,228 @@
+"""What every layer of a network gives, holds, costs and sees.
+
+Conventions. One multiply-add is one (FLOPs are twice that); convolutions and linear layers count, as in the papers'
+tables. Activations are float32: the input and what convolutions, poolings, linear layers and concatenations give;
+activation functions, normalizations, dropout and sums are counted as done in place. The receptive field is that of the
+widest path, r <- r + (k - 1) d j, j <- j s, along the height or the width, whichever is larger: the side of the square
+of the input that one position depends on. A gate that reads the whole map (squeeze and excitation) does not widen it.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from resight.core.errors import UsageError
+from resight.models.cost import evaluating, parameters
+from resight.models.operators.convolution import LocallyConnected2d
+
+IN_PLACE = (
+    "ReLU", "GELU", "SiLU", "Sigmoid", "Tanh", "ScaledTanh", "LeakyReLU", "PReLU", "ELU", "Identity", "Dropout",
+    "BatchNorm2d", "LocalResponseNorm", "LocalContrastNorm", "StochasticDepth", "Flatten",
+)  # fmt: skip
+POOLINGS = ("max_pool2d", "avg_pool2d", "adaptive_max_pool2d", "adaptive_avg_pool2d")
+
+
+@dataclass(frozen=True)
+class Field:
+    """What one position of a map depends on.
+
+    Attributes:
+        height: of the part of the input, in pixels; infinite for the whole input.
+        width: the same.
+        stride: pixels of the input between two neighbouring positions.
+    """
+
+    height: float = 1
+    width: float = 1
+    stride: float = 1
+
+    @property
+    def size(self) -> float:
+        """The larger side."""
+        return max(self.height, self.width)
+
+    def through(self, kernel: tuple[int, int], stride: int, dilation: int = 1) -> "Field":
+        """Return the field after a sliding window."""
+        if self == WHOLE:
+            return self
+        reach = dilation * self.stride
+        high, wide = (kernel[0] - 1) * reach, (kernel[1] - 1) * reach
+        return Field(self.height + high, self.width + wide, self.stride * stride)
+
+
+WHOLE = Field(math.inf, math.inf, math.inf)
+
+
+def widest(fields: list[Field]) -> Field:
+    """Return what a position depends on that joins several paths; whole-map gates do not count."""
+    finite = [f for f in fields if f != WHOLE]
+    if not finite:
+        return WHOLE if fields else Field()
+    return Field(max(f.height for f in finite), max(f.width for f in finite), max(f.stride for f in finite))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A row of the summary.
+
+    Attributes:
+        name: as in the network; "" for a function between layers.
+        kind: its class, or the function.
+        output: shape for one image.
+        parameters: of the layer.
+        multiply_adds: for one image.
+        activation_bytes: what it adds to memory for one image, in float32.
+        field: what one position depends on.
+    """
+
+    name: str
+    kind: str
+    output: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
+    field: Field
+
+
+class _Tracer(fx.Tracer):
+    """Stops at every module without children."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        del module_qualified_name
+        return not list(m.children()) or type(m).__name__ == "StochasticDepth"
+
+
+class _Meter(fx.Interpreter):
+    """Runs a network node by node and notes what each gives."""
+
+    def __init__(self, graph: fx.GraphModule) -> None:
+        super().__init__(graph)
+        self.fields: dict[fx.Node, Field] = {}
+        self.layers: list[Layer] = []
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        field = widest([self.fields[node] for node in n.all_input_nodes if node in self.fields])
+        if n.op == "placeholder":
+            self._note("input", "Input", result, field=field)
+        elif n.op == "call_module":
+            module = self.module.get_submodule(str(n.target))
+            field = _module_field(module, field)
+            self._note(str(n.target), type(module).__name__, result, module=module, field=field)
+        elif n.op in ("call_function", "call_method"):
+            kind = n.target if isinstance(n.target, str) else getattr(n.target, "__name__", str(n.target))
+            args, kwargs = self.fetch_args_kwargs_from_env(n)
+            field = _function_field(kind, args, kwargs, result, field)
+            nothing = kind.startswith("adaptive") and result.shape == args[0].shape
+            if kind == "cat" or (kind in POOLINGS and not nothing):
+                self._note("", kind, result, field=field)
+        self.fields[n] = field
+        return result
+
+    def _note(
+        self, name: str, kind: str, result: Any, *, field: Field, module: nn.Module | None = None
+    ) -> None:
+        if not isinstance(result, Tensor):
+            return
+        held = 0 if kind in IN_PLACE else 4 * result[0].numel()
+        count = sum(p.numel() for p in module.parameters()) if module else 0
+        cost = _multiply_adds(module, result) if module else 0
+        self.layers.append(Layer(name, kind, tuple(result.shape[1:]), count, cost, held, field))
+
+
+def _multiply_adds(module: nn.Module, result: Tensor) -> int:
+    """Return the multiply-adds of a layer that gave `result` (1, ...)."""
+    if isinstance(module, nn.Conv2d):
+        return result.numel() * module.weight[0].numel()
+    if isinstance(module, LocallyConnected2d):
+        return result.numel() * int(module.weight.shape[2])
+    if isinstance(module, nn.Linear):
+        return result.numel() * module.in_features
+    dense = getattr(module, "dense_inputs", 0)  # a convolution by another name says what an output reads
+    return result.numel() * dense
+
+
+def _module_field(module: nn.Module, field: Field) -> Field:
+    if isinstance(module, nn.Linear) or type(module).__name__ in ("GlobalAveragePool", "GlobalMaxPool"):
+        return WHOLE
+    if isinstance(module, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
+        return WHOLE
+    if isinstance(module, LocallyConnected2d):
+        return field.through((module.kernel, module.kernel), module.stride)
+    kernel = getattr(module, "kernel_size", getattr(module, "kernel", 1))
+    if kernel == 1 and not hasattr(module, "stride"):
+        return field
+    stride, dilation = getattr(module, "stride", 1), getattr(module, "dilation", 1)
+    stride, dilation = (v[0] if isinstance(v, tuple) else v for v in (stride, dilation))
+    return field.through(kernel if isinstance(kernel, tuple) else (kernel, kernel), stride, dilation)
+
+
+def _function_field(kind: str, args: tuple, kwargs: dict[str, Any], result: Any, field: Field) -> Field:
+    if kind in ("adaptive_avg_pool2d", "adaptive_max_pool2d"):
+        shape = args[0].shape[-2:]
+        return field if isinstance(result, Tensor) and result.shape[-2:] == shape else WHOLE
+    if kind in ("max_pool2d", "avg_pool2d"):
+        kernel = args[1] if len(args) > 1 else kwargs["kernel_size"]
+        stride = args[2] if len(args) > 2 else kwargs.get("stride")
+        return field.through((int(kernel), int(kernel)), int(stride or kernel))
+    if kind == "getitem" and isinstance(args[1], tuple):
+        steps = [part.step for part in args[1] if isinstance(part, slice) and part.step]
+        return Field(field.height, field.width, field.stride * max(steps, default=1))
+    if kind in ("mean", "flatten") and isinstance(result, Tensor) and result.ndim < 4:
+        one = isinstance(args[0], Tensor) and args[0].ndim == 4 and args[0].shape[-2:].numel() == 1
+        return field if one else WHOLE
+    return field
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A network, layer by layer.
+
+    Attributes:
+        layers: in the order in which they run.
+        parameters: of the whole network, with what is used in training only.
+        multiply_adds: of one image.
+        activation_bytes: of one image in float32, forward.
+        receptive_field: side of the square of the input that one position of the last map depends on.
+    """
+
+    layers: tuple[Layer, ...]
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
+    receptive_field: int
+
+
+def summarize(model: nn.Module, size: int, channels: int = 3) -> Summary:
+    """Return what every layer gives, holds, costs and sees, for one square image.
+
+    Args:
+        model: a network, or any module that takes a map; it is left as it was.
+        size: side of the image, in pixels.
+        channels: of the image.
+
+    Raises:
+        UsageError: if the network cannot take images of that size.
+    """
+    graph = fx.GraphModule(model, _Tracer().trace(model))
+    meter = _Meter(graph)
+    first = next(iter(model.state_dict().values()), torch.empty(0))
+    image = torch.zeros(1, channels, size, size, device=first.device)
+    with torch.no_grad(), evaluating(model):
+        try:
+            meter.run(image)
+        except (RuntimeError, UsageError) as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(f"the network does not take images of {size} x {size} ({reason})") from error
+    layers = tuple(meter.layers)
+    maps = [layer.field.size for layer in layers if len(layer.output) == 3]
+    return Summary(
+        layers,
+        parameters(model),
+        sum(layer.multiply_adds for layer in layers),
+        sum(layer.activation_bytes for layer in layers),
+        int(max((m for m in maps if m < math.inf), default=1)),
+    )

@@ -1,0 +1,105 @@
+"""What training makes small: the network's own loss, or that of a student beside its teacher."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from resight.core.errors import UsageError
+from resight.models.classifier import Classifier
+from resight.training.recipe import Recipe
+
+TEMPERATURE = 3.0
+"""Softens both answers (Romero et al. 2014, section 4)."""
+HINT_SHARE = 0.25
+"""Share of the training that a network with a regressor spends on hints; the paper gives none."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network that another one learns from.
+
+    Attributes:
+        model: in eval mode, on the device.
+        order: for each class of the student, the teacher's own logit number, (classes,).
+        scale: the student's images times this, (3, 1, 1), plus `shift`, are the teacher's.
+        shift: see `scale`, (3, 1, 1).
+    """
+
+    model: Classifier
+    order: Tensor
+    scale: Tensor
+    shift: Tensor
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the teacher's logits (B, classes) in the student's order."""
+        return self.model(images * self.scale + self.shift).float()[:, self.order]
+
+    @torch.no_grad()
+    def map_at(self, images: Tensor, layer: str) -> Tensor:
+        """Return what a layer of the teacher's trunk gives, (B, K, h, w)."""
+        return self.model.forward_to(images * self.scale + self.shift, layer).float()
+
+
+class Objective:
+    """Loss and logits of a batch.
+
+    Args:
+        model: the network.
+        recipe: gives the label smoothing.
+        teacher: learn from its answers too, and first from its hint layer if the network has a regressor.
+        compiled: whether to compile the forward pass.
+    """
+
+    def __init__(self, model: Classifier, recipe: Recipe, teacher: Teacher | None, *, compiled: bool) -> None:
+        self.model, self.smoothing, self.teacher = model, recipe.label_smoothing, teacher
+        self.forward: Callable[[Tensor], tuple[Tensor, ...]] = model.forward_training
+        if compiled:
+            self.forward = torch.compile(model.forward_training)
+
+    def __call__(self, images: Tensor, labels: Tensor, done: float) -> tuple[Tensor, Tensor]:
+        """Return the loss, and the logits (B, classes) that the training error is counted on.
+
+        Args:
+            images: (B, C, H, W).
+            labels: (B,).
+            done: share of the training that is done, in [0, 1).
+        """
+        guided = self.model.guided_layer if self.teacher else ""
+        if guided and done < HINT_SHARE:
+            return self._hint(images, guided)
+        outputs = tuple(output.float() for output in self.forward(images))
+        loss = self.model.loss(outputs, labels, self.smoothing, done)
+        if self.teacher:
+            begun = HINT_SHARE if guided else 0.0
+            weight = 4 - 3 * (done - begun) / (1 - begun)  # from 4 to 1 (section 3)
+            loss = loss + weight * soft_cross_entropy(outputs[0], self.teacher.logits(images))
+        return loss, outputs[0]
+
+    def _hint(self, images: Tensor, guided: str) -> tuple[Tensor, Tensor]:
+        """Regress the guided layer onto the teacher's hint layer: 1/2 |u - r(v)|^2 (equation 3)."""
+        assert self.teacher is not None
+        regressed = self.model.get_submodule("regressor")(self.model.forward_to(images, guided)).float()
+        hint = self.teacher.map_at(images, guided)
+        if regressed.shape != hint.shape:
+            raise UsageError(
+                f"the teacher's layer {guided} gives {tuple(hint.shape[1:])}, the regressor "
+                f"{tuple(regressed.shape[1:])}: set hint= to its channels, and image_size= as the teacher's"
+            )
+        loss = 0.5 * (regressed - hint).square().flatten(1).sum(1).mean()
+        with torch.no_grad():
+            return loss, self.model(images).float()
+
+
+def soft_cross_entropy(logits: Tensor, teacher: Tensor) -> Tensor:
+    """Return the mean cross-entropy of a student's softened answers to the teacher's (equation 4).
+
+    Args:
+        logits: (B, classes).
+        teacher: (B, classes).
+    """
+    wanted = (teacher / TEMPERATURE).softmax(1)
+    return -(wanted * F.log_softmax(logits / TEMPERATURE, 1)).sum(1).mean()
