@@ -184,9 +184,11 @@ def test_kinds_of_convolution():
     assert layer.weight.shape == (8, 1, 3, 3) and layer(x).shape == (1, 8, 4, 4)
 
 
-@pytest.mark.parametrize(("make", "word"), [(activation, "activation"), (normalization, "normalization")])
+@pytest.mark.parametrize(
+    ("make", "word"), [(activation, "an activation"), (normalization, "a normalization")]
+)
 def test_unknown_names_give_the_nearest(make, word):
-    with pytest.raises(UsageError, match=f"is not a {word}; nearest"):
+    with pytest.raises(UsageError, match=f"is not {word}; nearest"):
         make("reluu", 3)
 
 

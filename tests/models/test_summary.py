@@ -19,7 +19,7 @@ def summary_of(name, **options):
         )
 
 
-# Ours against "Computing receptive fields of convolutional neural networks" (Araujo et al. 2019), and recomputed.
+# As in "Computing receptive fields of convolutional neural networks" (Araujo et al. 2019), or recomputed.
 FIELDS = {
     "alexnet_2012": 195,
     "vgg16": 212,

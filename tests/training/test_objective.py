@@ -1,7 +1,7 @@
-"""What training makes small: side heads, distillation, hints, groups of parameters, bounds, options by name."""
+"""What training makes small: side heads, distillation, hints, groups of parameters, options by name."""
 
 import json
-import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def teacher_of(model):
 
 def test_side_heads_are_really_trained(folder):
     train(str(folder), model="googlenet_2014", epochs=1, changes=[*SMALL, "ema=0"], out="run")
-    trained, _ = load_model(__import__("pathlib").Path("run/model.safetensors"))
+    trained, _ = load_model(Path("run/model.safetensors"))
     torch.manual_seed(0)
     fresh = create_model("googlenet_2014", 3)
     for name in ("aux1.fc2.weight", "aux2.conv.conv.weight", "inception3a.branch1.conv.weight"):
@@ -104,17 +104,26 @@ def test_a_teacher_is_fitted_to_the_students_pictures_and_classes(tmp_path):
     with pytest.raises(UsageError, match="other classes"):
         make_teacher(wish, ("a", "b"), card, torch.device("cpu"))
     with pytest.raises(UsageError, match="normalized otherwise"):
-        make_teacher(wish, ("a", "b", "c"), Preprocessing(size=32, resize=32, contrast=55.0), torch.device("cpu"))
+        make_teacher(
+            wish, ("a", "b", "c"), Preprocessing(size=32, resize=32, contrast=55.0), torch.device("cpu")
+        )
 
 
 def test_a_student_and_its_teacher_from_the_command_and_resumed(folder):
-    train(str(folder), model="maxout", recipe="maxout2013-cifar", epochs=1, changes=["batch_size=8"], out="teacher")
+    train(
+        str(folder),
+        model="maxout",
+        recipe="maxout2013-cifar",
+        epochs=1,
+        changes=["batch_size=8"],
+        out="teacher",
+    )
     words = ["batch_size=8", "teacher=teacher"]
     train(str(folder), recipe="fitnet2014-cifar", epochs=4, changes=words, out="whole")
-    recipe_file = json.loads(open("whole/recipe.json").read())
+    recipe_file = json.loads(Path("whole/recipe.json").read_text())
     assert recipe_file["recipe"]["teacher"] == "teacher" and recipe_file["recipe"]["options"] == ["hint=192"]
-    student, _ = load_model(__import__("pathlib").Path("whole/model.safetensors"))
-    assert student.options == {"hint": 192} and math.isfinite(student.get_parameter("h0.weight").sum())
+    student, _ = load_model(Path("whole/model.safetensors"))
+    assert student.options == {"hint": 192} and torch.isfinite(student.get_parameter("h0.weight")).all()
 
 
 def test_groups_have_the_networks_rates_and_decays():
@@ -147,20 +156,26 @@ def test_rmsprop_resumes_to_the_same_bits(folder):
     finally:
         loop.require_finite = before
     train(str(folder), epochs=3, changes=words, out="cut", resume=True)
-    a, b = (load_model(__import__("pathlib").Path(f"{r}/model.safetensors"))[0] for r in ("whole", "cut"))
-    assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+    a, b = (load_model(Path(f"{r}/model.safetensors"))[0] for r in ("whole", "cut"))
+    assert all(
+        torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    )
 
 
 def test_an_option_of_the_network_is_one_flag(folder):
     answer = train(
-        str(folder), model="plain20", epochs=1, changes=[*SMALL, "activation=elu", "norm=lrn", "lr=0.001"], out="run"
+        str(folder),
+        model="plain20",
+        epochs=1,
+        changes=[*SMALL, "activation=elu", "norm=lrn", "lr=0.001"],
+        out="run",
     )
-    model, _ = load_model(__import__("pathlib").Path("run/model.safetensors"))
+    model, _ = load_model(Path("run/model.safetensors"))
     assert model.options == {"activation": "elu", "norm": "lrn"} and answer["n"]
     again = resight("train", folder, "--model", "resnet20", "--set", "colour=red")
     assert "unknown setting 'colour'" in one_line(again, 2)
     wrong = resight("train", folder, "--model", "resnet20", "--set", "activation=reluu")
-    assert "'reluu' is not a activation" in one_line(wrong, 2) or "is not an activation" in one_line(wrong, 2)
+    assert "'reluu' is not an activation" in one_line(wrong, 2)
 
 
 @pytest.mark.parametrize(

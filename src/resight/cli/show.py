@@ -263,9 +263,9 @@ def summarized(answer: dict[str, Any], *, as_json: bool) -> None:
     typer.echo(f"activations       {in_bytes(answer['activation_bytes'])} an image, forward, float32")
     typer.echo(f"receptive field   {answer['receptive_field']} pixels at the last map")
     typer.echo(
-        "One multiply-add is one, FLOPs are twice that; convolutions and linear layers count. Memory: outputs of "
-        "convolutions, poolings, linear layers and concatenations, and the input; the rest is done in place. "
-        "Field and stride are in pixels of the input."
+        "One multiply-add is one, FLOPs are twice that; convolutions and linear layers count. "
+        "Memory: the input and the outputs of convolutions, poolings, linear layers and concatenations; "
+        "the rest is done in place. Field and stride are in pixels of the input."
     )
 
 

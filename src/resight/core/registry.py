@@ -33,7 +33,8 @@ def lookup(table: Mapping[str, Entry], name: str, what: str, cure: str = "") -> 
     if name in table:
         return table[name]
     close = ", ".join(nearest(name, table))
-    raise UnknownNameError(f"{name!r} is not a {what}; nearest: {close}{'. ' + cure if cure else ''}")
+    article = "an" if what[0] in "aeiou" else "a"
+    raise UnknownNameError(f"{name!r} is not {article} {what}; nearest: {close}{'. ' + cure if cure else ''}")
 
 
 def matching(table: Mapping[str, Entry], pattern: str = "*") -> list[str]:

@@ -1,4 +1,4 @@
-"""AlexNet: the network of 2012, and the single tower that libraries ship; ZFNet, which mends its first layers.
+"""AlexNet: the network of 2012, the single tower that libraries ship, and ZFNet, which mends its start.
 
 Sources: Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural Networks",
 2012, sections 3 and 5; Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014
@@ -93,21 +93,22 @@ class AlexNet(Classifier):
 
     Args:
         layers: a table above.
-        ones: whether some biases begin at 1.
         num_classes: logits.
         in_channels: channels of the image.
         head: see `Classifier`.
         dropout: of the hidden linear layers.
+        ones: whether some biases begin at 1.
     """
 
     def __init__(
         self,
         layers: tuple[Layer, ...],
-        ones: bool,  # noqa: FBT001 - a column of the table
         num_classes: int = 1000,
         in_channels: int = 3,
         head: str = "flatten",
         dropout: float = 0.5,
+        *,
+        ones: bool,
     ) -> None:
         super().__init__(num_classes, in_channels, head, grid=6)
         channels = in_channels
@@ -143,7 +144,7 @@ class AlexNet(Classifier):
 
 
 class ZFNet(AlexNet):
-    """AlexNet with a 7x7/2 first and a 5x5/2 second layer, in one tower; contrast normalized after pooling."""
+    """AlexNet in one tower with a 7x7/2 first and a 5x5/2 second layer, normalized after pooling."""
 
     @torch.no_grad()
     def constrain(self) -> None:
@@ -196,10 +197,10 @@ class SingleTower(Classifier):
 NETWORKS = {
     "alexnet": Network(partial(SingleTower), "alexnet", 2014, KRIZHEVSKY2014, 224, 1000, least_size=63),
     "alexnet_2012": Network(
-        partial(AlexNet, TOWERS, True), "alexnet", 2012, KRIZHEVSKY2012, 227, 1000, least_size=67
+        partial(AlexNet, TOWERS, ones=True), "alexnet", 2012, KRIZHEVSKY2012, 227, 1000, least_size=67
     ),
     "alexnet_2012_merged": Network(
-        partial(AlexNet, MERGED, True), "alexnet", 2012, KRIZHEVSKY2012, 227, 1000, least_size=67
+        partial(AlexNet, MERGED, ones=True), "alexnet", 2012, KRIZHEVSKY2012, 227, 1000, least_size=67
     ),
-    "zfnet": Network(partial(ZFNet, ZFNET, False), "zfnet", 2013, ZEILER2013, 224, 1000, least_size=64),
+    "zfnet": Network(partial(ZFNet, ZFNET, ones=False), "zfnet", 2013, ZEILER2013, 224, 1000, least_size=64),
 }

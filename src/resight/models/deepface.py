@@ -1,7 +1,7 @@
 """DeepFace: three layers whose weights differ from place to place, for faces that were aligned first.
 
-Source: Taigman, Yang, Ranzato and Wolf, "DeepFace: Closing the Gap to Human-Level Performance in Face Verification",
-2014, section 3 and figure 2. Weights begin N(0, 0.01^2), biases at 0.5 (section 5.2).
+Source: Taigman, Yang, Ranzato and Wolf, "DeepFace: Closing the Gap to Human-Level Performance in Face
+Verification", 2014, section 3 and figure 2. Weights begin N(0, 0.01^2), biases at 0.5 (section 5.2).
 """
 
 from functools import partial

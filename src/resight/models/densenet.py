@@ -1,7 +1,7 @@
 """DenseNet: every layer reads the maps of all layers before it. Parameter names are torchvision's.
 
-Source: Huang, Liu, van der Maaten and Weinberger, "Densely Connected Convolutional Networks", 2016, Table 1 and
-sections 3 and 4.
+Source: Huang, Liu, van der Maaten and Weinberger, "Densely Connected Convolutional Networks", 2016, Table 1
+and sections 3 and 4.
 """
 
 from collections import OrderedDict

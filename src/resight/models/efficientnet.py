@@ -1,8 +1,8 @@
 """EfficientNet: one small network, made deeper, wider and larger together. Parameter names are torchvision's.
 
 Source: Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019, Table 1,
-equations 2 and 3, section 5; coefficients of B1 to B7 as released. Batch normalization has torchvision's constants:
-eps 1e-5 up to B4, 1e-3 from B5 on (the paper's release: 1e-3 throughout, and decay 0.99).
+equations 2 and 3, section 5; coefficients of B1 to B7 as released. Batch normalization has torchvision's
+constants: eps 1e-5 up to B4, 1e-3 from B5 on (the paper's release: 1e-3 throughout, and decay 0.99).
 """
 
 import math
@@ -120,7 +120,7 @@ class SqueezeExcitation(nn.Module):
 
 
 class MBConv(nn.Module):
-    """1x1 expansion, depth-wise convolution, squeeze and excitation, 1x1 projection; a sum where shapes agree.
+    """1x1 expansion, depth-wise, squeeze and excitation, 1x1 projection; shortcut if shapes agree.
 
     Args:
         channels: of the input.

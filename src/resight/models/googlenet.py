@@ -1,8 +1,8 @@
 """GoogLeNet: as published in 2014, and torchvision's with batch normalization.
 
-Source: Szegedy et al., "Going Deeper with Convolutions", 2014, Table 1, figure 2 and section 5; what the paper
-leaves open (biases, normalization) follows the released Caffe definition. `googlenet` keeps torchvision's
-parameter names; there "5x5" branches are 3x3.
+Source: Szegedy et al., "Going Deeper with Convolutions", 2014, Table 1, figure 2 and section 5; what the
+paper leaves open (biases, normalization) follows the released Caffe definition. `googlenet` keeps
+torchvision's parameter names; there "5x5" branches are 3x3.
 """
 
 from collections.abc import Callable
@@ -113,10 +113,10 @@ class GoogLeNet(Classifier):
     The two auxiliary heads are trained with weight 0.3 and are not used at test.
 
     Args:
-        batch_norm: torchvision's network instead of the paper's.
         num_classes: logits.
         in_channels: channels of the image.
         head: see `Classifier`.
+        batch_norm: torchvision's network instead of the paper's.
         aux: whether the auxiliary heads are there.
     """
 
@@ -124,11 +124,11 @@ class GoogLeNet(Classifier):
 
     def __init__(
         self,
-        batch_norm: bool,  # noqa: FBT001 - a column of the table
         num_classes: int = 1000,
         in_channels: int = 3,
         head: str = "gap",
         *,
+        batch_norm: bool,
         aux: bool = True,
     ) -> None:
         super().__init__(num_classes, in_channels, head, grid=7)
@@ -172,6 +172,8 @@ class GoogLeNet(Classifier):
 
 
 NETWORKS = {
-    "googlenet": Network(partial(GoogLeNet, True), "googlenet", 2014, SZEGEDY2014, 224, 1000),
-    "googlenet_2014": Network(partial(GoogLeNet, False), "googlenet", 2014, SZEGEDY2014, 224, 1000),
+    "googlenet": Network(partial(GoogLeNet, batch_norm=True), "googlenet", 2014, SZEGEDY2014, 224, 1000),
+    "googlenet_2014": Network(
+        partial(GoogLeNet, batch_norm=False), "googlenet", 2014, SZEGEDY2014, 224, 1000
+    ),
 }

@@ -1,7 +1,7 @@
 """Highway networks for CIFAR: gates decide how much of each value passes unchanged.
 
-Source: Srivastava, Greff and Schmidhuber, "Training Very Deep Networks", 2015, sections 2 and 4.2 (Table 2), and
-the released Caffe definition of the network of 19 layers. The widths of the 32-layer network are not
+Source: Srivastava, Greff and Schmidhuber, "Training Very Deep Networks", 2015, sections 2 and 4.2 (Table 2),
+and the released Caffe definition of the network of 19 layers. The widths of the 32-layer network are not
 published; those here come within 4 % of its published 1.25 M parameters.
 """
 
@@ -100,6 +100,7 @@ class Highway(Classifier):
             layers = (HighwayLayer(block.width, kernel, gate_bias) for kernel in block.kernels)
             self.add(stage, f"highway{number}", nn.Sequential(*layers))
             channels = block.width
+        stage = f"block{len(blocks)}"
         self.add(stage, "conv_last", nn.Conv2d(channels, 100, 1))
         self.add(stage, "relu_last", nn.ReLU())
         self.num_features = 100

@@ -1,8 +1,8 @@
 """Inception-v3. Parameter names are torchvision's.
 
-Source: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2015, Table 1, figures 5 to 7
-and 10, section 4 (auxiliary classifier). Weights begin as a normal distribution cut at two deviations (0.1; in the
-auxiliary head 0.01 and 0.001), as in the released model.
+Source: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2015, Table 1, figures 5
+to 7 and 10, section 4 (auxiliary classifier). Weights begin as a normal distribution cut at two deviations
+(0.1; in the auxiliary head 0.01 and 0.001), as in the released model.
 """
 
 from functools import partial

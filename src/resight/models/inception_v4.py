@@ -1,9 +1,9 @@
 """Inception-v4 and Inception-ResNet-v2. Parameter names are timm's.
 
 Source: Szegedy, Ioffe, Vanhoucke and Alemi, "Inception-v4, Inception-ResNet and the Impact of Residual
-Connections on Learning", 2016, figures 3 to 9 and 15 (v4), 10 to 13 and 16 to 20 (ResNet), Table 1, section 3.3 (scaling
-of the residuals). Inception-ResNet-v2 is the released model, whose stem and reductions differ from the figures.
-Weights begin as the released models': a normal distribution cut at two deviations of 0.1.
+Connections on Learning", 2016, figures 3 to 9 and 15 (v4), 10 to 13 and 16 to 20 (ResNet), Table 1, section
+3.3 (scaling of the residuals). Inception-ResNet-v2 is the released model, whose stem and reductions differ
+from the figures. Weights begin as the released models': a normal distribution cut at two deviations of 0.1.
 """
 
 from functools import partial
@@ -143,7 +143,7 @@ BLOCK_8: tuple[Branch, ...] = (
 
 
 class ResidualInception(Branches):
-    """f(x + scale * conv1x1(branches(x))): a residual block whose branch is an inception module (section 3.2).
+    """f(x + scale * conv1x1(branches(x))): a residual block around an inception module (section 3.2).
 
     Args:
         channels: of the input and the output.

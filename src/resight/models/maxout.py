@@ -1,8 +1,8 @@
 """The maxout network for CIFAR, and FitNet-19, a thin and deep student of it.
 
-Sources: Goodfellow, Warde-Farley, Mirza, Courville and Bengio, "Maxout Networks", 2013, section 5.2 and the released
-configuration; Romero et al., "FitNets: Hints for Thin Deep Nets", 2014, section 3 (hints, distillation), the table
-of architectures in its appendix and the released configuration.
+Sources: Goodfellow, Warde-Farley, Mirza, Courville and Bengio, "Maxout Networks", 2013, section 5.2 and the
+released configuration; Romero et al., "FitNets: Hints for Thin Deep Nets", 2014, section 3 (hints,
+distillation), the table of architectures in its appendix and the released configuration.
 """
 
 from collections.abc import Mapping
@@ -51,8 +51,8 @@ class MaxoutClassifier(Classifier):
 class MaxoutNet(MaxoutClassifier):
     """Three maxout convolutions and one maxout linear layer, each of 2, 2, 2 and 5 pieces.
 
-    Weights begin uniform in +-0.005. The grid of the head "flatten" is the paper's 5 x 5. In the paper each pool's
-    last window may hang over the border.
+    Weights begin uniform in +-0.005. The grid of the head "flatten" is the paper's 5 x 5. In the paper each
+    pool's last window may hang over the border.
 
     Args:
         num_classes: logits.
@@ -91,9 +91,9 @@ class FitNet(MaxoutClassifier):
     """Seventeen thin maxout convolutions, one maxout linear layer, one linear layer.
 
     With `hint`, a regressor reads the guided layer (the eleventh, after its pooling) and is trained to give
-    the teacher's hint layer; it is not used otherwise. Weights begin uniform in +-sqrt(3 / fan-in), which keeps
-    the size of what maxout passes on. Deviation: the release begins in +-0.005, with which the last map of
-    a fresh network is of the order of 1e-20.
+    the teacher's hint layer; it is not used otherwise. Weights begin uniform in +-sqrt(3 / fan-in), which
+    keeps the size of what maxout passes on. Deviation: the release begins in +-0.005, with which the last map
+    of a fresh network is of the order of 1e-20.
 
     Args:
         num_classes: logits.

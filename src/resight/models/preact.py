@@ -54,7 +54,9 @@ def wide(depth: int, k: int) -> PreActSpec:
 PREACT = {
     "preact_resnet164": cifar(164),
     "preact_resnet1001": cifar(1001),
-    "preact_resnet200": PreActSpec((3, 24, 36, 3), (64, 128, 256, 512), True, "imagenet", 64),
+    "preact_resnet200": PreActSpec(
+        (3, 24, 36, 3), (64, 128, 256, 512), bottleneck=True, stem="imagenet", channels=64
+    ),
 }
 WIDE = {
     f"wrn{depth}_{k}": wide(depth, k)

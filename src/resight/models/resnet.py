@@ -67,7 +67,7 @@ def cifar(block: type[Residual], depth: int) -> ResNetSpec:
 
 
 def resnext29(groups: int, group_width: int) -> ResNetSpec:
-    """Return ResNeXt-29 for CIFAR (Xie et al. 2016, section 5.3): widths of the last 1x1 are 256, 512, 1024."""
+    """Return ResNeXt-29 for CIFAR (Xie et al. 2016, section 5.3): stages give 256, 512 and 1024 maps."""
     stages = (Stage(3, 64, 1), Stage(3, 128, 2), Stage(3, 256, 2))
     return ResNetSpec(Bottleneck, stages, "cifar", Style(groups=groups, group_width=group_width), 64)
 

@@ -1,10 +1,11 @@
 """What every layer of a network gives, holds, costs and sees.
 
-Conventions. One multiply-add is one (FLOPs are twice that); convolutions and linear layers count, as in the papers'
-tables. Activations are float32: the input and what convolutions, poolings, linear layers and concatenations give;
-activation functions, normalizations, dropout and sums are counted as done in place. The receptive field is that of the
-widest path, r <- r + (k - 1) d j, j <- j s, along the height or the width, whichever is larger: the side of the square
-of the input that one position depends on. A gate that reads the whole map (squeeze and excitation) does not widen it.
+Conventions. One multiply-add is one (FLOPs are twice that); convolutions and linear layers count, as in the
+papers' tables. Activations are float32: the input and what convolutions, poolings, linear layers and
+concatenations give; activation functions, normalizations, dropout and sums are counted as done in place. The
+receptive field is that of the widest path, r <- r + (k - 1) d j, j <- j s, along the height or the width,
+whichever is larger: the side of the square of the input that one position depends on. A gate that reads the
+whole map (squeeze and excitation) does not widen it.
 """
 
 import math
@@ -19,8 +20,8 @@ from resight.models.cost import evaluating, parameters
 from resight.models.operators.convolution import LocallyConnected2d
 
 IN_PLACE = (
-    "ReLU", "GELU", "SiLU", "Sigmoid", "Tanh", "ScaledTanh", "LeakyReLU", "PReLU", "ELU", "Identity", "Dropout",
-    "BatchNorm2d", "LocalResponseNorm", "LocalContrastNorm", "StochasticDepth", "Flatten",
+    "ReLU", "GELU", "SiLU", "Sigmoid", "Tanh", "ScaledTanh", "LeakyReLU", "PReLU", "ELU", "Identity",
+    "Dropout", "BatchNorm2d", "LocalResponseNorm", "LocalContrastNorm", "StochasticDepth", "Flatten",
 )  # fmt: skip
 POOLINGS = ("max_pool2d", "avg_pool2d", "adaptive_max_pool2d", "adaptive_avg_pool2d")
 

@@ -16,7 +16,6 @@ from resight.core.errors import ModelFileError, UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.models.classifier import Classifier
 
-
 HALF = (0.5, 0.5, 0.5)
 
 
@@ -153,7 +152,7 @@ def _from_torchvision(name: str) -> Card:
             "fetch them where there is a network and give weights=PATH"
         ) from error
     view = entry.transforms()
-    # torchvision's two networks of Google's shift their input inside, from ImageNet's mean and deviation to 0.5.
+    # torchvision's two networks of Google's shift their input inside, to a mean and deviation of 0.5.
     google = name in ("googlenet", "inception_v3")
     card = Preprocessing(
         size=view.crop_size[0],
@@ -179,7 +178,7 @@ def _from_timm(name: str) -> Card:
             f"{name}: timm's weights cannot be downloaded ({_first_line(error)}); "
             "fetch them where there is a network and give weights=PATH"
         ) from error
-    view = timm.data.resolve_model_data_config(other)
+    view: Any = timm.data.resolve_model_data_config(other)  # pyright: ignore[reportAttributeAccessIssue]
     size = int(view["input_size"][1])
     card = Preprocessing(
         size=size,

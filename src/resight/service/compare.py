@@ -31,11 +31,12 @@ LEAST_REPEATS = 3
 
 ACCURACY = (
     "Accuracies are published figures, ImageNet validation, one crop. Filled: torchvision's weights; "
-    "hollow: the paper or its release; ?: uncertain."
+    "hollow: the paper or its release; ?: uncertain.\n"
+    "resnext101_64x4d's weights come from torchvision's later, longer training."
 )
 COUNTED = (
-    "Parameters and multiply-adds are counted on our networks at their papers' input size, without heads that "
-    "only training uses."
+    "Parameters and multiply-adds are counted on our networks at their papers' input size, "
+    "without heads that only training uses."
 )
 
 

@@ -32,6 +32,7 @@ from resight.service.preparation import (
     make_model,
     make_teacher,
     read_training,
+    require_size,
     validation_squares,
 )
 from resight.service.runs import MODEL_FILE
@@ -110,6 +111,7 @@ class Job:
         dataset = with_validation(dataset, recipe.val_share)
         learned = fingerprint(dataset.train)
         model, card = make_model(recipe, len(dataset.classes))
+        require_size(model, recipe.image_size)
         dataset, pictures, card, faults = read_training(dataset, recipe, card, strict=strict)
         model.classes, model.preprocessing = dataset.classes, card
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

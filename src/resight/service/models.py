@@ -49,7 +49,7 @@ def count(name: str) -> tuple[int, int]:
 
 def build(name: str) -> Classifier:
     """Return a network as its paper has it, without the heads that only training uses."""
-    options = {"aux": False} if "aux" in list_options(name) else {}
+    options: dict[str, Any] = {"aux": False} if "aux" in list_options(name) else {}
     return create_model(name, NETWORKS[name].classes, NETWORKS[name].channels, **options)
 
 

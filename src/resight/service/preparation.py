@@ -14,9 +14,10 @@ from resight.data.batches import Batches, ResidentBatches, StreamedBatches, resi
 from resight.data.dataset import Dataset, Split
 from resight.data.prepare import Normalize, contrast_normalized, decode_split, zca
 from resight.models.classifier import Classifier
+from resight.models.cost import evaluating
 from resight.models.modelfile import is_model_file, load_model
 from resight.models.weights import load_weights
-from resight.models.zoo import create_model, read_options
+from resight.models.zoo import NETWORKS, create_model, read_options
 from resight.service.runs import MODEL_FILE
 from resight.training.objective import Teacher
 from resight.training.recipe import Recipe
@@ -50,6 +51,22 @@ def make_model(recipe: Recipe, classes: int) -> tuple[Classifier, Preprocessing 
         torch.manual_seed(recipe.seed)
         model.reset_classifier(classes)
     return model, card
+
+
+def require_size(model: Classifier, size: int) -> None:
+    """Refuse pictures that leave no map, before anything is read.
+
+    Raises:
+        UsageError: naming a size that the network takes.
+    """
+    try:
+        with torch.no_grad(), evaluating(model):
+            model(torch.zeros(1, model.in_channels, size, size))
+    except RuntimeError as error:
+        least = NETWORKS[model.name].least_size
+        raise UsageError(
+            f"{model.name} does not take pictures of {size} x {size}; set image_size= to {least} or more"
+        ) from error
 
 
 def read_training(
@@ -98,9 +115,10 @@ def _normalization(
     if pictures is None:
         sample = train.take(np.unique(np.linspace(0, len(train) - 1, 2000).astype(int)))
         _, pictures, _ = decode_split(sample, card)
-    if recipe.normalize in ("pixel-mean", "gcn", "gcn-zca"):
-        if any(p.shape != (card.size, card.size, 3) for p in pictures):
-            raise UsageError(f"normalize={recipe.normalize} needs pictures of one size; use channel-mean")
+    if recipe.normalize in ("pixel-mean", "gcn", "gcn-zca") and any(
+        p.shape != (card.size, card.size, 3) for p in pictures
+    ):
+        raise UsageError(f"normalize={recipe.normalize} needs pictures of one size; use channel-mean")
     if recipe.normalize in ("gcn", "gcn-zca"):
         return _contrast(card, pictures, whiten=recipe.normalize == "gcn-zca")
     if recipe.normalize == "pixel-mean":

@@ -26,13 +26,13 @@ def summary(name: str, size: int | None = None, changes: Sequence[str] = ()) -> 
     options = read_options(name, changes)
     if "aux" in list_options(name):
         options = {"aux": False, **options}
-    size = size or row.input_size
+    side = size or row.input_size
     with torch.device("meta"):  # shapes only: no weights are made
         model = create_model(name, row.classes, row.channels, **options)
-    result = summarize(model, size, row.channels)
+    result = summarize(model, side, row.channels)
     return {
         "name": name,
-        "input_size": size,
+        "input_size": side,
         "channels": row.channels,
         "classes": row.classes,
         "parameters": result.parameters,

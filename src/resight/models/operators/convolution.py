@@ -1,7 +1,8 @@
 """Convolutions: dilated, grouped, depth-wise, locally connected, and as a matrix product.
 
-For K x K kernels, stride s, padding p, dilation d, groups g: the effective kernel is d (K - 1) + 1, the output side
-floor((H + 2 p - effective) / s) + 1, the weights C_out C_in K^2 / g, the multiply-adds weights x outputs.
+For K x K kernels, stride s, padding p, dilation d, groups g: the effective kernel is d (K - 1) + 1, the
+output side floor((H + 2 p - effective) / s) + 1, the weights C_out C_in K^2 / g, the multiply-adds weights x
+outputs.
 """
 
 import math
@@ -19,7 +20,7 @@ def conv_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilatio
 
 
 def dilated(channels: int, out: int, kernel: int, dilation: int) -> nn.Conv2d:
-    """Return a convolution that keeps the map's size and skips `dilation` - 1 positions between its weights."""
+    """Return a convolution of unchanged map size that skips `dilation` - 1 positions between its weights."""
     return nn.Conv2d(channels, out, kernel, padding=dilation * (kernel - 1) // 2, dilation=dilation)
 
 
@@ -119,8 +120,8 @@ def im2col(
 class Im2colConv2d(nn.Conv2d):
     """Y = W X + b: convolution as one matrix product, W (C_out, C K^2), X the columns of `im2col`.
 
-    For reading, not for speed; equal to torch's to rounding. AlexNet's first layer is (96 x 363) (363 x 3025).
-    Zero padding given as a number only.
+    For reading, not for speed; equal to torch's to rounding. AlexNet's first layer is (96 x 363) (363 x
+    3025). Zero padding given as a number only.
     """
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -1,6 +1,7 @@
 """Normalizations by name.
 
-Batch normalization is torch's: y = gamma (x - mean) / sqrt(var + eps) + beta, per channel (Ioffe and Szegedy 2015).
+Batch normalization is torch's: y = gamma (x - mean) / sqrt(var + eps) + beta, per channel (Ioffe and Szegedy
+2015).
 """
 
 from collections.abc import Callable
@@ -38,9 +39,9 @@ class LocalResponseNorm(nn.Module):
 class LocalContrastNorm(nn.Module):
     """y = v / max(mean(s), s), with v = x - (w * x) and s^2 = w * v^2.
 
-    Jarrett et al. 2009, "What is the best multi-stage architecture for object recognition?", section 2: w is a
-    Gaussian window over space and all channels that sums to one; mean(s) is taken over the image. At
-    the border the window is cut, and what is left of it scaled to sum to one.
+    Jarrett et al. 2009, "What is the best multi-stage architecture for object recognition?", section 2: w is
+    a Gaussian window over space and all channels that sums to one; mean(s) is taken over the image. At the
+    border the window is cut, and what is left of it scaled to sum to one.
 
     Args:
         channels: of the map.

@@ -2,8 +2,8 @@
 
     resight train cifar10 --recipe densenet2016-cifar --model densenet_bc100_12
 
-Published test error with augmentation: 5.24 % (L = 40, k = 12), 4.51 % (BC, L = 100, k = 12), 3.46 % (BC, L = 190,
-k = 40).
+Published test error with augmentation: 5.24 % (L = 40, k = 12), 4.51 % (BC, L = 100, k = 12), 3.46 % (BC, L =
+190, k = 40).
 
 Without augmentation the paper sets dropout 0.2: --set augment= --set dropout=0.2.
 """

@@ -1,14 +1,15 @@
-"""`fitnet2014-cifar`: Romero et al., "FitNets: Hints for Thin Deep Nets", sections 3 and 4, and its configuration.
+"""`fitnet2014-cifar`: Romero et al., "FitNets: Hints for Thin Deep Nets", sections 3 and 4, and its release.
 
     resight train cifar10 --recipe maxout2013-cifar --out teacher
     resight train cifar10 --recipe fitnet2014-cifar --set teacher=teacher
 
 Published test accuracy: 91.61 % (FitNet 4, 19 layers; its teacher 90.18 %).
 
-A quarter of the training regresses the guided layer onto the teacher's hint layer, the rest learns from labels
-and teacher together (`objective.py`). Without teacher= it learns from labels alone.
+A quarter of the training regresses the guided layer onto the teacher's hint layer, the rest learns from
+labels and teacher together (`objective.py`). Without teacher= it learns from labels alone.
 
-Deviations. How long the hints last is not published; a quarter is ours. The released rate is 0.005 with RMSProp.
+Deviations. How long the hints last is not published; a quarter is ours. The released rate is 0.005 with
+RMSProp.
 """
 
 from resight.training.recipe import Facts, Recipe

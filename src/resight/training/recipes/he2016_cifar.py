@@ -4,7 +4,8 @@
 
 Published test error: 5.46 % (164 layers), 4.92 % (1001).
 
-Deviations. 64,000 iterations of 128 are 163.8 epochs of 50,000 pictures: 164 epochs, with the drops at the same shares.
+Deviations. 64,000 iterations of 128 are 163.8 epochs of 50,000 pictures: 164 epochs, with the drops at the
+same shares.
 """
 
 from resight.training.recipe import Facts, Recipe

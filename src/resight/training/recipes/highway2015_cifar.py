@@ -1,11 +1,11 @@
-"""`highway2015-cifar`: Srivastava, Greff and Schmidhuber, "Training Very Deep Networks", section 4.2, and its release.
+"""`highway2015-cifar`: Srivastava et al., "Training Very Deep Networks", section 4.2, and its release.
 
     resight train cifar10 --recipe highway2015-cifar
 
 Published test error: 7.54 % (19 layers; mean 7.72), 8.80 % (32 layers).
 
-Deviations. 210,000 iterations of 100 are 420 epochs of 50,000 pictures; the release does not say where it stops after
-the last drop at 200,000.
+Deviations. 210,000 iterations of 100 are 420 epochs of 50,000 pictures; the release does not say where it
+stops after the last drop at 200,000.
 """
 
 from resight.training.recipe import Facts, Recipe

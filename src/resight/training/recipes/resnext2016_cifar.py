@@ -1,4 +1,4 @@
-"""`resnext2016-cifar`: Xie et al., "Aggregated Residual Transformations for Deep Neural Networks", section 5.3.
+"""`resnext2016-cifar`: Xie et al., "Aggregated Residual Transformations", section 5.3.
 
     resight train cifar10 --recipe resnext2016-cifar --model resnext29_8x64d
 
