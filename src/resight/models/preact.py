@@ -52,6 +52,7 @@ def wide(depth: int, k: int) -> PreActSpec:
 
 
 PREACT = {
+    "preact_resnet110": PreActSpec((18, 18, 18), (16, 32, 64), bottleneck=False, stem="cifar", channels=16),
     "preact_resnet164": cifar(164),
     "preact_resnet1001": cifar(1001),
     "preact_resnet200": PreActSpec(
