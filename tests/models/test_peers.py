@@ -133,6 +133,17 @@ def test_timms_weights_bring_names_and_preprocessing(monkeypatch):
         torch.testing.assert_close(ours(images), theirs(images), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["alexnet", "googlenet", "densenet121"])
+def test_a_file_of_official_weights_loads_without_a_network(name, tmp_path):
+    theirs = scattered(torchvisions(name))
+    torch.save(theirs.state_dict(), tmp_path / "weights.pth")
+    ours = create_model(name, 10, weights=tmp_path / "weights.pth").eval()
+    images = torch.randn(1, 3, 96, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), theirs(images), rtol=1e-5, atol=1e-4)
+    assert ours.num_classes == 1000
+
+
 def test_variants_of_papers_have_no_official_weights():
     from resight.core.errors import UsageError
 

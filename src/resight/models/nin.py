@@ -77,6 +77,9 @@ class NiN(Classifier):
         head_dropout: before the linear layer of the head "flatten".
     """
 
+    rectified: ClassVar[bool] = True
+    """Whether a ReLU follows the last convolution too."""
+
     def __init__(
         self,
         blocks: tuple[MLPConv, ...],
@@ -119,7 +122,8 @@ class NiN(Classifier):
         """Turn the last map (B, K, h, w) into logits (B, classes), or into its pooled vector (B, K)."""
         if pre_logits:
             return torch.flatten(F.adaptive_avg_pool2d(features, 1), 1)
-        x = self.pool(F.relu(self.get_classifier()(features)))
+        maps = self.get_classifier()(features)
+        x = self.pool(F.relu(maps) if self.rectified else maps)
         return self.fc(self.head_dropout(x)) if self.head == "flatten" else x
 
     def reset_classifier(self, num_classes: int) -> None:
@@ -137,10 +141,11 @@ class NiN(Classifier):
 class DSN(NiN):
     """The trunk of NiN, with a companion classifier on each of its three convolutions, before their ReLU.
 
-    Objective (equation 3): the squared hinge loss of the output plus, for each companion m,
-    alpha_m max(0, L_m - gamma), where alpha_m = 0.1 (1 - t / N) falls with the share t / N of the training
-    that is done. The paper leaves alpha's first value and gamma open; here they are 1 and 0. At test the
-    companions are not used. At other input sizes than 32 a companion's map is averaged to its own grid.
+    Objective (equation 3): the squared hinge loss of the output plus, for each companion m, alpha_m max(0,
+    L_m - gamma), where alpha_m = 0.1 (1 - t / N) falls with the share t / N of the training that is done. The
+    paper leaves alpha's first value and gamma open; here they are 1 and 0. At test the companions are not
+    used. No ReLU follows the last convolution: hinges want scores below zero. At other input sizes than 32 a
+    companion's map is averaged to its own grid.
 
     Args:
         num_classes: logits.
@@ -149,6 +154,7 @@ class DSN(NiN):
         aux: whether the companions are there.
     """
 
+    rectified: ClassVar[bool] = False
     alpha: ClassVar[float] = 0.1
     gamma: ClassVar[float] = 0.0
 

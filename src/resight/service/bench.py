@@ -30,6 +30,7 @@ from resight.models.zoo import create_model
 from resight.service.runs import Run
 from resight.training.checkpoints import Progress
 from resight.training.loop import Actions, fit, make_optimizer
+from resight.training.objective import Objective
 from resight.training.recipe import Recipe
 
 CIFAR = Preprocessing(size=32, resize=32)
@@ -242,22 +243,16 @@ def _our_loop(
     device = pick_device()
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer, batches = make_optimizer(model, recipe), _UntilLate(source)
+    objective = Objective(model, recipe, None, compiled=False)
     actions = Actions(lambda *_: lambda *_: None, lambda *_: None, lambda: None, lambda: False)
 
     def block(seconds: float) -> tuple[int, float]:
         progress, started = Progress(), time.perf_counter()
         batches.deadline, batches.done = started + seconds, 0
         fit(
-            model,
-            model,
-            batches,
-            recipe,
-            optimizer,
-            None,
-            progress,
-            pick_precision(precision, device),
+            model, objective, batches, recipe, optimizer, None, progress, pick_precision(precision, device),
             actions,
-        )
+        )  # fmt: skip
         return batches.done, time.perf_counter() - started
 
     return block
