@@ -10,7 +10,7 @@ from resight.models.folding import Inference
 from resight.models.operators.activation import ACTIVATIONS
 from resight.models.operators.normalization import NORMALIZATIONS
 from resight.models.operators.pooling import POOLINGS
-from resight.models.zoo import NETWORKS, create_model, list_models
+from resight.models.zoo import NETWORKS, create_model, list_models, read_options
 from resight.saliency.methods import explain
 
 
@@ -203,6 +203,37 @@ def test_class_activation_maps_exist_with_global_average_pooling(name):
         logits = model(images)[:, 3]
     bias = 0 if name == "nin_cifar" else float(model.get_classifier().bias[3].detach())
     torch.testing.assert_close(explanation.raw.mean((1, 2)) + bias, logits, rtol=1e-3, atol=1e-4)
+
+
+def test_a_small_deepface_keeps_the_contract_and_folds():
+    model = create_model("deepface", 3, 3, input_size=72).eval()
+    images = torch.randn(2, 3, 72, 72)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            Inference(model, torch.float32)(images), model(images), rtol=1e-4, atol=1e-4
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("efficientnet_b0", {"stochastic_depth": 2.0}),
+        ("fitnet19", {"hint": -3}),
+        ("deepface", {"input_size": 10}),
+        ("alexnet", {"dropout": 2.0}),
+        ("alexnet", {"dropout": 2.0, "head": "gap"}),
+        ("nin_cifar", {"head_dropout": 0.5}),
+    ],
+)
+def test_values_that_no_layer_takes_are_refused(name, options):
+    with torch.device("meta"), pytest.raises(UsageError):
+        create_model(name, 10, **options)
+
+
+@pytest.mark.parametrize("word", ["dropout=nan", "dropout=much", "aux=maybe", "colour=red"])
+def test_option_words_are_read_or_refused(word):
+    with pytest.raises(UsageError, match=word.split("=")[0]):
+        read_options("googlenet" if word.startswith("aux") else "vgg16", [word])
 
 
 def test_heads_that_do_not_exist_are_refused():

@@ -142,6 +142,8 @@ def test_a_file_of_official_weights_loads_without_a_network(name, tmp_path):
     with torch.no_grad():
         torch.testing.assert_close(ours(images), theirs(images), rtol=1e-5, atol=1e-4)
     assert ours.num_classes == 1000
+    if name == "googlenet":  # the official file does not say it, but wants pixels in [-1, 1]
+        assert ours.preprocessing.mean == ours.preprocessing.std == (0.5, 0.5, 0.5)
 
 
 def test_variants_of_papers_have_no_official_weights():

@@ -42,6 +42,12 @@ def test_receptive_fields(name):
     assert summary_of(name).receptive_field == FIELDS[name]
 
 
+def test_local_contrast_normalization_widens_the_field():
+    with torch.device("meta"):
+        plain, wide = (summarize(create_model("resnet20", 10, norm=n), 32) for n in ("none", "lcn"))
+    assert plain.receptive_field == 81 and wide.receptive_field > 81 + 16 * 7
+
+
 def test_three_3x3_see_as_much_as_one_7x7():
     stack = nn.Sequential(*(nn.Conv2d(4, 4, 3, padding=1) for _ in range(3)))
     dilated = nn.Sequential(*(nn.Conv2d(4, 4, 3, dilation=d, padding=d) for d in (1, 2, 4, 8)))

@@ -83,6 +83,16 @@ def test_a_model_file_alone_restores_everything(tmp_path):
         assert torch.equal(again(images), model(images))
 
 
+def test_a_header_of_an_earlier_day_is_read():
+    card = Preprocessing.from_dict({"size": 8, "resize": 9, "mean": [0.1] * 3, "std": [0.2] * 3})
+    assert (card.interpolation, card.contrast, card.whitening) == ("bilinear", 0.0, None)
+
+
+def test_weights_of_another_number_of_classes_bring_their_own_output_layer(tmp_path):
+    save_file(create_model("lenet5", 26, 1).state_dict(), tmp_path / "w.safetensors")
+    assert create_model("lenet5", 10, 1, weights=tmp_path / "w.safetensors").num_classes == 26
+
+
 @pytest.mark.parametrize("depth", [20, 32, 44, 56])
 def test_the_published_cifar_weights_load(real_data, depth):
     weights = real_data / "weights" / f"cifar10_resnet{depth}.th"

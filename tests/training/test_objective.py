@@ -83,9 +83,10 @@ def test_hints_teach_the_lower_half_only():
 
 def test_a_hint_of_another_shape_is_said():
     student = create_model("fitnet19", 5, hint=100)
-    objective = Objective(student, recipe(), teacher_of(create_model("maxout", 5)), compiled=False)
     with pytest.raises(UsageError, match="set hint= to its channels"):
-        objective(torch.randn(2, 3, 32, 32), torch.tensor([0, 1]), 0.0)
+        Objective(student, recipe(), teacher_of(create_model("maxout", 5)), compiled=False)
+    with pytest.raises(UsageError, match="teacher: the trunk of resnet20 has no layer 'pool1'"):
+        Objective(student, recipe(), teacher_of(create_model("resnet20", 5)), compiled=False)
 
 
 def test_a_teacher_is_fitted_to_the_students_pictures_and_classes(tmp_path):
@@ -206,3 +207,68 @@ def test_too_small_pictures_are_enlarged_for_the_default_and_refused_otherwise(f
     done = resight("train", folder, "--model", "alexnet", "--epochs", "1", "--set", "image_size=32")
     line = one_line(done, 2)
     assert "does not take" in line and "image_size" in line
+
+
+def test_a_teacher_whitened_otherwise_or_at_another_size_is_refused(tmp_path):
+    import numpy as np
+
+    model = create_model("lenet5_modern", 2, 3).eval()
+    model.classes = ("a", "b")
+    table = np.eye(48, dtype=np.float32)
+    plain = Preprocessing(size=4, resize=4, contrast=55.0, pixel_mean=(0.0,) * 48)
+    white = Preprocessing(size=4, resize=4, contrast=55.0, pixel_mean=(0.0,) * 48, whitening=table)
+    wish = recipe(teacher=str(tmp_path / "t.safetensors"))
+    for own, card in (
+        (plain, white),
+        (white, plain),
+        (Preprocessing(size=4, resize=4), Preprocessing(size=8, resize=8)),
+    ):
+        model.preprocessing = own
+        save_model(tmp_path / "t.safetensors", model, model.state_dict(), {})
+        with pytest.raises(UsageError, match="normalized otherwise"):
+            make_teacher(wish, ("a", "b"), card, torch.device("cpu"))
+    with pytest.raises(UsageError, match="give a run"):
+        make_teacher(recipe(teacher="zoo:resnet18"), ("a", "b"), plain, torch.device("cpu"))
+
+
+def test_fresh_layers_learn_at_the_full_rate_and_the_trunk_slower():
+    for name, fresh in (("googlenet", ("fc", "aux1.fc2", "aux2.fc2")), ("nin_cifar", ("cccp6", "fc"))):
+        model = create_model(name, 5, head="flatten") if name == "nin_cifar" else create_model(name, 5)
+        optimizer = make_optimizer(model, recipe(model=name, trunk_lr=0.1))
+        rates = {id(p): g["factor"] for g in optimizer.param_groups for p in g["params"]}
+        for parameter, value in model.named_parameters():
+            wanted = model.learning(parameter)[0] * (1.0 if parameter.rsplit(".", 1)[0] in fresh else 0.1)
+            assert rates[id(value)] == pytest.approx(wanted), parameter
+
+
+def test_without_normalization_the_default_rate_is_lower(folder):
+    answer = train(str(folder), model="resnet20", epochs=2, changes=[*SMALL, "norm = none"], out="run")
+    assert answer["n"] and json.loads(Path("run/recipe.json").read_text())["recipe"]["options"] == [
+        "norm=none"
+    ]
+    rates = {}
+    for word in ("norm=none", "norm=batch"):
+        train(str(folder), model="resnet20", epochs=1, changes=[*SMALL, word], out=word)
+        rates[word] = json.loads(Path(f"{word}/recipe.json").read_text())["recipe"]["lr"]
+    assert rates["norm=none"] == pytest.approx(rates["norm=batch"] / 10)
+
+
+def test_fine_tuning_keeps_the_normalization_of_its_weights(folder):
+    train(str(folder), model="lenet5_modern", epochs=1, changes=[*SMALL, "normalize=gcn-zca"], out="first")
+    words = ["weights=first", "head=flatten", "batch_size=8", "image_size=32", "augment="]
+    train(str(folder), recipe="fine-tune", epochs=1, changes=words, out="second")
+    first, second = (load_model(Path(r) / "model.safetensors")[0].preprocessing for r in ("first", "second"))
+    assert second == first and second.contrast == 55 and (second.whitening == first.whitening).all()
+    with pytest.raises(UsageError, match="whitened at 32 pixels"):
+        train(
+            str(folder),
+            recipe="fine-tune",
+            epochs=1,
+            changes=[*words[:3], "image_size=48", "augment="],
+            out="c",
+        )
+    train(str(folder), model="resnet20", epochs=1, changes=[*SMALL, "normalize=pixel-mean"], out="third")
+    words = ["weights=third", "batch_size=8", "image_size=48", "augment="]
+    train(str(folder), recipe="fine-tune", epochs=1, changes=words, out="fourth")
+    card = load_model(Path("fourth/model.safetensors"))[0].preprocessing
+    assert card.std == (1.0, 1.0, 1.0) and len(card.pixel_mean) == 3 * 48 * 48

@@ -38,6 +38,21 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def require_place(path: Path) -> None:
+    """Make the folder of a file that will be written, so that a long work does not end in vain.
+
+    Raises:
+        ResightError: as `replacing`.
+    """
+    probe = path.with_name(f".{path.name}.{os.getpid()}.probe")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ResightError(_why(path, error)) from error
+
+
 def _why(path: Path, error: OSError) -> str:
     if error.errno in FULL:
         return f"{path}: no space left to write it; free some and go on with --resume"

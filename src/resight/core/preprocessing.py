@@ -58,7 +58,7 @@ class Preprocessing:
             mean=tuple(document["mean"]),
             std=tuple(document["std"]),
             pixel_mean=pixel_mean,
-            interpolation=str(document["interpolation"]),
-            contrast=float(document["contrast"]),
+            interpolation=str(document.get("interpolation", "bilinear")),
+            contrast=float(document.get("contrast", 0.0)),
             whitening=whitening,
         )

@@ -96,7 +96,7 @@ class AlexNet(Classifier):
         num_classes: logits.
         in_channels: channels of the image.
         head: see `Classifier`.
-        dropout: of the hidden linear layers.
+        dropout: of the linear layers.
         ones: whether some biases begin at 1.
     """
 
@@ -136,7 +136,7 @@ class AlexNet(Classifier):
             self.add_head("dropout7", nn.Dropout(dropout))
             self.add_head("fc8", nn.Linear(4096, num_classes))
         else:
-            self.add_linear_head("fc8", channels)
+            self.add_linear_head("fc8", channels, dropout)
         gaussian(self, 0.01)
         for name in ("conv2", "conv4", "conv5", "fc6", "fc7") if ones else ():
             if name in self._modules:
@@ -161,7 +161,7 @@ class SingleTower(Classifier):
         num_classes: logits.
         in_channels: channels of the image.
         head: see `Classifier`.
-        dropout: of the hidden linear layers.
+        dropout: of the linear layers.
     """
 
     def __init__(
@@ -191,7 +191,7 @@ class SingleTower(Classifier):
             self.add_head("classifier.5", nn.ReLU())
             self.add_head("classifier.6", nn.Linear(4096, num_classes))
         else:
-            self.add_linear_head("classifier", channels)
+            self.add_linear_head("classifier", channels, dropout)
 
 
 NETWORKS = {

@@ -204,13 +204,18 @@ class Classifier(nn.Module):
         """Return the names of the heads that are used in training only."""
         return tuple(self._auxiliary.values())
 
+    def last_layers(self) -> list[str]:
+        """Return the names of the layers that give logits: the head's, and each auxiliary head's."""
+        beside = (
+            f"{name}.{list(dict(self.get_submodule(name).named_children()))[-1]}"
+            for name in self._auxiliary.values()
+        )
+        return [self.classifier_name, *beside]
+
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the last layer, and that of every auxiliary head, by fresh ones of `num_classes` logits."""
         self.num_classes, self.classes = num_classes, ()
-        for name in (self.classifier_name, *self._auxiliary.values()):
-            module = self.get_submodule(name)
-            if list(module.children()):  # an auxiliary head: its last layer
-                name = f"{name}.{list(dict(module.named_children()))[-1]}"
+        for name in self.last_layers():
             parent, _, leaf = name.rpartition(".")
             setattr(self.get_submodule(parent), leaf, _fresh(self.get_submodule(name), num_classes))
 

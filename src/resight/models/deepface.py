@@ -8,6 +8,7 @@ from functools import partial
 
 from torch import nn
 
+from resight.core.errors import UsageError
 from resight.models.classifier import Classifier
 from resight.models.initialization import gaussian
 from resight.models.network import Network
@@ -29,6 +30,8 @@ class DeepFace(Classifier):
     def __init__(
         self, num_classes: int = 4030, in_channels: int = 3, head: str = "flatten", input_size: int = 152
     ) -> None:
+        if input_size < 71:
+            raise UsageError(f"input_size={input_size} leaves no map; it must be 71 or more")
         side1 = input_size - 10  # C1
         side2 = -(-(side1 - 3) // 2) + 1  # M2, the last window may hang over the border
         side3 = side2 - 8  # C3

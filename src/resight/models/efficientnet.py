@@ -12,6 +12,7 @@ from functools import partial
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from resight.core.errors import UsageError
 from resight.models.classifier import Classifier
 from resight.models.network import Network
 from resight.models.operators.pooling import GlobalAveragePool
@@ -175,6 +176,8 @@ class EfficientNet(Classifier):
         stochastic_depth: float = 0.2,
     ) -> None:
         super().__init__(num_classes, in_channels, head, grid=math.ceil(scale.resolution / 32))
+        if not 0 <= stochastic_depth < 1:
+            raise UsageError(f"stochastic_depth={stochastic_depth} must be in [0, 1)")
         eps, momentum = (1e-3, 0.01) if scale.resolution >= 456 else (1e-5, 0.1)
         channels = round_channels(32 * scale.width)
         self.add("stage1", "features.0", convolution(in_channels, channels, 3, 2, eps, momentum))

@@ -5,10 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule, symbolic_trace
+from torch.fx import GraphModule, Tracer
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from resight.models.classifier import Classifier
+from resight.models.operators.convolution import LocallyConnected2d
 
 UNSURE = 0.02
 """Two logits nearer than this share of the best one's height over the mean may change places in bf16; the
@@ -57,12 +58,20 @@ class Inference(nn.Module):
         return logits
 
 
+class _Tracer(Tracer):
+    """Stops at locally connected layers, which look at the size of their map."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, LocallyConnected2d) or super().is_leaf_module(m, module_qualified_name)
+
+
 def fold(trunk: nn.Module) -> GraphModule:
     """Return a traced copy of a network in eval mode, its batch normalizations folded.
 
     Those that do not directly follow a convolution stay.
     """
-    graph = symbolic_trace(copy.deepcopy(trunk))
+    root = copy.deepcopy(trunk)
+    graph = GraphModule(root, _Tracer().trace(root))
     modules: dict[str, Any] = dict(graph.named_modules())
     for node in list(graph.graph.nodes):
         if node.op != "call_module" or not isinstance(modules[node.target], nn.BatchNorm2d):

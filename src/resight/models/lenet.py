@@ -140,9 +140,10 @@ class LeNet5(Classifier):
                 nn.init.uniform_(module.weight, -(b := 2.4 / fan_in(module)), b)
 
     def loss(self, outputs: tuple[Tensor, ...], labels: Tensor, smoothing: float, done: float) -> Tensor:
-        """Return the mean of y_D + log(exp(-j) + sum_i exp(-y_i)), y = -logits (equation 9)."""
+        """Return the mean of y_D + log(exp(-j) + sum_i exp(-y_i)), y = -logits (equation 9); no smoothing."""
+        del smoothing
         rubbish = outputs[0].new_full((len(labels), 1), -self.rubbish)
-        return super().loss((torch.cat([outputs[0], rubbish], 1),), labels, smoothing, done)
+        return super().loss((torch.cat([outputs[0], rubbish], 1),), labels, 0.0, done)
 
 
 class ModernLeNet5(Classifier):

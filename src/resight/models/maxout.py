@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resight.core.errors import UsageError
 from resight.models.classifier import Classifier
 from resight.models.initialization import uniform, xavier_caffe
 from resight.models.network import Network
@@ -111,6 +112,8 @@ class FitNet(MaxoutClassifier):
     def __init__(
         self, num_classes: int = 10, in_channels: int = 3, head: str = "flatten", hint: int = 0
     ) -> None:
+        if hint < 0:
+            raise UsageError(f"hint={hint} must not be negative")
         super().__init__(num_classes, in_channels, head, grid=1)
         channels, number = in_channels, 0
         for position, widths in enumerate(FITNET):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resight.core.errors import UsageError
 from resight.models.classifier import Classifier
 from resight.models.initialization import gaussian, xavier_caffe
 from resight.models.network import Network
@@ -113,6 +114,8 @@ class NiN(Classifier):
         self.num_features = channels
         self.last = f"cccp{cccp + 1}"
         self.add_head(self.last, nn.Conv2d(channels, num_classes, 1))
+        if head_dropout and head != "flatten":
+            raise UsageError(f"head_dropout={head_dropout} belongs to head=flatten")
         if head == "flatten":
             self.head_dropout = nn.Dropout(head_dropout)
             self.fc = nn.Linear(num_classes * grid**2, num_classes)
@@ -125,6 +128,10 @@ class NiN(Classifier):
         maps = self.get_classifier()(features)
         x = self.pool(F.relu(maps) if self.rectified else maps)
         return self.fc(self.head_dropout(x)) if self.head == "flatten" else x
+
+    def last_layers(self) -> list[str]:
+        """Return the names of the layers that a new number of classes changes."""
+        return [*super().last_layers(), *(["fc"] if self.head == "flatten" else [])]
 
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the last convolution, and the linear layer if there is one."""

@@ -2,10 +2,11 @@
 
 Conventions. One multiply-add is one (FLOPs are twice that); convolutions and linear layers count, as in the
 papers' tables. Activations are float32: the input and what convolutions, poolings, linear layers and
-concatenations give; activation functions, normalizations, dropout and sums are counted as done in place. The
-receptive field is that of the widest path, r <- r + (k - 1) d j, j <- j s, along the height or the width,
-whichever is larger: the side of the square of the input that one position depends on. A gate that reads the
-whole map (squeeze and excitation) does not widen it.
+concatenations give; activation functions, normalizations, dropout and sums are counted as done in place
+(maxout, which gives fewer channels than it reads, is not). The receptive field is that of the widest path, r
+<- r + (k - 1) d j, j <- j s, along the height or the width, whichever is larger: the side of the square of
+the input that one position depends on. A gate that reads the whole map (squeeze and excitation) does not
+widen it.
 """
 
 import math

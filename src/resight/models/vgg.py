@@ -64,7 +64,7 @@ class VGG(Classifier):
         num_classes: logits.
         in_channels: channels of the image.
         head: see `Classifier`.
-        dropout: of the hidden linear layers.
+        dropout: of the linear layers.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class VGG(Classifier):
             self.add_head("classifier.5", nn.Dropout(dropout))
             self.add_head("classifier.6", nn.Linear(4096, num_classes))
         else:
-            self.add_linear_head("classifier", channels)
+            self.add_linear_head("classifier", channels, dropout)
         glorot_uniform(self)
 
 

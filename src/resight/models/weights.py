@@ -17,6 +17,13 @@ from resight.core.preprocessing import Preprocessing
 from resight.models.classifier import Classifier
 
 HALF = (0.5, 0.5, 0.5)
+GOOGLES = {
+    "googlenet": Preprocessing(size=224, resize=256, mean=HALF, std=HALF),
+    "inception_v3": Preprocessing(size=299, resize=342, mean=HALF, std=HALF),
+    "inception_v4": Preprocessing(size=299, resize=341, mean=HALF, std=HALF, interpolation="bicubic"),
+    "inception_resnet_v2": Preprocessing(size=299, resize=333, mean=HALF, std=HALF, interpolation="bicubic"),
+}
+"""Networks whose official weights want pixels in [-1, 1], also where a file does not say so."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +59,14 @@ def load_weights(model: Classifier, weights: str | Path) -> None:
         card = _from_timm(model.name)
     else:
         path = Path(weights)
-        card = Card(our_names(read_state(path)), (), None, str(path))
+        card = Card(our_names(read_state(path)), (), GOOGLES.get(model.name), str(path))
     load_card(model, card)
 
 
 def load_card(model: Classifier, card: Card) -> None:
     """Load a card's tensors and facts into a network; see `load_weights`."""
-    logits = card.state.get(f"{model.classifier_name}.weight")
+    first = next(k for k in model.state_dict() if k.startswith(f"{model.classifier_name}."))
+    logits = card.state.get(first)
     if logits is not None and len(logits) != model.num_classes:
         model.reset_classifier(len(logits))
     wanted = model.state_dict()
@@ -153,7 +161,7 @@ def _from_torchvision(name: str) -> Card:
         ) from error
     view = entry.transforms()
     # torchvision's two networks of Google's shift their input inside, to a mean and deviation of 0.5.
-    google = name in ("googlenet", "inception_v3")
+    google = name in GOOGLES
     card = Preprocessing(
         size=view.crop_size[0],
         resize=view.resize_size[0],

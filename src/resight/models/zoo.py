@@ -1,6 +1,7 @@
 """The table of all networks, and the one door to them."""
 
 import inspect
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -78,19 +79,23 @@ def create_model(
     known = list_options(name)
     if unknown := [option for option in options if option not in known]:
         raise UsageError(f"{name} does not take {', '.join(unknown)}; its options: {', '.join(known)}")
-    model = row.build(num_classes=num_classes, in_channels=in_channels, **options)
+    try:
+        model = row.build(num_classes=num_classes, in_channels=in_channels, **options)
+    except (ValueError, RuntimeError) as error:  # a value that no layer takes
+        words = ", ".join(f"{k}={v}" for k, v in options.items())
+        raise UsageError(f"{name} cannot be built with {words or num_classes}: {error}") from error
     model.name, model.options = name, options
     if weights is not None:
         load_weights(model, weights)
     return model
 
 
-def list_options(name: str) -> dict[str, type]:
-    """Return the names of the options that a network takes, and their types."""
+def list_options(name: str) -> dict[str, Any]:
+    """Return the names of the options that a network takes, and their defaults."""
     build: Any = NETWORKS[name].build
     bound = {*build.keywords, "num_classes", "in_channels"}
     parameters = list(inspect.signature(build.func).parameters.values())[len(build.args) :]
-    return {p.name: type(p.default) for p in parameters if p.name not in bound}
+    return {p.name: p.default for p in parameters if p.name not in bound}
 
 
 def read_options(name: str, words: Iterable[str]) -> dict[str, Any]:
@@ -104,11 +109,14 @@ def read_options(name: str, words: Iterable[str]) -> dict[str, Any]:
         key, _, value = word.partition("=")
         if key not in known:
             raise UsageError(f"{name} does not take {key}; its options: {', '.join(known)}")
+        kind = type(known[key])
         try:
-            kind = known[key]
             options[key] = {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
+            if kind is float and not math.isfinite(options[key]):
+                raise ValueError
         except (KeyError, ValueError):
-            raise UsageError(f"{key}={value!r}: {name} needs a {known[key].__name__} here") from None
+            words = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+            raise UsageError(f"{key}={value!r}: {name} needs {words} here") from None
     return options
 
 

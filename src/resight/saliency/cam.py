@@ -56,8 +56,8 @@ def cam(model: nn.Module, split: Split, targets: Tensor) -> Tensor:
     head = pooled_head(model, split)
     if head is None:
         raise UsageError(
-            f"cam needs global average pooling and one linear layer after layer {split.layer!r}, which "
-            "this network has not; use grad_cam"
+            f"cam needs global average pooling and one linear layer after layer {split.layer!r}, the last "
+            "with more than one position: use grad_cam; or larger pictures, if maps after it are 1 x 1"
         )
     features, weight = head
     return torch.einsum("bkhw,btk->bthw", features, weight[targets])

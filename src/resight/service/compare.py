@@ -15,7 +15,7 @@ import torch
 from resight.core import published
 from resight.core.device import describe, pick_device
 from resight.core.errors import UsageError
-from resight.core.files import replacing
+from resight.core.files import replacing, require_place
 from resight.core.published import Published
 from resight.models.zoo import NETWORKS
 from resight.render.compare import Axis, Mark, draw
@@ -58,6 +58,7 @@ def compare(
         ResightError: if the figures cannot be written, in one line.
     """
     stem = _stem(out)
+    require_place(stem)
     rows = gather()
     figures = _write(
         stem,

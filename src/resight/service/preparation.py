@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from resight.core.errors import DataError, PictureError, UsageError
 from resight.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
@@ -17,7 +18,7 @@ from resight.models.classifier import Classifier
 from resight.models.cost import evaluating
 from resight.models.modelfile import is_model_file, load_model
 from resight.models.weights import load_weights
-from resight.models.zoo import NETWORKS, create_model, read_options
+from resight.models.zoo import NETWORKS, create_model, list_options, read_options
 from resight.service.runs import MODEL_FILE
 from resight.training.objective import Teacher
 from resight.training.recipe import Recipe
@@ -39,7 +40,8 @@ def make_model(recipe: Recipe, classes: int) -> tuple[Classifier, Preprocessing 
             model, _ = load_model(path)
             if model.name != recipe.model:
                 raise UsageError(f"weights={recipe.weights} are of {model.name}, not of {recipe.model}")
-            if differ := [k for k, v in options.items() if v != model.options.get(k)]:
+            defaults = list_options(recipe.model)
+            if differ := [k for k, v in options.items() if v != model.options.get(k, defaults[k])]:
                 raise UsageError(f"weights={recipe.weights} have another {differ[0]}; leave {differ[0]}= out")
         else:
             model = create_model(recipe.model, classes, **options)
@@ -62,11 +64,12 @@ def require_size(model: Classifier, size: int) -> None:
     try:
         with torch.no_grad(), evaluating(model):
             model(torch.zeros(1, model.in_channels, size, size))
-    except RuntimeError as error:
+    except (RuntimeError, UsageError) as error:
         least = NETWORKS[model.name].least_size
-        raise UsageError(
-            f"{model.name} does not take pictures of {size} x {size}; set image_size= to {least} or more"
-        ) from error
+        cure = f"set image_size= to {least} or more"
+        if "input_size" in list_options(model.name):
+            cure = f"set input_size= and image_size= to the same side (the paper's is {least})"
+        raise UsageError(f"{model.name} does not take pictures of {size} x {size}; {cure}") from error
 
 
 def read_training(
@@ -111,7 +114,7 @@ def _normalization(
     if recipe.normalize == "imagenet" or (recipe.normalize == "weights" and weights_card is None):
         return replace(card, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     if recipe.normalize == "weights" and weights_card:
-        return replace(card, mean=weights_card.mean, std=weights_card.std)
+        return _as_the_weights(card, weights_card)
     if pictures is None:
         sample = train.take(np.unique(np.linspace(0, len(train) - 1, 2000).astype(int)))
         _, pictures, _ = decode_split(sample, card)
@@ -138,6 +141,26 @@ def _normalization(
     if recipe.normalize == "channel-mean":
         std = np.ones(3)
     return replace(card, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+
+
+def _as_the_weights(card: Preprocessing, weights_card: Preprocessing) -> Preprocessing:
+    """Return the card with all of the weights' normalization; a mean picture is resized.
+
+    Raises:
+        UsageError: if the weights were whitened at another size.
+    """
+    pixel_mean = weights_card.pixel_mean
+    if weights_card.size != card.size:
+        if weights_card.whitening is not None:
+            raise UsageError(
+                f"the weights' pictures were whitened at {weights_card.size} pixels: set "
+                f"image_size={weights_card.size}, or another normalize="
+            )
+        if pixel_mean:
+            stored = torch.tensor(pixel_mean).view(1, 3, weights_card.size, weights_card.size)
+            resized = functional.interpolate(stored, (card.size, card.size), mode="bilinear")
+            pixel_mean = tuple(resized.flatten().tolist())
+    return replace(weights_card, size=card.size, resize=card.resize, pixel_mean=pixel_mean)
 
 
 def _contrast(card: Preprocessing, pictures: list[np.ndarray], *, whiten: bool) -> Preprocessing:
@@ -173,16 +196,22 @@ def make_teacher(
     """
     if not recipe.teacher:
         return None
+    if recipe.teacher in ("torchvision", "timm") or recipe.teacher.startswith("zoo:"):
+        raise UsageError(f"teacher={recipe.teacher}: give a run that was trained on these classes")
     model, _ = load_model(weight_file(recipe.teacher))
     if set(model.classes) != set(classes):
         raise UsageError(f"teacher={recipe.teacher}: has other classes than the data")
     own = model.preprocessing
     assert own is not None  # load_model gives it
     affine = not (own.pixel_mean or card.pixel_mean or own.contrast or card.contrast)
-    if not affine and own != card:
+    if own.whitening is None or card.whitening is None:
+        alike = own.whitening is card.whitening
+    else:
+        alike = np.array_equal(own.whitening, card.whitening)
+    if own.size != card.size or (not affine and (own != card or not alike)):
         raise UsageError(
-            f"teacher={recipe.teacher}: its pictures are normalized otherwise; train both with the same "
-            "normalize= and the same data"
+            f"teacher={recipe.teacher}: its pictures have another size or are normalized otherwise; "
+            "train both with the same image_size=, normalize= and data"
         )
     std, own_std = torch.tensor(card.std), torch.tensor(own.std)
     shift = (torch.tensor(card.mean) - torch.tensor(own.mean)) / own_std

@@ -1,6 +1,5 @@
 """Train, choose, calibrate, test, report: the main job."""
 
-import dataclasses
 import glob
 import signal
 import threading
@@ -25,7 +24,7 @@ from resight.data.prepare import typical_side
 from resight.evaluate.scores import logits_of
 from resight.metrics.calibration import fit_temperature
 from resight.models.modelfile import is_model_file, load_model, save_model
-from resight.models.zoo import NETWORKS, create_model, list_options
+from resight.models.zoo import NETWORKS, create_model, list_options, read_options
 from resight.service.job import Job
 from resight.service.preparation import (
     weight_file,
@@ -109,6 +108,9 @@ def train(
 
 def _build_recipe(build: Any, dataset: Dataset, model: str, words: list[str]) -> Recipe:
     """Let the recipe look at the facts, then apply the user's words."""
+    if wrong := [word for word in words if "=" not in word]:
+        raise UsageError(f"--set {wrong[0]!r} is not key=value")
+    words = ["=".join(part.strip() for part in word.split("=", 1)) for word in words]
     given = {key: value for key, _, value in (word.partition("=") for word in words)}
     weights, size = given.get("weights", ""), 0
     model = model or given.get("model", "")
@@ -130,7 +132,7 @@ def _build_recipe(build: Any, dataset: Dataset, model: str, words: list[str]) ->
         mirrors=dataset.mirrors,
         weights_size=size,
         least_size=NETWORKS[model].least_size if model in NETWORKS else 0,
-        normalized=_is_normalized(model) if model in NETWORKS else True,
+        normalized=_is_normalized(model, given) if model in NETWORKS else True,
     )
     recipe = build(facts)
     if recipe.normalize == "weights" and not weights:
@@ -138,22 +140,24 @@ def _build_recipe(build: Any, dataset: Dataset, model: str, words: list[str]) ->
     return settings.override(recipe, _with_options(recipe, given.get("model") or recipe.model, words))
 
 
-def _is_normalized(model: str) -> bool:
+def _is_normalized(model: str, given: dict[str, str]) -> bool:
+    words = [f"{k}={v}" for k, v in given.items() if k in list_options(model)]
+    words += [word for word in given.get("options", "").split(",") if word]
     with torch.device("meta"):
-        return any(isinstance(m, nn.BatchNorm2d) for m in create_model(model).modules())
+        network = create_model(model, **read_options(model, words))
+    return any(isinstance(m, nn.BatchNorm2d) for m in network.modules())
 
 
 def _with_options(recipe: Recipe, model: str, words: list[str]) -> list[str]:
     """Turn the words that are options of the network (activation=elu) into the setting `options`."""
     known = list_options(model) if model in NETWORKS else {}
-    names = {field.name for field in dataclasses.fields(recipe)}
-    own = [w for w in words if (key := w.partition("=")[0].strip()) in known and key not in names]
+    own = [w for w in words if w.partition("=")[0] in known]
     rest = [w for w in words if w not in own]
     if not own:
         return rest
     before = [w.partition("=")[2].split(",") for w in rest if w.startswith("options=")]
     kept = before[-1] if before else list(recipe.options)
-    changed = {w.partition("=")[0].strip() for w in own}
+    changed = {w.partition("=")[0] for w in own}
     options = [*(o for o in kept if o and o.partition("=")[0] not in changed), *own]
     return [*(w for w in rest if not w.startswith("options=")), f"options={','.join(options)}"]
 

@@ -49,7 +49,8 @@ def make_optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Optimizer:
     Parameters share a group if the network wants the same rate and decay of them (`Classifier.learning`)
     and they are on the same side of the last layer.
     """
-    head = {id(p) for p in model.get_classifier().parameters()}
+    fresh = (*model.last_layers(), *(["regressor"] if model.guided_layer else []))
+    head = {id(p) for name in fresh for p in model.get_submodule(name).parameters()}
     members: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         rate, decay = model.learning(name)

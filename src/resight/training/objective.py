@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from resight.core.errors import UsageError
 from resight.models.classifier import Classifier
+from resight.models.cost import evaluating
 from resight.training.recipe import Recipe
 
 TEMPERATURE = 3.0
@@ -57,6 +58,8 @@ class Objective:
     def __init__(self, model: Classifier, recipe: Recipe, teacher: Teacher | None, *, compiled: bool) -> None:
         self.model, self.smoothing, self.teacher = model, recipe.label_smoothing, teacher
         self.forward: Callable[[Tensor], tuple[Tensor, ...]] = model.forward_training
+        if teacher and model.guided_layer:
+            _require_hint(model, teacher, recipe.image_size)
         if compiled:
             self.forward = torch.compile(model.forward_training)
 
@@ -84,14 +87,30 @@ class Objective:
         assert self.teacher is not None
         regressed = self.model.get_submodule("regressor")(self.model.forward_to(images, guided)).float()
         hint = self.teacher.map_at(images, guided)
-        if regressed.shape != hint.shape:
-            raise UsageError(
-                f"the teacher's layer {guided} gives {tuple(hint.shape[1:])}, the regressor "
-                f"{tuple(regressed.shape[1:])}: set hint= to its channels, and image_size= as the teacher's"
-            )
         loss = 0.5 * (regressed - hint).square().flatten(1).sum(1).mean()
         with torch.no_grad():
             return loss, self.model(images).float()
+
+
+def _require_hint(model: Classifier, teacher: Teacher, size: int) -> None:
+    """Refuse a teacher whose layer does not have the shape that the regressor gives.
+
+    Raises:
+        UsageError: naming both shapes.
+    """
+    device = next(model.parameters()).device
+    image = torch.zeros(1, model.in_channels, size, size, device=device)
+    with torch.no_grad(), evaluating(model):
+        regressed = model.get_submodule("regressor")(model.forward_to(image, model.guided_layer))
+    try:
+        shape = tuple(teacher.map_at(image, model.guided_layer).shape[1:])
+    except UsageError as error:
+        raise UsageError(f"teacher: {error}; take a maxout network, or set hint=0") from error
+    if tuple(regressed.shape[1:]) != shape:
+        raise UsageError(
+            f"the teacher's layer {model.guided_layer} gives {shape}, the regressor "
+            f"{tuple(regressed.shape[1:])}: set hint= to its channels, and image_size= as the teacher's"
+        )
 
 
 def soft_cross_entropy(logits: Tensor, teacher: Tensor) -> Tensor:

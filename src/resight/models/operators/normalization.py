@@ -54,6 +54,7 @@ class LocalContrastNorm(nn.Module):
     def __init__(self, channels: int, size: int = 9, sigma: float = 1.591) -> None:
         super().__init__()
         self.channels, self.size = channels, size
+        self.kernel, self.stride = 2 * size - 1, 1  # what a position sees: the window, twice
         line = torch.exp(-((torch.arange(size) - (size - 1) / 2) ** 2) / (2 * sigma**2))
         window = torch.outer(line, line)
         self.register_buffer("window", (window / window.sum())[None, None], persistent=False)

@@ -19,7 +19,9 @@ def build(facts: Facts) -> Recipe:
     """Return the paper's settings."""
     return Recipe(
         model=facts.model or "fitnet19",
-        options=("hint=192",),  # channels of the maxout teacher's second layer
+        options=("hint=192",)
+        if facts.model in ("", "fitnet19")
+        else (),  # channels of the maxout teacher's second layer
         image_size=32,
         normalize="gcn-zca",
         augment=("pad-crop", *facts.flip),
