@@ -149,10 +149,10 @@ class DSN(NiN):
     """The trunk of NiN, with a companion classifier on each of its three convolutions, before their ReLU.
 
     Objective (equation 3): the squared hinge loss of the output plus, for each companion m, alpha_m max(0,
-    L_m - gamma), where alpha_m = 0.1 (1 - t / N) falls with the share t / N of the training that is done. The
-    paper leaves alpha's first value and gamma open; here they are 1 and 0. At test the companions are not
-    used. No ReLU follows the last convolution: hinges want scores below zero. At other input sizes than 32 a
-    companion's map is averaged to its own grid.
+    L_m - gamma), where alpha_m = 0.001 (1 - t / N) falls with the share t / N of the training that is done:
+    0.001 is the released rate of the companions, of the fall the paper gives the form. Its gamma is not
+    published; here it is 0. At test the companions are not used. No ReLU follows the last convolution: hinges
+    want scores below zero. At other input sizes than 32 a companion's map is averaged to its own grid.
 
     Args:
         num_classes: logits.
@@ -162,7 +162,7 @@ class DSN(NiN):
     """
 
     rectified: ClassVar[bool] = False
-    alpha: ClassVar[float] = 0.1
+    alpha: ClassVar[float] = 0.001
     gamma: ClassVar[float] = 0.0
 
     def __init__(
