@@ -8,6 +8,7 @@ from rich.console import Console
 from resight.models.zoo import create_model
 from resight.service.train import train
 from resight.training.ema import EVERY, AveragedWeights
+from resight.training.journal import suspicion
 from support import make_folder, one_line, resight
 
 TINY = ["model=resnet20", "image_size=16", "batch_size=8"]
@@ -40,8 +41,26 @@ def test_shuffled_labels_are_warned_of(tmp_path):
 def test_honest_labels_are_not_warned_of(tmp_path):
     root = make_folder(tmp_path / "d", count=40)
     with (tmp_path / "log").open("w") as log:
-        train(str(root), epochs=8, changes=TINY, out="run", console=Console(file=log))
+        train(str(root), epochs=8, changes=[*TINY, "lr=0.02"], out="run", console=Console(file=log))
     assert "warning" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "words"),
+    [
+        ([50, 20, 5], [66, 67, 70], "validation error"),
+        ([50, 20, 5], [67, 67, 34], None),  # one bad validation is no suspicion
+        ([20, 5], [67, 67], None),  # nor are the first two epochs
+        ([67, 66, 68], [67, 67, 67], "training error (68.0 %) is no better"),
+        ([67, 66, 60], [67, 67, 67], None),  # slow is not suspicious
+    ],
+)
+def test_what_is_suspicious(train, val, words):
+    history = [{"train_error": t, "val_error": v} for t, v in zip(train, val, strict=True)]
+    text = suspicion(history, 200 / 3)
+    assert text is None if words is None else words in str(text)
+    unvalidated = suspicion([{"train_error": row["train_error"]} for row in history], 200 / 3)
+    assert unvalidated == (text if words and "training error (" in words else None)
 
 
 def test_averages_follow_the_formula():

@@ -96,31 +96,44 @@ class Journal:
             f"train error {row['train_error']:6.2f} %{val}  {row['images_per_second']:,.0f} images/s  "
             f"{_duration(left)} left"
         )
-        self._warn(row)
+        text = suspicion(history, self.chance)
+        if text and text.split("(")[0] not in self.warned:
+            self.warned.add(text.split("(")[0])
+            self.say(f"warning: {text}")
 
     def say(self, text: str) -> None:
         """Print a line to standard error."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def _warn(self, row: dict[str, float]) -> None:
-        guessing = self.chance * 0.98
-        if row["epoch"] >= 3 and row["train_error"] >= guessing:
-            self._once(
-                f"the training error ({row['train_error']:.1f} %) is no better than guessing "
-                f"({self.chance:.1f} %): the labels may be shuffled, or the learning rate is too high"
-            )
-        elif row.get("val_error", 0) >= guessing and row["train_error"] < 0.7 * self.chance:
-            self._once(
-                f"the training error falls ({row['train_error']:.1f} %) but the validation error "
-                f"({row['val_error']:.1f} %) is no better than guessing: the labels look shuffled, or the "
-                "validation pictures are of another kind"
-            )
 
-    def _once(self, text: str) -> None:
-        key = text.split("(")[0]
-        if key not in self.warned:
-            self.warned.add(key)
-            self.say(f"warning: {text}")
+def suspicion(history: list[dict[str, float]], chance: float) -> str | None:
+    """Say what looks wrong in the learning so far, judged by its last three epochs; None when nothing does.
+
+    Three epochs, because one validation of few pictures errs by ten points either way, and the first
+    epochs are validated with batch statistics that have not settled.
+
+    Args:
+        history: one row an epoch, as in metrics.csv.
+        chance: error in percent of guessing the commonest class.
+    """
+    last = history[-3:]
+    if len(last) < 3:
+        return None
+    train = last[-1]["train_error"]
+    val = sum(row.get("val_error", 0) for row in last) / len(last)
+    guessing = chance * 0.98
+    if train >= guessing:
+        return (
+            f"the training error ({train:.1f} %) is no better than guessing ({chance:.1f} %): "
+            "the labels may be shuffled, or the learning rate is too high"
+        )
+    if val >= guessing and train < 0.7 * chance:
+        return (
+            f"the training error falls ({train:.1f} %) but the validation error ({val:.1f} % over three "
+            "epochs) is no better than guessing: the labels look shuffled, or the validation pictures are "
+            "of another kind"
+        )
+    return None
 
 
 def write_csv(path: Path, history: list[dict[str, float]]) -> None:
