@@ -82,7 +82,8 @@ def describe(device: "torch.device") -> str:
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{torch.get_num_threads()} threads of {_processor() or platform.machine()}"
+    count = torch.get_num_threads()
+    return f"{count} thread{'s' if count > 1 else ''} of {_processor() or platform.machine()}"
 
 
 def _processor() -> str:
