@@ -70,7 +70,7 @@ def test_measuring_adds_speed_and_names_the_machine(few, monkeypatch):
     answer = compare.compare("c", measure=True, progress=lines.append)
     assert all(row["images_per_second"] > 0 for row in answer["rows"]) and len(lines) == len(FEW)
     text = Path("c-speed.svg").read_text()
-    assert "measured on" in text and f"{torch.get_num_threads()} threads" in text and "published" in text
+    assert "measured on" in text and f"{torch.get_num_threads()} thread" in text and "published" in text
     assert answer["figures"][-2:] == ["c-speed.svg", "c-speed.png"]
 
 
