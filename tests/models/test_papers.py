@@ -30,9 +30,9 @@ def test_alexnet_begins_as_section_5_says():
 
 def test_other_papers_first_weights():
     assert std_of(create_model("nin_cifar", 10), "cccp3.weight") == pytest.approx(0.05, rel=0.02)
-    assert create_model("maxout", 10).get_parameter("h1.weight").abs().max().item() == pytest.approx(
-        0.005, rel=1e-3
-    )
+    maxout = create_model("maxout", 10)
+    for name, bound in (("h0", 0.005), ("h1", math.sqrt(3 / (96 * 64))), ("fc", math.sqrt(3 / 500))):
+        assert maxout.get_parameter(f"{name}.weight").abs().max().item() == pytest.approx(bound, rel=1e-2)
     assert std_of(create_model("vgg11"), "features.8.weight") == pytest.approx(
         math.sqrt(2 / (9 * 512)), rel=0.02
     )

@@ -35,15 +35,6 @@ def gaussian(model: nn.Module, std: float, bias: float = 0.0) -> None:
                 nn.init.constant_(module.bias, bias)
 
 
-def uniform(model: nn.Module, bound: float) -> None:
-    """Give every convolution and linear layer uniform weights in [-bound, bound] and zero biases."""
-    for module in model.modules():
-        if isinstance(module, Weighted):
-            nn.init.uniform_(module.weight, -bound, bound)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-
-
 def xavier_caffe(model: nn.Module, bias: float = 0.0) -> None:
     """Initialize as Caffe's "xavier": uniform in +-sqrt(3 / fan_in), constant biases."""
     for module in model.modules():
