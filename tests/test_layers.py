@@ -7,13 +7,19 @@ SOURCE = Path(__file__).parents[1] / "src" / "resight"
 LAYERS = [
     {"core"},
     {"models", "data", "geometry"},
-    {"metrics", "saliency", "render"},
+    {"metrics", "saliency", "localize", "render"},
     {"training", "evaluate"},
     {"service"},
     {"cli"},
 ]
 LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in packages}
-FENCED = {"typer": {"cli"}, "matplotlib": {"render"}, "jinja2": {"render"}, "sklearn": {"data"}}
+FENCED = {
+    "typer": {"cli"},
+    "matplotlib": {"render"},
+    "jinja2": {"render"},
+    "sklearn": {"data"},
+    "scipy": {"data", "localize"},
+}
 MODULE_LEVEL_TORCH_FREE = {"cli", "core"}
 
 

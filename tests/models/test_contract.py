@@ -5,8 +5,10 @@ import torch
 from torch.nn import functional as F
 
 from resight.core.errors import ModelFileError, UsageError
+from resight.core.preprocessing import Preprocessing
 from resight.models import cost
 from resight.models.folding import Inference
+from resight.models.modelfile import load_model, save_model
 from resight.models.operators.activation import ACTIVATIONS
 from resight.models.operators.normalization import NORMALIZATIONS
 from resight.models.operators.pooling import POOLINGS
@@ -372,7 +374,7 @@ def test_an_unknown_model_gives_the_nearest():
     [
         ("resnet20", {"shortcut": "D"}, "none of A, B, C"),
         ("plain20", {"shortcut": "B"}, "no shortcuts"),
-        ("speednet8", {"shortcut": "B"}, "does not take shortcut; its options: head"),
+        ("speednet8", {"shortcut": "B"}, "does not take shortcut; its options: last, sharpen, head"),
     ],
 )
 def test_options_that_do_not_exist_are_refused(name, options, message):
@@ -411,3 +413,56 @@ def test_weights_without_a_network_are_one_line(monkeypatch):
         create_model("resnet18", weights="torchvision")
     with pytest.raises(UsageError, match="torchvision has no weights for resnet20"):
         create_model("resnet20", weights="torchvision")
+
+
+@pytest.mark.parametrize(
+    ("name", "last", "channels"),
+    [
+        ("resnet18", "layer3", 256),
+        ("vgg11", "block4", 512),
+        ("googlenet_2014", "inception4", 832),
+        ("densenet121", "denseblock3", 1024),
+        ("wrn16_4", "layer2", 128),
+    ],
+)
+def test_the_head_can_read_an_earlier_map(name, last, channels, tmp_path):
+    """Zhou et al. 2016, section 3: layers are taken off so that the map is larger."""
+    size = 32 if name == "wrn16_4" else 64
+    images = torch.randn(2, 3, size, size)
+    whole = create_model(name, 4, head="gap").eval()
+    model = create_model(name, 4, head="gap", last=last)
+    assert list(model.stages) == list(whole.stages)[: list(whole.stages).index(last) + 1]
+    assert model.num_features == channels
+    shared = {k: v for k, v in model.state_dict().items() if not k.startswith(model.classifier_name)}
+    whole.load_state_dict({**whole.state_dict(), **shared})
+    for parameter in model.parameters():
+        assert parameter.requires_grad
+    model.loss(model.forward_training(images), torch.tensor([0, 1]), 0.0, 0.0).backward()
+    assert all(p.grad is not None for p in model.parameters())
+    model.eval()
+    features = model.forward_features(images)
+    assert features.shape[2] >= 2 * whole.forward_features(images).shape[2]
+    torch.testing.assert_close(model.forward_head(features), model(images))
+    cam = explain(model, images, "cam", 1)
+    assert cam.raw.shape[1:] == features.shape[2:]
+    model.classes, model.preprocessing = ("a", "b", "c", "d"), Preprocessing(size=size, resize=size)
+    save_model(tmp_path / "model.safetensors", model, model.state_dict(), {})
+    loaded, _ = load_model(tmp_path / "model.safetensors")
+    torch.testing.assert_close(loaded.eval()(images), model(images))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"last": "layer9"}, "the stages of this network are stem, layer1"),
+        ({"last": "layer2", "head": "flatten"}, "add head=gap"),
+    ],
+)
+def test_an_earlier_map_that_cannot_be_is_refused(options, words):
+    with pytest.raises(UsageError, match=words):
+        create_model("resnet18", 4, **options)
+
+
+def test_a_head_of_a_networks_own_stays():
+    with pytest.raises(UsageError, match="own head"):
+        create_model("nin_cifar", 4, last="block2")

@@ -338,7 +338,7 @@ def bad_words():
     yield ("test", "digits", "--views", "nine"), 2, "'nine' is none of single, flip, ten-crop"
     yield ("test", "digits", "--scales", "big"), 2, "give whole numbers"
     yield ("models", "vit*"), 2, "no network matches"
-    yield ("explain", "gone", "x.png", "--method", "grad"), 2, "nearest: grad_cam"
+    yield ("explain", "gone", "x.png", "--method", "grad"), 2, "nearest: gradient, grad_cam"
     yield ("bench", "lod"), 2, "'lod' is not a benchmark"
 
 

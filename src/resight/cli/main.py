@@ -13,7 +13,7 @@ import typer
 import resight
 from resight.cli import show
 from resight.core.device import keep_pages
-from resight.core.errors import ResightError
+from resight.core.errors import ResightError, UsageError
 
 app = typer.Typer(
     name="resight",
@@ -25,6 +25,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+METHOD_NAMES = (
+    "cam", "gmp_cam", "grad_cam", "grad_cam_pp", "smooth_grad_cam_pp", "sharpen_focus", "layer_cam",
+    "hires_cam", "xgrad_cam", "ablation_cam", "score_cam", "augmented_grad_cam", "guided_grad_cam",
+    "gradient", "rise", "occlusion", "perception_visualization",
+)  # fmt: skip
+"""The saliency methods, written out: their table needs torch, and `--help` must not wait for it."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 DataRoot = Annotated[
@@ -127,23 +134,148 @@ def predict(
 def explain(
     run: RunName,
     paths: Paths,
-    method: Annotated[str, typer.Option(help="grad_cam or cam; several with commas.")] = "grad_cam",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help=f"Overlays and maps by these methods, several with commas. [default: grad_cam] "
+            f"One of: {', '.join(METHOD_NAMES)}.",
+        ),
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...|all",
+            help="Instead: a comparison sheet, DIR/sheet.png, a row a picture, a column a method.",
+        ),
+    ] = None,
     target: Annotated[
         str | None, typer.Option(help="Class name, number, or topK. [default: the best class]")
     ] = None,
-    layer: Annotated[str | None, typer.Option(help="Layer to read. [default: the last map]")] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Layer to read; the maps of several are fused. Names: resight summary. "
+            "[default: the last map]",
+        ),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change an option of the methods that have it, such as samples=1000; may be repeated.",
+        ),
+    ] = None,
     out: Annotated[
-        str, typer.Option(metavar="DIR", help="Where overlays (PNG) and maps (npy) go.")
+        str, typer.Option(metavar="DIR", help="Where overlays (PNG), maps (npy) and sheets go.")
     ] = "explained",
     *,
+    evaluate: Annotated[
+        bool,
+        typer.Option(
+            "--evaluate",
+            help="Write no pictures: measure whether the maps are to be believed, beside a random map and a "
+            "spot in the middle, and whether they change when the weights are made random.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write where a network looks: an overlay (PNG) and the map (npy) of each picture."""
+    layers = show.names(layer, "--layer") if layer is not None else None
+    if methods is not None:
+        if evaluate or method is not None:
+            raise UsageError("--methods draws a sheet: leave --method and --evaluate out")
+        from resight.service.sheet import draw_sheets
+
+        answer = draw_sheets(
+            run, paths, show.names(methods, "--methods"), target, layers, out, changes or (),
+            progress=show.progress,
+        )  # fmt: skip
+        show.sheets(answer, as_json=as_json)
+        return
+    chosen = show.names(method, "--method") if method is not None else ["grad_cam"]
+    if evaluate:
+        from resight.service.believe import believe
+
+        answer = believe(run, paths, chosen, target, layers, changes or (), progress=show.progress)
+        show.believed(answer, as_json=as_json)
+        return
     from resight.service.explain import explain_paths
 
-    raise typer.Exit(
-        show.explained(explain_paths(run, paths, method.split(","), target, layer, out), as_json=as_json)
-    )
+    rows = explain_paths(run, paths, chosen, target, layers, out, changes or ())
+    raise typer.Exit(show.explained(rows, as_json=as_json))
+
+
+@app.command(short_help="Find boxes on pictures from class labels alone, and measure them.")
+def locate(
+    run: RunName,
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...|DATA", help="Pictures, or a data set.")],
+    method: Annotated[
+        str, typer.Option(help="As for explain; of several, or all, the first gives the boxes.")
+    ] = "grad_cam",
+    threshold: Annotated[float, typer.Option(help="Share above which a pixel belongs to the object.")] = 0.2,
+    normalization: Annotated[
+        str, typer.Option(help="What it is a share of: max, or minmax (from minimum to maximum).")
+    ] = "max",
+    boxes: Annotated[str, typer.Option(help="largest, all, peaks or tight-loose.")] = "largest",
+    top: Annotated[int, typer.Option(min=1, help="Classes of a picture whose class is not known.")] = 1,
+    split: Annotated[str | None, typer.Option(help="Of a data set. [default: test, or all]")] = None,
+    layer: Annotated[str | None, typer.Option(help="As for explain.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As for explain.")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="json, coco or voc: what --out is.")] = "json",
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="File, or folder of a VOC set. [default: located.json, located]"),
+    ] = None,
+    draw: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Also write the pictures with their boxes.")
+    ] = None,
+    *,
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> None:
+    """Find boxes on pictures from class labels alone; where boxes are known, measure how well."""
+    from resight.service.locate import Rule
+    from resight.service.locate import locate as service
+
+    answer = service(
+        run, paths, method.split(","), Rule(threshold, normalization, boxes), top=top, split=split,
+        layers=layer.split(",") if layer else None, changes=changes or (), form=form, out=out, draw=draw,
+        data_root=data_root,
+    )  # fmt: skip
+    raise typer.Exit(show.located(answer, as_json=as_json))
+
+
+@app.command("train-decoder", short_help="Train the decoder of Perception Visualization for a run.")
+def train_decoder(
+    run: RunName,
+    data: Data = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the pictures. [default: 20; the paper's code: 100 to 250]")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="batch_size, lr, rec, dsim, ssim, widest, seed, precision, workers or memory_gib; may be "
+            "repeated.",
+        ),
+    ] = None,
+    *,
+    data_root: DataRoot = None,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Train a decoder that turns a run's last map back into the picture; the network stays as it is."""
+    from resight.service.decoder import train_decoder as service
+
+    answer = service(run, data, epochs, changes or (), data_root=data_root, strict=strict)
+    show.decoded(answer, as_json=as_json)
 
 
 @app.command(short_help="Test a run again and write its report.html.")
@@ -221,18 +353,27 @@ def compare(
     show.compared(service(out, measure=measure, progress=show.progress), as_json=as_json)
 
 
-@app.command(short_help="Measure speed beside plain torchvision in the same run.")
+@app.command(short_help="Measure speed beside plain torchvision and other libraries in the same run.")
 def bench(
     name: Annotated[
         str,
-        typer.Argument(metavar="[NAME]", help="load, train, train50 or predict. [default: all]"),
+        typer.Argument(
+            metavar="[NAME]",
+            help="load, train, train50, predict, explain (Grad-CAM), explain-pp (Grad-CAM++), explain-all "
+            "(maps of every class), explain-smooth, explain-ablation or explain-score (minutes a step: use "
+            "--rounds 1). [default: the first five]",
+        ),
     ] = "",
     seconds: Annotated[float, typer.Option(min=0.1, help="Time for each block of measurement.")] = 2.0,
     rounds: Annotated[int, typer.Option(min=1, help="Blocks of each candidate, interleaved.")] = 5,
     *,
     as_json: Json = False,
 ) -> None:
-    """Measure images a second beside a plain torchvision loop, interleaved in one run."""
+    """Measure images a second beside a plain torchvision loop, interleaved in one run.
+
+    The benchmarks of maps measure beside pytorch-grad-cam, torch-cam and captum, with peak memory and whether
+    the maps agree; they need pip install 'resight[bench]'.
+    """
     from resight.service.bench import bench as service
 
     show.benched(service(name, seconds, rounds), as_json=as_json)

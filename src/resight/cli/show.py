@@ -3,7 +3,7 @@
 import csv
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import typer
@@ -23,6 +23,18 @@ def whole_numbers(words: str, option: str) -> tuple[int, ...]:
         return tuple(int(w) for w in words.split(",") if w.strip())
     except ValueError:
         raise UsageError(f"{option} {words!r}: give whole numbers with commas") from None
+
+
+def names(words: str, option: str) -> list[str]:
+    """Read a list of names with commas.
+
+    Raises:
+        UsageError: if one is empty.
+    """
+    found = [word.strip() for word in words.split(",")]
+    if not all(found):
+        raise UsageError(f"{option} {words!r}: give names with commas")
+    return found
 
 
 def form(word: str, allowed: tuple[str, ...]) -> str:
@@ -163,8 +175,137 @@ def explained(rows: list[dict[str, Any]], *, as_json: bool) -> int:
                 typer.echo(f"{row['path']}: {row['error']}", err=True)
             else:
                 how = f"{row['method']} at {row['layer']}"
+                if "residual" in row:
+                    how += f"  residual {row['residual']:.3f} (percentile {row['residual_percentile']:.0f})"
                 typer.echo(f"{row['image']}  {row['target']}  score {row['score']:.2f}  {how}")
     return 0 if good else 1
+
+
+def sheets(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print where the comparison sheets are."""
+    if as_json:
+        document(answer)
+        return
+    for sheet in answer["sheets"]:
+        typer.echo(f"{sheet['image']}  {len(sheet['rows'])} rows, {len(sheet['methods'])} methods")
+    for fault in answer["skipped"]:
+        typer.echo(f"left out: {fault['path']}: {fault['fault']}; {fault['cure']}", err=True)
+
+
+def located(answer: dict[str, Any], *, as_json: bool) -> int:
+    """Print boxes, or how good they are where boxes are known; returns the exit code: 1 without a picture."""
+    if as_json:
+        from resight.service.locate import document as of
+
+        document(of(answer))
+    elif answer["metrics"]:
+        table(
+            ("method", "GT-known %", "top-1 %", "top-5 %", "five boxes %", "MaxBoxAcc", "at", "V2", "PxAP",
+             "pointing", "energy"),
+            [
+                (
+                    name,
+                    *(error(f, k) for k in ("gt_known", "top1", "top5", "five_boxes")),
+                    f"{f['max_box_acc']:.1f}",
+                    f"{f['max_box_acc_threshold']:.2f}",
+                    *(f"{f[k]:.1f}" for k in ("max_box_acc_v2", "pixel_average_precision", "pointing_game",
+                                              "energy_pointing_game")),
+                )
+                for name, f in answer["metrics"].items()
+            ],
+        )  # fmt: skip
+        n = next(iter(answer["metrics"].values()))["n"]
+        typer.echo(
+            f"{answer['how']}; n = {n}. The columns with a % are errors with 95 % intervals, the others "
+            "accuracies in percent; MaxBoxAcc (at its best threshold), V2 and PxAP are of maps scaled "
+            "by minimum and maximum"
+        )
+    else:
+        for box in answer["boxes"]:
+            place = " ".join(f"{v:g}" for v in box["box"])
+            typer.echo(f"{box['path']}  {box['label']} {100 * box['score']:.1f} %  {place}")
+        typer.echo(f"{answer['how']}; x y width height in pixels", err=True)
+    for where in ("out", "drawn"):
+        if answer[where]:
+            typer.echo(f"{'written' if where == 'out' else where}   {answer[where]}", err=True)
+    for name, why in answer["left_out"].items():
+        typer.echo(f"left out: {name}: {why}", err=True)
+    for fault in answer["errors"]:
+        typer.echo(f"{fault['path']}: {fault['error']}", err=True)
+    for note in answer["notes"]:
+        typer.echo(f"note: {note}", err=True)
+    return 0 if answer["pictures"] else 1
+
+
+def error(figures: dict[str, Any], name: str) -> str:
+    """Return an error with its interval in words."""
+    low, high = figures[f"{name}_interval"]
+    return f"{figures[f'{name}_error']:.1f} ({low:.0f}-{high:.0f})"
+
+
+def decoded(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print how well a decoder inverts its network, and what its residual says about wrong answers."""
+    if as_json:
+        document(answer)
+        return
+    typer.echo(f"decoder   {answer['decoder']}, epoch {answer['epochs']} of {answer['settings']['epochs']}")
+    for name in ("validation", "test"):
+        if (figures := answer.get(name)) is None:
+            continue
+        area = "-, too few wrong or right answers"
+        if figures["auc"] is not None:
+            low, high = figures["auc_interval"]
+            area = f"{figures['auc']:.3f} (95 % interval {low:.3f} to {high:.3f})"
+            area += f"; of 1 - softmax {figures['auc_doubt']:.3f}"
+        typer.echo(
+            f"{name:10}PSNR {figures['psnr']:.2f} dB, SSIM {figures['ssim']:.3f}, "
+            f"DSIM {figures['dsim']:.3f}, n = {figures['n']:,}"
+        )
+        typer.echo(f"{'':10}AUC of the residual for wrong answers: {area}")
+    for note in answer["notes"]:
+        typer.echo(f"note: {note}", err=True)
+
+
+def believed(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print what an evaluation of saliency maps found: a row a figure, the best first, then the warnings."""
+    if as_json:
+        document(answer)
+        return
+    faithful = [r for r in answer["rows"] if r["randomized"] is None]
+    lines = []
+    for measure in dict.fromkeys(r["measure"] for r in faithful):
+        of = [r for r in faithful if r["measure"] == measure]
+        of.sort(key=lambda r: r["value"], reverse=of[0]["better"] == "high")
+        digits = 1 if "percent" in of[0]["protocol"] else 3
+        for r in of:
+            low, high = r["interval"] or (r["value"], r["value"])
+            lines.append(
+                (
+                    f"{measure.replace('_', ' ')}, {r['better']} is better" if r is of[0] else "",
+                    r["method"],
+                    f"{r['value']:.{digits}f}",
+                    f"{low:.{digits}f} to {high:.{digits}f}" if r["interval"] else "-",
+                    r["against_random"] or "-",
+                    r["against_centre"] or "-",
+                )
+            )
+    table(("measure", "map", "mean", "95 % interval", "better than random", "than centre"), lines)
+    sane = [r for r in answer["rows"] if r["measure"] == "spearman"]
+    depths = dict.fromkeys(r["randomized"] for r in sane)
+    cells = {(r["method"], r["randomized"]): r["value"] for r in sane}
+    typer.echo("")
+    table(
+        ("|rank correlation|, random:", *("(other picture)" if d == "chance" else d for d in depths)),
+        [
+            (m, *("-" if (v := cells.get((m, d))) is None else f"{v:.2f}" for d in depths))
+            for m in answer["methods"]
+        ],
+    )
+    typer.echo(f"{answer['n']} pictures; layer {answer['layer']}; protocols and p values with --json")
+    for warning in answer["warnings"]:
+        typer.echo(f"warning: {warning}", err=True)
+    for fault in answer["skipped"]:
+        typer.echo(f"left out: {fault['path']}: {fault['fault']}; {fault['cure']}", err=True)
 
 
 def checked(answer: dict[str, Any], *, as_json: bool) -> None:
@@ -284,22 +425,36 @@ def compared(answer: dict[str, Any], *, as_json: bool) -> None:
 
 
 def benched(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    """Print measurements: medians, and ratios to the plain candidate of the same run."""
+    """Print measurements: medians, and ratios to the named candidate of the same run."""
     if as_json:
         document(rows)
         return
-    table(
-        ("bench", "candidate", "median", "unit", "lowest", "highest", "ratio to plain"),
-        [
-            (
-                r["bench"],
-                r["candidate"],
-                f"{r['median']:,.4g}",
-                r["unit"],
-                f"{r['lowest']:,.4g}",
-                f"{r['highest']:,.4g}",
-                "-" if r["ratio"] is None else f"{r['ratio']:.2f}",
+    columns: dict[str, Callable[[dict[str, Any]], str]] = {
+        "bench": lambda r: r["bench"],
+        "candidate": lambda r: r["candidate"],
+        "median": lambda r: _figure(r["median"], ",.4g"),
+        "unit": lambda r: r["unit"],
+        "lowest": lambda r: _figure(r["lowest"], ",.4g"),
+        "highest": lambda r: _figure(r["highest"], ",.4g"),
+        "ratio": lambda r: _figure(r["ratio"], ".2f"),
+        "to": lambda r: r["to"],
+    }
+    if any("memory_mb" in r for r in rows):
+        columns |= {
+            "peak MB": lambda r: _figure(r.get("memory_mb"), ",.0f"),
+            "to forward": lambda r: _figure(r.get("memory_ratio"), ".2f"),
+            "maps differ by": lambda r: _figure(r.get("difference"), ".1e"),
+            "layout": lambda r: r.get("layout", "-"),
+        }
+    table(columns, [[cell(r) for cell in columns.values()] for r in rows])
+    for r in rows:
+        if r["note"]:
+            typer.echo(f"{r['bench']}, {r['candidate']}: {r['note']}")
+        if "spearman" in r:
+            typer.echo(
+                f"{r['bench']}, {r['candidate']}: rank correlation {r['spearman']:.3f} with all passes"
             )
-            for r in rows
-        ],
-    )
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -18,13 +18,31 @@ def override(settings: Settings, words: Iterable[str]) -> Settings:
         UsageError: for an unknown key (with the nearest), a value of another type, or one that the
             settings themselves refuse.
     """
-    changes = {}
+    return replace(settings, dict(pairs(words)))
+
+
+def pairs(words: Iterable[str]) -> list[tuple[str, str]]:
+    """Split `key=value` words.
+
+    Raises:
+        UsageError: for a word that is none.
+    """
+    found = []
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
             raise UsageError(f"--set {word!r} is not key=value")
-        changes[key.strip()] = value.strip()
-    return replace(settings, changes)
+        found.append((key.strip(), value.strip()))
+    return found
+
+
+def read_like(key: str, value: str, default: Any) -> Any:
+    """Return a word as a value of the default's type: a whole number, a number or a word.
+
+    Raises:
+        UsageError: if it is none.
+    """
+    return _read(key, value, type(default))
 
 
 def replace(settings: Settings, changes: dict[str, Any]) -> Settings:

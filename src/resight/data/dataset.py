@@ -1,9 +1,9 @@
 """A data set: named splits of pictures with labels, and the class names of the training split."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +113,34 @@ class ArrayPictures:
         return int(self.pixels[position].nbytes)
 
 
+class Box(NamedTuple):
+    """A box around one object, in pixels of the whole decoded picture.
+
+    Edges are 0-based and half-open: the box is x1 - x0 wide, and holds column x0 but not column x1.
+
+    Attributes:
+        label: class number into the split's `classes`; -1 if its class is none of them.
+        x0: left edge.
+        y0: upper edge.
+        x1: right edge.
+        y1: lower edge.
+    """
+
+    label: int
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
+class Masks(Protocol):
+    """Where masks come from: by position and class name, drawn when they are asked for."""
+
+    def mask(self, position: int, name: str) -> NDArray[np.bool_] | None:
+        """Return where in the picture the class is, (H, W); None if it is not marked."""
+        ...
+
+
 @dataclass(frozen=True)
 class Split:
     """Some pictures of a data set and their labels.
@@ -123,6 +151,8 @@ class Split:
         positions: which pictures of the source belong to the split, (N,).
         labels: class numbers into `classes`, (N,); -1 where unknown.
         classes: the names that the labels count through.
+        boxes: of each of the source's pictures; None if the data set has no boxes.
+        masks: of the source's pictures; None if the data set has no masks.
     """
 
     name: str
@@ -130,6 +160,8 @@ class Split:
     positions: NDArray[np.int64]
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
+    boxes: Sequence[tuple[Box, ...]] | None = None
+    masks: Masks | None = None
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -145,6 +177,24 @@ class Split:
         if isinstance(content, np.ndarray):
             return Image.fromarray(content)
         return decode(content, self.pictures.name(position), at_least=at_least)
+
+    def picture_boxes(self, index: int) -> tuple[Box, ...] | None:
+        """Return the boxes of the split's picture `index`; None if the data set has no boxes."""
+        return None if self.boxes is None else self.boxes[int(self.positions[index])]
+
+    def picture_mask(self, index: int, label: int) -> NDArray[np.bool_] | None:
+        """Return where the class `label` is in the split's picture `index`.
+
+        Returns:
+            The union of the class's masks, (H, W) of the whole decoded picture; None if the data set
+            has no masks, or none of that class in this picture.
+
+        Raises:
+            DataError: if a mask cannot be read.
+        """
+        if self.masks is None or not 0 <= label < len(self.classes):
+            return None
+        return self.masks.mask(int(self.positions[index]), self.classes[label])
 
     def digest(self, index: int) -> str:
         """Return the digest of the picture's content (encoded bytes, or pixels).
@@ -162,16 +212,14 @@ class Split:
     def take(self, indices: NDArray | Sequence[int], name: str | None = None) -> "Split":
         """Return the part of the split at `indices`."""
         indices = np.asarray(indices, dtype=np.int64)
-        return Split(
-            name or self.name,
-            self.pictures,
-            self.positions[indices],
-            self.labels[indices],
-            self.classes,
+        return replace(
+            self, name=name or self.name, positions=self.positions[indices], labels=self.labels[indices]
         )
 
     def relabelled(self, classes: tuple[str, ...]) -> "Split":
         """Return the split with labels that count through `classes`, matched by name.
+
+        Boxes of a class that `classes` lacks stay, with the label -1.
 
         Raises:
             DataError: if the split has pictures of a class that `classes` lacks.
@@ -187,7 +235,10 @@ class Split:
                 f"known are {_short(classes)}. Rename or remove them"
             )
         table = np.array([number.get(name, -1) for name in self.classes] + [-1], dtype=np.int64)
-        return Split(self.name, self.pictures, self.positions, table[self.labels], classes)
+        boxes = self.boxes
+        if boxes is not None:
+            boxes = [tuple(b._replace(label=int(table[b.label])) for b in picture) for picture in boxes]
+        return replace(self, labels=table[self.labels], classes=classes, boxes=boxes)
 
 
 def _short(names: Sequence[str], most: int = 6) -> str:

@@ -6,10 +6,13 @@ from pathlib import Path
 from resight.core.errors import DataError
 from resight.core.registry import nearest
 from resight.data.builtin import BUILTIN, open_builtin
+from resight.data.coco import coco_files, open_coco
 from resight.data.dataset import Dataset
 from resight.data.folder import open_folder
 from resight.data.splitting import with_test_split
 from resight.data.table import SPLIT_PREFIXES, open_csv, open_parquet, parquet_shards
+from resight.data.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet
+from resight.data.voc import is_voc, open_voc
 
 
 def open_dataset(where: str | Path, data_root: str | Path | None = None, *, whole: bool = False) -> Dataset:
@@ -18,8 +21,9 @@ def open_dataset(where: str | Path, data_root: str | Path | None = None, *, whol
     Args:
         where: a built-in name (`digits`, `mnist`, `fashion_mnist`, `cifar10`, `cifar100`), a folder of
             class folders with or without train/val/test above them, a folder of
-            `train-*.parquet` shards, a `.parquet` file (encoded pictures and a label), or a `.csv`
-            (path,label[,split]).
+            `train-*.parquet` shards, a `.parquet` file (encoded pictures and a label), a `.csv`
+            (path,label[,split]), or pictures with boxes: a Pascal VOC folder, Tiny-ImageNet's folder,
+            a COCO folder (`annotations/instances_train*.json`) or COCO's `.json` file.
         data_root: where built-in data sets are looked for and downloaded to; by default
             `$RESIGHT_DATA`, else the user's cache folder.
         whole: pictures without splits of their own are all the test split, none held out: for
@@ -28,7 +32,8 @@ def open_dataset(where: str | Path, data_root: str | Path | None = None, *, whol
     Returns:
         A data set with at least the splits "train" and "test" (or "test" alone, for a parquet of
         that name). Classes are the sorted names of the training split. Pictures without splits of
-        their own are divided by a hash of their content, the same way everywhere.
+        their own are divided by a hash of their content, the same way everywhere. A picture with boxes
+        is labelled by its largest one.
 
     Raises:
         DataError: in one line, with the cure.
@@ -43,9 +48,14 @@ def open_dataset(where: str | Path, data_root: str | Path | None = None, *, whol
 
 
 def _open_path(path: Path) -> Dataset:
-    if path.is_dir():
-        shards = parquet_shards(path)
-        return open_parquet(str(path), shards) if shards else open_folder(path)
+    try:
+        return _open_folder(path) if path.is_dir() else _open_file(path)
+    except OSError as error:
+        where = error.filename or path
+        raise DataError(f"{where}: cannot be read ({error.strerror}); check its permissions") from error
+
+
+def _open_file(path: Path) -> Dataset:
     if not path.exists():
         close = ", ".join(nearest(str(path), BUILTIN))
         raise DataError(f"{path}: there is no such file, folder or built-in data set; nearest: {close}")
@@ -54,4 +64,18 @@ def _open_path(path: Path) -> Dataset:
         return open_parquet(str(path), {split if split == "test" else "train": [path]})
     if path.suffix == ".csv":
         return open_csv(path)
-    raise DataError(f"{path}: is none of a folder, .parquet or .csv; give one of these")
+    if path.suffix == ".json":
+        return open_coco(str(path), {"train": path})
+    raise DataError(f"{path}: is none of a folder, .parquet, .csv or .json; give one of these")
+
+
+def _open_folder(path: Path) -> Dataset:
+    if shards := parquet_shards(path):
+        return open_parquet(str(path), shards)
+    if is_tiny_imagenet(path):
+        return open_tiny_imagenet(path)
+    if is_voc(path):
+        return open_voc(path)
+    if files := coco_files(path):
+        return open_coco(str(path), files)
+    return open_folder(path)

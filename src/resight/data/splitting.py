@@ -1,6 +1,7 @@
 """Splits by content: no picture on both sides, the same on every machine and for every seed."""
 
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 
@@ -53,14 +54,7 @@ def with_test_split(dataset: Dataset) -> Dataset:
     if "test" in splits:
         return dataset
     if "val" in splits:
-        splits["test"] = Split(
-            "test",
-            splits["val"].pictures,
-            splits["val"].positions,
-            splits["val"].labels,
-            dataset.classes,
-        )
-        del splits["val"]
+        splits["test"] = replace(splits.pop("val"), name="test")
         note = "its val split is used as the test split: nothing is chosen on it"
     else:
         counts = np.bincount(splits["train"].labels, minlength=len(dataset.classes))

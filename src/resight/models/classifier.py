@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from resight.core.errors import UsageError
 from resight.core.preprocessing import Preprocessing
+from resight.models.cost import evaluating
 
 Part = TypeVar("Part", bound=nn.Module)
 
@@ -34,6 +35,7 @@ class Classifier(nn.Module):
         num_features: K, channels of the last map.
         classes: names of the classes, in the order of the logits; empty until weights bring them.
         preprocessing: what must happen to a picture first; None until weights bring it.
+        sharpen: weight of the attention losses in training, see `resight.training.attention`.
         name: the name under which it was created.
         options: the options with which it was created.
 
@@ -58,7 +60,7 @@ class Classifier(nn.Module):
         self.num_classes, self.in_channels, self.head, self.grid = num_classes, in_channels, head, grid
         self.classes: tuple[str, ...] = ()
         self.preprocessing: Preprocessing | None = None
-        self.name, self.options = "", dict[str, Any]()
+        self.name, self.options, self.sharpen = "", dict[str, Any](), 0.0
         self._stages: dict[str, list[str]] = {}
         self._reader: list[str] = []
         self._auxiliary: dict[str, str] = {}
@@ -154,14 +156,21 @@ class Classifier(nn.Module):
         """Turn images (B, C, H, W) into logits (B, classes)."""
         return self.forward_head(self.forward_features(images))
 
-    def forward_training(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return the logits of the head, then those of each auxiliary head, from one pass."""
+    def forward_training(self, images: Tensor, maps: list[Tensor] | None = None) -> tuple[Tensor, ...]:
+        """Return the logits of the head, then those of each auxiliary head, from one pass.
+
+        Args:
+            images: (B, C, H, W).
+            maps: a list that each stage's map (B, K, h, w) is appended to.
+        """
         beside = []
         for names in self._stages.values():
             for name in names:
                 images = self.get_submodule(name)(images)
                 if name in self._auxiliary:
                     beside.append(self.get_submodule(self._auxiliary[name])(images))
+            if maps is not None:
+                maps.append(images)
         return (self.forward_head(images), *beside)
 
     def loss(self, outputs: tuple[Tensor, ...], labels: Tensor, smoothing: float, done: float) -> Tensor:
@@ -190,6 +199,44 @@ class Classifier(nn.Module):
 
     def initialize_from(self, images: Tensor) -> None:
         """Let a fresh network look at some normalized training images (B, C, H, W); most do not."""
+
+    def end_at(self, stage: str, size: int) -> None:
+        """Make a stage the last: later ones are dropped, and one fresh linear layer reads its larger map.
+
+        Class activation maps grow finer with it, at some cost in accuracy.
+
+        Args:
+            stage: a name in `stages`.
+            size: side of an image that the network takes.
+
+        Raises:
+            UsageError: if there is no such stage, or the head does not pool, or is of the network's own kind.
+        """
+        names = list(self._stages)
+        if stage not in names:
+            raise UsageError(f"last={stage}: the stages of this network are {', '.join(names)}")
+        if self.head == "flatten":
+            raise UsageError(f"last={stage}: the head must pool; add head=gap")
+        own = type(self)
+        if (own.pool, own.forward_head) != (Classifier.pool, Classifier.forward_head):
+            raise UsageError(f"last={stage}: this network's own head reads its last map only")
+        for dropped in names[names.index(stage) + 1 :]:
+            for layer in self._stages.pop(dropped):
+                if auxiliary := self._auxiliary.pop(layer, None):
+                    self._remove(auxiliary)
+                self._remove(layer)
+        classifier = self.classifier_name
+        for layer in self._reader:
+            self._remove(layer)
+        self._reader = []
+        with torch.no_grad(), evaluating(self):
+            features = self.forward_features(torch.zeros(1, self.in_channels, size, size))
+        self.num_features = features.shape[1]
+        self.add_head(classifier, nn.Linear(self.num_features, self.num_classes))
+
+    def _remove(self, name: str) -> None:
+        parent, _, leaf = name.rpartition(".")
+        del self.get_submodule(parent)._modules[leaf]
 
     @property
     def classifier_name(self) -> str:

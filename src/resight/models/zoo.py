@@ -49,6 +49,9 @@ FAMILIES = (
 )
 """The files that networks stand in, as `resight models` lists them."""
 
+COMMON = {"last": "", "sharpen": 0.0}
+"""Options that every network takes, besides its own."""
+
 NETWORKS = {name: row for family in FAMILIES for name, row in family.NETWORKS.items()}
 
 
@@ -66,7 +69,9 @@ def create_model(
         num_classes: logits. Weights of another number of classes bring their own last layer.
         in_channels: channels of the image.
         weights: None (fresh), "torchvision", "timm", or a file.
-        options: of the family: head="gap", "gmp" or "flatten" for all, shortcut="A" and others for some.
+        options: for all, head="gap", "gmp" or "flatten", last=STAGE, after which the head reads the map
+            (weights of the stages before stay), and sharpen=WEIGHT of the attention losses in training;
+            shortcut="A" and others for some.
 
     Returns:
         The network in training mode, with its class names and preprocessing if weights brought them.
@@ -79,14 +84,21 @@ def create_model(
     known = list_options(name)
     if unknown := [option for option in options if option not in known]:
         raise UsageError(f"{name} does not take {', '.join(unknown)}; its options: {', '.join(known)}")
+    last, sharpen = options.get("last", ""), options.get("sharpen", 0.0)
+    if sharpen < 0:
+        raise UsageError(f"sharpen={sharpen} must not be negative")
+    built = {key: value for key, value in options.items() if key not in COMMON}
     try:
-        model = row.build(num_classes=num_classes, in_channels=in_channels, **options)
+        model = row.build(num_classes=num_classes, in_channels=in_channels, **built)
     except (ValueError, RuntimeError) as error:  # a value that no layer takes
         words = ", ".join(f"{k}={v}" for k, v in options.items())
         raise UsageError(f"{name} cannot be built with {words or num_classes}: {error}") from error
-    model.name, model.options = name, options
+    model.name, model.options, model.sharpen = name, options, sharpen
     if weights is not None:
         load_weights(model, weights)
+    if last:
+        model.end_at(last, row.input_size)
+        model.classes = () if weights is not None else model.classes
     return model
 
 
@@ -95,7 +107,7 @@ def list_options(name: str) -> dict[str, Any]:
     build: Any = NETWORKS[name].build
     bound = {*build.keywords, "num_classes", "in_channels"}
     parameters = list(inspect.signature(build.func).parameters.values())[len(build.args) :]
-    return {p.name: p.default for p in parameters if p.name not in bound}
+    return COMMON | {p.name: p.default for p in parameters if p.name not in bound}
 
 
 def read_options(name: str, words: Iterable[str]) -> dict[str, Any]:

@@ -22,9 +22,14 @@ def overlay(picture: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np
     Returns:
         (H, W, 3) uint8.
     """
-    colours = mpl.colormaps[COLORMAP](heat)[..., :3]
     weight = OPACITY * heat[..., None]
-    return np.round((1 - weight) * picture + weight * 255 * colours).astype(np.uint8)
+    tint = mpl.colormaps[COLORMAP](heat)[..., :3]
+    return np.round((1 - weight) * picture + weight * 255 * tint).astype(np.uint8)
+
+
+def colours(heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return a heat map (H, W) in [0, 1] in colours alone, (H, W, 3) uint8."""
+    return np.round(255 * mpl.colormaps[COLORMAP](heat)[..., :3]).astype(np.uint8)
 
 
 def thumbnail(pixels: NDArray[np.uint8], side: int) -> str:

@@ -11,14 +11,15 @@ def render_report(content: dict[str, Any]) -> str:
     """Return the page as HTML.
 
     Args:
-        content: what the template names: title, figures, leaks, rows (of metrics.csv), mistakes, right,
-            costs, recipe, command, notes.
+        content: what the template names: title, figures, leaks, rows (of metrics.csv), mistakes, right, cues,
+            method, layer, temperature, costs, recipe, command, notes.
     """
     environment = Environment(
         loader=PackageLoader("resight", "render"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["percent"] = lambda value: "-" if value is None else f"{100 * value:.1f} %"
+    environment.filters["share"] = share
     environment.filters["error"] = lambda value: "-" if value is None else f"{value:.2f} %"
     page = environment.get_template("report.html.jinja")
     figures = content["figures"]
@@ -29,6 +30,15 @@ def render_report(content: dict[str, Any]) -> str:
         shades=shades(figures["confusion"]),
         pairs=confused_pairs(figures["confusion"], figures["classes"]),
     )
+
+
+def share(value: float) -> str:
+    """Return a probability in whole percent; one near 0 or 1 is not rounded to it."""
+    if 0 < value < 0.01:
+        return "< 1 %"
+    if 0.99 < value < 1:
+        return "> 99 %"
+    return f"{100 * value:.0f} %"
 
 
 def curves(rows: list[dict[str, float]]) -> list[dict[str, str]]:

@@ -1,11 +1,14 @@
 """Borrow activations from any network and give everything back. The only file with hooks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from resight.core.errors import UsageError
 from resight.core.registry import nearest
@@ -13,7 +16,7 @@ from resight.models.cost import evaluating
 
 
 @contextmanager
-def hooked(handles: list[Callable[[], torch.utils.hooks.RemovableHandle]]) -> Iterator[None]:
+def hooked(handles: Iterable[Callable[[], torch.utils.hooks.RemovableHandle]]) -> Iterator[None]:
     """Register hooks one by one; all that were registered are removed, whatever happens."""
     with ExitStack() as stack:
         for register in handles:
@@ -21,81 +24,287 @@ def hooked(handles: list[Callable[[], torch.utils.hooks.RemovableHandle]]) -> It
         yield
 
 
+def bare(model: nn.Module) -> nn.Module:
+    """Return the network itself, out of `torch.compile` and parallel wrappers; weights are shared."""
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return bare(model.module)
+    return getattr(model, "_orig_mod", model)
+
+
 @dataclass(frozen=True)
-class Split:
-    """One forward pass, cut at a layer.
+class Layout:
+    """How a layer's output holds a map (B, K, h, w).
 
     Attributes:
-        layer: the layer's name.
-        activation: (B, K, h, w), a leaf that asks for a gradient.
-        logits: (B, classes), computed from the activation.
+        order: "channels" (B, K, h, w); "last" (B, h, w, K), as Swin has it; "tokens" (B, N, K), as ViT.
+        height: h.
+        width: w.
+        prefix: tokens before those of the picture (class and register tokens); only with "tokens".
     """
 
-    layer: str
-    activation: Tensor
-    logits: Tensor
+    order: str
+    height: int
+    width: int
+    prefix: int = 0
+
+    def read(self, output: Tensor) -> Tensor:
+        """Return the map (B, K, h, w) of an output, or of the gradient at it."""
+        if self.order == "channels":
+            return output
+        if self.order == "tokens":
+            output = output[:, self.prefix :].unflatten(1, (self.height, self.width))
+        return output.permute(0, 3, 1, 2)
+
+    def write(self, maps: Tensor, output: Tensor) -> Tensor:
+        """Return an output (M, ...) whose map is `maps` (M, K, h, w); other tokens stay."""
+        if self.order == "channels":
+            return maps
+        rows = maps.permute(0, 2, 3, 1)
+        if self.order == "last":
+            return rows
+        return torch.cat([output[:, : self.prefix], rows.flatten(1, 2)], 1)
+
+
+def layout_of(output: object, size: tuple[int, int]) -> Layout | None:
+    """Say how an output holds a map over pictures of `size` (H, W); None if it holds none.
+
+    A map has the proportions of the picture. Tokens are folded back if, but for at most eight in
+    front, their number is that of a grid with these proportions.
+    """
+    if not isinstance(output, Tensor) or not output.is_floating_point():
+        return None
+    if output.ndim == 4:
+        _, first, second, third = output.shape
+        if _fits(second, third, size):
+            return Layout("channels", second, third)
+        if _fits(first, second, size):
+            return Layout("last", first, second)
+        return Layout("channels", second, third) if second * third > 1 and third != second else None
+    if output.ndim == 3:
+        for prefix in range(9):
+            count = output.shape[1] - prefix
+            for patch in range(1, min(size) + 1):
+                height, width = size[0] // patch, size[1] // patch
+                if height * width == count > 1:
+                    return Layout("tokens", height, width, prefix)
+    return None
+
+
+def _fits(height: int, width: int, size: tuple[int, int]) -> bool:
+    if height * width <= 1 or height > size[0] or width > size[1]:
+        return False
+    if size[0] == size[1]:
+        return height == width
+    # Sides are rounded one by one, up or down.
+    return abs(width - size[1] * height / size[0]) < 1 or abs(height - size[0] * width / size[1]) < 1
+
+
+_found: "WeakKeyDictionary[nn.Module, dict[Any, str]]" = WeakKeyDictionary()
 
 
 def last_map_layer(model: nn.Module, images: Tensor) -> str:
-    """Return the name of the layer that gives the last spatial map (B, K, h, w), h w > 1.
+    """Return the name of the layer that gives the last map, h w > 1, on which the answer depends.
 
     Of modules that return the same last map, the outermost is named (a stage rather than its last
     activation). Modules that run more than once in a pass are left out: their name would not say
-    which of their outputs is meant.
+    which of their outputs is meant. In a transformer that answers from its class token, the last block's
+    patch tokens are not read any more; the last tokens of the stream with a gradient are taken. The
+    answer is kept as long as the network lives unchanged.
 
     Raises:
         UsageError: if the network has no such layer.
     """
+    kept = _found.setdefault(model, {})
+    key = (tuple(images.shape[1:]), tuple(id(module) for module in model.modules()))
+    if key not in kept:
+        kept.clear()
+        kept[key] = _find_layer(model, images[:1])
+    return kept[key]
+
+
+def _find_layer(model: nn.Module, image: Tensor) -> str:
     names = {module: name for name, module in model.named_modules() if name}
-    order: list[str] = []
+    size = (image.shape[2], image.shape[3])
+    seen: list[tuple[str, Layout, Tensor]] = []
     runs: dict[str, int] = {}
 
     def watch(module: nn.Module, _: object, output: object) -> None:
         name = names[module]
         runs[name] = runs.get(name, 0) + 1
-        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
-            order.append(name)
+        layout = layout_of(output, size)
+        if layout is not None and isinstance(output, Tensor) and output.shape[0] == 1:
+            keep = output if output.requires_grad else output.new_empty(output.shape, device="meta")
+            seen.append((name, layout, keep))
 
-    register = [lambda m=module: m.register_forward_hook(watch) for module in names]
-    with torch.no_grad(), evaluating(model), hooked(register):
-        model(images[:1])
-    once = [name for name in order if runs[name] == 1]
+    def passed(*, graph: bool) -> tuple[list[tuple[str, Layout, Tensor]], Tensor | None]:
+        seen.clear()
+        runs.clear()
+        register = [lambda m=module: m.register_forward_hook(watch) for module in names]
+        with torch.set_grad_enabled(graph), evaluating(model), hooked(register):
+            output = model(image.detach().requires_grad_() if graph else image)
+        return [row for row in seen if runs[row[0]] == 1], logits_of(output)
+
+    once, _ = passed(graph=False)
+    counts = {output.shape[1] for _, layout, output in once if layout.order == "tokens"}
+    # Attention matrices (B, heads, N, N) are no maps over the picture.
+    once = [row for row in once if not (row[1].order == "channels" and {*row[2].shape[2:]} <= counts)]
     if not once:
         raise UsageError("this network gives no spatial map; name a layer with layer=")
-    return once[-1]
+    if once[-1][1].prefix == 0:
+        return once[-1][0]
+    channels = once[-1][2].shape[-1]
+    traced, logits = passed(graph=True)
+    stream = [
+        r for r in traced if r[1].order == "tokens" and r[2].shape[-1] == channels and r[2].requires_grad
+    ]
+    if logits is None or not stream:
+        return once[-1][0]
+    gradients = torch.autograd.grad(logits.max(), [row[2] for row in stream], allow_unused=True)
+    for (name, layout, _), gradient in zip(reversed(stream), reversed(gradients), strict=True):
+        if gradient is not None and layout.read(gradient).abs().amax() > 0:
+            return name
+    raise UsageError("no tokens of this network reach its answer; name a layer with layer=")
 
 
-def split_at(model: nn.Module, images: Tensor, layer: str) -> Split:
-    """Run a network once, with gradients only from the layer to the logits.
+def logits_of(output: object) -> Tensor | None:
+    """Return the logits (B, classes) in what a network returned, or None if it is no classifier's."""
+    found = getattr(output, "logits", output)
+    if isinstance(found, dict):
+        found = found.get("logits")
+    return found if isinstance(found, Tensor) and found.ndim == 2 else None
 
-    The trunk below the layer keeps no graph. The layer's output is copied before the network goes
-    on, so a later in-place operation cannot change what was captured.
+
+@dataclass(frozen=True)
+class Split:
+    """One forward pass, cut at layers.
+
+    Attributes:
+        layers: their names.
+        layouts: how each holds its map.
+        captured: their outputs; the first to run is a leaf that asks for a gradient.
+        output: what the network returned, computed from them.
+    """
+
+    layers: tuple[str, ...]
+    layouts: tuple[Layout, ...]
+    captured: tuple[Tensor, ...]
+    output: Any
+
+
+def module_at(model: nn.Module, layer: str) -> nn.Module:
+    """Return a layer by its name.
 
     Raises:
-        UsageError: if there is no such layer, or it does not give a map (B, K, h, w).
+        UsageError: if there is none, with the nearest names.
     """
-    modules = dict(model.named_modules())
+    modules = {name: module for name, module in model.named_modules() if name}
     if layer not in modules:
-        raise UsageError(
-            f"no layer {layer!r}; nearest: {', '.join(nearest(layer, [m for m in modules if m]))}"
-        )
-    captured: list[Tensor] = []
+        raise UsageError(f"no layer {layer!r}; nearest: {', '.join(nearest(layer, modules))}")
+    return modules[layer]
 
-    def cut(_: nn.Module, __: object, output: object) -> Tensor:
-        if not isinstance(output, Tensor) or output.ndim != 4:
-            raise UsageError(f"layer {layer!r} does not give a map (B, K, h, w)")
-        leaf = output.detach().clone().requires_grad_()
-        captured[:] = [leaf]
-        torch.set_grad_enabled(True)
-        return leaf.clone()
+
+def split_at(model: nn.Module, images: Tensor, layers: Sequence[str], *, graph: bool = True) -> Split:
+    """Run a network once, with gradients only from the layers to the answer.
+
+    The trunk below the first layer keeps no graph. A layer's output is copied before the network goes
+    on, so a later in-place operation cannot change what was captured.
+
+    Args:
+        model: the network.
+        images: (B, C, H, W).
+        layers: names.
+        graph: whether gradients will be asked for.
+
+    Raises:
+        UsageError: if there is no such layer, or it does not give a map.
+    """
+    modules = [module_at(model, layer) for layer in layers]
+    size = (images.shape[2], images.shape[3])
+    captured: dict[str, tuple[Layout, Tensor]] = {}
+
+    def cut(layer: str, output: object) -> Tensor:
+        layout = layout_of(output, size)
+        if layout is None or not isinstance(output, Tensor) or output.shape[0] != images.shape[0]:
+            raise UsageError(f"layer {layer!r} does not give a map (B, K, h, w), nor tokens of one")
+        kept = output if output.requires_grad else output.detach().clone().requires_grad_(graph)
+        captured[layer] = (layout, kept)
+        torch.set_grad_enabled(graph)
+        return kept.clone()
 
     before = torch.is_grad_enabled()
+    hooks = [
+        lambda m=module, name=layer: m.register_forward_hook(lambda _, __, output: cut(name, output))
+        for layer, module in zip(layers, modules, strict=True)
+    ]
     try:
-        with evaluating(model), hooked([lambda: modules[layer].register_forward_hook(cut)]):
+        with evaluating(model), hooked(hooks):
             torch.set_grad_enabled(False)
-            logits = model(images)
+            output = model(images)
     finally:
         torch.set_grad_enabled(before)
-    if not captured:
-        raise UsageError(f"layer {layer!r} did not run")
-    return Split(layer, captured[0], getattr(logits, "logits", logits))
+    for layer in layers:
+        if layer not in captured:
+            raise UsageError(f"layer {layer!r} did not run")
+    ordered = [captured[layer] for layer in layers]
+    return Split(tuple(layers), tuple(o[0] for o in ordered), tuple(o[1] for o in ordered), output)
+
+
+@contextmanager
+def rerun_from(model: nn.Module, image: Tensor, layer: str) -> Iterator[Callable[[Tensor], Any]]:
+    """Give a function that runs a network from a layer on, on maps (M, K, h, w) in place of the layer's.
+
+    Whatever ran to its end before the layer is not run again: its answer to `image` (1, C, H, W) is
+    repeated.
+    """
+    target = module_at(model, layer)
+    names = {module: name for name, module in model.named_modules() if name}
+    order: list[str] = []
+    outputs: dict[str, Any] = {}
+
+    def watch(module: nn.Module, _: object, output: object) -> None:
+        if layer not in outputs:
+            order.append(names[module])
+            outputs[names[module]] = output
+
+    with torch.inference_mode(), evaluating(model):
+        with hooked([lambda m=module: m.register_forward_hook(watch) for module in names]):
+            model(image)
+        layout = layout_of(outputs[layer], (image.shape[2], image.shape[3]))
+        assert layout is not None  # the caller has split the network here
+        done = {n for n in order if order.count(n) == 1 and n != layer and _one_picture(outputs[n])}
+        top = [n for n in done if not any(n.startswith(f"{other}.") for other in done | {layer})]
+
+        def run(maps: Tensor) -> Any:
+            count = len(maps)
+            with ExitStack() as stack:
+                for name in top:
+                    stack.enter_context(_answering(model.get_submodule(name), _repeat(outputs[name], count)))
+                answer = layout.write(maps, _repeat(outputs[layer], count))
+                stack.enter_context(_answering(target, answer))
+                return model(image.expand(count, -1, -1, -1))
+
+        yield run
+
+
+def _one_picture(output: object) -> bool:
+    tensors: list[Tensor] = []
+    tree_map(lambda leaf: tensors.append(leaf) if isinstance(leaf, Tensor) else None, output)
+    return bool(tensors) and all(t.ndim > 0 and t.shape[0] == 1 for t in tensors)
+
+
+def _repeat(output: Any, count: int) -> Any:
+    return tree_map(lambda t: t.repeat(count, *[1] * (t.ndim - 1)) if isinstance(t, Tensor) else t, output)
+
+
+@contextmanager
+def _answering(module: nn.Module, answer: Any) -> Iterator[None]:
+    """Let a module answer without computing."""
+    own = module.__dict__.get("forward")
+    module.forward = lambda *_, **__: answer
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.forward
+        else:
+            module.forward = own

@@ -1,7 +1,8 @@
 """What every method returns, and what may be asked of it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -9,8 +10,12 @@ from torch import Tensor, nn
 
 from resight.core.errors import UsageError
 from resight.core.registry import lookup
+from resight.geometry import heatmaps
 
-Target = None | int | str | Tensor | Sequence["int | str | Sequence[int | str]"]
+ScoreFunction = Callable[[Any], Tensor]
+"""Takes what the network returned for M pictures, gives scores (M,) or (M, T), a row a picture."""
+
+Target = None | int | str | Tensor | Sequence["int | str | Sequence[int | str]"] | ScoreFunction
 
 
 @dataclass(frozen=True)
@@ -20,26 +25,36 @@ class Explanation:
     B images of H x W pixels; with several targets an image, (B, T) stands for (B).
 
     Attributes:
-        maps: (B, H, W) float32 in [0, 1], at input size.
         raw: the maps as the method has them, signed, at the layer's size.
-        layer: name of the layer that was read.
-        targets: class numbers, (B,).
-        scores: logits of the targets, (B,).
+        layer: name of the layer that was read; several joined by commas; "images" if none was.
+        targets: class numbers, (B,); for a score function the number of its column.
+        scores: logits of the targets, or what the score function gave, (B,).
+        size: (H, W).
+        rectified: whether the method's paper cuts negative values off before the map is shown.
+        facts: what else the method found out, by name, in plain numbers.
     """
 
-    maps: Tensor
     raw: Tensor
     layer: str
     targets: Tensor
     scores: Tensor
+    size: tuple[int, int]
+    rectified: bool
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def maps(self) -> Tensor:
+        """Maps (B, H, W), float32 in [0, 1]: rectified, resized (bilinear), scaled by minimum and maximum."""
+        shown = heatmaps.rectify(self.raw) if self.rectified else self.raw
+        return heatmaps.normalize(heatmaps.resize(shown.float(), *self.size))
 
 
 def resolve(target: Target, logits: Tensor, names: Sequence[str]) -> Tensor:
     """Return class numbers (B, T).
 
     Args:
-        target: None (top-1), a number, a class name, one of these per image, or a sequence of
-            them per image.
+        target: None (top-1), a number, a class name, one of these per image, a sequence of them per
+            image, or "all" (every class; unless a class has that name).
         logits: (B, classes).
         names: the class names; empty if unknown.
 
@@ -61,8 +76,12 @@ def resolve(target: Target, logits: Tensor, names: Sequence[str]) -> Tensor:
 
     if target is None:
         return logits.argmax(1, keepdim=True)
+    if target == "all" and isinstance(target, str) and "all" not in names:
+        return torch.arange(classes, device=logits.device).expand(count, classes)
     if isinstance(target, int | str):
         return torch.full((count, 1), number(target), device=logits.device)
+    if not isinstance(target, Tensor | Sequence):
+        raise UsageError(f"target {target!r}: give class numbers or names, or a function of the answer")
     rows: list[Any] = target.tolist() if isinstance(target, Tensor) else list(target)
     if len(rows) != count:
         raise UsageError(f"{len(rows)} targets for {count} images")
@@ -70,6 +89,15 @@ def resolve(target: Target, logits: Tensor, names: Sequence[str]) -> Tensor:
     if len({len(row) for row in table}) != 1:
         raise UsageError("every image needs the same number of targets")
     return torch.tensor(table, device=logits.device)
+
+
+def several(target: Target) -> bool:
+    """Return whether a target asks for several maps an image, so that results keep the axis T."""
+    if isinstance(target, Tensor):
+        return target.ndim == 2
+    if isinstance(target, list | tuple):
+        return any(isinstance(row, list | tuple) for row in target)
+    return isinstance(target, str) and target == "all"
 
 
 def class_names(model: nn.Module) -> Sequence[str]:

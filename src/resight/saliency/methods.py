@@ -1,16 +1,32 @@
 """The table of methods, and `explain`, the one door to them."""
 
-from collections.abc import Callable
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from resight.core.registry import lookup
+from resight.core import settings
+from resight.core.errors import UsageError
+from resight.core.registry import lookup, nearest
 from resight.geometry import heatmaps
-from resight.saliency.cam import cam
-from resight.saliency.capture import Split, last_map_layer, split_at
-from resight.saliency.explanation import Explanation, Target, class_names, resolve
-from resight.saliency.grad_cam import grad_cam
+from resight.saliency import grad_cam, pictures
+from resight.saliency.ablation_cam import ablation_cam
+from resight.saliency.augmented_grad_cam import augmented_grad_cam
+from resight.saliency.cam import cam, gmp_cam
+from resight.saliency.capture import Split, bare, last_map_layer, logits_of, split_at
+from resight.saliency.explanation import Explanation, Target, class_names, resolve, several
+from resight.saliency.look import Look, Question, wide
+from resight.saliency.score_cam import score_cam
+
+AT_ONCE = 2**28
+"""Values of gradients that are held at a time."""
+
+POSITIVE = {"keep": 1.0, "energy": math.inf, "gap": math.inf}
+"""Options that must be above zero, and the most they may be."""
 
 
 @dataclass(frozen=True)
@@ -18,15 +34,112 @@ class Method:
     """How a method is computed and read.
 
     Attributes:
-        compute: (model, split, targets (B, T)) to raw maps (B, T, h, w), signed.
+        compute: (look, options) to raw maps (B, T, h, w), signed; or (B, T, H, W).
+        paper: who published it.
+        title: its published name.
         rectified: whether the paper cuts negative values off before the map is shown.
+        layerless: whether the network's answer alone is asked, and no layer read.
+        sweeps: whether the network is run on many made pictures, which serve all targets at once.
     """
 
-    compute: Callable[[nn.Module, Split, Tensor], Tensor]
-    rectified: bool
+    compute: Callable[..., Tensor]
+    paper: str
+    title: str = ""
+    rectified: bool = True
+    layerless: bool = False
+    sweeps: bool = False
 
 
-METHODS = {"cam": Method(cam, rectified=False), "grad_cam": Method(grad_cam, rectified=True)}
+def _augmented(look: Look, base: str = "grad_cam", **options: Any) -> Tensor:
+    method = lookup(BASES, base, "base method")
+    return augmented_grad_cam(look, method.compute, **options)
+
+
+METHODS = {
+    "cam": Method(cam, "Zhou et al. 2016", "CAM", rectified=False),
+    "gmp_cam": Method(gmp_cam, "Zhou et al. 2016", "CAM with max pooling", rectified=False),
+    "grad_cam": Method(grad_cam.grad_cam, "Selvaraju et al. 2017", "Grad-CAM"),
+    "grad_cam_pp": Method(grad_cam.grad_cam_pp, "Chattopadhay et al. 2018", "Grad-CAM++"),
+    "smooth_grad_cam_pp": Method(grad_cam.smooth_grad_cam_pp, "Omeiza et al. 2019", "Smooth Grad-CAM++"),
+    "sharpen_focus": Method(grad_cam.sharpen_focus, "Wang et al. 2019", "Sharpen Focus"),
+    "layer_cam": Method(grad_cam.layer_cam, "Jiang et al. 2021", "LayerCAM"),
+    "hires_cam": Method(grad_cam.hires_cam, "Draelos and Carin 2020", "HiResCAM"),
+    "xgrad_cam": Method(grad_cam.xgrad_cam, "Fu et al. 2020", "XGrad-CAM"),
+    "ablation_cam": Method(ablation_cam, "Desai and Ramaswamy 2020", "Ablation-CAM", sweeps=True),
+    "score_cam": Method(score_cam, "Wang et al. 2020", "Score-CAM", sweeps=True),
+    "augmented_grad_cam": Method(_augmented, "Morbidelli et al. 2020", "Augmented Grad-CAM", sweeps=True),
+    "guided_grad_cam": Method(pictures.guided_grad_cam, "Selvaraju et al. 2017", "Guided Grad-CAM"),
+    "gradient": Method(pictures.gradient, "Simonyan et al. 2014", "Gradient", layerless=True),
+    "rise": Method(
+        pictures.rise, "Petsiuk et al. 2018", "RISE", rectified=False, layerless=True, sweeps=True
+    ),
+    "occlusion": Method(
+        pictures.occlusion, "Zeiler and Fergus 2014", "Occlusion", layerless=True, sweeps=True
+    ),
+}
+
+BASES = {
+    name: method
+    for name, method in METHODS.items()
+    if not method.layerless and name not in ("augmented_grad_cam", "guided_grad_cam")
+}
+"""The methods whose maps have the layer's size."""
+
+
+def fitting(
+    model: nn.Module, images: Tensor, layers: Sequence[str] | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """Return the methods that fit a network, in the table's order, and of the others why they do not.
+
+    Args:
+        model: gives logits.
+        images: (B, C, H, W), as for `explain`; the first is tried.
+        layers: as for `explain`.
+    """
+    unfit = {}
+    for name in ("cam", "gmp_cam", "guided_grad_cam"):  # the others ask nothing of head and layers
+        try:
+            explain(model, images[:1], name, None, layers)
+        except UsageError as error:
+            unfit[name] = str(error)
+    return [name for name in METHODS if name not in unfit], unfit
+
+
+def list_options(method: str) -> dict[str, Any]:
+    """Return the options of a method and their defaults.
+
+    Raises:
+        UnknownNameError: for an unknown method.
+    """
+    entry = lookup(METHODS, method, "saliency method")
+    functions = [entry.compute, augmented_grad_cam] if method == "augmented_grad_cam" else [entry.compute]
+    return {
+        name: parameter.default
+        for function in functions
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+
+
+def read_options(methods: Sequence[str], words: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Turn `key=value` words into options of methods; each method gets those that it has.
+
+    Raises:
+        UsageError: for a word that is not key=value, a key that is an option of none of the methods, or a
+            value of another type.
+    """
+    known = {method: list_options(method) for method in methods}
+    options: dict[str, dict[str, Any]] = {method: {} for method in methods}
+    for key, value in settings.pairs(words):
+        takers = [method for method in methods if key in known[method]]
+        if not takers:
+            every = {name for names in known.values() for name in names}
+            of = " and ".join(methods) if len(methods) < 3 else "any of the methods"
+            close = f"; nearest: {', '.join(nearest(key, every))}" if every else ": there are none"
+            raise UsageError(f"{key!r} is not an option of {of}{close}")
+        for method in takers:
+            options[method][key] = settings.read_like(key, value, known[method][key])
+    return options
 
 
 def explain(
@@ -34,35 +147,123 @@ def explain(
     images: Tensor,
     method: str = "grad_cam",
     target: Target = None,
-    layer: str | None = None,
+    layer: str | Sequence[str] | None = None,
+    *,
+    seed: int = 0,
+    **options: Any,
 ) -> Explanation:
     """Show where a network looks for a class.
 
-    Works on any torch classifier. No hook, mode, gradient, parameter or random state is different
+    Works on any torch network. No hook, mode, gradient, parameter or random state is different
     afterwards, also when something fails.
 
     Args:
-        model: gives logits (B, classes) for images.
-        images: (B, C, H, W), preprocessed as the network wants them, on its device.
+        model: gives logits (B, classes) for images, or anything, if `target` is a function of it. A
+            network out of `torch.compile` or a parallel wrapper is run as itself.
+        images: (B, C, H, W), preprocessed as the network wants them, on its device, in its precision.
         method: a name in `METHODS`.
-        target: None (top-1), a class number, a class name, one per image, or several per image.
-        layer: name of the layer whose map is read; by default the last one with a spatial map.
+        target: None (top-1), a class number, a class name, one per image, several per image, "all", or a
+            function of what the network returned that gives a score (B,) or several (B, T): a side of a box,
+            a key point, the mean of a segmentation, the likeness to an embedding.
+        layer: name of the layer whose map is read; by default the last one with a spatial map. Of several,
+            the maps are normalized, resized to the largest and averaged.
+        seed: of what a method draws.
+        **options: of the method; see `list_options`.
 
     Returns:
         Maps of shape (B, H, W), or (B, T, H, W) if several targets per image were asked for.
 
     Raises:
-        UsageError: for an unknown method, layer or class, or a method that does not fit the network.
+        UsageError: for an unknown method, option, layer or class, or a method that does not fit the network.
     """
     entry = lookup(METHODS, method, "saliency method")
-    split = split_at(model, images, layer or last_map_layer(model, images))
-    targets = resolve(target, split.logits.detach(), class_names(model))
-    raw = entry.compute(model, split, targets).detach()
-    shown = heatmaps.rectify(raw) if entry.rectified else raw
-    maps = heatmaps.normalize(heatmaps.resize(shown, *images.shape[-2:]))
-    scores = split.logits.detach().float().gather(1, targets)
-    several = isinstance(target, Tensor) and target.ndim == 2
-    if isinstance(target, list | tuple):
-        several = any(isinstance(row, list | tuple) for row in target)
-    fields = (maps, raw, targets, scores) if several else tuple(t[:, 0] for t in (maps, raw, targets, scores))
-    return Explanation(fields[0].float(), fields[1], split.layer, fields[2], fields[3])
+    _check(images, method, options, layer)
+    names, model = class_names(model), bare(model)
+    with torch.inference_mode(mode=False):
+        images = images.clone() if images.is_inference() else images
+        layers = [] if entry.layerless else _layers(model, images, layer)
+        split = split_at(model, images, layers)
+        question = _question(split, target, names)
+        looks = [Look(model, images, split, question, place, seed) for place in range(len(layers) or 1)]
+        scores = wide(looks[0].scores.detach())
+        maps = [_compute(entry, look, options) for look in looks]
+    raw = maps[0] if len(maps) == 1 else _fused(maps, rectified=entry.rectified)
+    if question.targets is None:
+        numbers = torch.arange(scores.shape[1], device=scores.device).expand(len(images), -1)
+    else:
+        numbers = question.targets
+    keep = several(target) or (question.targets is None and scores.shape[1] > 1)
+    fields = (raw, numbers, scores) if keep else tuple(t[:, 0] for t in (raw, numbers, scores))
+    size = (images.shape[2], images.shape[3])
+    read = ", ".join(layers) or "images"
+    return Explanation(fields[0], read, fields[1], fields[2], size, entry.rectified, looks[0].facts)
+
+
+def _check(images: Tensor, method: str, options: Mapping[str, Any], layer: object) -> None:
+    known = list_options(method)
+    for name in options:
+        if name not in known:
+            close = f"; nearest: {', '.join(nearest(name, known))}" if known else ": it has none"
+            raise UsageError(f"{name!r} is not an option of {method}{close}")
+        _check_value(name, options[name], known[name])
+    if images.ndim != 4 or not len(images):
+        raise UsageError(f"images must be (B, C, H, W) with B > 0, not {tuple(images.shape)}")
+    if METHODS[method].layerless and layer is not None:
+        raise UsageError(f"{method} reads the pictures, no layer; leave layer= out")
+
+
+def _check_value(name: str, value: Any, default: Any) -> None:
+    """Refuse a value out of range: counts start at 1, or at 0 where that is the default; shares are >= 0."""
+    if isinstance(default, int):
+        least = min(default, 1)
+        if not isinstance(value, int) or value < least:
+            raise UsageError(f"{name}={value!r}: needs a whole number, {least} or more")
+    elif isinstance(default, float):
+        if not (isinstance(value, int | float) and math.isfinite(value)) or value < 0:
+            raise UsageError(f"{name}={value!r}: needs a number of 0 or more")
+        if name in POSITIVE and not 0 < value <= POSITIVE[name]:
+            most = "" if math.isinf(POSITIVE[name]) else f", and {POSITIVE[name]:g} or less"
+            raise UsageError(f"{name}={value!r}: needs a number above 0{most}")
+    elif name == "precision" and value not in ("fp32", "bf16"):
+        raise UsageError(f"precision={value!r}: known are fp32, bf16")
+
+
+def _layers(model: nn.Module, images: Tensor, layer: str | Sequence[str] | None) -> list[str]:
+    if layer is None:
+        return [last_map_layer(model, images)]
+    return [layer] if isinstance(layer, str) else list(layer)
+
+
+def _question(split: Split, target: Target, names: Sequence[str]) -> Question:
+    if callable(target):
+        return Question(None, target)
+    logits = logits_of(split.output)
+    if logits is None:
+        raise UsageError(
+            "the network does not return logits (B, classes); give target= a function of what it returns"
+        )
+    return Question(resolve(target, logits.detach(), names), None)
+
+
+def _compute(entry: Method, look: Look, options: Mapping[str, Any]) -> Tensor:
+    """Compute raw maps, a share of the targets at a time where gradients of all would not fit."""
+    targets = look.question.targets
+    if entry.sweeps or targets is None:
+        return entry.compute(look, **options).detach()
+    if entry.layerless:
+        values = look.images.numel()
+    else:
+        places = 1 if look.head is not None and look.head.linear_in_the_map else look.cells
+        values = look.activation.shape[0] * look.activation.shape[1] * places
+    parts = targets.split(max(1, AT_ONCE // values), dim=1)
+    if len(parts) == 1:
+        return entry.compute(look, **options).detach()
+    looks = [look.asking(Question(part, None)) for part in parts]
+    return torch.cat([entry.compute(part, **options).detach() for part in looks], 1)
+
+
+def _fused(maps: list[Tensor], *, rectified: bool) -> Tensor:
+    """Return the mean of maps of several layers, each normalized, at the largest size."""
+    height, width = max((m.shape[-2:] for m in maps), key=lambda size: size[0] * size[1])
+    shown = [heatmaps.rectify(m) if rectified else m for m in maps]
+    return torch.stack([heatmaps.resize(heatmaps.normalize(m), height, width) for m in shown]).mean(0)

@@ -2,15 +2,14 @@
 
 Every candidate lives in a process of its own and they take turns. The plain ones are what a user writes
 from the tutorials: eager float32 in NCHW, a DataLoader with two workers over PIL transforms, the C
-library's default allocator. Ours do what the commands do.
+library's default allocator. Ours do what the commands do. Saliency maps beside other libraries are in
+`bench_explain.py`.
 """
 
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resight.core.device import keep_pages, pick_device, pick_precision
-from resight.core.errors import ResightError
+from resight.core.errors import UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.core.registry import lookup
 from resight.data.batches import Batch, ResidentBatches
@@ -27,6 +26,8 @@ from resight.data.prepare import Normalize
 from resight.evaluate.scores import logits_of
 from resight.models.classifier import Classifier
 from resight.models.zoo import create_model
+from resight.service import bench_explain
+from resight.service.interleave import Block, Contest, answer, interleave, timed
 from resight.service.runs import Run
 from resight.training.checkpoints import Progress
 from resight.training.loop import Actions, fit, make_optimizer
@@ -37,97 +38,70 @@ CIFAR = Preprocessing(size=32, resize=32)
 IMAGENET = Preprocessing(size=224, resize=256)
 PICTURES = 10_000
 
-Block = Callable[[float], tuple[int, float]]
-"""Runs for about so many seconds; returns pictures done and seconds taken."""
-
 
 def bench(name: str, seconds: float, rounds: int) -> list[dict[str, Any]]:
-    """Measure one benchmark, or all.
+    """Measure one benchmark, or all that are quick.
 
     Args:
-        name: "load", "train", "train50" or "predict"; empty for all.
+        name: a key of `CONTESTS`; empty for `QUICK`.
         seconds: least length of a block.
         rounds: blocks of each candidate; their order is turned round every second round.
 
     Returns:
-        Rows of {"bench", "candidate", "unit", "median", "lowest", "highest", "ratio"}; the ratio is
-        the median over the rounds of the candidate's rate to that of "plain" in the same round.
+        Rows of {"bench", "candidate", "unit", "median", "lowest", "highest", "ratio", "to", "note"}; the
+        ratio is the median over the rounds of the candidate's rate to that of the candidate `to` in the
+        same round. Figures are None where the hardware cannot run a candidate; the note says so. Rows of
+        maps have more, see `bench_explain.compare`.
+
+    Raises:
+        UsageError: for an unknown name, or if the other libraries are not installed.
     """
-    rows: list[dict[str, Any]] = []
-    for key in [name] if name else list(CANDIDATES):
-        rates = _interleave(key, list(lookup(CANDIDATES, key, "benchmark")), seconds, rounds)
-        for candidate, measured in rates.items():
-            ratios = [a / b for a, b in zip(measured, rates["plain"], strict=True)]
-            rows.append(
-                {
-                    "bench": key,
-                    "candidate": candidate,
-                    "unit": "images/s",
-                    "median": statistics.median(measured),
-                    "lowest": min(measured),
-                    "highest": max(measured),
-                    "ratio": statistics.median(ratios),
-                }
+    if name:
+        lookup(CONTESTS, name, "benchmark")
+        if absent := _absent(name):
+            raise UsageError(
+                f"bench {name} needs {', '.join(absent)}; install with: pip install 'resight[bench]'"
             )
+    rows: list[dict[str, Any]] = []
+    for key in [name] if name else [key for key in QUICK if not _absent(key)]:
+        rows += _rows(key, CONTESTS[key], seconds, rounds)
     return rows
 
 
-def _interleave(key: str, names: list[str], seconds: float, rounds: int) -> dict[str, list[float]]:
-    """Return the rates of each candidate, round by round."""
-    rates: dict[str, list[float]] = {name: [] for name in names}
-    with ExitStack() as stack:
-        workers = {name: stack.enter_context(_start(key, name)) for name in names}
-        for turn in range(rounds + 1):  # the first round warms up
-            for name in names if turn % 2 else reversed(names):
-                rate = _ask(workers[name], seconds, f"{key}/{name}")
-                if turn:
-                    rates[name].append(rate)
-        for worker in workers.values():
-            assert worker.stdin is not None
-            worker.stdin.close()
-    return rates
+def _absent(key: str) -> list[str]:
+    return [module for module in CONTESTS[key].needs if find_spec(module) is None]
 
 
-def _start(key: str, name: str) -> "subprocess.Popen[str]":
-    code = f"from resight.service.bench import worker; worker({key!r}, {name!r})"
-    return subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-
-
-def _ask(worker: "subprocess.Popen[str]", seconds: float, name: str) -> float:
-    assert worker.stdin is not None and worker.stdout is not None
-    try:
-        print(seconds, file=worker.stdin, flush=True)
-        answer = worker.stdout.readline()
-    except BrokenPipeError:
-        answer = ""
-    if not answer:
-        raise ResightError(f"bench {name}: its process died; its own words are above")
-    return float(answer)
+def _rows(key: str, contest: Contest, seconds: float, rounds: int) -> list[dict[str, Any]]:
+    device = pick_device()
+    left_out = contest.needs_bf16 if pick_precision("auto", device) != torch.bfloat16 else ()
+    code = f"import sys; from resight.service.bench import worker; worker({key!r}, sys.argv[1])"
+    names = [name for name in contest.candidates if name not in left_out]
+    found = interleave(code, names, seconds, rounds, once=contest.once)
+    more = contest.compare({name: one.facts for name, one in found.items()}) if contest.compare else {}
+    reference, rows = found[contest.reference].rates, []
+    for name in contest.candidates:
+        row: dict[str, Any] = {"bench": key, "candidate": name, "unit": "images/s", "to": contest.reference}
+        figures: dict[str, Any] = dict.fromkeys(("median", "lowest", "highest", "ratio"))
+        note = contest.notes.get(name, "")
+        if name in left_out:
+            note = f"left out: this {device.type.upper()} does not multiply bf16"
+        else:
+            rates = found[name].rates
+            ratio = statistics.median(a / b for a, b in zip(rates, reference, strict=True))
+            figures = {
+                "median": statistics.median(rates), "lowest": min(rates), "highest": max(rates),
+                "ratio": ratio,
+            }  # fmt: skip
+        rows.append(row | figures | {"note": note} | more.get(name, {}))
+    return rows
 
 
 def worker(key: str, name: str) -> None:
-    """Answer each line of seconds on standard input with a rate on standard output."""
+    """Be a candidate's process."""
     if not name.startswith("plain"):
         keep_pages()
-    block = CANDIDATES[key][name]()
-    for line in sys.stdin:
-        pictures, seconds = block(float(line))
-        sys.stdout.write(f"{pictures / seconds}\n")
-        sys.stdout.flush()
-
-
-def _timed(step: Callable[[], int]) -> Block:
-    """Return a block that repeats a step."""
-
-    def block(seconds: float) -> tuple[int, float]:
-        started, done = time.perf_counter(), 0
-        while time.perf_counter() - started < seconds:
-            done += step()
-        return done, time.perf_counter() - started
-
-    return block
+    answer(CONTESTS[key].candidates[name]())
 
 
 def _noise(count: int, side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -170,7 +144,7 @@ def _plain_loader() -> Iterator[tuple[Tensor, Tensor]]:
 
 def _plain_load() -> Block:
     batches = _plain_loader()
-    return _timed(lambda: len(next(batches)[1]))
+    return timed(lambda: len(next(batches)[1]))
 
 
 def _plain_step(model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]]) -> Block:
@@ -186,7 +160,7 @@ def _plain_step(model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]]) -> B
         optimizer.step()
         return len(labels)
 
-    return _timed(step)
+    return timed(step)
 
 
 def _repeat(batch: int, side: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -207,7 +181,7 @@ def _plain_predict() -> Block:
         with torch.no_grad():
             return len(model(images).argmax(1).tolist())
 
-    return _timed(step)
+    return timed(step)
 
 
 # --- ours ----------------------------------------------------------------------------------------
@@ -277,7 +251,7 @@ def _our_load() -> Block:
             turn += 1
 
     iterator = endless()
-    return _timed(lambda: len(next(iterator).labels))
+    return timed(lambda: len(next(iterator).labels))
 
 
 def _our_step(model: Classifier, batch: int, side: int) -> Block:
@@ -303,7 +277,7 @@ def _our_step(model: Classifier, batch: int, side: int) -> Block:
         optimizer.step()
         return batch
 
-    return _timed(step)
+    return timed(step)
 
 
 def _same_batch(batch: int, side: int) -> Callable[[int], Iterator[Batch]]:
@@ -330,22 +304,28 @@ def _our_predict() -> Block:
     def step() -> int:
         return len(logits_of(member.network, squares, normalize, member.precision).argmax(1).tolist())
 
-    return _timed(step)
+    return timed(step)
 
 
-CANDIDATES: dict[str, dict[str, Callable[[], Block]]] = {
-    "load": {"plain": _plain_load, "ours": _our_load},
-    "train": {  # ResNet-20, batch 128
-        "plain": lambda: _plain_step(create_model("resnet20", 10), _plain_loader()),
-        "plain step alone": lambda: _plain_step(create_model("resnet20", 10), _repeat(128, 32)),
-        "ours in fp32": lambda: _our_loop(create_model("resnet20", 10), _resident().epoch, 128, "fp32"),
-        "ours": lambda: _our_loop(create_model("resnet20", 10), _resident().epoch, 128, "auto"),
-        "our step alone": lambda: _our_step(create_model("resnet20", 10), 128, 32),
-    },
-    "train50": {  # ResNet-50 at 224, batch 16
-        "plain": lambda: _plain_step(create_model("resnet50", 10), _repeat(16, 224)),
-        "ours": lambda: _our_loop(create_model("resnet50", 10), _same_batch(16, 224), 16, "auto"),
-    },
-    "predict": {"plain": _plain_predict, "ours": _our_predict},  # ResNet-50 at 224, batch 32
+CONTESTS: dict[str, Contest] = {
+    "load": Contest({"plain": _plain_load, "ours": _our_load}),
+    "train": Contest(  # ResNet-20, batch 128
+        {
+            "plain": lambda: _plain_step(create_model("resnet20", 10), _plain_loader()),
+            "plain step alone": lambda: _plain_step(create_model("resnet20", 10), _repeat(128, 32)),
+            "ours in fp32": lambda: _our_loop(create_model("resnet20", 10), _resident().epoch, 128, "fp32"),
+            "ours": lambda: _our_loop(create_model("resnet20", 10), _resident().epoch, 128, "auto"),
+            "our step alone": lambda: _our_step(create_model("resnet20", 10), 128, 32),
+        }
+    ),
+    "train50": Contest(  # ResNet-50 at 224, batch 16
+        {
+            "plain": lambda: _plain_step(create_model("resnet50", 10), _repeat(16, 224)),
+            "ours": lambda: _our_loop(create_model("resnet50", 10), _same_batch(16, 224), 16, "auto"),
+        }
+    ),
+    "predict": Contest({"plain": _plain_predict, "ours": _our_predict}),  # ResNet-50 at 224, batch 32
+    **bench_explain.contests(),
 }
-"""Benchmark, candidate, and what prepares its block; "plain" is what ratios are taken to."""
+QUICK = ("load", "train", "train50", "predict", "explain")
+"""What runs when no name is given."""

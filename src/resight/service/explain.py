@@ -1,11 +1,13 @@
 """Explain pictures: overlays as PNG, maps (H, W) in [0, 1] as npy."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -15,7 +17,7 @@ from resight.core.registry import lookup
 from resight.data.decode import decode
 from resight.data.prepare import Normalize, fit
 from resight.render.overlay import overlay
-from resight.saliency.methods import METHODS, explain
+from resight.saliency.methods import METHODS, explain, read_options
 from resight.service.predict import expand
 from resight.service.runs import Run, open_run
 
@@ -24,13 +26,48 @@ LEAST_SIDE = 224
 """Overlays of smaller pictures are enlarged to about this side."""
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Some of a call's files.
+
+    Attributes:
+        paths: of the pictures that could be read, B.
+        squares: the pictures as the network sees them, (S, S, 3) uint8 each.
+        images: the same, normalized, on the run's device, (B, 3, S, S); (0, 3, S, S) if none could be read.
+        faults: of the other files.
+    """
+
+    paths: list[Path]
+    squares: list[NDArray[np.uint8]]
+    images: Tensor
+    faults: list[PictureError]
+
+
+def batches(run: Run, files: Sequence[Path]) -> Iterator[Batch]:
+    """Yield files as the network wants them, `BATCH` at a time."""
+    card, normalize = run.preprocessing, Normalize(run.preprocessing, run.device)
+    for start in range(0, len(files), BATCH):
+        paths, squares, faults = [], [], []
+        for path in files[start : start + BATCH]:
+            try:
+                squares.append(fit(decode(path, at_least=card.resize), card))
+                paths.append(path)
+            except PictureError as error:
+                faults.append(error)
+        images = torch.empty(0, 3, card.size, card.size, device=run.device)
+        if squares:
+            images = normalize(torch.from_numpy(np.stack(squares)).to(run.device))
+        yield Batch(paths, squares, images, faults)
+
+
 def explain_paths(
     run: str,
     paths: Sequence[str],
     methods: Sequence[str] = ("grad_cam",),
     target: str | None = None,
-    layer: str | None = None,
+    layers: Sequence[str] | None = None,
     out: str = "explained",
+    changes: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Explain pictures and write overlays and maps.
 
@@ -39,8 +76,9 @@ def explain_paths(
         paths: files, folders and patterns.
         methods: names in `METHODS`.
         target: a class name or number; "topK" for the K best classes; by default the best.
-        layer: by default the last one with a spatial map.
+        layers: whose maps are read and fused; by default the last one with a spatial map.
         out: the folder to write to.
+        changes: `key=value` words, options of the methods; each method takes those that it has.
 
     Returns:
         The rows of the JSON of `resight explain`; for a file that cannot be read {"path", "error"}.
@@ -48,52 +86,49 @@ def explain_paths(
     Raises:
         ResightError: in one line.
     """
+    from resight.service import perceive
+    from resight.service.decoder import open_decoder
+
     for method in methods:
-        lookup(METHODS, method, "saliency method")
+        lookup({**METHODS, perceive.METHOD: None}, method, "saliency method")
+    options = read_options([m for m in methods if m in METHODS], changes)
     opened = open_run(run)
-    files = expand(paths)
+    decoder = open_decoder(opened) if perceive.METHOD in methods else None
     folder = Path(out)
     rows: list[dict[str, Any]] = []
-    for start in range(0, len(files), BATCH):
-        squares, good = [], []
-        for path in files[start : start + BATCH]:
-            try:
-                image = decode(path, at_least=opened.preprocessing.resize)
-            except PictureError as error:
-                rows.append({"path": str(path), "error": f"{error.fault}; {error.cure}"})
-                continue
-            squares.append(fit(image, opened.preprocessing))
-            good.append(path)
-        if not good:
+    for batch in batches(opened, expand(paths)):
+        rows += [{"path": f.name, "error": f"{f.fault}; {f.cure}"} for f in batch.faults]
+        if not batch.paths:
             continue
-        pixels = torch.from_numpy(np.stack(squares))
-        images = Normalize(opened.preprocessing, opened.device)(pixels.to(opened.device))
         for method in methods:
-            rows += _explain_batch(opened, good, squares, images, method, target, layer, folder)
+            if decoder and method == perceive.METHOD:
+                rows += perceive.perceived(
+                    opened, decoder, batch.paths, batch.squares, batch.images, target, layers, folder
+                )
+                continue
+            rows += _explain_batch(opened, batch, method, target, layers, folder, options[method])
     return rows
 
 
 def _explain_batch(
     run: Run,
-    paths: list[Path],
-    squares: list[np.ndarray],
-    images: Tensor,
+    batch: Batch,
     method: str,
     target: str | None,
-    layer: str | None,
+    layers: Sequence[str] | None,
     folder: Path,
+    options: dict[str, Any],
 ) -> list[dict[str, Any]]:
-    targets = wanted(run, images, target)
-    result = explain(run.model, images, method, targets, layer)
+    targets = wanted(run, batch.images, target)
+    result = explain(run.model, batch.images, method, targets, layers, **options)
     rows = []
-    for number, path in enumerate(paths):
+    for number, path in enumerate(batch.paths):
         for column in range(result.maps.shape[1]):
             index = int(result.targets[number, column])
             name = run.model.classes[index] if run.model.classes else str(index)
             heat = result.maps[number, column].cpu().numpy()
-            stem = folder / f"{path.stem}-{digest(str(path.resolve()).encode())[:6]}-{method}-{_word(name)}"
-            picture, array = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".npy")
-            _write(picture, array, overlay(squares[number], heat), heat)
+            picture, array = place_of(folder, path, method, name)
+            write(picture, array, overlay(batch.squares[number], heat), heat)
             rows.append(
                 {
                     "path": str(path),
@@ -118,15 +153,27 @@ def wanted(run: Run, images: Tensor, target: str | None) -> Tensor | list[list[i
     return [[word]] * len(images)
 
 
-def _write(picture: Path, array: Path, blended: np.ndarray, heat: np.ndarray) -> None:
+def place_of(folder: Path, path: Path, method: str, name: str) -> tuple[Path, Path]:
+    """Return where a picture's overlay (PNG) and map (npy) go for a class."""
+    stem = folder / f"{path.stem}-{digest(str(path.resolve()).encode())[:6]}-{method}-{_word(name)}"
+    return stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".npy")
+
+
+def write(picture: Path, array: Path, blended: np.ndarray, heat: np.ndarray) -> None:
+    """Write an overlay (H, W, 3) uint8, enlarged if it is small, and a map (H, W)."""
     image = Image.fromarray(blended)
     if max(image.size) < LEAST_SIDE:
         factor = LEAST_SIDE // max(image.size)
         image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-    with replacing(picture) as temporary, temporary.open("wb") as stream:
-        image.save(stream, "PNG")
+    write_png(picture, image)
     with replacing(array) as temporary, temporary.open("wb") as stream:
         np.save(stream, heat.astype(np.float32))
+
+
+def write_png(path: Path, image: Image.Image) -> None:
+    """Write a picture as PNG."""
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        image.save(stream, "PNG")
 
 
 def _word(name: str) -> str:

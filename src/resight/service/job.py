@@ -33,7 +33,7 @@ from resight.service.preparation import (
     make_teacher,
     read_training,
     require_size,
-    validation_squares,
+    squares_of,
 )
 from resight.service.runs import MODEL_FILE
 from resight.training.checkpoints import Progress, load_state, save_state
@@ -120,7 +120,7 @@ class Job:
         looks = type(model).initialize_from is not Classifier.initialize_from
         if looks and not recipe.weights:
             model.initialize_from(first_images(dataset, card, normalize))
-        validation = validation_squares(dataset, card, faults, strict=strict)
+        validation = squares_of(dataset, "val", card, faults, strict=strict)
         for fault in faults:
             console.print(f"left out: {fault}", highlight=False, markup=False, soft_wrap=True)
         optimizer = make_optimizer(model, recipe)

@@ -261,14 +261,14 @@ def first_images(dataset: Dataset, card: Preprocessing, normalize: Normalize) ->
     return normalize(torch.from_numpy(np.stack(squares)).to(normalize.device))
 
 
-def validation_squares(
-    dataset: Dataset, card: Preprocessing, faults: list[PictureError], *, strict: bool
+def squares_of(
+    dataset: Dataset, split: str, card: Preprocessing, faults: list[PictureError], *, strict: bool
 ) -> tuple[Tensor, Tensor] | None:
-    """Return the validation squares and labels, in memory."""
-    if "val" not in dataset.splits:
+    """Return the squares and labels of a split, in memory; None if there are none."""
+    if split not in dataset.splits:
         return None
-    val, squares, more = decode_split(dataset.splits["val"], card, strict=strict)
+    part, squares, more = decode_split(dataset.splits[split], card, strict=strict)
     faults += more
     if not squares:
         return None
-    return torch.from_numpy(np.stack(squares)), torch.from_numpy(val.labels)
+    return torch.from_numpy(np.stack(squares)), torch.from_numpy(part.labels)

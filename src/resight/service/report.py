@@ -5,23 +5,28 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from resight.core.errors import ModelFileError
 from resight.core.files import write_text
 from resight.data.dataset import Dataset, Split
 from resight.data.prepare import Normalize, fit
 from resight.evaluate.classify import TestResult
+from resight.geometry import heatmaps
 from resight.models import cost
-from resight.render.overlay import overlay, thumbnail
+from resight.render.overlay import colours, overlay, thumbnail
 from resight.render.report import render_report
-from resight.saliency.methods import explain
+from resight.saliency.methods import METHODS, explain
+from resight.service.cues import METHOD, find_cues
 from resight.service.runs import MODEL_FILE, REPORT_FILE, Run, open_run, read_recipe_file
 from resight.service.test import dataset_of, test_split
 from resight.training.journal import read_csv
 
 MISTAKES, RIGHT, RIGHT_EACH = 24, 40, 2
-SIDE = 160
-METHOD = "grad_cam"
+SIDE, SMALL_SIDE = 160, 96
+TYPICAL = 4
+"""Pictures that are shown of a group of maps."""
 
 
 def report(run: str, data: str | None = None, data_root: str | None = None) -> Path:
@@ -53,16 +58,18 @@ def write_report(run: Run, dataset: Dataset, result: TestResult, figures: dict[s
     rows = read_csv(curves) if curves.exists() else []
     split = dataset.split("test").relabelled(run.model.classes)
     mistakes, right = _telling(result)
-    layer, pictures = _pictures(run, split, result, [*mistakes, *right])
+    layer, wrong_ones = _pictures(run, split, result, mistakes, truth=True)
+    layer_of_right, right_ones = _pictures(run, split, result, right)
     content = {
         "title": f"Resight report: {dataset.name}, {run.model.name}",
         "figures": figures,
         "leaks": record["leaks"],
         "rows": rows,
-        "mistakes": pictures[: len(mistakes)],
-        "right": pictures[len(mistakes) :],
-        "method": "Grad-CAM",
-        "layer": layer,
+        "mistakes": wrong_ones,
+        "right": right_ones,
+        "cues": _cues(run, split, result),
+        "method": METHODS[METHOD].title,
+        "layer": layer or layer_of_right,
         "temperature": run.temperature,
         "costs": _costs(run, rows, record),
         "command": record["command"],
@@ -99,11 +106,12 @@ def _telling(result: TestResult) -> tuple[list[int], list[int]]:
 
 
 def _pictures(
-    run: Run, split: Split, result: TestResult, rows: list[int]
+    run: Run, split: Split, result: TestResult, rows: list[int], *, truth: bool = False, side: int = SIDE
 ) -> tuple[str, list[dict[str, Any]]]:
-    """Return the layer read, and picture and map of each row as data URIs."""
-    if not rows:
-        return "", []
+    """Return the layer read, and of each row the picture and its maps as data URIs.
+
+    The first map is of the predicted class; with `truth` a second one, out of the same pass, of the true one.
+    """
     card, items, layer = run.preprocessing, [], ""
     normalize = Normalize(card, run.device)
     for start in range(0, len(rows), 16):
@@ -111,24 +119,78 @@ def _pictures(
         indices = [int(result.indices[row]) for row in part]
         squares = [fit(split.decode(i, at_least=card.resize), card) for i in indices]
         images = normalize(torch.from_numpy(np.stack(squares)).to(run.device))
-        predicted = result.probabilities[part].argmax(1)
-        explanation = explain(run.model, images, METHOD, predicted)
+        targets = result.probabilities[part].argmax(1, keepdim=True)
+        if truth:
+            targets = torch.cat([targets, result.labels[part][:, None]], 1)
+        explanation = explain(run.model, images, METHOD, targets)
         layer = explanation.layer
-        for row, index, square, heat, named in zip(
-            part, indices, squares, explanation.maps.cpu().numpy(), predicted.tolist(), strict=True
+        for row, index, square, heats, asked in zip(
+            part, indices, squares, explanation.maps.cpu().numpy(), targets.tolist(), strict=True
         ):
+            maps = [
+                {
+                    "map": thumbnail(overlay(square, heat), side),
+                    "label": result.classes[number],
+                    "probability": float(result.probabilities[row, number]),
+                    "empty": not heat.any(),
+                }
+                for heat, number in zip(heats, asked, strict=True)
+            ]
             items.append(
                 {
-                    "picture": thumbnail(square, SIDE),
-                    "map": thumbnail(overlay(square, heat), SIDE),
+                    "picture": thumbnail(square, side),
+                    "maps": maps,
                     "css": "tiny" if card.size <= 64 else "",
-                    "predicted": result.classes[named],
-                    "true": result.classes[int(result.labels[row])],
-                    "probability": float(result.probabilities[row, named]),
                     "name": Path(split.picture_name(index)).name,
                 }
             )
     return layer, items
+
+
+def _cues(run: Run, split: Split, result: TestResult) -> list[dict[str, Any]]:
+    """Return the groups of each class's maps as the page shows them."""
+    found = find_cues(run, split, result)
+    typical = [[c.rows[i] for i in g.members[:TYPICAL]] for c in found for g in c.groups]
+    _, items = _pictures(run, split, result, [row for rows in typical for row in rows], side=SMALL_SIDE)
+    shown, place = [], 0
+    for entry in found:
+        groups = []
+        for group in entry.groups:
+            size = len(group.members)
+            count = min(size, TYPICAL)
+            groups.append(
+                {
+                    "map": thumbnail(colours(_enlarged(group.mean)), SMALL_SIDE),
+                    "pictures": items[place : place + count],
+                    "size": size,
+                    "share": group.share,
+                    "wrong": group.wrong,
+                    "error": 100 * group.wrong / size,
+                    "rest": len(entry.rows) - size,
+                    "rest_wrong": sum(g.wrong for g in entry.groups) - group.wrong,
+                    "place": group.place,
+                    "there": group.there,
+                    "elsewhere": group.elsewhere,
+                    "at_edge": group.at_edge,
+                    "worse": group.worse,
+                }
+            )
+            place += count
+        shown.append(
+            {
+                "name": entry.name,
+                "named": entry.named,
+                "wrong": entry.wrong,
+                "read": len(entry.rows),
+                "empty": entry.empty,
+                "groups": groups,
+            }
+        )
+    return shown
+
+
+def _enlarged(heat: Tensor) -> NDArray[np.float32]:
+    return heatmaps.resize(heat, SMALL_SIDE, SMALL_SIDE).clamp(0, 1).numpy()
 
 
 def _short(count: int) -> str:

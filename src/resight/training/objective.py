@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from resight.core.errors import UsageError
 from resight.models.classifier import Classifier
 from resight.models.cost import evaluating
+from resight.training.attention import attention_losses
 from resight.training.recipe import Recipe
 
 TEMPERATURE = 3.0
@@ -58,9 +59,11 @@ class Objective:
     def __init__(self, model: Classifier, recipe: Recipe, teacher: Teacher | None, *, compiled: bool) -> None:
         self.model, self.smoothing, self.teacher = model, recipe.label_smoothing, teacher
         self.forward: Callable[[Tensor], tuple[Tensor, ...]] = model.forward_training
+        if model.sharpen and (len(model.stages) < 2 or model.num_classes < 2):
+            raise UsageError("sharpen= needs two stages, whose attention is compared, and two classes")
         if teacher and model.guided_layer:
             _require_hint(model, teacher, recipe.image_size)
-        if compiled:
+        if compiled and not model.sharpen:  # a compiled pass cannot be differentiated twice
             self.forward = torch.compile(model.forward_training)
 
     def __call__(self, images: Tensor, labels: Tensor, done: float) -> tuple[Tensor, Tensor]:
@@ -74,8 +77,12 @@ class Objective:
         guided = self.model.guided_layer if self.teacher else ""
         if guided and done < HINT_SHARE:
             return self._hint(images, guided)
-        outputs = tuple(output.float() for output in self.forward(images))
+        maps: list[Tensor] = []
+        outputs = self.model.forward_training(images, maps) if self.model.sharpen else self.forward(images)
+        outputs = tuple(output.float() for output in outputs)
         loss = self.model.loss(outputs, labels, self.smoothing, done)
+        if self.model.sharpen:
+            loss = loss + self.model.sharpen * attention_losses(maps[-2], maps[-1], outputs[0], labels)
         if self.teacher:
             begun = HINT_SHARE if guided else 0.0
             weight = 4 - 3 * (done - begun) / (1 - begun)  # from 4 to 1 (section 3)

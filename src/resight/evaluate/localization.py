@@ -1,0 +1,120 @@
+"""How well saliency maps find what is marked, gathered picture by picture.
+
+Sources: Russakovsky et al. 2015, "ImageNet Large Scale Visual Recognition Challenge", section 4.2 (top-1 and
+top-5 error); Zhou et al. 2016, section 3.2 (five boxes of three classes); Choe et al. 2020, "Evaluating
+weakly supervised object localization methods right", section 4 (GT-known, MaxBoxAcc, PxAP).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resight.localize import boxes as finding
+from resight.metrics import localization
+from resight.metrics.accuracy import wilson_interval
+
+LEAST = 0.5
+"""Overlap with an object that counts as found."""
+TIGHT = 0.4
+"""The tight box's threshold in the CAM paper's rule of five boxes; the loose one's is the threshold given."""
+GUESSES = 5
+SWEPT = np.arange(100) / 100
+TOLERANCE = 15 / 224
+"""Of the pointing game, as a share of the side: 15 pixels of 224."""
+
+
+@dataclass
+class Tally:
+    """What is gathered of one method.
+
+    Attributes:
+        threshold: of the boxes, see `resight.localize.boxes`.
+        normalization: what it is a share of.
+    """
+
+    threshold: float
+    normalization: str
+    found: int = 0
+    top1: int = 0
+    top5: int = 0
+    five_boxes: int = 0
+    pointed: int = 0
+    energy: list[float] = field(default_factory=list)
+    largest: list[NDArray[np.float64]] = field(default_factory=list)
+    best: list[NDArray[np.float64]] = field(default_factory=list)
+    pixels: localization.PixelPrecision = field(default_factory=localization.PixelPrecision)
+
+    def add(
+        self,
+        maps: NDArray[np.float32],
+        named: Sequence[str],
+        truth: Mapping[str, NDArray[np.float64]],
+        mask: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Count one picture.
+
+        Args:
+            maps: (1 + G, H, W), of the picture's own class and of the G best guesses.
+            named: their classes, 1 + G names.
+            truth: the boxes (n, 4) of every class on the picture, the own one too, in pixels of the maps.
+            mask: the own class's pixels (H, W), where they are known; by default its boxes'.
+        """
+        own, known = truth[named[0]], list(truth.items())
+        share = finding.scaled(maps, self.normalization)
+
+        def guess(place: int, threshold: float) -> tuple[str, NDArray[np.int64]]:
+            return named[place], largest_box(share[place], threshold)
+
+        loose = [guess(place, self.threshold) for place in range(1, 1 + min(GUESSES, len(maps) - 1))]
+        five = [*loose[:3], *(guess(place, TIGHT) for place in range(1, 1 + min(2, len(loose))))]
+        box = largest_box(share[0], self.threshold)
+        self.found += bool(localization.overlap(box, own).max(initial=0) >= LEAST)
+        self.top1 += localization.located(loose[:1], known, LEAST)
+        self.top5 += localization.located(loose, known, LEAST)
+        self.five_boxes += localization.located(five, known, LEAST)
+        swept = finding.scaled(maps[:1], "minmax")[0]
+        largest, parts = finding.sweep(swept, SWEPT.tolist())
+        self.largest.append(localization.overlap(largest, own).max(1))
+        self.best.append(np.array([localization.overlap(p, own).max(initial=0) for p in parts]))
+        height, width = swept.shape
+        self.pixels.add(swept, localization.mask_of(own, height, width) if mask is None else mask)
+        self.pointed += localization.points_at(maps[0], own, TOLERANCE * width)
+        self.energy.append(localization.energy_inside(maps[0], own))
+
+    @property
+    def count(self) -> int:
+        """Pictures counted."""
+        return len(self.energy)
+
+    def figures(self) -> dict[str, Any]:
+        """Return the measures, errors and accuracies in percent, errors with their 95 % Wilson intervals."""
+        accuracy, best, _ = localization.max_box_accuracy(np.stack(self.largest))
+        right = {
+            "gt_known": self.found,
+            "top1": self.top1,
+            "top5": self.top5,
+            "five_boxes": self.five_boxes,
+        }
+        answer: dict[str, Any] = {}
+        for name, count in right.items():
+            wrong = self.count - count
+            answer[f"{name}_error"] = 100 * wrong / self.count
+            answer[f"{name}_interval"] = list(wilson_interval(wrong, self.count))
+        return answer | {
+            "max_box_acc": accuracy,
+            "max_box_acc_threshold": float(SWEPT[best]),
+            "max_box_acc_v2": localization.max_box_accuracy_v2(np.stack(self.best)),
+            "pixel_average_precision": self.pixels.value(),
+            "pointing_game": 100 * self.pointed / self.count,
+            "energy_pointing_game": float(np.mean(self.energy)),
+            "n": self.count,
+        }
+
+
+def largest_box(share: NDArray[np.float32], threshold: float) -> NDArray[np.int64]:
+    """Return the box (1, 4) of the largest part of a map (H, W) above a threshold; (0, 4) without one."""
+    found = finding.regions(share, threshold)
+    return np.array([region.box for region in found[:1]], dtype=np.int64).reshape(-1, 4)

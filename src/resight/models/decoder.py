@@ -1,0 +1,133 @@
+"""The decoder of Perception Visualization: the trunk's last map back to a picture; and its file.
+
+Source: Giulivi, Carman and Boracchi, "Perception Visualization: Seeing Through the Eyes of a DNN", BMVC 2021;
+the table of stages is that of the authors' released code, for a ResNet-50 at 224 pixels.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resight.core.errors import ModelFileError
+from resight.core.files import digest
+from resight.models.modelfile import load_tensors, save_tensors
+
+FORMAT = 1
+RESIDUALS = "validation.residuals"
+SLOPE = 0.2
+"""Of the leaky rectifiers."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An up-convolution that doubles the side, then 3x3 convolutions.
+
+    Attributes:
+        width: channels.
+        convolutions: how many.
+    """
+
+    width: int
+    convolutions: int
+
+
+STAGES = (Stage(512, 2), Stage(512, 2), Stage(256, 2), Stage(128, 1), Stage(64, 1))
+"""From 7 x 7 to 224 x 224. A trunk of larger maps takes the last ones; of smaller ones, the first again."""
+
+
+class Decoder(nn.Module):
+    """Turn a trunk's last map into the picture that it may have come from.
+
+    Deviations from the release: the number of stages follows from the map and the picture, no stage is
+    wider than `widest`, and pictures whose side is no power of two times the map's are resized (bilinear)
+    before the last convolution.
+
+    Args:
+        channels: K of the map.
+        side: h of the map, in positions.
+        size: S, side of the picture, in pixels.
+        widest: most channels of a stage; 0 for twice the map's.
+
+    Attributes:
+        variance: of the trunk's features over its training pictures; its loss is divided by it.
+    """
+
+    variance: Tensor
+
+    def __init__(self, channels: int, side: int, size: int, widest: int = 0) -> None:
+        super().__init__()
+        self.size = size
+        self.options = {"channels": channels, "side": side, "size": size, "widest": widest}
+        layers: list[nn.Module] = []
+        most = widest or 2 * channels
+        for stage in stages_for(side, size):
+            width = min(stage.width, most)
+            layers += [nn.ConvTranspose2d(channels, width, 2, stride=2), nn.BatchNorm2d(width)]
+            for _ in range(stage.convolutions):
+                layers += [nn.Conv2d(width, width, 3, padding=1), nn.LeakyReLU(SLOPE)]
+            channels = width
+        self.stages = nn.Sequential(*layers)
+        self.last = nn.Conv2d(channels, 3, 3, padding=1)
+        self.register_buffer("variance", torch.ones(()))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Turn maps (B, K, h, w) into pictures (B, 3, S, S), RGB in [0, 1], float32."""
+        x = self.stages(features)
+        if x.shape[-2:] != (self.size, self.size):
+            x = F.interpolate(x, (self.size, self.size), mode="bilinear", align_corners=False)
+        return torch.sigmoid(self.last(x).float())
+
+
+def stages_for(side: int, size: int) -> tuple[Stage, ...]:
+    """Return the stages that bring a map of `side` positions to a picture of `size` pixels, or just below."""
+    doublings = max(size // side, 1).bit_length() - 1
+    repeated = (STAGES[0],) * (doublings - len(STAGES))
+    return repeated + STAGES[max(len(STAGES) - doublings, 0) :]
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Return a digest of a network's weights: a decoder fits the network that it was trained for only."""
+    rows = [
+        f"{name} {digest(value.detach().cpu().contiguous().numpy().tobytes())}"
+        for name, value in sorted(model.state_dict().items())
+    ]
+    return digest("\n".join(rows).encode())
+
+
+def save_decoder(path: Path, decoder: Decoder, residuals: Tensor, facts: dict[str, Any]) -> None:
+    """Write a decoder file, atomically.
+
+    Args:
+        path: where.
+        decoder: with its variance.
+        residuals: of the validation pictures, sorted, (N,).
+        facts: what else the header shall say.
+    """
+    document = {"format": FORMAT, "decoder": decoder.options, **facts}
+    save_tensors(path, {**decoder.state_dict(), RESIDUALS: residuals}, document)
+
+
+def load_decoder(path: Path) -> tuple[Decoder, Tensor, dict[str, Any]]:
+    """Read a decoder file.
+
+    Returns:
+        The decoder in eval mode, the sorted residuals of the validation pictures (N,), and the header.
+
+    Raises:
+        ModelFileError: if the file cannot be used.
+    """
+    tensors, document = load_tensors(path)
+    if document.get("format") != FORMAT or "decoder" not in document:
+        raise ModelFileError(f"{path}: is not a decoder of this Resight; train one anew")
+    try:
+        residuals = tensors.pop(RESIDUALS)
+        decoder = Decoder(**document["decoder"])
+        decoder.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        reason = str(error).splitlines()[0].rstrip(":")
+        raise ModelFileError(f"{path}: is damaged ({reason}); train it anew") from error
+    return decoder.eval(), residuals, document

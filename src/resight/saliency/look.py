@@ -1,0 +1,191 @@
+"""One look at a batch: all that a method may ask of a network."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resight.core.errors import UsageError
+from resight.models.cost import evaluating
+from resight.saliency.capture import Layout, Split, logits_of, rerun_from, split_at
+from resight.saliency.explanation import ScoreFunction
+from resight.saliency.head import Head, pooled_head
+
+
+def wide(values: Tensor) -> Tensor:
+    """Return values in float32, or in float64 if they are."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the maps shall explain.
+
+    Attributes:
+        targets: class numbers (B, T); None if a function is asked.
+        function: of what the network returned; None if classes are asked.
+    """
+
+    targets: Tensor | None
+    function: ScoreFunction | None
+
+    def scores(self, output: Any, owner: Tensor | None = None, *, probability: bool = False) -> Tensor:
+        """Return the scores (M, T) in what a network returned for M pictures.
+
+        Args:
+            output: what the network returned.
+            owner: for each of the M pictures the image of the batch that it is made from.
+            probability: of classes, the softmax instead of the logit.
+
+        Raises:
+            UsageError: if the output is not of a classifier and no function reads it.
+        """
+        if self.function is not None:
+            scores = self.function(output)
+            if not isinstance(scores, Tensor) or scores.ndim not in (1, 2):
+                raise UsageError("the target function must return a tensor (B,) or (B, T)")
+            return scores if scores.ndim == 2 else scores[:, None]
+        logits = logits_of(output)
+        if logits is None:
+            raise UsageError(
+                "the network does not return logits (B, classes); give target= a function of what it returns"
+            )
+        assert self.targets is not None  # one of the two is there
+        values = wide(logits).softmax(1) if probability else logits
+        return values.gather(1, self.targets if owner is None else self.targets[owner])
+
+
+class Look:
+    """A network's pass over a batch, cut at one layer.
+
+    B images, T questions an image, K channels of h x w at the layer.
+
+    Args:
+        model: the network.
+        images: (B, C, H, W).
+        split: its pass.
+        question: what is asked.
+        place: which of the split's layers is meant.
+        seed: of all that a method draws.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        split: Split,
+        question: Question,
+        place: int = 0,
+        seed: int = 0,
+    ) -> None:
+        self.model, self.images, self.split, self.question = model, images, split, question
+        self.place, self.seed = place, seed
+        self.layer = split.layers[place] if split.layers else ""
+        self.facts: dict[str, Any] = {}
+
+    @property
+    def layout(self) -> Layout:
+        """How the layer's output holds the map."""
+        return self.split.layouts[self.place]
+
+    @cached_property
+    def activation(self) -> Tensor:
+        """The map A, (B, K, h, w), float32 or better, without gradient."""
+        return wide(self.layout.read(self.split.captured[self.place]).detach())
+
+    @cached_property
+    def scores(self) -> Tensor:
+        """What was asked, (B, T), with gradient to the layer."""
+        return self.question.scores(self.split.output)
+
+    @cached_property
+    def head(self) -> Head | None:
+        """The head in closed form if it is pooling and a linear layer, and classes are asked for."""
+        logits = logits_of(self.split.output)
+        if self.question.targets is None or logits is None:
+            return None
+        return pooled_head(self.model, self.activation, wide(logits.detach()))
+
+    def gradients(self) -> Tensor:
+        """Return dy^c / dA, (B, T, K, h, w); (B, T, K, 1, 1) where it is the same everywhere.
+
+        After average pooling and a linear layer it is the weight over the area, with no backward pass;
+        otherwise one pass a question from the answer back to the layer, and no parameter gets a gradient.
+        """
+        targets = self.question.targets
+        if self.head is not None and self.head.linear_in_the_map:
+            assert targets is not None  # the head is only looked for when classes are asked
+            same = targets.stride(0) == 0  # the same questions of every image: one table serves the batch
+            weight = self.head.weight[targets[:1] if same else targets] / self.cells
+            return weight.expand(*targets.shape, -1)[..., None, None]
+        captured = self.split.captured[self.place]
+        count = self.scores.shape[1]
+        columns = [
+            torch.autograd.grad(self.scores[:, t].sum(), captured, retain_graph=True, allow_unused=True)[0]
+            for t in range(count)
+        ]
+        zero = torch.zeros_like(captured)
+        read = [self.layout.read(zero if column is None else column) for column in columns]
+        return wide(torch.stack(read, 1))
+
+    @property
+    def cells(self) -> int:
+        """H w."""
+        return self.layout.height * self.layout.width
+
+    def at(self, images: Tensor, owner: int | None = None) -> "Look":
+        """Look at other pictures with the same questions, at the same layer.
+
+        Args:
+            images: (B, C, H, W); or (M, C, H, W), all made from one image.
+            owner: that image's place in the batch.
+        """
+        question = self.question
+        if owner is not None and question.targets is not None:
+            question = Question(question.targets[owner].expand(len(images), -1), None)
+        split = split_at(self.model, images, [self.layer])
+        return Look(self.model, images, split, question, 0, self.seed)
+
+    def asking(self, question: Question) -> "Look":
+        """Return the same pass with other questions."""
+        look = Look(self.model, self.images, self.split, question, self.place, self.seed)
+        if question.targets is not None and self.question.targets is not None:
+            look.__dict__["head"] = self.head  # it does not depend on the classes asked for
+        return look
+
+    def answer(
+        self,
+        pictures: Iterable[tuple[Tensor, Tensor]],
+        *,
+        probability: bool = False,
+        precision: str = "fp32",
+    ) -> Iterator[Tensor]:
+        """Yield the scores (M, T) of pictures (M, C, H, W) made from images `owner` (M,), without a graph."""
+        for made, owner in pictures:
+            lower = torch.autocast(made.device.type, torch.bfloat16, enabled=precision == "bf16")
+            with torch.inference_mode(), evaluating(self.model), lower:
+                output = self.model(made)
+            yield wide(self.question.scores(output, owner, probability=probability))
+
+    @contextmanager
+    def from_layer(self, image: int) -> Iterator[Callable[[Tensor], Tensor]]:
+        """Give a function of maps (M, K, h, w) in place of one image's own: scores (M, T)."""
+        dtype = self.split.captured[self.place].dtype
+        owner = torch.tensor(image, device=self.images.device)
+        with rerun_from(self.model, self.images[image : image + 1], self.layer) as run:
+            yield lambda maps: wide(self.question.scores(run(maps.to(dtype)), owner.expand(len(maps))))
+
+    def input_gradients(self) -> Tensor:
+        """Return the gradient of each score at the pictures, (B, T, C, H, W) float32."""
+        images = self.images.detach().clone().requires_grad_()
+        with torch.enable_grad(), evaluating(self.model):
+            scores = self.question.scores(self.model(images))
+            columns = [
+                torch.autograd.grad(scores[:, t].sum(), images, retain_graph=True)[0]
+                for t in range(scores.shape[1])
+            ]
+        return wide(torch.stack(columns, 1))

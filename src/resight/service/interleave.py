@@ -1,0 +1,118 @@
+"""Candidates that take turns, each in a process of its own."""
+
+import os
+import pickle
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from resight.core.errors import ResightError
+
+Block = Callable[[float], tuple[int, float]]
+"""Runs for about so many seconds; returns pictures done and seconds taken."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One benchmark.
+
+    Attributes:
+        candidates: name, and what prepares its block.
+        reference: the candidate that ratios are taken to.
+        once: whether a step is so long that the first round counts, too; else it warms up.
+        needs_bf16: candidates for hardware that multiplies bf16.
+        needs: modules of the extra `bench` that are imported.
+        notes: what a reader must know of a candidate.
+        compare: from what the candidates' blocks tell of themselves to more columns of each.
+    """
+
+    candidates: Mapping[str, Callable[[], Block]]
+    reference: str = "plain"
+    once: bool = False
+    needs_bf16: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
+    compare: Callable[[Mapping[str, Mapping[str, Any]]], dict[str, dict[str, Any]]] | None = None
+
+
+@dataclass
+class Measured:
+    """Rates of a candidate, round by round, and what its block tells of itself."""
+
+    rates: list[float]
+    facts: dict[str, Any]
+
+
+def interleave(
+    start: str, names: list[str], seconds: float, rounds: int, *, once: bool = False
+) -> dict[str, Measured]:
+    """Let candidates take turns; their order is turned round every second round.
+
+    Args:
+        start: code that runs `answer` for the candidate whose name is `sys.argv[1]`.
+        names: of the candidates.
+        seconds: least length of a block.
+        rounds: blocks of each that count.
+        once: whether the first round counts; else it is one more, and warms up.
+
+    Raises:
+        ResightError: if a candidate's process dies.
+    """
+    found = {name: Measured([], {}) for name in names}
+    with ExitStack() as stack:
+        workers = {name: stack.enter_context(_start(start, name)) for name in names}
+        for turn in range(rounds + (not once)):
+            for name in names if turn % 2 else reversed(names):
+                rate, facts = _ask(workers[name], seconds, name)
+                found[name].facts.update(facts)
+                if turn or once:
+                    found[name].rates.append(rate)
+        for worker in workers.values():
+            assert worker.stdin is not None
+            worker.stdin.close()
+    return found
+
+
+def answer(block: Block) -> None:
+    """Answer each line of seconds on standard input with a rate on standard output.
+
+    With the rate goes what the block tells in an attribute `facts`, if it has one.
+    """
+    answers, sys.stdout = sys.stdout.buffer, sys.stderr
+    for line in sys.stdin:
+        pictures, seconds = block(float(line))
+        pickle.dump((pictures / seconds, getattr(block, "facts", {})), answers)
+        answers.flush()
+
+
+def timed(step: Callable[[], int]) -> Block:
+    """Return a block that repeats a step."""
+
+    def block(seconds: float) -> tuple[int, float]:
+        started, done = time.perf_counter(), step()
+        while time.perf_counter() - started < seconds:
+            done += step()
+        return done, time.perf_counter() - started
+
+    return block
+
+
+def _start(code: str, name: str) -> "subprocess.Popen[bytes]":
+    quiet = {**os.environ, "TQDM_DISABLE": "1"}  # some of the others draw progress bars
+    return subprocess.Popen(
+        [sys.executable, "-c", code, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=quiet
+    )
+
+
+def _ask(worker: "subprocess.Popen[bytes]", seconds: float, name: str) -> tuple[float, dict[str, Any]]:
+    assert worker.stdin is not None and worker.stdout is not None
+    try:
+        worker.stdin.write(f"{seconds}\n".encode())
+        worker.stdin.flush()
+        return pickle.load(worker.stdout)
+    except (BrokenPipeError, EOFError) as error:
+        raise ResightError(f"bench {name}: its process died; its own words are above") from error

@@ -1,0 +1,417 @@
+"""Boxes from labels alone: saliency maps cut at a threshold, and how well they find what is marked.
+
+The whole picture is resized to the network's square, as the protocols for weakly supervised localization do:
+nothing is cropped away, and boxes are scaled back to the picture.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from resight.core.errors import DataError, PictureError, UsageError
+from resight.core.files import write_text
+from resight.core.registry import lookup
+from resight.data.builtin import BUILTIN
+from resight.data.dataset import Dataset, Split
+from resight.data.decode import SUFFIXES, decode
+from resight.data.open import open_dataset
+from resight.data.prepare import FILTERS, Normalize
+from resight.evaluate.localization import GUESSES, TIGHT, Tally, largest_box
+from resight.geometry import heatmaps
+from resight.localize import boxes as finding
+from resight.render.boxes import draw_boxes
+from resight.saliency.methods import METHODS, explain, fitting, read_options
+from resight.service.annotations import write_coco, write_voc
+from resight.service.explain import write_png
+from resight.service.predict import expand
+from resight.service.runs import Run, open_run
+
+BATCH = 16
+RULES = {
+    "largest": "the largest part",
+    "all": "all parts of 1 % of the picture or more",
+    "peaks": "one part for each peak",
+    "tight-loose": f"the largest part (also above {TIGHT:g})",
+}
+FORMS = ("json", "coco", "voc")
+CENTRE = "centre"
+"""The baseline that knows nothing of a picture."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is known of a picture.
+
+    Attributes:
+        path: its name.
+        split: of the data set, and the place there; None for a file of its own.
+        index: place in the split.
+        label: the name of its class, if it is known.
+        boxes: class name and box (x0, y0, x1, y1) of every object, if they are known.
+    """
+
+    path: str
+    split: Split | None = None
+    index: int = 0
+    label: str | None = None
+    boxes: list[tuple[str, tuple[float, float, float, float]]] | None = None
+
+    def decode(self) -> Image.Image:
+        """Return the whole picture.
+
+        Raises:
+            PictureError: if it cannot be read.
+        """
+        return self.split.decode(self.index) if self.split else decode(Path(self.path))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a map becomes boxes.
+
+    Attributes:
+        threshold: a pixel belongs to an object above this share, in [0, 1).
+        normalization: what it is a share of: "max" or "minmax"; see `resight.localize.boxes`.
+        boxes: "largest" part, "all" parts of at least 1 % of the picture, one for each of the "peaks", or
+            "tight-loose": the largest part above 0.4 and above the threshold, the CAM paper's two boxes.
+    """
+
+    threshold: float = 0.2
+    normalization: str = "max"
+    boxes: str = "largest"
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            UsageError: naming the value.
+        """
+        if not 0 <= self.threshold < 1:
+            raise UsageError(f"threshold {self.threshold:g}: must be at least 0 and below 1")
+        if self.boxes not in RULES:
+            raise UsageError(f"boxes {self.boxes!r}: known are {', '.join(RULES)}")
+        if self.normalization not in finding.NORMALIZATIONS:
+            known = ", ".join(finding.NORMALIZATIONS)
+            raise UsageError(f"normalization {self.normalization!r}: known are {known}")
+
+    def __call__(self, share: NDArray[np.float32]) -> list[tuple[int, int, int, int]]:
+        """Return the boxes (x0, y0, x1, y1) of a map (H, W) out of `scaled`."""
+        if self.boxes == "tight-loose":
+            cuts = [max(TIGHT, self.threshold), self.threshold]
+            return [(b[0], b[1], b[2], b[3]) for cut in cuts for b in largest_box(share, cut).tolist()]
+        if self.boxes == "peaks":
+            found = finding.regions_by_peak(share, self.threshold, max(min(share.shape) // 8, 1))
+        else:
+            found = finding.regions(share, self.threshold)
+        if self.boxes != "largest":
+            found = [region for region in found if region.area >= 0.01 * share.size]
+        return [region.box for region in (found[:1] if self.boxes == "largest" else found)]
+
+    @property
+    def words(self) -> str:
+        """The rule as people say it."""
+        of = "maximum" if self.normalization == "max" else "way from minimum to maximum"
+        return f"box of {RULES[self.boxes]} above {self.threshold:g} of the {of}"
+
+
+def locate(
+    run: str,
+    paths: Sequence[str],
+    methods: Sequence[str] = ("grad_cam",),
+    rule: Rule | None = None,
+    *,
+    top: int = 1,
+    split: str | None = None,
+    layers: Sequence[str] | None = None,
+    changes: Sequence[str] = (),
+    form: str = "json",
+    out: str | None = None,
+    draw: str | None = None,
+    data_root: str | None = None,
+) -> dict[str, Any]:
+    """Find boxes on pictures, and measure them where boxes are known.
+
+    Pictures of a data set are asked for their own class, since it is known; others for the best classes.
+
+    Args:
+        run: a RUN.
+        paths: a data set, or pictures, folders and patterns.
+        methods: names in `METHODS`, or "all" alone; the boxes are the first one's, the measures are of all.
+        rule: how a map becomes boxes.
+        top: how many classes of a picture whose class is not known.
+        split: of a data set; by default "test" if boxes are known, else all.
+        layers: whose maps are read and fused; by default the last one with a spatial map.
+        changes: `key=value` words, options of the methods; each method takes those that it has.
+        form: "json", "coco" or "voc".
+        out: the file, or for "voc" the folder, to write to; by default located.json or located for "coco"
+            and "voc", and nothing for "json".
+        draw: a folder to write the pictures to, with their boxes.
+        data_root: see `open_dataset`.
+
+    Returns:
+        {"boxes": [{"path", "label", "score", "box": [x, y, w, h]}], "results": the same in COCO's results
+        format, "pictures": count, "how": in words, "threshold", "normalization", "metrics": by method where
+        boxes are known, "left_out": methods that do not fit the network, "errors", "notes", "out", "drawn"}.
+
+    Raises:
+        ResightError: in one line.
+    """
+    rule = rule or Rule()
+    for method in methods if list(methods) != ["all"] else ():
+        lookup(METHODS, method, "saliency method")
+    if form not in FORMS:
+        raise UsageError(f"--format {form!r} is none of {', '.join(FORMS)}")
+    opened = open_run(run)
+    left_out: dict[str, str] = {}
+    if list(methods) == ["all"]:
+        side = opened.preprocessing.size
+        noise = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+        methods, left_out = fitting(opened.model, noise.to(opened.device), layers)
+    options = read_options(methods, changes)
+    pictures, notes = _pictures(paths, split, data_root)
+    search = _Search(opened, methods, options, layers, top, rule)
+    tallies = {name: Tally(rule.threshold, rule.normalization) for name in [*methods, CENTRE]}
+    rows: list[dict[str, Any]] = []
+    errors: list[dict[str, str]] = []
+    for batch, squares in _batches(opened, pictures, errors):
+        found = search(batch, squares, tallies)
+        if draw:
+            _draw(Path(draw), batch, found, len(rows))
+        rows += found
+    how = f"{methods[0]} at {search.read} of {opened.name}; {rule.words}; whole pictures at {search.side}"
+    place = out or {"json": None, "coco": "located.json", "voc": "located"}[form]
+    answer = {
+        "boxes": [{"path": row["path"], **box} for row in rows for box in row["boxes"]],
+        "results": [
+            {
+                "image_id": number,
+                "category_id": opened.model.classes.index(box["label"]) + 1,
+                "bbox": box["box"],
+                "score": box["score"],
+                "file_name": row["path"],
+                "category": box["label"],
+            }
+            for number, row in enumerate(rows, start=1)
+            for box in row["boxes"]
+        ],
+        "pictures": len(rows),
+        "how": how,
+        "threshold": rule.threshold,
+        "normalization": rule.normalization,
+        "metrics": {name: tally.figures() for name, tally in tallies.items() if tally.count},
+        "left_out": left_out,
+        "errors": errors,
+        "notes": notes,
+        "out": place,
+        "drawn": draw,
+    }
+    if form == "coco":
+        write_coco(Path(str(place)), rows, opened.model.classes, how)
+    elif form == "voc":
+        write_voc(Path(str(place)), rows)
+    elif place:
+        write_text(Path(place), json.dumps(document(answer), indent=1) + "\n")
+    return answer
+
+
+def document(answer: dict[str, Any]) -> Any:
+    """Return what other programs read: with metrics where boxes are known, else COCO's results format."""
+    if not answer["metrics"]:
+        return answer["results"]
+    return {k: v for k, v in answer.items() if k != "results"}
+
+
+class _Search:
+    """What is asked of every batch.
+
+    Attributes:
+        read: the layer that the first method read.
+        side: of the network's square.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        methods: Sequence[str],
+        options: Mapping[str, dict[str, Any]],
+        layers: Sequence[str] | None,
+        top: int,
+        rule: Rule,
+    ) -> None:
+        self.run, self.methods, self.options, self.layers = run, methods, options, layers
+        self.top, self.rule = top, rule
+        self.read, self.side = "", run.preprocessing.size
+        self.normalize = Normalize(run.preprocessing, run.device)
+        self.number = {name: i for i, name in enumerate(run.model.classes)}
+
+    def __call__(
+        self, batch: Sequence[tuple[Picture, Image.Image]], squares: Tensor, tallies: Mapping[str, Tally]
+    ) -> list[dict[str, Any]]:
+        """Return a row for each picture, and count those whose boxes are known."""
+        images = self.normalize(squares.to(self.run.device))
+        with torch.inference_mode():
+            logits = self.run.model(images).float().cpu()
+        probabilities = (logits / self.run.temperature).softmax(1)
+        best = logits.topk(min(max(GUESSES, self.top), logits.shape[1]), dim=1).indices
+        known = [
+            self.number[p.label] if p.label else int(b[0]) for (p, _), b in zip(batch, best, strict=True)
+        ]
+        targets = torch.cat([torch.tensor(known)[:, None], best], 1)
+        rows = []
+        for place, method in enumerate(self.methods):
+            maps, layer = self._maps(images, method, targets)
+            for own, (picture, image), likely, named in zip(maps, batch, probabilities, targets, strict=True):
+                self._measure(tallies[method], picture, image.size, own, named.tolist())
+                if place == 0:
+                    rows.append(self._row(picture, image.size, own, named.tolist(), likely))
+            self.read = layer if place == 0 else self.read
+        for (picture, image), named in zip(batch, targets, strict=True):
+            blind = finding.centre_maps(len(named), self.side, self.side)
+            self._measure(tallies[CENTRE], picture, image.size, blind, named.tolist())
+        return rows
+
+    def _maps(self, images: Tensor, method: str, targets: Tensor) -> tuple[NDArray[np.float32], str]:
+        """Return the maps (B, T, S, S), rectified where the paper does, not normalized; and the layer."""
+        layers = None if METHODS[method].layerless else self.layers
+        result = explain(
+            self.run.model, images, method, targets.to(self.run.device), layers, **self.options[method]
+        )
+        raw = heatmaps.rectify(result.raw) if result.rectified else result.raw
+        return heatmaps.resize(raw.float(), self.side, self.side).cpu().numpy(), result.layer
+
+    def _row(
+        self,
+        picture: Picture,
+        size: tuple[int, int],
+        maps: NDArray[np.float32],
+        named: list[int],
+        likely: Tensor,
+    ) -> dict[str, Any]:
+        asked = [0] if picture.label else list(range(1, 1 + min(self.top, len(named) - 1)))
+        scale = np.array([size[0] / self.side, size[1] / self.side] * 2)
+        found = []
+        for place, own in zip(asked, finding.scaled(maps[asked], self.rule.normalization), strict=True):
+            for box in self.rule(own):
+                x0, y0, x1, y1 = (np.array(box) * scale).round(2).tolist()
+                found.append(
+                    {
+                        "label": self.run.model.classes[named[place]],
+                        "score": float(likely[named[place]]),
+                        "box": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
+                    }
+                )
+        return {"path": picture.path, "width": size[0], "height": size[1], "boxes": found}
+
+    def _measure(
+        self,
+        tally: Tally,
+        picture: Picture,
+        size: tuple[int, int],
+        maps: NDArray[np.float32],
+        named: list[int],
+    ) -> None:
+        """Count one picture, if its own class is marked on it: maps (1 + guesses, S, S)."""
+        if not picture.boxes:
+            return
+        scale = np.array([self.side / size[0], self.side / size[1]] * 2)
+        truth = {
+            label: np.array([b for name, b in picture.boxes if name == label]) * scale
+            for label in dict.fromkeys(name for name, _ in picture.boxes)
+        }
+        if picture.label in truth:
+            names = [self.run.model.classes[n] for n in named]
+            tally.add(maps, names, truth, _mask(picture, self.side))
+
+
+def _mask(picture: Picture, side: int) -> NDArray[np.bool_] | None:
+    """Return the mask of the picture's own class at the network's size, where it is known."""
+    if picture.split is None:
+        return None
+    mask = picture.split.picture_mask(picture.index, int(picture.split.labels[picture.index]))
+    if mask is None:
+        return None
+    return np.asarray(Image.fromarray(mask).resize((side, side), Image.Resampling.NEAREST), dtype=bool)
+
+
+def _draw(
+    folder: Path, batch: Sequence[tuple[Picture, Image.Image]], rows: list[dict[str, Any]], start: int
+) -> None:
+    """Write pictures with their boxes: found ones in yellow, marked ones in green."""
+    for place, ((picture, image), row) in enumerate(zip(batch, rows, strict=True), start=start + 1):
+        found = [(f"{box['label']} {100 * box['score']:.0f} %", box["box"]) for box in row["boxes"]]
+        shown = draw_boxes(image, found, [box for _, box in picture.boxes or ()])
+        write_png(folder / f"{place:05d}-{Path(picture.path).stem}.png", shown)
+
+
+def _pictures(
+    paths: Sequence[str], split: str | None, data_root: str | None
+) -> tuple[list[Picture], list[str]]:
+    if len(paths) != 1 or _is_plain(paths[0]):
+        if split:
+            raise UsageError("--split is of a data set; these are pictures")
+        return [Picture(str(path)) for path in expand(paths)], []
+    dataset = open_dataset(paths[0], data_root)
+    known = any(part.boxes is not None for part in dataset.splits.values())
+    names = [split] if split else ["test"] if known else list(dataset.splits)
+    return [p for name in names for p in _of_split(dataset, name)], list(dataset.notes)
+
+
+def _is_plain(word: str) -> bool:
+    """Return whether a word means pictures: no data set, but a file, a pattern, or a folder of pictures."""
+    path = Path(word)
+    if word in BUILTIN:
+        return False
+    if not path.is_dir():
+        return path.suffix.lower() in SUFFIXES or any(c in word for c in "*?[")
+    inside = [p.suffix.lower() for p in path.iterdir() if p.is_file()]
+    return any(s in SUFFIXES for s in inside) and ".xml" not in inside and ".json" not in inside
+
+
+def _of_split(dataset: Dataset, name: str) -> Iterator[Picture]:
+    split = dataset.split(name)
+    for index in range(len(split)):
+        label = int(split.labels[index])
+        marked = split.picture_boxes(index)
+        yield Picture(
+            split.picture_name(index),
+            split,
+            index,
+            split.classes[label] if label >= 0 else None,
+            None
+            if marked is None
+            else [(split.classes[b.label], (b.x0, b.y0, b.x1, b.y1)) for b in marked if b.label >= 0],
+        )
+
+
+def _batches(
+    run: Run, pictures: Sequence[Picture], errors: list[dict[str, str]]
+) -> Iterator[tuple[list[tuple[Picture, Image.Image]], Tensor]]:
+    """Yield pictures as they are, and as whole squares (B, S, S, 3) uint8."""
+    side, kind = run.preprocessing.size, FILTERS[run.preprocessing.interpolation]
+    for start in range(0, len(pictures), BATCH):
+        good, squares = [], []
+        for picture in pictures[start : start + BATCH]:
+            try:
+                image = picture.decode()
+            except PictureError as error:
+                errors.append({"path": picture.path, "error": f"{error.fault}; {error.cure}"})
+                continue
+            if picture.label is not None and picture.label not in run.model.classes:
+                errors.append(
+                    {"path": picture.path, "error": f"the network knows no class {picture.label!r}"}
+                )
+                continue
+            good.append((picture, image))
+            squares.append(np.asarray(image.resize((side, side), kind)))
+        if good:
+            yield good, torch.from_numpy(np.stack(squares))
+    if errors and len(errors) == len(pictures):
+        raise DataError(f"{errors[0]['path']}: {errors[0]['error']}; no picture is left")

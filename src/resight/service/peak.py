@@ -1,0 +1,41 @@
+"""How much memory a piece of work takes at its peak."""
+
+import ctypes
+import gc
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+Result = TypeVar("Result")
+
+STATUS, REFERENCES = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def peak_of(work: Callable[[], Result], device: torch.device) -> tuple[Result, float | None]:
+    """Do a piece of work and return what it gave, and its peak memory in MB above what was held before.
+
+    On CUDA what torch has allocated; else the process's resident memory as Linux counts it, after freed
+    memory went back to the kernel. None where neither is to be had.
+    """
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        result = work()
+        return result, (torch.cuda.max_memory_allocated(device) - before) / 1e6
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        REFERENCES.write_text("5")  # the high-water mark falls to what is resident now
+    except (AttributeError, OSError):
+        return work(), None
+    before = _status("VmRSS")
+    result = work()
+    return result, (_status("VmHWM") - before) / 1e6
+
+
+def _status(name: str) -> float:
+    """Return an entry of the kernel's book about this process, in bytes."""
+    lines = STATUS.read_text(encoding="ascii").splitlines()
+    return next(float(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
