@@ -34,6 +34,8 @@ def test_an_empty_list_is_a_value():
         ("lr", "is not key=value"),
         ("epochs=2.5", "needs a whole number"),
         ("lr=fast", "needs a number"),
+        ("lr=nan", "needs a number"),
+        ("lr=inf", "needs a number"),
         ("drops=.5,x", "needs a number"),
     ],
 )

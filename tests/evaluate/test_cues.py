@@ -47,6 +47,10 @@ def test_a_corner_that_all_classes_look_into_is_no_mark():
     assert found["cow"][0].elsewhere == 1
 
 
+def test_without_another_class_no_edge_is_marked():
+    assert not find_groups({"cow": spots(*[CORNER] * 12)}, {"cow": right(12)})["cow"][0].at_edge
+
+
 def test_coarse_maps_and_few_members_get_no_mark_for_edges():
     maps = {"cow": spots(*[CORNER] * 12), "horse": spots(*[MIDDLE] * 12)}
     wrong = {name: right(12) for name in maps}

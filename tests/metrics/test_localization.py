@@ -101,3 +101,10 @@ def test_a_mask_has_the_pixels_whose_centre_is_inside():
             for x in range(20):
                 expected[y, x] = box[0] <= x + 0.5 < box[2] and box[1] <= y + 0.5 < box[3]
         assert (mask_of(np.array([box]), 12, 20) == expected).all()
+
+
+def test_a_flat_map_points_nowhere():
+    flat = np.zeros((20, 20))
+    assert not points_at(flat, np.array([[5, 5, 15, 15]]))
+    flat[9, 9] = 1e-3
+    assert points_at(flat, np.array([[5, 5, 15, 15]]))

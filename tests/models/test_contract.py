@@ -253,6 +253,8 @@ def test_values_that_no_layer_takes_are_refused(name, options):
 def test_option_words_are_read_or_refused(word):
     with pytest.raises(UsageError, match=word.split("=")[0]):
         read_options("googlenet" if word.startswith("aux") else "vgg16", [word])
+    assert read_options("googlenet", ["aux=True", "head=gmp"]) == {"aux": True, "head": "gmp"}
+    assert read_options("vgg16", ["dropout=1", "last=stage4"]) == {"dropout": 1.0, "last": "stage4"}
 
 
 def test_heads_that_do_not_exist_are_refused():

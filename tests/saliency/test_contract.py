@@ -334,6 +334,8 @@ def test_targets_by_number_name_image_and_several(images):
     assert explain(model, images, target="cat").targets.tolist() == [2, 2, 2]
     assert explain(model, images, target=["cat", 0, "eel"]).targets.tolist() == [2, 0, 4]
     assert explain(model, images, target=torch.tensor([1, 2, 3])).targets.tolist() == [1, 2, 3]
+    assert explain(model, images, target=torch.tensor(3)).targets.tolist() == [3, 3, 3]
+    assert explain(nn.DataParallel(model), images, target="dog").targets.tolist() == [3, 3, 3]
     several = explain(model, images, target=[["ant", 3], ["bee", 4], [0, 1]])
     assert several.maps.shape == (3, 2, 32, 32) and several.scores.shape == (3, 2)
     torch.testing.assert_close(several.maps[1, 1], explain(model, images, target=4).maps[1])
@@ -348,6 +350,17 @@ def test_targets_by_number_name_image_and_several(images):
         ({"target": [0, 1]}, "2 targets for 3 images"),
         ({"target": [[0], [1, 2], [3]]}, "same number of targets"),
         ({"target": 1.5}, "target 1.5: give class numbers or names, or a function"),
+        ({"target": [1.7, 2.0, 0.0]}, "target 1.7: give class numbers"),
+        ({"target": torch.tensor([1.7, 2.0, 0.0])}, "target 1.7.*: give class numbers"),
+        ({"target": [None, 1, 2]}, "target None: give class numbers"),
+        ({"target": torch.zeros(3, 1, 1).long()}, r"target \[0\]: give class numbers"),
+        ({"target": [[], [], []]}, "same number of targets, one or more"),
+        ({"target": torch.tensor([1, 2, 3]).numpy()}, "give class numbers"),
+        ({"target": lambda out: out[:2, 1]}, "2 scores for 3 images"),
+        ({"target": lambda out: out.argmax(1).float()}, "has no gradient at layer 'layer3'"),
+        ({"target": lambda out: out.argmax(1).float(), "method": "gradient"}, "no gradient at the pictures"),
+        ({"layer": []}, "layer= is empty"),
+        ({"method": "score_cam", "reduced": 1}, "give 2 or more, or 0 for all"),
         ({"layer": "layer9"}, "no layer 'layer9'; nearest: layer"),
         ({"method": "rise", "layer": "layer3"}, "rise reads the pictures"),
         ({"method": "rise", "sample": 3}, "'sample' is not an option of rise; nearest: samples"),
@@ -413,3 +426,91 @@ def test_a_planted_object_is_found():
 
 def test_a_flat_map_stays_zero():
     assert not heatmaps.normalize(torch.full((2, 4, 4), 3.0)).any()
+
+
+class Pooled(nn.Module):
+    """One image, one logit (or two that mirror each other) fits any head up to a factor."""
+
+    def __init__(self, pool, classes, scale=1.0):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 6, 3, 2), nn.ReLU())
+        self.fc, self.pool, self.scale = nn.Linear(6, classes), pool, scale
+        with torch.no_grad():
+            for values in (self.fc.weight, self.fc.bias):
+                values[1:] = -values[:1]
+
+    def forward(self, x):
+        return self.scale * self.fc(self.pool(self.body(x)))
+
+
+POOLS = {
+    "gap": lambda a: a.mean((2, 3)),
+    "gmp": lambda a: a.amax((2, 3)),
+    "soft": lambda a: a.logsumexp((2, 3)),
+}
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+@pytest.mark.parametrize("classes", [1, 2])
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_head_is_not_mistaken_for_another_when_few_logits_are_there(images, pool, classes, scale):
+    model = Pooled(POOLS[pool], classes, scale).eval()
+    with torch.no_grad():
+        model.fc.bias.zero_()
+    for count in (1, 3):
+        for method, own in (("cam", "gap"), ("gmp_cam", "gmp")):
+            if pool == own:
+                assert explain(model, images[:count], method, 0).maps.shape == (count, 32, 32)
+            else:
+                with pytest.raises(UsageError, match="use grad_cam"):
+                    explain(model, images[:count], method, 0)
+    single, batch = explain(model, images[:1], target=0).raw, explain(model, images, target=0).raw
+    torch.testing.assert_close(single, batch[:1], atol=1e-5 * float(batch.abs().max()), rtol=1e-3)
+
+
+def test_a_side_output_that_runs_last_is_not_taken_in_silence(images):
+    class Sides(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.side, self.fc = nn.Conv2d(3, 6, 3, 2), nn.Conv2d(6, 5, 1), nn.Linear(6, 4)
+
+        def forward(self, x):
+            maps = self.body(x).relu()
+            return {"out": self.fc(maps.mean((2, 3))), "side": self.side(maps)}
+
+    model = Sides().eval()
+    with pytest.raises(UsageError, match="no gradient at layer 'side': name one"):
+        explain(model, images, target=lambda out: out["out"][:, 1])
+    assert explain(model, images, target=lambda out: out["out"][:, 1], layer="body").maps.std() > 0.01
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "gmp_cam"])
+def test_autocast_around_the_call_changes_nothing(method, images):
+    model, images = made("ours", images)
+    expected = quickly(model, images, method, target=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = quickly(model, images, method, target=1)
+    assert torch.equal(result.maps, expected.maps) and torch.equal(result.scores, expected.scores)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_answer_with_logits_in_it_is_a_classifiers(method, images):
+    """As transformers' networks answer."""
+
+    class Answer:
+        def __init__(self, logits):
+            self.logits = logits
+
+    class Wrapped(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return Answer(self.inner(x))
+
+    model, images = made("ours, max" if method == "gmp_cam" else "ours", images)
+    expected = quickly(model, images, method, target=[[1, 2]] * 3)
+    result = quickly(Wrapped(model), images, method, target=[[1, 2]] * 3)
+    torch.testing.assert_close(result.maps, expected.maps)
+    assert torch.equal(result.scores, expected.scores)

@@ -10,6 +10,7 @@ from resight import create_model, open_dataset
 from resight.cli import show
 from resight.core.errors import PictureError, UnknownNameError, UsageError
 from resight.core.preprocessing import Preprocessing
+from resight.evaluate import sanity
 from resight.evaluate.faithfulness import MEASURES
 from resight.models.modelfile import save_model
 from resight.saliency.methods import METHODS, Method
@@ -95,6 +96,26 @@ def test_a_named_class_is_asked_and_a_broken_picture_is_left_out(tiny_run, tmp_p
         for answer in (best, named)
     ]
     assert values[0] != values[1]
+
+
+def test_one_picture_gives_no_verdict_and_a_method_named_twice_is_one(tiny_run, pictures):
+    one = pictures.replace("*", "0")
+    answer = believe(str(tiny_run), [one], ("grad_cam", "grad_cam"), share=0.25)
+    assert answer["methods"] == ["grad_cam"] and answer["n"] == 1
+    assert any(w.startswith("only 1 picture: ") for w in answer["warnings"])
+    assert not [w for w in answer["warnings"] if "in no measure" in w or "is worse" in w]
+
+
+def test_random_weights_that_overflow_prove_nothing(tiny_run, pictures, monkeypatch):
+    def huge(module, generator):
+        for parameter in module.parameters(recurse=False):
+            parameter.data.fill_(1e30)
+
+    monkeypatch.setattr(sanity, "reinitialize", huge)
+    answer = believe(str(tiny_run), [pictures], ("grad_cam",), share=0.5)
+    json.dumps(answer, allow_nan=False)
+    assert "grad_cam: random weights overflow in this network" in " ".join(answer["warnings"])
+    assert {r["n"] for r in answer["rows"] if r["randomized"] == "all"} == {0}
 
 
 def test_what_cannot_be_evaluated_is_refused(tiny_run, pictures, tmp_path):

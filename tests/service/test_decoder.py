@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from resight.core.errors import ModelFileError, ResightError, UsageError
+from resight.core.errors import ModelFileError, ResightError, TrainingError, UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.data.prepare import Normalize
 from resight.models.decoder import Decoder
@@ -295,3 +295,12 @@ def test_other_data_train_a_decoder_and_say_what_the_auc_is_worth(tiny_run, fold
     assert (
         "AUC is too good" in answer["notes"][0] and answer["test"]["n"] > 0 and answer["validation"]["n"] > 0
     )
+
+
+def test_a_decoder_that_diverged_is_not_kept(decoded_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(decoded_run[0], run)
+    before = (run / "decoder.safetensors").read_bytes()
+    with pytest.raises(TrainingError, match=r"the reconstruction became nan in epoch 1, .* cure: .* lr=3"):
+        train_decoder(str(run), None, 1, ["lr=1e9", "widest=8", "precision=fp32"], console=QUIET)
+    assert (run / "decoder.safetensors").read_bytes() == before

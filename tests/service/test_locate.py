@@ -10,13 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from resight.core.errors import UsageError
+from resight.core.errors import DataError, ResightError, UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.models.modelfile import save_model
 from resight.models.zoo import create_model
 from resight.saliency.methods import METHODS
+from resight.service.annotations import write_coco, write_voc
 from resight.service.locate import Rule, locate
-from support import one_line, picture, resight
+from resight.service.runs import open_run
+from support import make_folder, one_line, picture, resight
 
 SIDE = 32
 
@@ -102,6 +104,8 @@ def test_two_marks_are_one_box_or_two_as_asked(finder):
         for rule in ("largest", "all", "peaks", "tight-loose")
     }
     assert count == {"largest": 1, "all": 2, "peaks": 2, "tight-loose": 2}
+    same = Rule(0.5, "max", "tight-loose")  # both boxes are cut at 0.5
+    assert len(locate(finder, ["p.png"], layers=["layer1"], rule=same)["boxes"]) == 1
 
 
 def test_a_data_set_with_boxes_is_measured_and_beats_nothing_by_luck(finder, tmp_path):
@@ -145,7 +149,8 @@ def test_coco_and_voc_files_hold_the_boxes(finder, tmp_path):
     names = {image["id"]: image for image in coco["images"]}
     assert all((image["width"], image["height"]) == (64, 48) for image in coco["images"])
     for annotation, box in zip(coco["annotations"], answer["boxes"], strict=True):
-        assert annotation["bbox"] == box["box"] and names[annotation["image_id"]]["file_name"] == box["path"]
+        name = names[annotation["image_id"]]["file_name"]
+        assert annotation["bbox"] == box["box"] and name == f"set/JPEGImages/{Path(box['path']).name}"
         assert annotation["area"] == pytest.approx(box["box"][2] * box["box"][3])
     locate(finder, [str(root)], rule=rule, layers=["layer1"], form="voc", out="found")
     for box in answer["boxes"]:
@@ -194,6 +199,7 @@ def test_asking_one_method_or_several_gives_the_same_figures(finder, tmp_path):
     root = voc_set(tmp_path / "set", THINGS)
     alone = locate(finder, [str(root)], ["layer_cam"])["metrics"]["layer_cam"]
     assert locate(finder, [str(root)], ["grad_cam", "layer_cam"])["metrics"]["layer_cam"] == alone
+    assert locate(finder, [str(root)], ["layer_cam", "layer_cam"])["metrics"]["layer_cam"] == alone
 
 
 @pytest.mark.parametrize(
@@ -205,6 +211,9 @@ def test_asking_one_method_or_several_gives_the_same_figures(finder, tmp_path):
         (["--normalization", "sum"], "known are max, minmax"),
         (["--format", "yolo"], "none of json, coco, voc"),
         (["--split", "val"], "--split is of a data set"),
+        (["--layer", ""], "--layer '': give names with commas"),
+        (["--method", "gradient", "--layer", "layer1"], "leave --layer out"),
+        (["--out", "."], "is a folder; name a file"),
         (["--set", "samples=3"], "not an option of grad_cam"),
     ],
 )
@@ -217,7 +226,101 @@ def test_a_class_that_the_network_does_not_know_is_named(finder, tmp_path):
     things = {**THINGS, "a2": ("green", (2, 2, 34, 26)), "b4": ("green", (2, 2, 34, 26))}
     root = voc_set(tmp_path / "set", things)
     answer = locate(finder, [str(root)])
-    assert [e["error"] for e in answer["errors"]] == ["the network knows no class 'green'"]
+    (error,) = answer["errors"]
+    assert error["error"].startswith("the network knows no class 'green'; ")
     assert answer["pictures"] == 3
     with pytest.raises(UsageError):
         Rule(threshold=-0.1)
+
+
+def test_a_folder_of_pictures_stays_one_when_a_result_is_written_into_it(finder):
+    Path("flat").mkdir()
+    for i in range(3):
+        picture(seed=i).save(f"flat/{i}.png")
+    for place in ("flat/located.json", "flat/labels.xml"):
+        assert locate(finder, ["flat"], form="coco", out=place)["pictures"] == 3
+    assert locate(finder, ["flat"])["pictures"] == 3
+    names = [image["file_name"] for image in json.loads(Path("flat/labels.xml").read_text())["images"]]
+    assert names == ["0.png", "1.png", "2.png"]
+
+
+def test_a_few_pictures_with_labels_only_need_no_test_split(finder, tmp_path):
+    folder = make_folder(tmp_path / "few", classes=("red", "blue"), count=1)
+    answer = locate(finder, [str(folder)])
+    assert answer["pictures"] == 2 and [Path(b["path"]).parent.name for b in answer["boxes"]] == [
+        b["label"] for b in answer["boxes"]
+    ]
+
+
+def test_another_data_set_without_splits_is_measured_as_a_whole(finder, tmp_path):
+    root = voc_set(tmp_path / "set", THINGS)
+    for file in (root / "ImageSets/Main").iterdir():
+        file.unlink()
+    answer = locate(finder, [str(root)], rule=Rule(0.5), layers=["layer1"])
+    assert answer["metrics"]["grad_cam"]["n"] == 6
+
+
+def test_a_turned_picture_is_measured_where_it_is_seen(finder, tmp_path):
+    """EXIF turns the pictures; their boxes are of the pixels as stored."""
+    root = voc_set(tmp_path / "set", THINGS)
+    for number, file in enumerate(sorted((root / "JPEGImages").iterdir())):
+        exif = Image.Exif()
+        exif[274] = (3, 5, 6, 7, 8, 2)[number]
+        with Image.open(file) as image:
+            image.save(file, exif=exif)
+    answer = locate(finder, [str(root)], rule=Rule(0.5), layers=["layer1"])
+    assert answer["metrics"]["grad_cam"]["gt_known_error"] == 0
+    assert answer["metrics"]["grad_cam"]["pixel_average_precision"] > 90
+
+
+def row(path, *boxes):
+    return {
+        "path": path, "width": 24, "height": 20,
+        "boxes": [{"label": "red", "score": 0.5, "box": list(box)} for box in boxes],
+    }  # fmt: skip
+
+
+def test_pictures_of_one_name_keep_their_folders_in_voc(tmp_path):
+    rows = [row("p/blue/0.png"), row("p/red/0.png"), row("p/red/0.jpg"), row("p/red/1.png")]
+    write_voc(tmp_path / "v", rows)
+    files = {str(f.relative_to(tmp_path / "v")): f for f in (tmp_path / "v").rglob("*.xml")}
+    assert set(files) == {"blue/0.xml", "red/0.xml", "red/0-2.xml", "red/1.xml"}
+    assert ElementTree.parse(files["red/0-2.xml"]).findtext("filename") == "0.jpg"
+    write_voc(tmp_path / "w", rows[2:])
+    assert {f.name for f in (tmp_path / "w").iterdir()} == {"0.xml", "1.xml"}
+
+
+def test_a_box_of_less_than_a_pixel_is_one_in_voc(tmp_path):
+    write_voc(tmp_path / "v", [row("0.png", (10.2, 5.1, 0.3, 0.3), (23.7, 19.6, 0.3, 0.4))])
+    found = ElementTree.parse(tmp_path / "v" / "0.xml").iter("bndbox")
+    assert [[int(edge.text) for edge in box] for box in found] == [[11, 6, 11, 6], [24, 20, 24, 20]]
+
+
+@pytest.mark.parametrize(
+    ("file", "names"),
+    [("here.json", ["p/a/0.png", "p/1.png"]), ("p/x/y.json", ["a/0.png", "1.png"])],
+)
+def test_coco_names_pictures_from_the_file_or_from_what_they_share(tmp_path, file, names):
+    write_coco(tmp_path / file, [row(str(tmp_path / "p/a/0.png")), row("./p/q/../1.png")], ("red",), "")
+    images = json.loads((tmp_path / file).read_text())["images"]
+    assert [image["file_name"] for image in images] == names
+
+
+def test_a_place_that_cannot_be_written_is_named_before_the_work(finder, monkeypatch):
+    picture().save("p.png")
+    monkeypatch.setattr("resight.service.locate.explain", lambda *_, **__: pytest.fail("worked in vain"))
+    for words in ({"out": "p.png/x.json"}, {"out": "p.png", "form": "voc"}, {"draw": "p.png"}):
+        with pytest.raises(ResightError, match="cannot be written"):
+            locate(finder, ["p.png"], **words)
+
+
+def test_a_network_that_cannot_be_asked_is_one_line(finder, monkeypatch):
+    picture().save("p.png")
+    opened = open_run(finder)
+    monkeypatch.setattr("resight.service.locate.open_run", lambda _: opened)
+    monkeypatch.setattr(opened.model, "in_channels", 1)
+    with pytest.raises(DataError, match="sees 1 channels"):
+        locate(finder, ["p.png"])
+    monkeypatch.setattr(opened.model, "classes", ())
+    with pytest.raises(DataError, match="does not know its class names"):
+        locate(finder, ["p.png"])

@@ -3,6 +3,7 @@
 import html
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -184,6 +185,25 @@ def test_a_map_of_few_cells_gets_no_mark_for_edges(planted, monkeypatch):
 def test_the_report_of_a_training_has_the_section(tiny_run):
     page = (tiny_run / "report.html").read_text()
     assert "Right answers of each class" in page and "saliency map for red" in page
+
+
+def test_only_of_its_own_data_a_run_knows_what_it_was_trained_on(planted, tiny_run):
+    run, dataset, result = planted
+    assert "3 wrong of 47 pictures</span>" in written(planted)
+    own = replace(run, facts={"data": "planted"})
+    assert "3 wrong of 47 pictures never trained on" in words_of(written((own, dataset, result)))
+    assert "pictures never trained on" in words_of((tiny_run / "report.html").read_text())
+
+
+def test_of_many_classes_only_the_first_are_shown_and_the_page_says_so(planted, monkeypatch):
+    monkeypatch.setattr(report, "RIGHT", 1)
+    section = part(written(planted), "Right answers of the first classes", "Where the maps of each class")
+    assert section.count("<figure>") == 1
+
+
+def test_names_that_are_no_text_or_look_like_html_are_shown(planted, monkeypatch):
+    monkeypatch.setattr(Split, "picture_name", lambda *_: "x\udcff<b>.png")
+    assert "x?&lt;b&gt;.png" in written(planted)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """`resight explain`: comparison sheets, options of methods, several layers, and words that are off."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from PIL import Image
 
 from resight.cli.main import METHOD_NAMES
 from resight.core.errors import PictureError, UnknownNameError, UsageError
+from resight.models.modelfile import load_model, save_model
 from resight.render.sheet import GAP, MARGIN, TILE, left, top
 from resight.saliency.methods import METHODS, read_options
 from resight.service import perceive, sheet
@@ -181,9 +184,61 @@ def test_the_command_draws_a_sheet_and_says_what_it_left_out(tiny_run, pictures)
     assert "left out: CAM with max pooling" in done.stderr
 
 
+def named(tiny_run, classes):
+    """A model file like the tiny run's, with other names for its classes."""
+    model, _ = load_model(tiny_run / "model.safetensors")
+    model.classes = classes
+    save_model(Path("named.safetensors"), model, model.state_dict(), {})
+    return "named.safetensors"
+
+
+@pytest.mark.parametrize("classes", [("C+", "C#", "C_"), ("a/b", "a b", "a_b"), ("猫" * 90, "猫" * 91, "c")])
+def test_every_class_has_files_of_its_own(tiny_run, pictures, classes):
+    rows = explain_paths(named(tiny_run, classes), pictures[:1], ("cam", "cam"), "top3", out="o")
+    assert {row["target"] for row in rows} == set(classes)
+    for kind in ("image", "map"):
+        assert len({row[kind] for row in rows}) == 3 and all(Path(row[kind]).is_file() for row in rows)
+
+
+def test_pictures_of_one_name_have_files_of_their_own(tiny_run):
+    for place in ("one", "two"):
+        Path(place).mkdir()
+        picture(seed=len(place)).save(f"{place}/a.png")
+    rows = explain_paths(str(tiny_run), ["one", "two"], out="o")
+    assert len({row["image"] for row in rows}) == 2
+
+
+def test_a_class_may_be_called_like_a_word_of_target(tiny_run, pictures):
+    run = named(tiny_run, ("top2", "1", "²"))
+    for word in ("top2", "1", "²"):
+        rows = explain_paths(run, pictures[:1], target=word, out="o")
+        assert [row["target"] for row in rows] == [word]
+    assert believe(run, pictures[:1], target="top2", share=0.5)["target"] == "top2"
+
+
+def test_names_that_are_no_text_and_names_of_two_lines_are_shown(tiny_run):
+    Path("odd").mkdir()
+    try:
+        for name in (b"odd/x\xff.png", b"odd/two\nlines.png"):
+            with open(name, "wb") as stream:  # noqa: PTH123 - a name in bytes
+                picture().save(stream, "PNG")
+    except OSError:
+        pytest.skip("this file system takes text only")
+    done = resight("explain", tiny_run, "odd", "--out", "o", "--json", check=0)
+    rows = json.loads(done.stdout)
+    assert {os.fsencode(row["path"]) for row in rows} == {b"odd/x\xff.png", b"odd/two\nlines.png"}
+    assert all(Path(row["image"]).is_file() for row in rows)
+    resight("explain", tiny_run, "odd", "--out", "o", check=0)
+    assert len(draw_sheets(str(tiny_run), ["odd"], ("cam",), out="o")["sheets"][0]["rows"]) == 2
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("--target", "top0"), "--target top0: asks for no class at all"),
+        (("--target", "²"), "'²' is not a class of this network"),
+        (("--method", "perception_visualization", "--set", "samples=4"), "has no options"),
+        (("--method", "perception_visualization", "--evaluate"), "no map of its own to evaluate"),
         (("--methods", "cam,gmp_cam"), "gmp_cam needs"),
         (("--methods", "cam", "--method", "cam"), "leave --method and --evaluate out"),
         (("--method", "rise", "--set", "samples=few"), "samples='few': needs a whole number"),

@@ -117,3 +117,16 @@ def test_what_cannot_be_is_said():
         create_model("resnet20", 5, sharpen=-1.0)
     with pytest.raises(UsageError, match="two classes"):
         Objective(create_model("resnet20", 1, sharpen=1.0), RECIPE, None, compiled=False)
+
+
+def test_given_weights_can_end_earlier_and_be_sharpened(folder):
+    base = ["model=resnet20", "image_size=32", "batch_size=8", "ema=0"]
+    train(str(folder), epochs=1, changes=base, out="whole")
+    words = ["weights=whole", "image_size=32", "batch_size=8", "last=layer2", "sharpen=0.5"]
+    train(str(folder), recipe="fine-tune", epochs=1, changes=words, out="early")
+    model, _ = load_model(Path("early/model.safetensors"))
+    assert model.options == {"last": "layer2", "sharpen": 0.5} and list(model.stages)[-1] == "layer2"
+    assert model.fc.weight.shape == (3, 32)
+    words = ["weights=early", "last=layer1", "image_size=32"]
+    with pytest.raises(UsageError, match="have another last; leave last= out"):
+        train(str(folder), recipe="fine-tune", epochs=1, changes=words, out="refused")

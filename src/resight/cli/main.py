@@ -4,6 +4,7 @@ Nothing here imports torch at module level: `--help` answers at once. Results go
 progress and log lines to standard error.
 """
 
+import io
 import os
 import sys
 from typing import Annotated
@@ -243,9 +244,9 @@ def locate(
     from resight.service.locate import locate as service
 
     answer = service(
-        run, paths, method.split(","), Rule(threshold, normalization, boxes), top=top, split=split,
-        layers=layer.split(",") if layer else None, changes=changes or (), form=form, out=out, draw=draw,
-        data_root=data_root,
+        run, paths, show.names(method, "--method"), Rule(threshold, normalization, boxes), top=top,
+        split=split, layers=show.names(layer, "--layer") if layer is not None else None,
+        changes=changes or (), form=form, out=out, draw=draw, data_root=data_root, progress=show.progress,
     )  # fmt: skip
     raise typer.Exit(show.located(answer, as_json=as_json))
 
@@ -405,6 +406,8 @@ def main(
 def run() -> None:
     """Run the command and exit: 0 done, 1 the work failed, 2 the call's words are off, 130 interrupted."""
     keep_pages()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         app(standalone_mode=True)
     except ResightError as error:

@@ -55,7 +55,7 @@ def document(answer: Any) -> None:
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     """Print a table; as wide as its content where the output is not a terminal."""
-    console = Console(soft_wrap=True) if not sys.stdout.isatty() else Console()
+    console = Console(soft_wrap=not sys.stdout.isatty(), emoji=False, markup=False)  # names are no markup
     if not console.is_terminal:
         console.width = 10_000
     grid = Table(box=None, pad_edge=False, header_style="dim")
@@ -248,7 +248,7 @@ def decoded(answer: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         document(answer)
         return
-    typer.echo(f"decoder   {answer['decoder']}, epoch {answer['epochs']} of {answer['settings']['epochs']}")
+    typer.echo(f"decoder    {answer['decoder']}, epoch {answer['epochs']} of {answer['settings']['epochs']}")
     for name in ("validation", "test"):
         if (figures := answer.get(name)) is None:
             continue
@@ -258,10 +258,10 @@ def decoded(answer: dict[str, Any], *, as_json: bool) -> None:
             area = f"{figures['auc']:.3f} (95 % interval {low:.3f} to {high:.3f})"
             area += f"; of 1 - softmax {figures['auc_doubt']:.3f}"
         typer.echo(
-            f"{name:10}PSNR {figures['psnr']:.2f} dB, SSIM {figures['ssim']:.3f}, "
+            f"{name:11}PSNR {figures['psnr']:.2f} dB, SSIM {figures['ssim']:.3f}, "
             f"DSIM {figures['dsim']:.3f}, n = {figures['n']:,}"
         )
-        typer.echo(f"{'':10}AUC of the residual for wrong answers: {area}")
+        typer.echo(f"{'':11}AUC of the residual for wrong answers: {area}")
     for note in answer["notes"]:
         typer.echo(f"note: {note}", err=True)
 

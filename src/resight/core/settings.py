@@ -1,6 +1,7 @@
 """Typed settings: a frozen dataclass, changed by key=value, saved and read back as JSON."""
 
 import dataclasses
+import math
 import typing
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -37,7 +38,7 @@ def pairs(words: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def read_like(key: str, value: str, default: Any) -> Any:
-    """Return a word as a value of the default's type: a whole number, a number or a word.
+    """Return a word as a value of the default's type: true or false, a whole number, a number or a word.
 
     Raises:
         UsageError: if it is none.
@@ -69,9 +70,13 @@ def _read(key: str, value: Any, hint: Any) -> Any:
     try:
         if hint is int and isinstance(value, str):
             return int(value)
+        if hint is bool and isinstance(value, str):
+            return {"true": True, "false": False}[value.lower()]
         if hint is float:
+            if not math.isfinite(float(value)):
+                raise ValueError
             return float(value)
-    except ValueError:
+    except (KeyError, ValueError):
         raise UsageError(f"{key}={value!r}: needs {_kind(hint)}") from None
     if not isinstance(value, hint):
         raise UsageError(f"{key}={value!r}: needs {_kind(hint)}")
@@ -79,7 +84,8 @@ def _read(key: str, value: Any, hint: Any) -> Any:
 
 
 def _kind(hint: Any) -> str:
-    return {int: "a whole number", float: "a number", str: "a word"}.get(hint, str(hint))
+    kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+    return kinds.get(hint, str(hint))
 
 
 def to_dict(settings: Any) -> dict[str, Any]:

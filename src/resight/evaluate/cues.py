@@ -38,7 +38,8 @@ class Group:
             edges.
         there: share of its maps that have it there.
         elsewhere: the same share among the maps of all other classes; None if there are none.
-        at_edge: whether nearly all its maps peak at one edge or corner, far more often than other classes'.
+        at_edge: whether nearly all its maps peak at one edge or corner, far more often than other classes';
+            never where there are no others.
         worse: whether it is wrong more often than the rest of the class (their 95 % intervals do not meet).
     """
 
@@ -94,7 +95,7 @@ def find_groups(
             there = times / len(members)
             elsewhere = (counts[place] - own[place]) / others if others else None
             at_edge = edges and place != "middle" and len(members) >= FEW
-            at_edge = at_edge and there >= TOGETHER and there - (elsewhere or 0.0) >= APART
+            at_edge = at_edge and there >= TOGETHER and elsewhere is not None and there - elsewhere >= APART
             bad = int(wrong[name][members].sum())
             worse = len(members) >= FEW and _worse(bad, len(members), int(wrong[name].sum()), len(of))
             groups.append(

@@ -96,8 +96,10 @@ def points_at(maps: NDArray[np.floating], boxes: Boxes, tolerance: float = 15) -
     """Return whether the map's highest point lies in a box, or within `tolerance` pixels of one.
 
     The pointing game (Zhang et al. 2018, "Top-down neural attention by excitation backprop", section 4.2). Of
-    several highest points their mean counts.
+    several highest points their mean counts; a map that is the same everywhere points nowhere.
     """
+    if maps.max() <= maps.min():
+        return False
     rows, columns = np.nonzero(maps == maps.max())
     y, x = rows.mean() + 0.5, columns.mean() + 0.5
     wide = np.asarray(boxes, np.float64).reshape(-1, 4) + np.array([-1, -1, 1, 1]) * tolerance

@@ -1,11 +1,11 @@
 """The table of all networks, and the one door to them."""
 
 import inspect
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from resight.core import settings
 from resight.core.errors import UsageError
 from resight.core.registry import lookup, matching
 from resight.models import (
@@ -121,14 +121,7 @@ def read_options(name: str, words: Iterable[str]) -> dict[str, Any]:
         key, _, value = word.partition("=")
         if key not in known:
             raise UsageError(f"{name} does not take {key}; its options: {', '.join(known)}")
-        kind = type(known[key])
-        try:
-            options[key] = {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
-            if kind is float and not math.isfinite(options[key]):
-                raise ValueError
-        except (KeyError, ValueError):
-            words = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
-            raise UsageError(f"{key}={value!r}: {name} needs {words} here") from None
+        options[key] = settings.read_like(key, value, known[key])
     return options
 
 

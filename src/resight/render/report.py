@@ -11,8 +11,8 @@ def render_report(content: dict[str, Any]) -> str:
     """Return the page as HTML.
 
     Args:
-        content: what the template names: title, figures, leaks, rows (of metrics.csv), mistakes, right, cues,
-            method, layer, temperature, costs, recipe, command, notes.
+        content: what the template names: title, figures, leaks, rows (of metrics.csv), mistakes, right, each,
+            cues, method, layer, temperature, costs, recipe, command, notes.
     """
     environment = Environment(
         loader=PackageLoader("resight", "render"), autoescape=True, undefined=StrictUndefined,
@@ -23,13 +23,14 @@ def render_report(content: dict[str, Any]) -> str:
     environment.filters["error"] = lambda value: "-" if value is None else f"{value:.2f} %"
     page = environment.get_template("report.html.jinja")
     figures = content["figures"]
-    return page.render(
+    made = page.render(
         **content,
         curves=curves(content["rows"]),
         reliability=reliability_chart(figures["reliability"]),
         shades=shades(figures["confusion"]),
         pairs=confused_pairs(figures["confusion"], figures["classes"]),
     )
+    return made.encode("utf-8", "replace").decode()  # names of files need not be text
 
 
 def share(value: float) -> str:

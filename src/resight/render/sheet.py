@@ -77,7 +77,8 @@ def scaled(pixels: NDArray[np.uint8]) -> Image.Image:
 
 
 def fitted(text: str, face: ImageFont.FreeTypeFont, width: int) -> str:
-    """Return a text of at most `width` pixels, cut with an ellipsis if need be."""
+    """Return a text as one line of at most `width` pixels, cut with an ellipsis if need be."""
+    text = " ".join(text.encode("utf-8", "replace").decode().split())
     if face.getlength(text) <= width:
         return text
     while text and face.getlength(text + "…") > width:

@@ -28,7 +28,8 @@ def bare(model: nn.Module) -> nn.Module:
     """Return the network itself, out of `torch.compile` and parallel wrappers; weights are shared."""
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return bare(model.module)
-    return getattr(model, "_orig_mod", model)
+    inner = getattr(model, "_orig_mod", None)
+    return model if inner is None else bare(inner)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import index
 from typing import Any
 
 import torch
@@ -63,22 +64,28 @@ def resolve(target: Target, logits: Tensor, names: Sequence[str]) -> Tensor:
     """
     count, classes = logits.shape
 
-    def number(word: "int | str") -> int:
+    def number(word: Any) -> int:
         if isinstance(word, str):
             if not names:
                 raise UsageError(
                     f"target {word!r}: this network does not know its class names; give a number"
                 )
             return lookup({name: i for i, name in enumerate(names)}, word, "class of this network")
-        if not 0 <= word < classes:
-            raise UsageError(f"target {word} is out of range: the network has classes 0 to {classes - 1}")
-        return int(word)
+        try:
+            place = index(word)
+        except TypeError:
+            raise UsageError(
+                f"target {word!r}: give class numbers or names, or a function of the answer"
+            ) from None
+        if not 0 <= place < classes:
+            raise UsageError(f"target {place} is out of range: the network has classes 0 to {classes - 1}")
+        return place
 
     if target is None:
         return logits.argmax(1, keepdim=True)
-    if target == "all" and isinstance(target, str) and "all" not in names:
+    if isinstance(target, str) and target == "all" and "all" not in names:
         return torch.arange(classes, device=logits.device).expand(count, classes)
-    if isinstance(target, int | str):
+    if isinstance(target, int | str) or (isinstance(target, Tensor) and target.ndim == 0):
         return torch.full((count, 1), number(target), device=logits.device)
     if not isinstance(target, Tensor | Sequence):
         raise UsageError(f"target {target!r}: give class numbers or names, or a function of the answer")
@@ -86,8 +93,8 @@ def resolve(target: Target, logits: Tensor, names: Sequence[str]) -> Tensor:
     if len(rows) != count:
         raise UsageError(f"{len(rows)} targets for {count} images")
     table = [[number(w) for w in (row if isinstance(row, list | tuple) else [row])] for row in rows]
-    if len({len(row) for row in table}) != 1:
-        raise UsageError("every image needs the same number of targets")
+    if len({len(row) for row in table}) != 1 or not table[0]:
+        raise UsageError("every image needs the same number of targets, one or more")
     return torch.tensor(table, device=logits.device)
 
 

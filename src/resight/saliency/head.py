@@ -1,11 +1,14 @@
 """Recognize a head that is pooling and one linear layer, by what it computes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 LEAST = 1e-30
+FEW = 4
+"""So few logits may be right by chance."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +34,22 @@ class Head:
         return self.pooling == "gap" and not self.rectified
 
 
-def pooled_head(model: nn.Module, activation: Tensor, logits: Tensor) -> Head | None:
+def pooled_head(
+    model: nn.Module, activation: Tensor, logits: Tensor, slope: Callable[[], Tensor]
+) -> Head | None:
     """Return the head behind a map, or None if it is another.
 
     The head is not recognized by its class but by what it computes: with the candidate layer's weights,
-    pool(map) w + b must give the logits that the network gave, up to one constant factor. A layer with one
-    map a class that is only pooled (Network in Network) has the identity for weights.
+    pool(map) w + b must give the logits that the network gave, up to one constant factor. A factor, or few
+    logits, prove little (a single logit fits every head up to a factor): then the gradient at the map must
+    be the head's, too. A layer with one map a class that is only pooled (Network in Network) has the identity
+    for weights.
 
     Args:
         model: the network.
         activation: (B, K, h, w) float32.
         logits: (B, classes) float32, computed from it.
+        slope: gives the gradient of the first class's logits at the map, (B, K, h, w).
     """
     dtype = next((p.dtype for p in model.parameters()), torch.float32)
     tolerance = 1e-3 if dtype == torch.float32 else 3e-2 if dtype == torch.bfloat16 else 3e-3
@@ -53,18 +61,43 @@ def pooled_head(model: nn.Module, activation: Tensor, logits: Tensor) -> Head | 
         if isinstance(module, nn.Linear) and tuple(module.weight.shape) == shape:
             bias = module.bias.detach().float() if module.bias is not None else logits.new_zeros(())
             candidates.append((module.weight.detach().float(), bias))
-    if not candidates:
+    if not candidates or not logits.isfinite().all():
         return None
     positive = activation.relu()
-    negative = bool((activation < 0).any())
-    for features, rectified in ((activation, False), (positive, True))[: 2 if negative else 1]:
-        for pooling, pooled in (("gap", features.mean((2, 3))), ("gmp", features.amax((2, 3)))):
+    pools = [(f, r, p) for f, r in ((activation, False), (positive, True)) for p in ("gap", "gmp")]
+    pools = pools if (activation < 0).any() else pools[:2]
+    kept: Tensor | None = None
+    for fitted in (False, True):
+        for features, rectified, pooling in pools:
+            pooled = features.mean((2, 3)) if pooling == "gap" else features.amax((2, 3))
             for weight, bias in candidates:
                 wanted, product = logits - bias, pooled @ weight.T
                 factor = (product * wanted).sum() / (product * product).sum().clamp(min=LEAST)
-                if torch.allclose(product * factor, wanted, rtol=tolerance, atol=tolerance * _size(wanted)):
-                    return Head(features, weight * factor, pooling, rectified)
+                factor = factor if fitted else torch.ones_like(factor)
+                if not _close(product * factor, wanted, tolerance):
+                    continue
+                head = Head(features, weight * factor, pooling, rectified)
+                if not fitted and logits.numel() > FEW:
+                    return head
+                kept = slope() if kept is None else kept
+                if _has_slope(head, kept, tolerance):
+                    return head
     return None
+
+
+def _has_slope(head: Head, slope: Tensor, tolerance: float) -> bool:
+    """Return whether the gradient of the first class's logits is that of the head."""
+    weight, features = head.weight[0][:, None, None].expand_as(slope), head.features
+    active = features > 0 if head.rectified else torch.ones_like(features, dtype=torch.bool)
+    if head.pooling == "gap":
+        return _close(slope, weight * active / features[0, 0].numel(), tolerance)
+    below = features < features.amax((2, 3), keepdim=True)
+    live = active.any(3).any(2)  # which of several highest positions has the gradient is the network's choice
+    return not slope[below].any() and _close(slope.sum((2, 3)) * live, weight[..., 0, 0] * live, tolerance)
+
+
+def _close(values: Tensor, wanted: Tensor, tolerance: float) -> bool:
+    return torch.allclose(values, wanted, rtol=tolerance, atol=tolerance * _size(wanted))
 
 
 def _size(values: Tensor) -> float:

@@ -108,13 +108,23 @@ class Look:
         logits = logits_of(self.split.output)
         if self.question.targets is None or logits is None:
             return None
-        return pooled_head(self.model, self.activation, wide(logits.detach()))
+        return pooled_head(self.model, self.activation, wide(logits.detach()), self._first_slope)
+
+    def _first_slope(self) -> Tensor:
+        """Return the gradient of the first class's logits at the map, (B, K, h, w)."""
+        captured, logits = self.split.captured[self.place], logits_of(self.split.output)
+        assert logits is not None  # the head of a classifier is looked for
+        slope = _gradient(logits[:, 0].sum(), captured)
+        return wide(self.layout.read(torch.zeros_like(captured) if slope is None else slope))
 
     def gradients(self) -> Tensor:
         """Return dy^c / dA, (B, T, K, h, w); (B, T, K, 1, 1) where it is the same everywhere.
 
         After average pooling and a linear layer it is the weight over the area, with no backward pass;
         otherwise one pass a question from the answer back to the layer, and no parameter gets a gradient.
+
+        Raises:
+            UsageError: if no score depends on the layer.
         """
         targets = self.question.targets
         if self.head is not None and self.head.linear_in_the_map:
@@ -124,10 +134,12 @@ class Look:
             return weight.expand(*targets.shape, -1)[..., None, None]
         captured = self.split.captured[self.place]
         count = self.scores.shape[1]
-        columns = [
-            torch.autograd.grad(self.scores[:, t].sum(), captured, retain_graph=True, allow_unused=True)[0]
-            for t in range(count)
-        ]
+        columns = [_gradient(self.scores[:, t].sum(), captured) for t in range(count)]
+        if all(column is None for column in columns):
+            raise UsageError(
+                f"what is asked has no gradient at layer {self.layer!r}: name one that it is computed from "
+                "with layer=, and ask for a score that can be differentiated"
+            )
         zero = torch.zeros_like(captured)
         read = [self.layout.read(zero if column is None else column) for column in columns]
         return wide(torch.stack(read, 1))
@@ -180,12 +192,23 @@ class Look:
             yield lambda maps: wide(self.question.scores(run(maps.to(dtype)), owner.expand(len(maps))))
 
     def input_gradients(self) -> Tensor:
-        """Return the gradient of each score at the pictures, (B, T, C, H, W) float32."""
+        """Return the gradient of each score at the pictures, (B, T, C, H, W) float32.
+
+        Raises:
+            UsageError: if a score has none.
+        """
         images = self.images.detach().clone().requires_grad_()
         with torch.enable_grad(), evaluating(self.model):
             scores = self.question.scores(self.model(images))
-            columns = [
-                torch.autograd.grad(scores[:, t].sum(), images, retain_graph=True)[0]
-                for t in range(scores.shape[1])
-            ]
-        return wide(torch.stack(columns, 1))
+            columns = [_gradient(scores[:, t].sum(), images) for t in range(scores.shape[1])]
+        found = [column for column in columns if column is not None]
+        if len(found) < len(columns):
+            raise UsageError("what is asked has no gradient at the pictures: ask for a score that has one")
+        return wide(torch.stack(found, 1))
+
+
+def _gradient(score: Tensor, at: Tensor) -> Tensor | None:
+    """Return the gradient of a score, whose graph stays; None if it does not depend on `at`."""
+    if not score.requires_grad:
+        return None
+    return torch.autograd.grad(score, at, retain_graph=True, allow_unused=True)[0]

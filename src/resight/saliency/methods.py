@@ -160,7 +160,8 @@ def explain(
     Args:
         model: gives logits (B, classes) for images, or anything, if `target` is a function of it. A
             network out of `torch.compile` or a parallel wrapper is run as itself.
-        images: (B, C, H, W), preprocessed as the network wants them, on its device, in its precision.
+        images: (B, C, H, W), preprocessed as the network wants them, on its device, in its precision. An
+            `autocast` around the call is left aside.
         method: a name in `METHODS`.
         target: None (top-1), a class number, a class name, one per image, several per image, "all", or a
             function of what the network returned that gives a score (B,) or several (B, T): a side of a box,
@@ -178,14 +179,18 @@ def explain(
     """
     entry = lookup(METHODS, method, "saliency method")
     _check(images, method, options, layer)
-    names, model = class_names(model), bare(model)
-    with torch.inference_mode(mode=False):
+    model = bare(model)
+    names = class_names(model)
+    own_precision = torch.autocast(images.device.type, enabled=False)
+    with torch.inference_mode(mode=False), own_precision:
         images = images.clone() if images.is_inference() else images
         layers = [] if entry.layerless else _layers(model, images, layer)
         split = split_at(model, images, layers)
         question = _question(split, target, names)
         looks = [Look(model, images, split, question, place, seed) for place in range(len(layers) or 1)]
         scores = wide(looks[0].scores.detach())
+        if len(scores) != len(images):
+            raise UsageError(f"the target function gives {len(scores)} scores for {len(images)} images")
         maps = [_compute(entry, look, options) for look in looks]
     raw = maps[0] if len(maps) == 1 else _fused(maps, rectified=entry.rectified)
     if question.targets is None:
@@ -231,6 +236,8 @@ def _check_value(name: str, value: Any, default: Any) -> None:
 def _layers(model: nn.Module, images: Tensor, layer: str | Sequence[str] | None) -> list[str]:
     if layer is None:
         return [last_map_layer(model, images)]
+    if not layer:
+        raise UsageError("layer= is empty; name a layer, or leave it out for the last map")
     return [layer] if isinstance(layer, str) else list(layer)
 
 

@@ -38,18 +38,21 @@ def score_cam(
         weighting: "softmax_logit": the softmax over channels of the increase of the logit (algorithm 1);
             "probability": the probability itself (the authors' released code); "increase": the increase of
             the probability (the paper's definition 3, its first version).
-        reduced: if not 0, score only so many channels, those whose regions differ most, and predict the
-            others' scores from the likeness of their regions. How far such a prediction is off, measured by
-            leaving each scored channel out, stands in the facts as `score_error`, in standard deviations.
+        reduced: if not 0, score only so many channels (two or more), those whose regions differ most, and
+            predict the others' scores from the likeness of their regions. How far such a prediction is off,
+            measured by leaving each scored channel out, stands in the facts as `score_error`, in standard
+            deviations.
         batch: pictures a pass, which bounds the memory; 0 is 32, on a CPU down to 8 for large pictures, of
             which more are no faster.
         precision: "fp32", or "bf16" for the passes.
 
     Raises:
-        UsageError: for an unknown weighting.
+        UsageError: for an unknown weighting, or if one channel shall predict all others.
     """
     if weighting not in WEIGHTINGS:
         raise UsageError(f"weighting {weighting!r}: known are {', '.join(WEIGHTINGS)}")
+    if reduced == 1:
+        raise UsageError("reduced=1: one channel says nothing of the others; give 2 or more, or 0 for all")
     probable = weighting != "softmax_logit" and look.question.function is None
     maps = look.activation
     batch = batch or _batch(look.images)

@@ -1,6 +1,7 @@
 """Boxes as the files that labelling tools import: COCO instances and Pascal VOC."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from resight.core.files import write_text
 
 def write_coco(path: Path, rows: Sequence[dict[str, Any]], classes: Sequence[str], about: str) -> None:
     """Write boxes as COCO instances; its "annotations" alone are COCO's results format.
+
+    Pictures are named from the file's folder if they lie below it, else from the folder that they share.
 
     Args:
         path: the file.
@@ -36,8 +39,8 @@ def write_coco(path: Path, rows: Sequence[dict[str, Any]], classes: Sequence[str
                 }
             )
     images = [
-        {"id": i + 1, "file_name": row["path"], "width": row["width"], "height": row["height"]}
-        for i, row in enumerate(rows)
+        {"id": i + 1, "file_name": name.as_posix(), "width": row["width"], "height": row["height"]}
+        for i, (name, row) in enumerate(zip(_names(rows, path.parent), rows, strict=True))
     ]
     document = {
         "info": {"description": about},
@@ -51,36 +54,51 @@ def write_coco(path: Path, rows: Sequence[dict[str, Any]], classes: Sequence[str
 def write_voc(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write a Pascal VOC file for each picture into a folder; see `write_coco` for the rows.
 
-    VOC's pixels are 1-based and inclusive. Two pictures of one name get files of their own.
+    VOC's pixels are 1-based and inclusive. Where two pictures have one name, the files lie in folders as the
+    pictures do; two that differ in their suffix only get files of their own.
     """
-    taken: set[str] = set()
-    for row in rows:
+    names = _names(rows)
+    nested = len({name.stem for name in names}) < len(names)
+    taken: set[Path] = set()
+    for name, row in zip(names, rows, strict=True):
         picture = Path(row["path"])
-        stem, more = picture.stem, 1
-        while stem in taken:
+        above = folder / name.parent if nested else folder
+        file, more = above / f"{name.stem}.xml", 1
+        while file in taken:
             more += 1
-            stem = f"{picture.stem}-{more}"
-        taken.add(stem)
+            file = above / f"{name.stem}-{more}.xml"
+        taken.add(file)
         root = ElementTree.Element("annotation")
         _add(root, "folder", picture.parent.name)
         _add(root, "filename", picture.name)
         _add(root, "path", row["path"])
         size = _add(root, "size")
-        for name, value in (("width", row["width"]), ("height", row["height"]), ("depth", 3)):
-            _add(size, name, value)
+        for key, value in (("width", row["width"]), ("height", row["height"]), ("depth", 3)):
+            _add(size, key, value)
         _add(root, "segmented", 0)
         for found in row["boxes"]:
             x, y, width, height = found["box"]
             item = _add(root, "object")
             _add(item, "name", found["label"])
-            for name, value in (("pose", "Unspecified"), ("truncated", 0), ("difficult", 0)):
-                _add(item, name, value)
+            for key, value in (("pose", "Unspecified"), ("truncated", 0), ("difficult", 0)):
+                _add(item, key, value)
             box = _add(item, "bndbox")
-            edges = (round(x) + 1, round(y) + 1, round(x + width), round(y + height))
-            for name, value in zip(("xmin", "ymin", "xmax", "ymax"), edges, strict=True):
-                _add(box, name, value)
+            # A box keeps one pixel of the picture.
+            left, top = min(round(x) + 1, row["width"]), min(round(y) + 1, row["height"])
+            edges = (left, top, max(round(x + width), left), max(round(y + height), top))
+            for key, value in zip(("xmin", "ymin", "xmax", "ymax"), edges, strict=True):
+                _add(box, key, value)
         ElementTree.indent(root)
-        write_text(folder / f"{stem}.xml", ElementTree.tostring(root, encoding="unicode") + "\n")
+        write_text(file, ElementTree.tostring(root, encoding="unicode") + "\n")
+
+
+def _names(rows: Sequence[dict[str, Any]], folder: Path | None = None) -> list[Path]:
+    """Return the pictures' paths from a folder if all lie below it, else from the folder that they share."""
+    paths = [Path(os.path.normpath(Path(row["path"]).absolute())) for row in rows]
+    start = Path(os.path.normpath(folder.absolute())) if folder else None
+    if paths and (start is None or not all(path.is_relative_to(start) for path in paths)):
+        start = Path(os.path.commonpath([path.parent for path in paths]))
+    return [path.relative_to(start) for path in paths if start]
 
 
 def _add(parent: ElementTree.Element, name: str, value: object = None) -> ElementTree.Element:

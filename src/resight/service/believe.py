@@ -1,24 +1,28 @@
 """Are a network's saliency maps to be believed: faithfulness beside know-nothing maps, and sanity checks."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resight.core.errors import PictureError, UsageError
 from resight.core.registry import lookup
 from resight.evaluate import faithfulness, sanity
 from resight.evaluate.faithfulness import MEASURES, Examination
 from resight.saliency.methods import METHODS, explain, read_options
-from resight.service.explain import batches, wanted
+from resight.service import perceive
+from resight.service.explain import batches, best_of, wanted
 from resight.service.predict import expand
 from resight.service.runs import open_run
 
 RANDOM, CENTRE = "random map", "centre map"
 ENOUGH = 20
 """Pictures below which intervals are rough."""
+LEAST = 6
+"""Pictures below which no verdict but "unclear" can be reached."""
 
 
 def believe(
@@ -58,12 +62,15 @@ def believe(
     Raises:
         ResightError: in one line; PictureError if no picture can be read.
     """
+    methods = list(dict.fromkeys(methods))
     for method in methods:
+        if method == perceive.METHOD:
+            raise UsageError(f"{method} has no map of its own to evaluate; its map is that of grad_cam")
         lookup(METHODS, method, "saliency method")
-    if target and target.startswith("top") and target[3:].isdigit() and int(target[3:]) > 1:
-        raise UsageError(f"--target {target}: maps are evaluated for one class a picture; name it, or none")
     options = read_options(methods, changes)
     opened = open_run(run)
+    if best_of(target, opened.model.classes) > 1:
+        raise UsageError(f"--target {target}: maps are evaluated for one class a picture; name it, or none")
     files = expand(paths)
     values: dict[str, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
     alike: dict[str, dict[str, list[sanity.Likeness]]] = defaultdict(lambda: defaultdict(list))
@@ -97,7 +104,7 @@ def believe(
     return {
         "run": run,
         "n": count,
-        "methods": list(methods),
+        "methods": methods,
         "target": target,
         "layer": read,
         "share": share,
@@ -110,9 +117,15 @@ def believe(
 
 def _maker(method: str, layers: Sequence[str], seed: int, options: dict[str, Any]) -> sanity.MapsOf:
     read = None if METHODS[method].layerless else layers
-    return lambda model, images, targets: (
-        explain(model, images, method, targets, read, seed=seed, **options).maps
-    )
+
+    def maps_of(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        with torch.inference_mode():
+            overflowed = not model(images).isfinite().all()
+        if overflowed:  # of random weights: nothing to explain
+            return images.new_full((len(images), *images.shape[2:]), math.nan)
+        return explain(model, images, method, targets, read, seed=seed, **options).maps
+
+    return maps_of
 
 
 def _faithful(values: dict[str, dict[str, list[Tensor]]], seed: int) -> list[dict[str, Any]]:
@@ -163,7 +176,8 @@ def _row(
 
 def _warnings(rows: list[dict[str, Any]], methods: Sequence[str], count: int) -> Iterator[str]:
     if count < ENOUGH:
-        yield f"only {count} pictures: intervals are rough, verdicts need six at least; give {ENOUGH} or more"
+        only = f"only {count} picture{'s' * (count > 1)}"
+        yield f"{only}: intervals are rough, verdicts need {LEAST} at least; give {ENOUGH} or more"
     of = {(r["method"], r["measure"], r["randomized"]): r for r in rows}
     for method in methods:
         value = of[method, "spearman", "all"]["value"]
@@ -182,7 +196,7 @@ def _warnings(rows: list[dict[str, Any]], methods: Sequence[str], count: int) ->
         for word, other in (("random", "a random map"), ("centre", "a spot in the middle")):
             verdicts = {m: of[method, m, None][f"against_{word}"] for m in MEASURES}
             worse = [measure for measure, answer in verdicts.items() if answer == "no"]
-            if "yes" not in verdicts.values():
+            if "yes" not in verdicts.values() and count >= LEAST:
                 yield f"{method} is better than {other} in no measure"
             if worse:
                 yield f"{method} is worse than {other} in {', '.join(worse)}"

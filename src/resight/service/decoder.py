@@ -28,7 +28,7 @@ from resight.saliency.perception import Encoder
 from resight.service.preparation import first_images, squares_of
 from resight.service.runs import Run, open_run
 from resight.service.test import dataset_of
-from resight.training.decoder import DecoderSettings, feature_variance, fit, judge
+from resight.training.decoder import DecoderSettings, feature_variance, fit, judge, require_finite
 
 DECODER_FILE = "decoder.safetensors"
 EVERY_SECONDS = 30
@@ -136,7 +136,7 @@ def train_decoder(
     if validation is None:
         raise DataError(f"{dataset.name}: no validation picture can be read; name other data with --data")
     images = first_images(dataset, card, Normalize(card, device))
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(chosen.seed)
         side, channels = _map_of(encoder, images[:1])
         decoder = Decoder(channels, side, card.size, chosen.widest)
@@ -176,6 +176,7 @@ def train_decoder(
                 say(f"left out: {fault}")
         left_out.update((fault.name, fault) for fault in more)
         judged = judge(encoder, decoder, *validation)
+        require_finite("the reconstruction", float(judged.dsim.mean()), epoch, chosen)
         facts.update(epochs=epoch, loss=loss, validation=judged.figures())
         facts["skipped"] = [{"path": f.name, "fault": f.fault, "cure": f.cure} for f in left_out.values()]
         residuals = judged.residuals.sort().values

@@ -1,5 +1,6 @@
 """Explain pictures: overlays as PNG, maps (H, W) in [0, 1] as npy."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from resight.core.errors import PictureError
+from resight.core.errors import PictureError, UsageError
 from resight.core.files import digest, replacing
 from resight.core.registry import lookup
 from resight.data.decode import decode
@@ -89,8 +90,11 @@ def explain_paths(
     from resight.service import perceive
     from resight.service.decoder import open_decoder
 
+    methods = list(dict.fromkeys(methods))
     for method in methods:
         lookup({**METHODS, perceive.METHOD: None}, method, "saliency method")
+    if changes and methods == [perceive.METHOD]:
+        raise UsageError(f"{perceive.METHOD} has no options, so --set says nothing to it")
     options = read_options([m for m in methods if m in METHODS], changes)
     opened = open_run(run)
     decoder = open_decoder(opened) if perceive.METHOD in methods else None
@@ -145,17 +149,34 @@ def _explain_batch(
 
 def wanted(run: Run, images: Tensor, target: str | None) -> Tensor | list[list[int | str]]:
     """Turn the words of `--target` into targets (B, T)."""
-    if target is None or (target.startswith("top") and target[3:].isdigit()):
-        count = min(int(target[3:]) if target else 1, run.model.num_classes)
+    best = best_of(target, run.model.classes)
+    if best:
         with torch.no_grad():
-            return run.model(images).topk(max(count, 1), dim=1).indices
-    word: int | str = int(target) if target.isdigit() and target not in run.model.classes else target
+            return run.model(images).topk(min(best, run.model.num_classes), dim=1).indices
+    assert target is not None  # without one the best class is asked for
+    word: int | str = int(target) if target.isdecimal() and target not in run.model.classes else target
     return [[word]] * len(images)
 
 
+def best_of(target: str | None, classes: Sequence[str]) -> int:
+    """Return K if `--target` asks for the K best classes, 1 if it is left out, 0 if it names a class.
+
+    Raises:
+        UsageError: for top0.
+    """
+    if target is None:
+        return 1
+    if target in classes or not target.startswith("top") or not target[3:].isdecimal():
+        return 0
+    if not int(target[3:]):
+        raise UsageError(f"--target {target}: asks for no class at all; give top1 or more")
+    return int(target[3:])
+
+
 def place_of(folder: Path, path: Path, method: str, name: str) -> tuple[Path, Path]:
-    """Return where a picture's overlay (PNG) and map (npy) go for a class."""
-    stem = folder / f"{path.stem}-{digest(str(path.resolve()).encode())[:6]}-{method}-{_word(name)}"
+    """Return where a picture's overlay (PNG) and map (npy) go for a class; no two share a place."""
+    mark = digest(os.fsencode(path.resolve()))[:6]
+    stem = folder / f"{_cut(path.stem)}-{mark}-{method}-{_word(name)}"
     return stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".npy")
 
 
@@ -177,4 +198,11 @@ def write_png(path: Path, image: Image.Image) -> None:
 
 
 def _word(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
+    """Return a class name as a part of a file name; one that had to be changed gets a mark of its own."""
+    word = _cut("".join(c if c.isalnum() or c in "-_" else "_" for c in name))
+    return word if word == name else f"{word}-{digest(os.fsencode(name))[:6]}"
+
+
+def _cut(text: str) -> str:
+    """Return a text in at most 80 bytes of UTF-8, without bytes that are none."""
+    return os.fsencode(text)[:80].decode("utf-8", "ignore")

@@ -65,12 +65,17 @@ def interleave(
     found = {name: Measured([], {}) for name in names}
     with ExitStack() as stack:
         workers = {name: stack.enter_context(_start(start, name)) for name in names}
-        for turn in range(rounds + (not once)):
-            for name in names if turn % 2 else reversed(names):
-                rate, facts = _ask(workers[name], seconds, name)
-                found[name].facts.update(facts)
-                if turn or once:
-                    found[name].rates.append(rate)
+        try:
+            for turn in range(rounds + (not once)):
+                for name in names if turn % 2 else reversed(names):
+                    rate, facts = _ask(workers[name], seconds, name)
+                    found[name].facts.update(facts)
+                    if turn or once:
+                        found[name].rates.append(rate)
+        except BaseException:  # a key was pressed, or one died: the others shall not end their blocks first
+            for worker in workers.values():
+                worker.kill()
+            raise
         for worker in workers.values():
             assert worker.stdin is not None
             worker.stdin.close()
@@ -103,8 +108,12 @@ def timed(step: Callable[[], int]) -> Block:
 
 def _start(code: str, name: str) -> "subprocess.Popen[bytes]":
     quiet = {**os.environ, "TQDM_DISABLE": "1"}  # some of the others draw progress bars
+    alone = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"  # the one who asks ends it
     return subprocess.Popen(
-        [sys.executable, "-c", code, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=quiet
+        [sys.executable, "-c", f"{alone}; {code}", name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=quiet,
     )
 
 

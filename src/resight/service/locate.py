@@ -5,7 +5,8 @@ nothing is cropped away, and boxes are scaled back to the picture.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,15 @@ from PIL import Image
 from torch import Tensor
 
 from resight.core.errors import DataError, PictureError, UsageError
-from resight.core.files import write_text
+from resight.core.files import require_place, write_text
 from resight.core.registry import lookup
 from resight.data.builtin import BUILTIN
+from resight.data.coco import coco_files
 from resight.data.dataset import Dataset, Split
 from resight.data.decode import SUFFIXES, decode
 from resight.data.open import open_dataset
 from resight.data.prepare import FILTERS, Normalize
+from resight.data.voc import is_voc
 from resight.evaluate.localization import GUESSES, TIGHT, Tally, largest_box
 from resight.geometry import heatmaps
 from resight.localize import boxes as finding
@@ -35,6 +38,7 @@ from resight.service.predict import expand
 from resight.service.runs import Run, open_run
 
 BATCH = 16
+EVERY_SECONDS = 20
 RULES = {
     "largest": "the largest part",
     "all": "all parts of 1 % of the picture or more",
@@ -81,7 +85,8 @@ class Rule:
         threshold: a pixel belongs to an object above this share, in [0, 1).
         normalization: what it is a share of: "max" or "minmax"; see `resight.localize.boxes`.
         boxes: "largest" part, "all" parts of at least 1 % of the picture, one for each of the "peaks", or
-            "tight-loose": the largest part above 0.4 and above the threshold, the CAM paper's two boxes.
+            "tight-loose": the largest part above 0.4 and above the threshold, the CAM paper's two boxes;
+            one if they are the same.
     """
 
     threshold: float = 0.2
@@ -106,7 +111,8 @@ class Rule:
         """Return the boxes (x0, y0, x1, y1) of a map (H, W) out of `scaled`."""
         if self.boxes == "tight-loose":
             cuts = [max(TIGHT, self.threshold), self.threshold]
-            return [(b[0], b[1], b[2], b[3]) for cut in cuts for b in largest_box(share, cut).tolist()]
+            both = [(b[0], b[1], b[2], b[3]) for cut in cuts for b in largest_box(share, cut).tolist()]
+            return list(dict.fromkeys(both))
         if self.boxes == "peaks":
             found = finding.regions_by_peak(share, self.threshold, max(min(share.shape) // 8, 1))
         else:
@@ -136,6 +142,7 @@ def locate(
     out: str | None = None,
     draw: str | None = None,
     data_root: str | None = None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Find boxes on pictures, and measure them where boxes are known.
 
@@ -147,7 +154,8 @@ def locate(
         methods: names in `METHODS`, or "all" alone; the boxes are the first one's, the measures are of all.
         rule: how a map becomes boxes.
         top: how many classes of a picture whose class is not known.
-        split: of a data set; by default "test" if boxes are known, else all.
+        split: of a data set; by default "test" if boxes are known, else all. A data set without splits is
+            "test" as a whole, unless the run was trained on it.
         layers: whose maps are read and fused; by default the last one with a spatial map.
         changes: `key=value` words, options of the methods; each method takes those that it has.
         form: "json", "coco" or "voc".
@@ -155,6 +163,7 @@ def locate(
             and "voc", and nothing for "json".
         draw: a folder to write the pictures to, with their boxes.
         data_root: see `open_dataset`.
+        progress: gets a line now and then.
 
     Returns:
         {"boxes": [{"path", "label", "score", "box": [x, y, w, h]}], "results": the same in COCO's results
@@ -165,29 +174,48 @@ def locate(
         ResightError: in one line.
     """
     rule = rule or Rule()
-    for method in methods if list(methods) != ["all"] else ():
+    methods = list(dict.fromkeys(methods))
+    if not methods:
+        raise UsageError("no method is named")
+    for method in methods if methods != ["all"] else ():
         lookup(METHODS, method, "saliency method")
+    if layers and methods != ["all"] and all(METHODS[method].layerless for method in methods):
+        raise UsageError(f"{' and '.join(methods)} reads the pictures, no layer; leave --layer out")
     if form not in FORMS:
         raise UsageError(f"--format {form!r} is none of {', '.join(FORMS)}")
+    place = out or {"json": None, "coco": "located.json", "voc": "located"}[form]
+    if place and form != "voc" and Path(place).is_dir():
+        raise UsageError(f"--out {place!r} is a folder; name a file")
     opened = open_run(run)
+    if not opened.model.classes:
+        raise DataError(f"{run}: does not know its class names")
+    if opened.model.in_channels != 3:
+        raise DataError(f"{run}: the network sees {opened.model.in_channels} channels, pictures have 3")
     left_out: dict[str, str] = {}
-    if list(methods) == ["all"]:
+    if methods == ["all"]:
         side = opened.preprocessing.size
         noise = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
         methods, left_out = fitting(opened.model, noise.to(opened.device), layers)
     options = read_options(methods, changes)
-    pictures, notes = _pictures(paths, split, data_root)
+    pictures, notes = _pictures(opened, paths, split, data_root)
+    if place:
+        require_place(Path(place) / "voc" if form == "voc" else Path(place))
+    if draw:
+        require_place(Path(draw) / "png")
     search = _Search(opened, methods, options, layers, top, rule)
     tallies = {name: Tally(rule.threshold, rule.normalization) for name in [*methods, CENTRE]}
     rows: list[dict[str, Any]] = []
     errors: list[dict[str, str]] = []
+    spoken = time.monotonic()
     for batch, squares in _batches(opened, pictures, errors):
         found = search(batch, squares, tallies)
         if draw:
             _draw(Path(draw), batch, found, len(rows))
         rows += found
+        if time.monotonic() - spoken > EVERY_SECONDS:
+            spoken = time.monotonic()
+            progress(f"{len(rows):,} of {len(pictures):,} pictures")
     how = f"{methods[0]} at {search.read} of {opened.name}; {rule.words}; whole pictures at {search.side}"
-    place = out or {"json": None, "coco": "located.json", "voc": "located"}[form]
     answer = {
         "boxes": [{"path": row["path"], **box} for row in rows for box in row["boxes"]],
         "results": [
@@ -352,15 +380,17 @@ def _draw(
 
 
 def _pictures(
-    paths: Sequence[str], split: str | None, data_root: str | None
+    run: Run, paths: Sequence[str], split: str | None, data_root: str | None
 ) -> tuple[list[Picture], list[str]]:
     if len(paths) != 1 or _is_plain(paths[0]):
         if split:
             raise UsageError("--split is of a data set; these are pictures")
         return [Picture(str(path)) for path in expand(paths)], []
-    dataset = open_dataset(paths[0], data_root)
-    known = any(part.boxes is not None for part in dataset.splits.values())
-    names = [split] if split else ["test"] if known else list(dataset.splits)
+    own = run.facts.get("data")
+    known = own is not None and own in (paths[0], str(Path(paths[0]).resolve()))
+    dataset = open_dataset(paths[0], data_root, whole=not known)
+    marked = any(part.boxes is not None for part in dataset.splits.values())
+    names = [split] if split else ["test"] if marked else list(dataset.splits)
     return [p for name in names for p in _of_split(dataset, name)], list(dataset.notes)
 
 
@@ -371,8 +401,11 @@ def _is_plain(word: str) -> bool:
         return False
     if not path.is_dir():
         return path.suffix.lower() in SUFFIXES or any(c in word for c in "*?[")
-    inside = [p.suffix.lower() for p in path.iterdir() if p.is_file()]
-    return any(s in SUFFIXES for s in inside) and ".xml" not in inside and ".json" not in inside
+    try:
+        inside = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+        return any(p.is_file() for p in inside) and not is_voc(path) and not coco_files(path)
+    except OSError as error:
+        raise DataError(f"{word}: cannot be read ({error.strerror}); check its permissions") from error
 
 
 def _of_split(dataset: Dataset, name: str) -> Iterator[Picture]:
@@ -405,9 +438,9 @@ def _batches(
                 errors.append({"path": picture.path, "error": f"{error.fault}; {error.cure}"})
                 continue
             if picture.label is not None and picture.label not in run.model.classes:
-                errors.append(
-                    {"path": picture.path, "error": f"the network knows no class {picture.label!r}"}
-                )
+                fault = f"the network knows no class {picture.label!r}"
+                cure = "rename the class, or give the picture as a file of its own"
+                errors.append({"path": picture.path, "error": f"{fault}; {cure}"})
                 continue
             good.append((picture, image))
             squares.append(np.asarray(image.resize((side, side), kind)))

@@ -28,7 +28,7 @@ def peak_of(work: Callable[[], Result], device: torch.device) -> tuple[Result, f
     try:
         ctypes.CDLL(None).malloc_trim(0)
         REFERENCES.write_text("5")  # the high-water mark falls to what is resident now
-    except (AttributeError, OSError):
+    except (AttributeError, OSError, TypeError):  # Windows has no library without a name
         return work(), None
     before = _status("VmRSS")
     result = work()

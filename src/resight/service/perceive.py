@@ -50,7 +50,7 @@ def perceived(
     answer, rows = result.explanation, []
     for number, path in enumerate(paths):
         residual = float(result.residual[number])
-        original = torch.from_numpy(squares[number]).permute(2, 0, 1) / 255
+        original = torch.tensor(squares[number]).permute(2, 0, 1) / 255
         for column in range(result.map.shape[1]):
             index = int(answer.targets[number, column])
             name = run.model.classes[index] if run.model.classes else str(index)

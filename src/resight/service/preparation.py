@@ -18,7 +18,7 @@ from resight.models.classifier import Classifier
 from resight.models.cost import evaluating
 from resight.models.modelfile import is_model_file, load_model
 from resight.models.weights import load_weights
-from resight.models.zoo import NETWORKS, create_model, list_options, read_options
+from resight.models.zoo import COMMON, NETWORKS, create_model, list_options, read_options
 from resight.service.runs import MODEL_FILE
 from resight.training.objective import Teacher
 from resight.training.recipe import Recipe
@@ -41,8 +41,14 @@ def make_model(recipe: Recipe, classes: int) -> tuple[Classifier, Preprocessing 
             if model.name != recipe.model:
                 raise UsageError(f"weights={recipe.weights} are of {model.name}, not of {recipe.model}")
             defaults = list_options(recipe.model)
-            if differ := [k for k, v in options.items() if v != model.options.get(k, defaults[k])]:
-                raise UsageError(f"weights={recipe.weights} have another {differ[0]}; leave {differ[0]}= out")
+            free = ("sharpen",) if model.options.get("last") else COMMON  # a whole trunk can end earlier
+            differ = [k for k, v in options.items() if v != model.options.get(k, defaults[k])]
+            if fixed := [k for k in differ if k not in free]:
+                raise UsageError(f"weights={recipe.weights} have another {fixed[0]}; leave {fixed[0]}= out")
+            model.sharpen = options.get("sharpen", 0.0)
+            if "last" in differ:
+                model.end_at(options["last"], NETWORKS[model.name].input_size)
+            model.options = {**model.options, **options}
         else:
             model = create_model(recipe.model, classes, **options)
             load_weights(model, path)

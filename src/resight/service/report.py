@@ -52,8 +52,9 @@ def write_report(run: Run, dataset: Dataset, result: TestResult, figures: dict[s
     """Write the report of a run from a finished test; see `report`."""
     assert run.folder is not None  # both callers have one
     record = read_recipe_file(run.folder)
-    own = {*record["notes"]} if dataset.name in (record["data"], run.facts.get("data")) else set()
-    notes = list(dict.fromkeys([*dataset.notes, *sorted(own)]))
+    trained_on = {record["data"], run.facts.get("data")}
+    own = not trained_on.isdisjoint((dataset.name, str(Path(dataset.name).resolve())))
+    notes = list(dict.fromkeys([*dataset.notes, *(sorted(record["notes"]) if own else [])]))
     curves = run.folder / "metrics.csv"
     rows = read_csv(curves) if curves.exists() else []
     split = dataset.split("test").relabelled(run.model.classes)
@@ -63,10 +64,11 @@ def write_report(run: Run, dataset: Dataset, result: TestResult, figures: dict[s
     content = {
         "title": f"Resight report: {dataset.name}, {run.model.name}",
         "figures": figures,
-        "leaks": record["leaks"],
+        "leaks": record["leaks"] if own else None,
         "rows": rows,
         "mistakes": wrong_ones,
         "right": right_ones,
+        "each": len(result.classes) <= RIGHT,
         "cues": _cues(run, split, result),
         "method": METHODS[METHOD].title,
         "layer": layer or layer_of_right,

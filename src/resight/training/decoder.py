@@ -179,14 +179,22 @@ def fit(
                 faults += batch.faults
                 end_step(epoch + 1, step)
             mean = float(total) / batches.steps
-            if not math.isfinite(mean):
-                raise TrainingError(
-                    f"the loss became {mean} in epoch {epoch + 1}, at learning rate {settings.lr:.4g}. "
-                    f"Likely cure: start anew with --set lr={settings.lr / 3:.2g}, or --set precision=fp32 "
-                    "if it was bf16"
-                )
+            require_finite("the loss", mean, epoch + 1, settings)
             decoder.eval()
             end_epoch(epoch + 1, mean, time.perf_counter() - started, faults)
+
+
+def require_finite(what: str, value: float, epoch: int, settings: DecoderSettings) -> None:
+    """Stop a training that has diverged.
+
+    Raises:
+        TrainingError: if the value is not a finite number.
+    """
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"{what} became {value} in epoch {epoch}, at learning rate {settings.lr:.4g}. Likely cure: start "
+            f"anew with --set lr={settings.lr / 3:.2g}, or --set precision=fp32 if it was bf16"
+        )
 
 
 @dataclass(frozen=True)
