@@ -106,6 +106,14 @@ def fits(method, name):
 
 
 CASES = [(m, n) for m in METHODS for n in NETWORKS if fits(m, n)]
+HEAVY = [m for m in METHODS if METHODS[m].sweeps]
+"""Methods of many passes: of the networks of one kind, only the first is tried among the fast tests."""
+MARKED = [
+    pytest.param(m, n, marks=pytest.mark.slow)
+    if m in HEAVY and n in ("torchvision resnet", "ours, pooled", "timm vit")
+    else (m, n)
+    for m, n in CASES
+]
 
 
 def quickly(model, images, method, **more):
@@ -126,7 +134,7 @@ def made(name, images):
     return model.eval(), images
 
 
-@pytest.mark.parametrize(("method", "name"), CASES)
+@pytest.mark.parametrize(("method", "name"), MARKED)
 def test_shapes_ranges_and_singles(method, name, images):
     model, images = made(name, images)
     result = quickly(model, images, method)
@@ -169,7 +177,7 @@ def same(before, after):
     assert torch.equal(before["random"], after["random"])
 
 
-@pytest.mark.parametrize(("method", "name"), CASES)
+@pytest.mark.parametrize(("method", "name"), MARKED)
 def test_nothing_is_left_behind(method, name, images):
     model, images = made(name, images)
     model.train()
@@ -249,7 +257,7 @@ def test_any_scalar_function_can_be_asked(method, images):
         quickly(model, images, method, target=2)
 
 
-@pytest.mark.parametrize("name", GAP[:3])
+@pytest.mark.parametrize("name", [*GAP[:2], pytest.param(GAP[2], marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in ("cam", "gmp_cam")])
 def test_the_closed_forms_equal_what_gradients_and_passes_give(method, name, images, monkeypatch):
     if not fits(method, name):
