@@ -12,11 +12,12 @@ from PIL import Image
 
 from resight.core.errors import DataError, ResightError, UsageError
 from resight.core.preprocessing import Preprocessing
+from resight.localize.rule import Rule
 from resight.models.modelfile import save_model
 from resight.models.zoo import create_model
 from resight.saliency.methods import METHODS
 from resight.service.annotations import write_coco, write_voc
-from resight.service.locate import Rule, locate
+from resight.service.locate import locate
 from resight.service.runs import open_run
 from support import make_folder, one_line, picture, resight
 

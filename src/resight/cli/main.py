@@ -240,7 +240,7 @@ def locate(
     as_json: Json = False,
 ) -> None:
     """Find boxes on pictures from class labels alone; where boxes are known, measure how well."""
-    from resight.service.locate import Rule
+    from resight.localize.rule import Rule
     from resight.service.locate import locate as service
 
     answer = service(

@@ -295,8 +295,7 @@ def random_maps(
 
 def centre_maps(count: int, size: tuple[int, int]) -> Tensor:
     """Return `count` times a Gaussian in the middle, (B, H, W) in [0, 1]; sigma a quarter of each side."""
-    rows, columns = (torch.exp(-8 * ((torch.arange(n) + 0.5) / n - 0.5) ** 2) for n in size)
-    return heatmaps.normalize(rows[:, None] * columns).repeat(count, 1, 1)
+    return heatmaps.normalize(heatmaps.centre_spot(*size)).repeat(count, 1, 1)
 
 
 def bootstrap_interval(values: Tensor, seed: int = 0) -> tuple[float, float] | None:

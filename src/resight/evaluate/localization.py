@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resight.localize import boxes as finding
+from resight.localize.rule import TIGHT, largest_box
 from resight.metrics import localization
 from resight.metrics.accuracy import wilson_interval
 
 LEAST = 0.5
 """Overlap with an object that counts as found."""
-TIGHT = 0.4
-"""The tight box's threshold in the CAM paper's rule of five boxes; the loose one's is the threshold given."""
 GUESSES = 5
 SWEPT = np.arange(100) / 100
 TOLERANCE = 15 / 224
@@ -112,9 +111,3 @@ class Tally:
             "energy_pointing_game": float(np.mean(self.energy)),
             "n": self.count,
         }
-
-
-def largest_box(share: NDArray[np.float32], threshold: float) -> NDArray[np.int64]:
-    """Return the box (1, 4) of the largest part of a map (H, W) above a threshold; (0, 4) without one."""
-    found = finding.regions(share, threshold)
-    return np.array([region.box for region in found[:1]], dtype=np.int64).reshape(-1, 4)

@@ -1,5 +1,6 @@
 """Heat maps: rectify, resize, normalize; separate, because pictures and metrics need different ones."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,3 +23,9 @@ def normalize(maps: Tensor) -> Tensor:
     low = maps.amin((-2, -1), keepdim=True)
     span = maps.amax((-2, -1), keepdim=True) - low
     return ((maps - low) / span.clamp(min=1e-12)).where(span > 1e-12, maps.new_zeros(()))
+
+
+def centre_spot(height: int, width: int) -> Tensor:
+    """Return a Gaussian in the middle, (height, width) float32 in (0, 1]; sigma is a quarter of each side."""
+    y, x = ((torch.arange(n, dtype=torch.float64) + 0.5) / n - 0.5 for n in (height, width))
+    return torch.exp(-(y[:, None] ** 2 + x**2) / (2 * 0.25**2)).float()

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from resight.core.errors import UsageError
+from resight.geometry import heatmaps
 
 NORMALIZATIONS = ("max", "minmax")
 """What a threshold is a share of: the maximum ("max"), or the way from minimum to maximum ("minmax")."""
@@ -149,7 +150,4 @@ def centre_maps(count: int, height: int, width: int) -> NDArray[np.float32]:
 
     The baseline of Choe et al. 2020: at any threshold it gives a box around the centre.
     """
-    y = (np.arange(height) + 0.5) / height - 0.5
-    x = (np.arange(width) + 0.5) / width - 0.5
-    one = np.exp(-(y[:, None] ** 2 + x[None] ** 2) / (2 * 0.25**2)).astype(np.float32)
-    return np.broadcast_to(one, (count, height, width))
+    return np.broadcast_to(heatmaps.centre_spot(height, width).numpy(), (count, height, width))

@@ -129,7 +129,7 @@ def _explain_batch(
     for number, path in enumerate(batch.paths):
         for column in range(result.maps.shape[1]):
             index = int(result.targets[number, column])
-            name = run.model.classes[index] if run.model.classes else str(index)
+            name = run.class_name(index)
             heat = result.maps[number, column].cpu().numpy()
             picture, array = place_of(folder, path, method, name)
             write(picture, array, overlay(batch.squares[number], heat), heat)

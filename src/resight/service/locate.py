@@ -6,8 +6,7 @@ nothing is cropped away, and boxes are scaled back to the picture.
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,115 +16,26 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from resight.core.errors import DataError, PictureError, UsageError
+from resight.core.errors import DataError, UsageError
 from resight.core.files import require_place, write_text
 from resight.core.registry import lookup
-from resight.data.builtin import BUILTIN
-from resight.data.coco import coco_files
-from resight.data.dataset import Dataset, Split
-from resight.data.decode import SUFFIXES, decode
-from resight.data.open import open_dataset
-from resight.data.prepare import FILTERS, Normalize
-from resight.data.voc import is_voc
-from resight.evaluate.localization import GUESSES, TIGHT, Tally, largest_box
+from resight.data.prepare import Normalize
+from resight.evaluate.localization import GUESSES, Tally
 from resight.geometry import heatmaps
 from resight.localize import boxes as finding
+from resight.localize.rule import Rule
 from resight.render.boxes import draw_boxes
 from resight.saliency.methods import METHODS, explain, fitting, read_options
 from resight.service.annotations import write_coco, write_voc
 from resight.service.explain import write_png
-from resight.service.predict import expand
+from resight.service.marked import Picture, pictures_of, squares_of
 from resight.service.runs import Run, open_run
 
-BATCH = 16
 EVERY_SECONDS = 20
-RULES = {
-    "largest": "the largest part",
-    "all": "all parts of 1 % of the picture or more",
-    "peaks": "one part for each peak",
-    "tight-loose": f"the largest part (also above {TIGHT:g})",
-}
-FORMS = ("json", "coco", "voc")
+FORMS = {"json": None, "coco": "located.json", "voc": "located"}
+"""Where each is written by default."""
 CENTRE = "centre"
 """The baseline that knows nothing of a picture."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """What is known of a picture.
-
-    Attributes:
-        path: its name.
-        split: of the data set, and the place there; None for a file of its own.
-        index: place in the split.
-        label: the name of its class, if it is known.
-        boxes: class name and box (x0, y0, x1, y1) of every object, if they are known.
-    """
-
-    path: str
-    split: Split | None = None
-    index: int = 0
-    label: str | None = None
-    boxes: list[tuple[str, tuple[float, float, float, float]]] | None = None
-
-    def decode(self) -> Image.Image:
-        """Return the whole picture.
-
-        Raises:
-            PictureError: if it cannot be read.
-        """
-        return self.split.decode(self.index) if self.split else decode(Path(self.path))
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How a map becomes boxes.
-
-    Attributes:
-        threshold: a pixel belongs to an object above this share, in [0, 1).
-        normalization: what it is a share of: "max" or "minmax"; see `resight.localize.boxes`.
-        boxes: "largest" part, "all" parts of at least 1 % of the picture, one for each of the "peaks", or
-            "tight-loose": the largest part above 0.4 and above the threshold, the CAM paper's two boxes;
-            one if they are the same.
-    """
-
-    threshold: float = 0.2
-    normalization: str = "max"
-    boxes: str = "largest"
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            UsageError: naming the value.
-        """
-        if not 0 <= self.threshold < 1:
-            raise UsageError(f"threshold {self.threshold:g}: must be at least 0 and below 1")
-        if self.boxes not in RULES:
-            raise UsageError(f"boxes {self.boxes!r}: known are {', '.join(RULES)}")
-        if self.normalization not in finding.NORMALIZATIONS:
-            known = ", ".join(finding.NORMALIZATIONS)
-            raise UsageError(f"normalization {self.normalization!r}: known are {known}")
-
-    def __call__(self, share: NDArray[np.float32]) -> list[tuple[int, int, int, int]]:
-        """Return the boxes (x0, y0, x1, y1) of a map (H, W) out of `scaled`."""
-        if self.boxes == "tight-loose":
-            cuts = [max(TIGHT, self.threshold), self.threshold]
-            both = [(b[0], b[1], b[2], b[3]) for cut in cuts for b in largest_box(share, cut).tolist()]
-            return list(dict.fromkeys(both))
-        if self.boxes == "peaks":
-            found = finding.regions_by_peak(share, self.threshold, max(min(share.shape) // 8, 1))
-        else:
-            found = finding.regions(share, self.threshold)
-        if self.boxes != "largest":
-            found = [region for region in found if region.area >= 0.01 * share.size]
-        return [region.box for region in (found[:1] if self.boxes == "largest" else found)]
-
-    @property
-    def words(self) -> str:
-        """The rule as people say it."""
-        of = "maximum" if self.normalization == "max" else "way from minimum to maximum"
-        return f"box of {RULES[self.boxes]} above {self.threshold:g} of the {of}"
 
 
 def locate(
@@ -173,31 +83,15 @@ def locate(
     Raises:
         ResightError: in one line.
     """
-    rule = rule or Rule()
-    methods = list(dict.fromkeys(methods))
-    if not methods:
-        raise UsageError("no method is named")
-    for method in methods if methods != ["all"] else ():
-        lookup(METHODS, method, "saliency method")
-    if layers and methods != ["all"] and all(METHODS[method].layerless for method in methods):
-        raise UsageError(f"{' and '.join(methods)} reads the pictures, no layer; leave --layer out")
-    if form not in FORMS:
-        raise UsageError(f"--format {form!r} is none of {', '.join(FORMS)}")
-    place = out or {"json": None, "coco": "located.json", "voc": "located"}[form]
-    if place and form != "voc" and Path(place).is_dir():
-        raise UsageError(f"--out {place!r} is a folder; name a file")
-    opened = open_run(run)
-    if not opened.model.classes:
-        raise DataError(f"{run}: does not know its class names")
-    if opened.model.in_channels != 3:
-        raise DataError(f"{run}: the network sees {opened.model.in_channels} channels, pictures have 3")
+    rule, methods, place = rule or Rule(), _named(methods, layers), _place(form, out)
+    opened = _open(run)
     left_out: dict[str, str] = {}
     if methods == ["all"]:
         side = opened.preprocessing.size
         noise = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
         methods, left_out = fitting(opened.model, noise.to(opened.device), layers)
     options = read_options(methods, changes)
-    pictures, notes = _pictures(opened, paths, split, data_root)
+    pictures, notes = pictures_of(opened, paths, split, data_root)
     if place:
         require_place(Path(place) / "voc" if form == "voc" else Path(place))
     if draw:
@@ -207,7 +101,7 @@ def locate(
     rows: list[dict[str, Any]] = []
     errors: list[dict[str, str]] = []
     spoken = time.monotonic()
-    for batch, squares in _batches(opened, pictures, errors):
+    for batch, squares in squares_of(opened, pictures, errors):
         found = search(batch, squares, tallies)
         if draw:
             _draw(Path(draw), batch, found, len(rows))
@@ -218,18 +112,7 @@ def locate(
     how = f"{methods[0]} at {search.read} of {opened.name}; {rule.words}; whole pictures at {search.side}"
     answer = {
         "boxes": [{"path": row["path"], **box} for row in rows for box in row["boxes"]],
-        "results": [
-            {
-                "image_id": number,
-                "category_id": opened.model.classes.index(box["label"]) + 1,
-                "bbox": box["box"],
-                "score": box["score"],
-                "file_name": row["path"],
-                "category": box["label"],
-            }
-            for number, row in enumerate(rows, start=1)
-            for box in row["boxes"]
-        ],
+        "results": _results(rows, opened.model.classes),
         "pictures": len(rows),
         "how": how,
         "threshold": rule.threshold,
@@ -248,6 +131,56 @@ def locate(
     elif place:
         write_text(Path(place), json.dumps(document(answer), indent=1) + "\n")
     return answer
+
+
+def _named(methods: Sequence[str], layers: Sequence[str] | None) -> list[str]:
+    """Return the methods, each once, or "all" alone."""
+    methods = list(dict.fromkeys(methods))
+    if not methods:
+        raise UsageError("no method is named")
+    if methods == ["all"]:
+        return methods
+    for method in methods:
+        lookup(METHODS, method, "saliency method")
+    if layers and all(METHODS[method].layerless for method in methods):
+        raise UsageError(f"{' and '.join(methods)} reads the pictures, no layer; leave --layer out")
+    return methods
+
+
+def _place(form: str, out: str | None) -> str | None:
+    """Return the file or folder to write to."""
+    if form not in FORMS:
+        raise UsageError(f"--format {form!r} is none of {', '.join(FORMS)}")
+    place = out or FORMS[form]
+    if place and form != "voc" and Path(place).is_dir():
+        raise UsageError(f"--out {place!r} is a folder; name a file")
+    return place
+
+
+def _open(run: str) -> Run:
+    """Return a run that has class names and sees pictures."""
+    opened = open_run(run)
+    if not opened.model.classes:
+        raise DataError(f"{run}: does not know its class names")
+    if opened.model.in_channels != 3:
+        raise DataError(f"{run}: the network sees {opened.model.in_channels} channels, pictures have 3")
+    return opened
+
+
+def _results(rows: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Return boxes in COCO's results format; pictures and classes count from 1."""
+    return [
+        {
+            "image_id": number,
+            "category_id": classes.index(box["label"]) + 1,
+            "bbox": box["box"],
+            "score": box["score"],
+            "file_name": row["path"],
+            "category": box["label"],
+        }
+        for number, row in enumerate(rows, start=1)
+        for box in row["boxes"]
+    ]
 
 
 def document(answer: dict[str, Any]) -> Any:
@@ -356,17 +289,7 @@ class _Search:
         }
         if picture.label in truth:
             names = [self.run.model.classes[n] for n in named]
-            tally.add(maps, names, truth, _mask(picture, self.side))
-
-
-def _mask(picture: Picture, side: int) -> NDArray[np.bool_] | None:
-    """Return the mask of the picture's own class at the network's size, where it is known."""
-    if picture.split is None:
-        return None
-    mask = picture.split.picture_mask(picture.index, int(picture.split.labels[picture.index]))
-    if mask is None:
-        return None
-    return np.asarray(Image.fromarray(mask).resize((side, side), Image.Resampling.NEAREST), dtype=bool)
+            tally.add(maps, names, truth, picture.mask(self.side))
 
 
 def _draw(
@@ -377,74 +300,3 @@ def _draw(
         found = [(f"{box['label']} {100 * box['score']:.0f} %", box["box"]) for box in row["boxes"]]
         shown = draw_boxes(image, found, [box for _, box in picture.boxes or ()])
         write_png(folder / f"{place:05d}-{Path(picture.path).stem}.png", shown)
-
-
-def _pictures(
-    run: Run, paths: Sequence[str], split: str | None, data_root: str | None
-) -> tuple[list[Picture], list[str]]:
-    if len(paths) != 1 or _is_plain(paths[0]):
-        if split:
-            raise UsageError("--split is of a data set; these are pictures")
-        return [Picture(str(path)) for path in expand(paths)], []
-    own = run.facts.get("data")
-    known = own is not None and own in (paths[0], str(Path(paths[0]).resolve()))
-    dataset = open_dataset(paths[0], data_root, whole=not known)
-    marked = any(part.boxes is not None for part in dataset.splits.values())
-    names = [split] if split else ["test"] if marked else list(dataset.splits)
-    return [p for name in names for p in _of_split(dataset, name)], list(dataset.notes)
-
-
-def _is_plain(word: str) -> bool:
-    """Return whether a word means pictures: no data set, but a file, a pattern, or a folder of pictures."""
-    path = Path(word)
-    if word in BUILTIN:
-        return False
-    if not path.is_dir():
-        return path.suffix.lower() in SUFFIXES or any(c in word for c in "*?[")
-    try:
-        inside = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
-        return any(p.is_file() for p in inside) and not is_voc(path) and not coco_files(path)
-    except OSError as error:
-        raise DataError(f"{word}: cannot be read ({error.strerror}); check its permissions") from error
-
-
-def _of_split(dataset: Dataset, name: str) -> Iterator[Picture]:
-    split = dataset.split(name)
-    for index in range(len(split)):
-        label = int(split.labels[index])
-        marked = split.picture_boxes(index)
-        yield Picture(
-            split.picture_name(index),
-            split,
-            index,
-            split.classes[label] if label >= 0 else None,
-            None
-            if marked is None
-            else [(split.classes[b.label], (b.x0, b.y0, b.x1, b.y1)) for b in marked if b.label >= 0],
-        )
-
-
-def _batches(
-    run: Run, pictures: Sequence[Picture], errors: list[dict[str, str]]
-) -> Iterator[tuple[list[tuple[Picture, Image.Image]], Tensor]]:
-    """Yield pictures as they are, and as whole squares (B, S, S, 3) uint8."""
-    side, kind = run.preprocessing.size, FILTERS[run.preprocessing.interpolation]
-    for start in range(0, len(pictures), BATCH):
-        good, squares = [], []
-        for picture in pictures[start : start + BATCH]:
-            try:
-                image = picture.decode()
-            except PictureError as error:
-                errors.append({"path": picture.path, "error": f"{error.fault}; {error.cure}"})
-                continue
-            if picture.label is not None and picture.label not in run.model.classes:
-                fault = f"the network knows no class {picture.label!r}"
-                cure = "rename the class, or give the picture as a file of its own"
-                errors.append({"path": picture.path, "error": f"{fault}; {cure}"})
-                continue
-            good.append((picture, image))
-            squares.append(np.asarray(image.resize((side, side), kind)))
-        if good:
-            yield good, torch.from_numpy(np.stack(squares))
-    if errors and len(errors) == len(pictures):
-        raise DataError(f"{errors[0]['path']}: {errors[0]['error']}; no picture is left")

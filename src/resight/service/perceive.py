@@ -53,7 +53,7 @@ def perceived(
         original = torch.tensor(squares[number]).permute(2, 0, 1) / 255
         for column in range(result.map.shape[1]):
             index = int(answer.targets[number, column])
-            name = run.model.classes[index] if run.model.classes else str(index)
+            name = run.class_name(index)
             heat, blended = result.map[number, column].cpu(), result.blended[number, column].cpu()
             picture, array = place_of(folder, path, METHOD, name)
             write(picture, array, _side_by_side([original, masked(original, heat), blended]), heat.numpy())

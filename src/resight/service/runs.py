@@ -50,6 +50,10 @@ class Run:
         """The temperature fitted on validation; 1 if none was."""
         return float(self.facts.get("temperature") or 1.0)
 
+    def class_name(self, index: int) -> str:
+        """Return the name of a class, or its number in words if the network knows no names."""
+        return self.model.classes[index] if self.model.classes else str(index)
+
     def member(self, classes: tuple[str, ...], *, fast: bool = False) -> Member:
         """Return the run as a member of an ensemble over `classes`.
 

@@ -48,7 +48,6 @@ class _Work:
 
     def rows(self, files: Sequence[Path]) -> Iterator[tuple[Row, dict[str, Any]]]:
         """Yield a row for each picture and class, with its path and class."""
-        classes = self.run.model.classes
         for batch in batches(self.run, files):
             self.faults += batch.faults
             if not batch.paths:
@@ -61,7 +60,7 @@ class _Work:
             maps = [self._maps(name, batch, targets) for name in self.options]
             for number, (path, square) in enumerate(zip(batch.paths, batch.squares, strict=True)):
                 for column, index in enumerate(targets[number]):
-                    label = classes[index] if classes else str(index)
+                    label = self.run.class_name(index)
                     tiles = [square, *(overlay(square, heat[number, column]) for heat in maps)]
                     yield Row(f"{path.name}: {label}", tiles), {"path": str(path), "target": label}
 
