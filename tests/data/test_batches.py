@@ -1,15 +1,24 @@
 """Batches: the same for every number of workers, exact from any step on, right in order and colour."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
 
 from resight.core.errors import PictureError
 from resight.core.preprocessing import Preprocessing
-from resight.data import augment
+from resight.data.augment import crops
+from resight.data.augment.draws import Draws
+from resight.data.augment.operations import parse
+from resight.data.augment.pipeline import Pipeline
+from resight.data.augment.warp import move_points
 from resight.data.batches import ResidentBatches, StreamedBatches
+from resight.data.dataset import ArrayPictures, Split
 from resight.data.open import open_dataset
+from resight.data.order import Order
 from resight.data.prepare import Normalize, decode_split, fit, resize_shorter
+from resight.data.stream import Readers
 
 CARD = Preprocessing(size=16, resize=16, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 CPU = torch.device("cpu")
@@ -19,8 +28,9 @@ def resident(operations, count=40, batch=8, seed=0, side=16):
     pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
     card = Preprocessing(size=side, resize=side, mean=CARD.mean, std=CARD.std)
     batches = ResidentBatches(
-        torch.from_numpy(pixels), torch.arange(count), Normalize(card, CPU), operations, batch, seed
-    )
+        torch.from_numpy(pixels), torch.arange(count), Normalize(card, CPU),
+        Pipeline(parse(operations), count), Order(count, batch, seed),
+    )  # fmt: skip
     return batches, pixels
 
 
@@ -47,9 +57,9 @@ def test_pad_crop_and_flip_are_what_they_say():
     for epoch in range(3):
         for batch in batches.epoch(epoch):
             for image, label in zip(batch.images, batch.labels.tolist(), strict=True):
-                where = np.array([label])
-                mirrored = augment.is_mirrored(0, epoch, where)[0]
-                top, left = (int(v[0]) for v in augment.offsets(0, epoch, where, 4))
+                draws = Draws(0, epoch, np.array([label]))
+                mirrored = batches.pipeline.is_mirrored(draws)[0]
+                top, left = (int(v[0]) for v in crops.offsets(draws, 4))
                 padded = np.pad(pixels[label], ((2, 2), (2, 2), (0, 0)))
                 cut = padded[top : top + 16, left : left + 16]
                 expected = normalized(cut[:, ::-1] if mirrored else cut)
@@ -59,7 +69,7 @@ def test_pad_crop_and_flip_are_what_they_say():
 
 
 def test_every_offset_is_drawn():
-    top, left = augment.offsets(0, 0, np.arange(5000), 8)
+    top, left = crops.offsets(Draws(0, 0, np.arange(5000)), 8)
     assert set(top.tolist()) == set(left.tolist()) == set(range(9))
 
 
@@ -74,40 +84,46 @@ def test_an_epoch_goes_on_from_any_step(start):
 
 def test_fewer_pictures_than_a_batch_make_one_batch():
     batches, _ = resident((), count=5)
-    assert batches.steps == 1 and len(next(iter(batches.epoch(0))).labels) == 5
+    assert batches.order.steps == 1 and len(next(iter(batches.epoch(0))).labels) == 5
 
 
-def test_streamed_equals_resident_and_any_number_of_workers(folder):
+EVERYTHING = (
+    "pad-crop", "flip", "rotation:20", "hue@0.5", "elastic@0.5", "gaussian-noise", "coarse-salt",
+    "randaugment", "cutout:4", "mixup:0.4", "cutmix@0.5",
+)  # fmt: skip
+
+
+def streamed(split, words, workers=0, batch=8, seed=0, cached=None, *, strict=True, **order):
+    pipeline = Pipeline(parse(words), len(split.classes))
+    order = Order(len(split), batch, seed, **order)
+    readers = Readers(workers, processes=True)
+    return StreamedBatches(split, cached, CARD, Normalize(CARD, CPU), pipeline, order, readers, strict=strict)
+
+
+@pytest.mark.parametrize("words", [("pad-crop", "flip"), EVERYTHING])
+def test_streamed_equals_resident_and_any_number_of_workers(folder, words):
     split = open_dataset(folder).train
     _, squares, _ = decode_split(split, CARD)
-    normalize = Normalize(CARD, CPU)
-    operations = ("pad-crop", "flip")
     reference = ResidentBatches(
-        torch.from_numpy(np.stack(squares)),
-        torch.from_numpy(split.labels),
-        normalize,
-        operations,
-        7,
-        3,
-    )
+        torch.from_numpy(np.stack(squares)), torch.from_numpy(split.labels), Normalize(CARD, CPU),
+        Pipeline(parse(words), len(split.classes)), Order(len(split), 7, 3),
+    )  # fmt: skip
     for workers in (0, 1, 2):
-        streamed = StreamedBatches(split, None, CARD, normalize, operations, 7, 3, workers, strict=True)
-        assert streamed.steps == reference.steps > 2
-        for a, b in zip(reference.epoch(1), streamed.epoch(1), strict=True):
-            assert torch.equal(a.labels, b.labels)
+        other = streamed(split, words, workers, batch=7, seed=3)
+        assert other.order.steps == reference.order.steps > 2
+        for a, b in zip(reference.epoch(1), other.epoch(1), strict=True):
+            assert torch.equal(a.labels, b.labels) and torch.equal(a.targets, b.targets)
+            assert np.array_equal(a.samples, b.samples)
             torch.testing.assert_close(a.images, b.images)
 
 
-@pytest.mark.parametrize("crop", ["resized-crop", "scale-jitter"])
+@pytest.mark.parametrize("crop", ["resized-crop", "resized-crop:0.08", "scale-jitter", "random-crop"])
 def test_photo_crops_do_not_depend_on_workers_or_start(folder, crop):
     split = open_dataset(folder).train
-    operations = (crop, "flip", "pca-colour")
+    words = (crop, "flip", "pca-colour", "affine", "snow", "mixup")
 
     def run(workers, start=0):
-        batches = StreamedBatches(
-            split, None, CARD, Normalize(CARD, CPU), operations, 8, 0, workers, strict=True
-        )
-        return [b.images for b in batches.epoch(4, start)]
+        return [b.images for b in streamed(split, words, workers).epoch(4, start)]
 
     whole = run(0)
     assert len(whole) == 3 and whole[0].shape == (8, 3, 16, 16)
@@ -117,18 +133,108 @@ def test_photo_crops_do_not_depend_on_workers_or_start(folder, crop):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("kind", ["resident", "streamed"])
+def test_processes_together_see_what_one_sees(folder, kind):
+    split = open_dataset(folder).train
+
+    def run(**order):
+        if kind == "streamed":
+            return streamed(split, EVERYTHING, **order)
+        _, squares, _ = decode_split(split, CARD)
+        return ResidentBatches(
+            torch.from_numpy(np.stack(squares)), torch.from_numpy(split.labels), Normalize(CARD, CPU),
+            Pipeline(parse(EVERYTHING), len(split.classes)), Order(len(split), 8, 0, **order),
+        )  # fmt: skip
+
+    parts = [list(run(rank=rank, processes=2).epoch(2)) for rank in range(2)]
+    for step, whole in enumerate(run().epoch(2)):
+        assert torch.equal(torch.cat([p[step].images for p in parts]), whole.images)
+        assert torch.equal(torch.cat([p[step].targets for p in parts]), whole.targets)
+
+
+def test_old_operations_give_the_bits_that_they_always_gave():
+    """Digests of the batches before there were other operations."""
+    card = Preprocessing(size=16, resize=16, mean=(0.0,) * 3, std=(1 / 255,) * 3)  # leaves pixels as they are
+    count = 40 * 16 * 16 * 3
+    pixels = (np.arange(count, dtype=np.int64) * 2654435761 % 2**32 >> 24).astype(np.uint8)
+    squares = torch.from_numpy(pixels.reshape(40, 16, 16, 3))
+    known = {
+        (): "f22bb17c88ffdac9",
+        ("flip",): "f27c0044553aefa6",
+        ("pad-crop", "flip"): "50bab12e66666f48",
+        ("wide-crop",): "e6aae1c07c0e6052",
+        ("shift", "flip"): "abdd4038b01976ac",
+    }
+    for words, expected in known.items():
+        batches = ResidentBatches(
+            squares, torch.arange(40), Normalize(card, CPU), Pipeline(parse(words)), Order(40, 8, 5)
+        )
+        digest = hashlib.sha256()
+        for batch in batches.epoch(3):
+            digest.update(
+                batch.images.permute(0, 2, 3, 1).contiguous().round().to(torch.uint8).numpy().tobytes()
+            )
+        assert digest.hexdigest()[:16] == expected, words
+
+
+def test_several_labels_a_picture_pass_through():
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
+    labels = (np.random.default_rng(1).random((12, 3)) < 0.5).astype(np.float32)
+    split = Split("train", ArrayPictures(pixels, "x"), np.arange(12), labels, ("a", "b", "c"))
+    for batch in streamed(split, ("flip",), batch=4).epoch(0):
+        assert torch.equal(batch.targets, torch.from_numpy(labels[batch.samples]))
+    mixed = 0
+    for batch in streamed(split, ("mixup:1",), batch=4).epoch(0):
+        total = torch.from_numpy(labels[batch.samples]).sum(0)
+        torch.testing.assert_close(batch.targets.sum(0), total)
+        mixed += int((batch.targets != batch.labels).any())
+    assert mixed > 0
+
+
+def test_a_batch_says_how_its_pictures_were_moved():
+    size, point = (90, 60), (40.0, 33.0)
+    x, y = (np.arange(n) + 0.5 for n in size)
+    dot = 255 * np.exp(-((x - point[0]) ** 2 + (y[:, None] - point[1]) ** 2) / (2 * 4**2))
+    pixels = np.repeat(dot.round().astype(np.uint8)[None, :, :, None], 12, 0).repeat(3, 3)
+    split = Split("train", ArrayPictures(pixels, "x"), np.arange(12), np.arange(12) % 3, ("a", "b", "c"))
+    card = Preprocessing(size=48, resize=48, mean=(0.0,) * 3, std=(1.0,) * 3)
+    for crop in ("resized-crop:0.6", "pad-crop"):
+        pipeline = Pipeline(parse((crop, "flip", "rotation:10")), 3)
+        batches = StreamedBatches(
+            split, None, card, Normalize(card, CPU), pipeline, Order(12, 12, 0), Readers(0), strict=True
+        )
+        batch = next(batches.epoch(1))
+        points = torch.tensor([[point]] * 12, dtype=torch.float64)
+        places = move_points(points, batches.warp(1, batch), torch.tensor(batch.sizes), 48)[0][:, 0]
+        checked = 0
+        for image, place in zip(batch.images[:, 0].double(), places, strict=True):
+            if place.min() < 10 or place.max() > 38:
+                continue
+            along = torch.arange(48, dtype=torch.float64) + 0.5
+            found = torch.stack([(image.sum(0) * along).sum(), (image.sum(1) * along).sum()]) / image.sum()
+            assert (found - place).abs().max() < 0.7
+            checked += 1
+        assert checked >= 5
+
+
 def test_a_broken_picture_is_left_out_of_its_batch_or_stops(folder):
     victim = sorted((folder / "red").iterdir())[5]
     split = open_dataset(folder).train
     victim_is_in = [i for i in range(len(split)) if split.picture_name(i) == str(victim)]
     assert victim_is_in
-    victim.write_bytes(b"broken")
 
     def run(*, strict):
-        batches = StreamedBatches(split, None, CARD, Normalize(CARD, CPU), (), 10, 0, 0, strict=strict)
-        return list(batches.epoch(0))
+        return list(streamed(split, ("mixup:1",), batch=10, strict=strict).epoch(0))
 
+    def pictures(batches):
+        return {int(s): i for b in batches for s, i in zip(b.samples, b.images, strict=True)}
+
+    whole = pictures(run(strict=True))
+    victim.write_bytes(b"broken")
     batches = run(strict=False)
+    left = pictures(batches)
+    # Its partner stays alone; all others are mixed as before.
+    assert sum(not torch.equal(left[sample], whole[sample]) for sample in left) == 1
     faults = [f for b in batches for f in b.faults]
     assert sum(len(b.labels) for b in batches) == 30 - len(faults)
     assert [f.name for f in faults] == [str(victim)]
@@ -157,35 +263,6 @@ def test_the_resize_is_torchvisions():
     card = Preprocessing(size=28, resize=33)
     expected = functional.center_crop(functional.resize(image, 33), [28])
     assert np.array_equal(fit(image, card), np.asarray(expected))
-
-
-def test_pca_colour_is_one_shift_a_picture_of_the_published_size():
-    images = torch.zeros(4000, 3, 2, 2)
-    augment.pca_colour(images, 0, 0, np.arange(4000), (1.0, 1.0, 1.0))
-    assert (images == images[:, :, :1, :1]).all()
-    covariance = np.cov(images[:, :, 0, 0].numpy().T)
-    expected = augment.PCA_VECTORS @ np.diag((0.1 * augment.PCA_VALUES) ** 2) @ augment.PCA_VECTORS.T
-    assert np.allclose(covariance, expected, rtol=0.15, atol=2e-6)
-
-
-def test_scale_jitter_covers_the_papers_range():
-    sides = []
-    for sample in range(400):
-        left, top, right, bottom = augment.scale_jitter_box(0, 0, sample, 500, 375, 224)
-        assert left >= 0 and right <= 500 + 1e-9 and top >= 0 and bottom <= 375 + 1e-9
-        assert abs((right - left) - (bottom - top)) < 1e-9
-        sides.append(224 * 375 / (right - left))
-    assert 256 <= min(sides) < 262 and 474 < max(sides) <= 480
-
-
-def test_resized_crops_stay_inside_and_cover_a_quarter_to_all():
-    shares = []
-    for sample in range(400):
-        left, top, right, bottom = augment.resized_crop_box(0, 0, sample, 160, 120)
-        assert 0 <= left < right <= 160 + 1e-9 and 0 <= top < bottom <= 120 + 1e-9
-        assert 0.74 < (right - left) / (bottom - top) < 1.34
-        shares.append((right - left) * (bottom - top) / (160 * 120))
-    assert min(shares) >= 0.2499 and max(shares) > 0.9
 
 
 def test_the_per_pixel_mean_is_subtracted_where_it_belongs():

@@ -5,11 +5,15 @@ import struct
 import zlib
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image, ImageCms
 
 from resight.core.errors import PictureError
-from resight.data.decode import decode, decode_array
+from resight.core.preprocessing import Preprocessing
+from resight.data.decode import SPARE, decode, decode_array, decode_either
+from resight.data.prepare import cut_box, fit, pixels_of
 
 RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (32, 1))  # (32, 64), dark left, bright right
 SCENE = np.stack([RAMP, RAMP[:, ::-1], np.full_like(RAMP, 90)], axis=-1)  # red grows, green falls
@@ -222,12 +226,93 @@ def test_jpeg_scaling_stays_close_to_the_full_decode():
     photo = encode(small.resize((2400, 1800), Image.Resampling.BICUBIC), "JPEG", quality=92)
     full = decode(photo)
     scaled = decode(photo, at_least=160)
-    assert min(full.size) == 1800 and 320 <= min(scaled.size) < 1800
+    assert min(full.size) == 1800 and SPARE * 160 <= min(scaled.size) < 1800
 
     def shrink(image):
         return np.asarray(image.resize((213, 160), Image.Resampling.BILINEAR)).astype(int)
 
     assert np.abs(shrink(full) - shrink(scaled)).mean() < 1.5
+
+
+def photos(real_data, count):
+    table = pq.read_table(real_data / "imagenet_sample" / "imagenet_sample.parquet")
+    return [row["bytes"] for row in table["image"].to_pylist()[:count]]
+
+
+@pytest.mark.parametrize("side", [25, 30, 48, 64, 100, 192, 224])
+def test_squares_of_real_photos_are_pillows(real_data, side):
+    card = Preprocessing(size=round(side * 7 / 8), resize=side)
+    differences = []
+    for photo in photos(real_data, 60):
+        expected = fit(decode(photo), card).astype(int)
+        differences.append(np.abs(expected - fit(decode_either(photo, at_least=side), card)).mean())
+    # The owner's bound is 4 of 255; what is not scaled in libjpeg differs by rounding alone.
+    assert np.mean(differences) < (2.2 if side <= 100 else 0.01) and max(differences) < 6
+
+
+def test_boxes_cut_out_of_a_tensor_are_pillows_to_half_a_pixel(real_data):
+    for photo in photos(real_data, 20):
+        image, tensor = decode(photo), decode_either(photo)
+        assert isinstance(tensor, torch.Tensor)
+        width, height = image.size
+        whole = (3, 5, width - 4, height - 7)
+        expected = cut_box(image, whole, 64).astype(int)
+        assert np.abs(expected - cut_box(tensor, whole, 64)).mean() < 1
+        assert cut_box(tensor, (width - 0.4, 0.0, width, 0.3), 8).shape == (8, 8, 3)
+
+
+JPEGS = {
+    "plain": lambda: encode(scene(), "JPEG", quality=90),
+    "4:4:4": lambda: encode(scene(), "JPEG", quality=90, subsampling=0),
+    "progressive": lambda: encode(scene(), "JPEG", quality=90, progressive=True),
+    "grey": lambda: encode(scene().convert("L"), "JPEG", quality=90),
+    "not turned": lambda: encode(scene(), "JPEG", exif=oriented(1)),
+    "RGB inside": lambda: encode(scene(), "JPEG", keep_rgb=True),
+}
+
+
+def oriented(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_an_ordinary_jpeg_is_a_tensor_with_the_same_pixels(kind):
+    content = JPEGS[kind]()
+    tensor = decode_either(content)
+    assert isinstance(tensor, torch.Tensor) and tensor.shape == (3, 32, 64)
+    assert np.array_equal(tensor.permute(1, 2, 0).numpy(), decode_array(content))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        encode(scene(), "JPEG", exif=oriented(6)),
+        encode(scene().convert("CMYK"), "JPEG"),
+        encode(scene(), "PNG"),
+        encode(scene(), "JPEG", xmp=b'<x tiff:Orientation="6"/>'),
+    ],
+)
+def test_an_odd_one_is_what_the_decoder_makes_of_it(content):
+    found = decode_either(content)
+    assert isinstance(found, Image.Image) and np.array_equal(np.asarray(found), decode_array(content))
+
+
+@pytest.mark.parametrize("kind", ["plain", "progressive", "grey"])
+def test_every_cut_of_a_jpeg_is_read_or_refused_as_ever(kind):
+    content = JPEGS[kind]()
+
+    def outcome(read):
+        try:
+            return np.asarray(pixels_of(read()))
+        except PictureError as error:
+            return str(error)
+
+    for size in range(0, len(content), 7):
+        cut = content[:size]
+        expected, found = outcome(lambda: decode(cut, "a")), outcome(lambda: decode_either(cut, "a"))  # noqa: B023
+        assert type(expected) is type(found) and np.array_equal(expected, found), size
 
 
 def test_the_error_survives_a_worker_process():

@@ -80,7 +80,7 @@ def test_probabilities_are_the_mean_over_views_and_networks(views, scales):
     other = Preprocessing(size=24, resize=24, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
     members = [member(1), member(2, (2, 0, 1), 1.7, other)]
     pictures = [photo(i, size) for i, size in enumerate([(60, 45), (45, 60), (60, 45)])]
-    answers = dict(probabilities_of(members, pictures.__getitem__, 3, views, scales))
+    answers = dict(probabilities_of(members, pictures.__getitem__, range(3), views, scales))
     for index, image in enumerate(pictures):
         expected = torch.zeros(3, dtype=torch.float64)
         for m in members:
@@ -92,8 +92,8 @@ def test_probabilities_are_the_mean_over_views_and_networks(views, scales):
 def test_dense_testing_at_the_training_size_is_the_single_view():
     square = photo(size=(28, 28))
     m = member(3, card=Preprocessing(size=28, resize=28))
-    dense = dict(probabilities_of([m], lambda _: square, 1, "single", (28,)))[0]
-    torch.testing.assert_close(dense, dict(probabilities_of([m], lambda _: square, 1))[0])
+    dense = dict(probabilities_of([m], lambda _: square, range(1), "single", (28,)))[0]
+    torch.testing.assert_close(dense, dict(probabilities_of([m], lambda _: square, range(1)))[0])
 
 
 def test_a_fault_is_answered_in_its_place():
@@ -102,7 +102,7 @@ def test_a_fault_is_answered_in_its_place():
             raise PictureError("b.png", "is empty", "delete it")
         return photo(index)
 
-    answers = list(probabilities_of([member(0)], read, 3))
+    answers = list(probabilities_of([member(0)], read, range(3)))
     assert [i for i, _ in answers] == [0, 1, 2] and isinstance(answers[1][1], PictureError)
     labels = torch.tensor([0, 1, 2])
     result = collect(iter(answers), labels, ("a", "b", "c"), strict=False)
@@ -117,7 +117,7 @@ def test_a_fault_is_answered_in_its_place():
 def test_the_prepared_square_is_what_predicting_sees():
     m = member(4)
     image = photo(9)
-    answers = dict(probabilities_of([m], lambda _: image, 1))
+    answers = dict(probabilities_of([m], lambda _: image, range(1)))
     torch.testing.assert_close(answers[0], softmax_of(m, fit(image, CARD)), atol=1e-6, rtol=1e-5)
     assert isinstance(image, Image.Image)
 

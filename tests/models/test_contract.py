@@ -46,7 +46,7 @@ def asked(name):
         model = create_model(name, 7, row.channels, stochastic_depth=0.0)
     outputs = model.forward_training(images)
     assert all(output.shape == (2, 7) for output in outputs)
-    model.loss(outputs, torch.tensor([1, 2]), 0.0, 0.1).backward()
+    model.loss(outputs, torch.tensor([1, 2]), 0.1).backward()
     assert not [n for n, p in model.named_parameters() if p.grad is None]
     if name != "plain1202":  # without shortcuts the gradients of 1,202 layers overflow: the paper's point
         wrong = [
@@ -376,7 +376,11 @@ def test_an_unknown_model_gives_the_nearest():
     [
         ("resnet20", {"shortcut": "D"}, "none of A, B, C"),
         ("plain20", {"shortcut": "B"}, "no shortcuts"),
-        ("speednet8", {"shortcut": "B"}, "does not take shortcut; its options: last, sharpen, head"),
+        (
+            "speednet8",
+            {"shortcut": "B"},
+            "does not take shortcut; its options: last, sharpen, frozen_norm, head",
+        ),
     ],
 )
 def test_options_that_do_not_exist_are_refused(name, options, message):
@@ -439,7 +443,7 @@ def test_the_head_can_read_an_earlier_map(name, last, channels, tmp_path):
     whole.load_state_dict({**whole.state_dict(), **shared})
     for parameter in model.parameters():
         assert parameter.requires_grad
-    model.loss(model.forward_training(images), torch.tensor([0, 1]), 0.0, 0.0).backward()
+    model.loss(model.forward_training(images), torch.tensor([0, 1]), 0.0).backward()
     assert all(p.grad is not None for p in model.parameters())
     model.eval()
     features = model.forward_features(images)

@@ -100,7 +100,7 @@ def test_lenets_loss_is_equation_9():
         )
         / 4
     )
-    torch.testing.assert_close(model.loss((logits,), labels, 0.0, 0.0), wanted)
+    torch.testing.assert_close(model.loss((logits,), labels, 0.0), wanted)
 
 
 def test_squared_hinge_is_its_formula():
@@ -122,7 +122,7 @@ def test_companions_fade_with_the_training():
     own = squared_hinge(outputs[0], labels)
     beside = sum(squared_hinge(o, labels) for o in outputs[1:])
     for done in (0.0, 0.5):
-        torch.testing.assert_close(model.loss(outputs, labels, 0.0, done), own + 0.001 * (1 - done) * beside)
+        torch.testing.assert_close(model.loss(outputs, labels, done), own + 0.001 * (1 - done) * beside)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_side_heads_are_weighed_as_published(name, weight):
     wanted = F.cross_entropy(outputs[0], labels) + weight * sum(
         F.cross_entropy(o, labels) for o in outputs[1:]
     )
-    torch.testing.assert_close(model.loss(outputs, labels, 0.0, 0.0), wanted)
+    torch.testing.assert_close(model.loss(outputs, labels, 0.0), wanted)
 
 
 def test_side_heads_reach_the_trunk():

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from resight.core.errors import ModelFileError, ResightError, TrainingError, UsageError
 from resight.core.preprocessing import Preprocessing
+from resight.data.order import Order
 from resight.data.prepare import Normalize
 from resight.models.decoder import Decoder
 from resight.models.modelfile import load_tensors, save_model
@@ -132,7 +133,7 @@ def test_training_changes_nothing_of_the_network_and_frozen_gives_all_back():
     torch.set_rng_state(random)
 
     class One:
-        steps = 1
+        order = Order(1, 1, 0)
 
         def epoch(self, epoch, start=0):
             from resight.data.batches import Batch
@@ -166,7 +167,7 @@ def test_the_loss_falls_and_the_network_file_stays(decoded_run, tiny_run):
     assert answer["epochs"] == 12 and answer["settings"]["lr"] == 0.003
     _, header = load_tensors(run / "decoder.safetensors")
     assert header["validation"] == answer["validation"] and answer["validation"]["psnr"] > 12
-    assert not list(run.glob(".*"))
+    assert not list(run.glob("*.tmp"))
 
 
 def test_noise_has_a_larger_residual_than_most_training_pictures(decoded_run):

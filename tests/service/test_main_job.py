@@ -31,6 +31,7 @@ def test_a_run_folder_holds_what_it_promises(tiny_run):
         "recipe.json",
         "metrics.csv",
         "tensorboard",
+        ".lock",
         "model.safetensors",
         "last",
         "report.html",

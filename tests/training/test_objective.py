@@ -129,7 +129,7 @@ def test_a_student_and_its_teacher_from_the_command_and_resumed(folder):
 
 def test_groups_have_the_networks_rates_and_decays():
     model = create_model("highway19", 5)
-    optimizer = make_optimizer(model, recipe(model="highway19", weight_decay=0.01, trunk_lr=0.5))
+    optimizer = make_optimizer(model, recipe(model="highway19", weight_decay=0.01, trunk_lr=(0.5,)))
     seen = {id(p): (g["factor"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
     assert len(seen) == len(list(model.parameters()))
     assert seen[id(model.get_parameter("conv1.weight"))] == (0.5, 0.01)
@@ -142,20 +142,20 @@ def test_rmsprop_resumes_to_the_same_bits(folder):
     train(str(folder), epochs=3, changes=words, out="whole")
     import resight.training.loop as loop
 
-    before, calls = loop.require_finite, []
+    before, calls = loop.learning_rate, []
 
-    def stop_once(loss, progress, rate):
+    def stop_once(recipe, step, steps):
         calls.append(0)
         if len(calls) == 6:
             raise KeyboardInterrupt
-        before(loss, progress, rate)
+        return before(recipe, step, steps)
 
-    loop.require_finite = stop_once
+    loop.learning_rate = stop_once
     try:
         with pytest.raises(KeyboardInterrupt):
             train(str(folder), epochs=3, changes=words, out="cut")
     finally:
-        loop.require_finite = before
+        loop.learning_rate = before
     train(str(folder), epochs=3, changes=words, out="cut", resume=True)
     a, b = (load_model(Path(f"{r}/model.safetensors"))[0] for r in ("whole", "cut"))
     assert all(
@@ -236,7 +236,7 @@ def test_a_teacher_whitened_otherwise_or_at_another_size_is_refused(tmp_path):
 def test_fresh_layers_learn_at_the_full_rate_and_the_trunk_slower():
     for name, fresh in (("googlenet", ("fc", "aux1.fc2", "aux2.fc2")), ("nin_cifar", ("cccp6", "fc"))):
         model = create_model(name, 5, head="flatten") if name == "nin_cifar" else create_model(name, 5)
-        optimizer = make_optimizer(model, recipe(model=name, trunk_lr=0.1))
+        optimizer = make_optimizer(model, recipe(model=name, trunk_lr=(0.1,)))
         rates = {id(p): g["factor"] for g in optimizer.param_groups for p in g["params"]}
         for parameter, value in model.named_parameters():
             wanted = model.learning(parameter)[0] * (1.0 if parameter.rsplit(".", 1)[0] in fresh else 0.1)

@@ -14,7 +14,8 @@ import typer
 import resight
 from resight.cli import show
 from resight.core.device import keep_pages
-from resight.core.errors import ResightError, UsageError
+from resight.core.distributed import launched, leave
+from resight.core.errors import HangingError, ResightError, UsageError
 
 app = typer.Typer(
     name="resight",
@@ -51,7 +52,8 @@ def train(
         str,
         typer.Argument(
             metavar="DATA",
-            help="digits, mnist, fashion_mnist, cifar10, cifar100, a folder, .parquet or .csv.",
+            help="digits, mnist, fashion_mnist, cifar10, cifar100, a folder, shards, .parquet, .tar, .csv or "
+            "hf://owner/name.",
         ),
     ],
     model: Annotated[
@@ -279,6 +281,49 @@ def train_decoder(
     show.decoded(answer, as_json=as_json)
 
 
+@app.command("train-gan", short_help="Train a network that draws more pictures of each class.")
+def train_gan(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="As for train.")],
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the pictures. [default: as many as make 5,000 steps]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of every random choice. [default: 0]")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="batch_size, lr, critic_lr, beta1, noise, width, side, condition, flip, shift, ema, "
+            "val_share or memory_gib; may be repeated.",
+        ),
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="GAN", help="Run folder. [default: runs/DATA-gan-N]")
+    ] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN", help="Judge what is drawn by this run's features and answers. [default: no judge]"
+        ),
+    ] = None,
+    *,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out (or the latest one).")
+    ] = False,
+    data_root: DataRoot = None,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Train a conditional GAN on the training pictures; validation and test pictures are not looked at."""
+    from resight.service.gan import train_gan as service
+
+    answer = service(
+        data, epochs=epochs, seed=seed, changes=changes or (), out=out, features=features, resume=resume,
+        data_root=data_root, strict=strict,
+    )  # fmt: skip
+    show.gan_trained(answer, as_json=as_json)
+
+
 @app.command(short_help="Test a run again and write its report.html.")
 def report(run: RunName, data: Data = None, *, data_root: DataRoot = None, as_json: Json = False) -> None:
     """Test a run again on its data and write its report.html."""
@@ -298,6 +343,58 @@ def check(
     from resight.service.check import check as service
 
     show.checked(service(data, data_root), as_json=as_json)
+
+
+@app.command(short_help="Pack a data set into tar shards that are read fast.")
+def pack(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="As for train.")],
+    shards: Annotated[
+        int, typer.Option(min=1, help="Shards of the largest split; the others have as large ones.")
+    ],
+    size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Reduce larger pictures to this shorter side. [default: bytes as they are]"),
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="A new folder. [default: DATA-packed]")
+    ] = None,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of reduced pictures, as JPEG.")] = 90,
+    *,
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> None:
+    """Pack a data set into WebDataset tar shards, shuffled once, with an index for reading in any order."""
+    from resight.service.pack import pack as service
+
+    show.packed(service(data, shards, size, out, quality, data_root), as_json=as_json)
+
+
+@app.command(short_help="Draw what augmentation does to pictures; without a picture, list the operations.")
+def augment(
+    where: Annotated[
+        str | None, typer.Argument(metavar="[IMAGE|DATA]", help="A picture, or a data set as for train.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="augment (as a recipe has it, such as rotation:15,mixup:0.2; by default every operation), "
+            "seed or image_size; may be repeated.",
+        ),
+    ] = None,
+    out: Annotated[str, typer.Option(metavar="FILE", help="The picture (PNG).")] = "augment.png",
+    *,
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> None:
+    """Draw every operation on a picture at five strengths, or what `--set augment=` makes of a data set."""
+    from resight.service.gallery import gallery, list_operations
+
+    if where is None:
+        show.operations(list_operations(), as_json=as_json)
+        return
+    show.gallery(gallery(where, out, changes or (), data_root), as_json=as_json)
 
 
 @app.command(short_help="List networks.")
@@ -360,9 +457,10 @@ def bench(
         str,
         typer.Argument(
             metavar="[NAME]",
-            help="load, train, train50, predict, explain (Grad-CAM), explain-pp (Grad-CAM++), explain-all "
-            "(maps of every class), explain-smooth, explain-ablation or explain-score (minutes a step: use "
-            "--rounds 1). [default: the first five]",
+            help="load (of small pictures, then of photos), train, train50, predict, explain (Grad-CAM), "
+            "explain-pp (Grad-CAM++), explain-all (maps of every class), explain-smooth, "
+            "explain-ablation, explain-score (minutes a step: use --rounds 1) or scale (1, 2 and 4 processes "
+            "beside the cost model). [default: the first five]",
         ),
     ] = "",
     seconds: Annotated[float, typer.Option(min=0.1, help="Time for each block of measurement.")] = 2.0,
@@ -386,8 +484,13 @@ def _version(*, wanted: bool) -> None:
         raise typer.Exit
 
 
+SHARED = ("train", "test", "predict", "explain")
+"""Commands that several processes can share."""
+
+
 @app.callback()
 def main(
+    context: typer.Context,
     *,
     version: Annotated[
         bool,
@@ -401,17 +504,30 @@ def main(
 ) -> None:
     """Set up what every command shares."""
     del version
+    if launched() and context.invoked_subcommand not in SHARED:
+        raise UsageError(f"{context.invoked_subcommand} runs in one process; start it without torchrun")
 
 
 def run() -> None:
-    """Run the command and exit: 0 done, 1 the work failed, 2 the call's words are off, 130 interrupted."""
+    """Run the command and exit: 0 done, 1 the work failed, 2 the call's words are off, 130 interrupted.
+
+    Where a launcher started several processes, the first one alone shows answers.
+    """
     keep_pages()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
+    rank, errors = int(os.environ.get("RANK", "0")) if launched() else 0, sys.stderr
+    if rank:
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - to the end
     try:
         app(standalone_mode=True)
     except ResightError as error:
-        typer.echo(f"resight: {error}", err=True)
+        # Words that are off are off in every process.
+        if not rank or not isinstance(error, UsageError):
+            typer.echo(f"resight{f' (process {rank})' if rank else ''}: {error}", errors)
+        if isinstance(error, HangingError):
+            errors.flush()
+            os._exit(error.exit_code)  # whoever hangs would be waited for
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         typer.echo("resight: interrupted", err=True)
@@ -419,3 +535,6 @@ def run() -> None:
     except BrokenPipeError:  # the reader of our output went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    finally:
+        sys.stderr = errors
+        leave()

@@ -266,6 +266,25 @@ def decoded(answer: dict[str, Any], *, as_json: bool) -> None:
         typer.echo(f"note: {note}", err=True)
 
 
+def gan_trained(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print where a GAN and its last samples are, and what its judge says of it."""
+    if as_json:
+        document(answer)
+        return
+    typer.echo(f"gan      {answer['gan']}, epoch {int(answer['last']['epoch'])}")
+    typer.echo(f"samples  {answer['samples']}")
+    if score := answer["score"]:
+        typer.echo(
+            f"score    Frechet distance {score['frechet']:.4g} in {score['features']}'s features, n = "
+            f"{score['n']:,}; {score['frechet_floor']:.4g} between as many real pictures (not comparable "
+            "with published FID)"
+        )
+        typer.echo(
+            f"         {score['features']} names {score['right']:.1f} % of the drawn pictures as they were "
+            f"asked for, {score['right_real']:.1f} % of the real ones"
+        )
+
+
 def believed(answer: dict[str, Any], *, as_json: bool) -> None:
     """Print what an evaluation of saliency maps found: a row a figure, the best first, then the warnings."""
     if as_json:
@@ -332,6 +351,46 @@ def checked(answer: dict[str, Any], *, as_json: bool) -> None:
     )
     for note in answer["notes"]:
         typer.echo(f"note      {note}")
+
+
+def packed(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print what was packed, and what was left out."""
+    if as_json:
+        document(answer)
+        return
+    rows = [(name, f"{part['pictures']:,}", part["shards"]) for name, part in answer["splits"].items()]
+    table(("split", "pictures", "shards"), rows)
+    typer.echo(f"{answer['out']}: {answer['bytes'] / 2**20:,.1f} MiB")
+    for line in answer["left_out"]:
+        typer.echo(f"left out  {line}")
+    for note in answer["notes"]:
+        typer.echo(f"note      {note}")
+
+
+def operations(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Print the table of augmentations."""
+    if as_json:
+        document({"operations": rows})
+        return
+    table(
+        ("name", "kind", "does", "default", "above", "up to", "share"),
+        [
+            (
+                r["name"], r["kind"], r["does"],
+                *("-" if r[key] is None else f"{r[key]:g}" for key in ("default", "above", "up_to", "share")),
+            )
+            for r in rows
+        ],
+    )  # fmt: skip
+    typer.echo("A recipe names them as name, name:value or name:value@share, such as rotation:15@0.5")
+
+
+def gallery(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print where a gallery is."""
+    if as_json:
+        document(answer)
+        return
+    typer.echo(f"{answer['image']}  {len(answer['rows'])} rows")
 
 
 def networks(rows: list[dict[str, Any]], *, as_json: bool) -> None:

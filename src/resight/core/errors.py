@@ -4,7 +4,8 @@
     ├── UsageError               the call's words are off             exit 2
     │   └── UnknownNameError     a name that is in no table           exit 2
     ├── DataError                a data set cannot be used
-    │   └── PictureError         one picture cannot be read
+    │   ├── PictureError         one picture cannot be read
+    │   └── HangingError         a thread that reads does not come back
     ├── ModelFileError           a run or weight file cannot be used
     └── TrainingError            training had to stop
 
@@ -48,6 +49,10 @@ class PictureError(DataError):
     def __reduce__(self) -> tuple:
         # Worker processes send their errors home pickled, by constructor arguments.
         return (PictureError, (self.name, self.fault, self.cure))
+
+
+class HangingError(DataError):
+    """A thread that reads pictures does not come back, and nothing can end it but the process's own end."""
 
 
 class ModelFileError(ResightError):

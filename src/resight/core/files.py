@@ -9,8 +9,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from resight.core.errors import ResightError
 
+LOCK = ".lock"
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -36,6 +39,30 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a folder for this process alone while the block runs; the lock ends with the process.
+
+    Raises:
+        ResightError: if another process holds it, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ResightError(
+            f"{folder}: another process is writing to it; wait until it ends, or choose another place with "
+            "--out"
+        ) from None
+    except OSError as error:
+        raise ResightError(_why(folder, error)) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def require_place(path: Path) -> None:

@@ -7,29 +7,42 @@ coordinate.
 """
 
 import zlib
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-def _finalize(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    with np.errstate(over="ignore"):
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))
+GOLDEN = 0x9E3779B97F4A7C15
+WORD = 2**64 - 1
+FIRST, SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
 def bits(seed: int, epoch: int, samples: NDArray | int, operation: str) -> NDArray[np.uint64]:
     """Return 64 random bits for each sample, shape of `samples`."""
     words = np.atleast_1d(np.asarray(samples)).astype(np.uint64)
-    state = np.zeros_like(words)
-    for word in (seed, epoch, zlib.crc32(operation.encode())):
-        with np.errstate(over="ignore"):
-            state = _finalize(state + np.uint64(word % 2**64) + GOLDEN)
+    state = (_state(seed, epoch, operation) + GOLDEN) & WORD
+    if words.size == 1:  # numpy takes ten times as long for a single number
+        return np.full(words.shape, _mixed((state + int(words.flat[0]) * GOLDEN) & WORD), dtype=np.uint64)
     with np.errstate(over="ignore"):
-        return _finalize(state + words * GOLDEN + GOLDEN)
+        z = words * np.uint64(GOLDEN) + np.uint64(state)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(FIRST)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(SECOND)
+        return z ^ (z >> np.uint64(31))
+
+
+@lru_cache(4096)
+def _state(seed: int, epoch: int, operation: str) -> int:
+    """Return what all samples of an operation share."""
+    state = 0
+    for word in (seed, epoch, zlib.crc32(operation.encode())):
+        state = _mixed((state + word + GOLDEN) & WORD)
+    return state
+
+
+def _mixed(z: int) -> int:
+    z = ((z ^ (z >> 30)) * FIRST) & WORD
+    z = ((z ^ (z >> 27)) * SECOND) & WORD
+    return z ^ (z >> 31)
 
 
 def uniform(seed: int, epoch: int, samples: NDArray | int, operation: str) -> NDArray[np.float64]:
@@ -48,6 +61,6 @@ def permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
     return np.argsort(bits(seed, epoch, np.arange(count), "order"), kind="stable")
 
 
-def torch_seed(seed: int, step: int) -> int:
-    """Return the seed that torch's own generator gets before a step (dropout and its like)."""
-    return int(bits(seed, step, 0, "torch")[0] >> np.uint64(1))
+def torch_seed(seed: int, step: int, part: int = 0) -> int:
+    """Return the seed that torch's own generator gets before a part of a step (dropout and its like)."""
+    return int(bits(seed, step, part, "torch")[0] >> np.uint64(1))

@@ -10,6 +10,7 @@ from resight.core.errors import UsageError
 from resight.core.registry import nearest
 
 Settings = TypeVar("Settings")
+Other = TypeVar("Other")
 
 
 def override(settings: Settings, words: Iterable[str]) -> Settings:
@@ -20,6 +21,20 @@ def override(settings: Settings, words: Iterable[str]) -> Settings:
             settings themselves refuse.
     """
     return replace(settings, dict(pairs(words)))
+
+
+def override_both(first: Settings, second: Other, words: Iterable[str]) -> tuple[Settings, Other]:
+    """Return two kinds of settings with `key=value` words applied, each to the one that has its key.
+
+    Raises:
+        UsageError: as `override`.
+    """
+    changes = dict(pairs(words))
+    _require_known(changes, {*_fields(first), *_fields(second)})
+    mine, theirs = (
+        {k: v for k, v in changes.items() if k in _fields(settings)} for settings in (first, second)
+    )
+    return replace(first, mine), replace(second, theirs)
 
 
 def pairs(words: Iterable[str]) -> list[tuple[str, str]]:
@@ -53,13 +68,20 @@ def replace(settings: Settings, changes: dict[str, Any]) -> Settings:
         UsageError: as `override`.
     """
     hints = typing.get_type_hints(type(settings))
-    fields = {f.name for f in dataclasses.fields(settings)}  # type: ignore[arg-type]
+    _require_known(changes, _fields(settings))
+    typed = {key: _read(key, value, hints[key]) for key, value in changes.items()}
+    return dataclasses.replace(settings, **typed)  # type: ignore[type-var]
+
+
+def _fields(settings: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(settings)}
+
+
+def _require_known(changes: Iterable[str], fields: set[str]) -> None:
     for key in changes:
         if key not in fields:
             close = ", ".join(nearest(key, fields))
             raise UsageError(f"unknown setting {key!r}; nearest: {close}. All: {', '.join(sorted(fields))}")
-    typed = {key: _read(key, value, hints[key]) for key, value in changes.items()}
-    return dataclasses.replace(settings, **typed)  # type: ignore[type-var]
 
 
 def _read(key: str, value: Any, hint: Any) -> Any:

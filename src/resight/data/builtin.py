@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resight.core.errors import DataError
+from resight.data.cache import cache_folder
 from resight.data.dataset import ArrayPictures, Dataset, Split
 from resight.data.folder import open_folder
 from resight.data.table import open_parquet, parquet_shards
@@ -42,11 +43,6 @@ def data_roots(data_root: Path | None) -> list[Path]:
     """Return where built-in data sets are looked for, first place first."""
     chosen = data_root or (Path(os.environ["RESIGHT_DATA"]) if os.environ.get("RESIGHT_DATA") else None)
     return [chosen] if chosen else [cache_folder()]
-
-
-def cache_folder() -> Path:
-    """Return where downloads are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "resight"
 
 
 def open_builtin(name: str, data_root: Path | None) -> Dataset:

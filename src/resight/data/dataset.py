@@ -2,115 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
-from resight.core.errors import DataError, PictureError
+from resight.core.errors import DataError
 from resight.core.files import digest
-from resight.data.decode import decode
-
-
-class Pictures(Protocol):
-    """Where pictures come from: by position, still encoded or as pixels."""
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        ...
-
-    def name(self, position: int) -> str:
-        """Return what to call the picture in a report or an error."""
-        ...
-
-    def content(self, position: int) -> bytes | NDArray[np.uint8]:
-        """Return the encoded bytes, or RGB pixels (H, W, 3)."""
-        ...
-
-    def size_on_disk(self, position: int) -> int:
-        """Return the picture's size in bytes without reading it."""
-        ...
-
-
-@dataclass(frozen=True)
-class FilePictures:
-    """Pictures in files of their own."""
-
-    paths: Sequence[Path]
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def name(self, position: int) -> str:
-        """Return the path."""
-        return str(self.paths[position])
-
-    def content(self, position: int) -> bytes:
-        """Return the file's bytes.
-
-        Raises:
-            PictureError: if the file cannot be read.
-        """
-        try:
-            return self.paths[position].read_bytes()
-        except OSError as error:
-            fault = f"cannot be read ({error.strerror})"
-            raise PictureError(str(self.paths[position]), fault, "check its permissions") from error
-
-    def size_on_disk(self, position: int) -> int:
-        """Return the file's size."""
-        try:
-            return self.paths[position].stat().st_size
-        except OSError:
-            return 0
-
-
-@dataclass(frozen=True)
-class ColumnPictures:
-    """Pictures as encoded bytes in a table's column (Hugging Face parquet)."""
-
-    column: Any  # pyarrow.ChunkedArray of binary
-    names: Sequence[str]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def name(self, position: int) -> str:
-        """Return the row's own name."""
-        return self.names[position]
-
-    def content(self, position: int) -> bytes:
-        """Return the row's bytes; a null counts as an empty picture."""
-        return self.column[position].as_py() or b""
-
-    def size_on_disk(self, position: int) -> int:
-        """Return the length of the row's bytes."""
-        return len(self.content(position))
-
-
-@dataclass(frozen=True)
-class ArrayPictures:
-    """Pictures as pixels in memory, (N, H, W, 3) uint8."""
-
-    pixels: NDArray[np.uint8]
-    prefix: str
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def name(self, position: int) -> str:
-        """Return the prefix and the position."""
-        return f"{self.prefix}[{position}]"
-
-    def content(self, position: int) -> NDArray[np.uint8]:
-        """Return the pixels."""
-        return self.pixels[position]
-
-    def size_on_disk(self, position: int) -> int:
-        """Return the size of the pixels."""
-        return int(self.pixels[position].nbytes)
+from resight.data.decode import decode, decode_either
+from resight.data.pictures import ArrayPictures as ArrayPictures
+from resight.data.pictures import FilePictures as FilePictures
+from resight.data.pictures import Pictures
 
 
 class Box(NamedTuple):
@@ -178,6 +82,14 @@ class Split:
             return Image.fromarray(content)
         return decode(content, self.pictures.name(position), at_least=at_least)
 
+    def read(self, index: int, at_least: int | None = None) -> Image.Image | Tensor:
+        """Return the split's picture `index` in the form that is prepared fastest; see `decode_either`."""
+        position = int(self.positions[index])
+        content = self.pictures.content(position)
+        if isinstance(content, np.ndarray):
+            return Image.fromarray(content)
+        return decode_either(content, self.pictures.name(position), at_least=at_least)
+
     def picture_boxes(self, index: int) -> tuple[Box, ...] | None:
         """Return the boxes of the split's picture `index`; None if the data set has no boxes."""
         return None if self.boxes is None else self.boxes[int(self.positions[index])]
@@ -201,13 +113,20 @@ class Split:
 
         A picture without content, or one that cannot be read, is like no other.
         """
-        try:
-            content = self.pictures.content(int(self.positions[index]))
-        except PictureError:
-            content = b""
-        if len(content) == 0:
-            return digest(f"nothing in {self.picture_name(index)}".encode())
-        return digest(content.tobytes() if isinstance(content, np.ndarray) else content)
+        return self.pictures.digest(int(self.positions[index]))
+
+    def blocks(self) -> NDArray[np.int64] | None:
+        """Return the first index of each run of pictures that should be read together.
+
+        Returns:
+            Rising from 0, in the split's own numbering; None if any picture is as near as another, or if
+            the split is not in the order of its source.
+        """
+        starts = self.pictures.blocks
+        if starts is None or not len(self) or (np.diff(self.positions) < 0).any():
+            return None
+        own = np.unique(np.searchsorted(self.positions, starts))
+        return own[own < len(self)].astype(np.int64)
 
     def take(self, indices: NDArray | Sequence[int], name: str | None = None) -> "Split":
         """Return the part of the split at `indices`."""
@@ -281,7 +200,7 @@ class Dataset:
 
 
 FINGERPRINT_DIGESTS = 200_000
-"""Above so many pictures a fingerprint uses their sizes, not their content."""
+"""Above so many pictures a fingerprint uses their sizes, not their content, unless an index has digests."""
 
 
 def shared_pictures(first: Split, second: Split) -> int:
@@ -293,12 +212,12 @@ def shared_pictures(first: Split, second: Split) -> int:
 def fingerprint(split: Split) -> str:
     """Return a digest of a split's content and labels that changes when either does.
 
-    It does not depend on where the data lie: names of files do not enter.
+    It does not depend on where the data lie, nor in which files: a folder and the shards that were packed
+    of it have the same one, as long as the folder is small enough to be read for it.
     """
-    whole = len(split) <= FINGERPRINT_DIGESTS
+    whole = split.pictures.indexed or len(split) <= FINGERPRINT_DIGESTS
     rows = []
-    for index in range(len(split)):
-        size = split.pictures.size_on_disk(int(split.positions[index]))
-        content = split.digest(index) if whole else str(size)
+    for index, position in enumerate(split.positions.tolist()):
+        content = split.pictures.digest(position) if whole else str(split.pictures.size_on_disk(position))
         rows.append(f"{content} {split.classes[split.labels[index]]}")
     return digest("\n".join(sorted(rows)).encode())

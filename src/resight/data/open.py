@@ -9,6 +9,8 @@ from resight.data.builtin import BUILTIN, open_builtin
 from resight.data.coco import coco_files, open_coco
 from resight.data.dataset import Dataset
 from resight.data.folder import open_folder
+from resight.data.hub import is_hub, open_hub
+from resight.data.shards import PACKED, open_shards, split_of, tar_shards
 from resight.data.splitting import with_test_split
 from resight.data.table import SPLIT_PREFIXES, open_csv, open_parquet, parquet_shards
 from resight.data.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet
@@ -21,9 +23,11 @@ def open_dataset(where: str | Path, data_root: str | Path | None = None, *, whol
     Args:
         where: a built-in name (`digits`, `mnist`, `fashion_mnist`, `cifar10`, `cifar100`), a folder of
             class folders with or without train/val/test above them, a folder of
-            `train-*.parquet` shards, a `.parquet` file (encoded pictures and a label), a `.csv`
-            (path,label[,split]), or pictures with boxes: a Pascal VOC folder, Tiny-ImageNet's folder,
-            a COCO folder (`annotations/instances_train*.json`) or COCO's `.json` file.
+            `train-*.parquet` shards, a `.parquet` file (encoded pictures and a label), a folder of
+            WebDataset shards (`train-*.tar`) or one such `.tar`, a data set of the Hugging Face hub
+            (`hf://owner/name`), a `.csv` (path,label[,split]), or pictures with boxes: a Pascal VOC
+            folder, Tiny-ImageNet's folder, a COCO folder (`annotations/instances_train*.json`) or
+            COCO's `.json` file.
         data_root: where built-in data sets are looked for and downloaded to; by default
             `$RESIGHT_DATA`, else the user's cache folder.
         whole: pictures without splits of their own are all the test split, none held out: for
@@ -40,6 +44,8 @@ def open_dataset(where: str | Path, data_root: str | Path | None = None, *, whol
     """
     if str(where) in BUILTIN:
         dataset = open_builtin(str(where), Path(data_root) if data_root else None)
+    elif is_hub(str(where)):
+        dataset = open_hub(str(where))
     else:
         dataset = _open_path(Path(where))
     if whole and set(dataset.splits) == {"train"}:
@@ -66,7 +72,11 @@ def _open_file(path: Path) -> Dataset:
         return open_csv(path)
     if path.suffix == ".json":
         return open_coco(str(path), {"train": path})
-    raise DataError(f"{path}: is none of a folder, .parquet, .csv or .json; give one of these")
+    if path.suffix == ".tar":
+        return open_shards(str(path), {"test" if split_of(path.stem) == "test" else "train": [path]})
+    if path.name.endswith(PACKED):
+        raise DataError(f"{path}: is compressed, so no sample can be found; unpack it to .tar")
+    raise DataError(f"{path}: is none of a folder, .parquet, .tar, .csv or .json; give one of these")
 
 
 def _open_folder(path: Path) -> Dataset:
@@ -78,4 +88,9 @@ def _open_folder(path: Path) -> Dataset:
         return open_voc(path)
     if files := coco_files(path):
         return open_coco(str(path), files)
+    # An archive that was left beside the folders that came out of it is no shard.
+    if not any(f.is_dir() and not f.name.startswith(".") for f in path.iterdir()) and (
+        shards := tar_shards(path)
+    ):
+        return open_shards(str(path), shards)
     return open_folder(path)

@@ -12,11 +12,21 @@ from torch.nn import functional as F
 from resight.core.errors import PictureError, UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.data.dataset import Split
+from resight.data.decode import WHOLE
 
 MOST_ASPECT = 16
 
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+Picture = Image.Image | Tensor
+"""A decoded picture: Pillow's, or (3, H, W) uint8; see `decode_either`."""
+
+
+def size_of(image: Picture) -> tuple[int, int]:
+    """Return width and height in pixels."""
+    return (image.shape[2], image.shape[1]) if isinstance(image, Tensor) else image.size
 
 
 def resize_shorter(image: Image.Image, side: int, interpolation: str = "bilinear") -> Image.Image:
@@ -25,33 +35,93 @@ def resize_shorter(image: Image.Image, side: int, interpolation: str = "bilinear
     The longer side is rounded down, as torchvision does. Of a strip longer than MOST_ASPECT times its
     shorter side only the middle is kept: enlarged, the whole could fill the memory.
     """
-    width, height = image.size
+    resized = _resize_shorter(image, side, interpolation)
+    assert isinstance(resized, Image.Image)
+    return resized
+
+
+def _resize_shorter(image: Picture, side: int, interpolation: str) -> Picture:
+    width, height = size_of(image)
     if max(width, height) > MOST_ASPECT * min(width, height):
         most = MOST_ASPECT * min(width, height)
         left, top = max(0, (width - most) // 2), max(0, (height - most) // 2)
-        image = image.crop((left, top, left + min(width, most), top + min(height, most)))
-        width, height = image.size
-    short, long = min(width, height), max(width, height)
-    if short == side:
+        image = _crop(image, left, top, min(width, most), min(height, most))
+        width, height = size_of(image)
+    elif not isinstance(image, Tensor) and WHOLE in image.info:
+        return _resize_scaled(image, side, interpolation)
+    if min(width, height) == side:
         return image
-    longer = max(side, int(side * long / short))
-    size = (side, longer) if width <= height else (longer, side)
+    size = _resized(width, height, side)
+    if isinstance(image, Tensor):
+        return _interpolate(image, size, interpolation)
     return image.resize(size, FILTERS[interpolation])
+
+
+def _resized(width: int, height: int, side: int) -> tuple[int, int]:
+    longer = max(side, int(side * max(width, height) / min(width, height)))
+    return (side, longer) if width <= height else (longer, side)
+
+
+def _resize_scaled(image: Image.Image, side: int, interpolation: str) -> Image.Image:
+    """Resize what was scaled inside libjpeg as the picture in the file would be, to a fraction of a pixel."""
+    width, height = image.info[WHOLE]
+    scale = round(max(width, height) / max(image.size))
+    box = (0, 0, width / scale, height / scale)
+    return image.resize(_resized(width, height, side), FILTERS[interpolation], box=box)
+
+
+def _interpolate(image: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
+    """Resize a tensor as Pillow does, antialiased; values differ by 1 of 255 at most."""
+    return F.interpolate(image[None], size=size[::-1], mode=interpolation, antialias=True)[0]
+
+
+def _crop(image: Picture, left: int, top: int, width: int, height: int) -> Picture:
+    if isinstance(image, Tensor):
+        return image[:, top : top + height, left : left + width]
+    return image.crop((left, top, left + width, top + height))
 
 
 def centre_crop(image: Image.Image, side: int) -> Image.Image:
     """Crop the central square of `side` pixels; the picture must be that large."""
-    width, height = image.size
+    cropped = _centre_crop(image, side)
+    assert isinstance(cropped, Image.Image)
+    return cropped
+
+
+def _centre_crop(image: Picture, side: int) -> Picture:
+    width, height = size_of(image)
     if (width, height) == (side, side):
         return image
-    left, top = round((width - side) / 2), round((height - side) / 2)
-    return image.crop((left, top, left + side, top + side))
+    return _crop(image, round((width - side) / 2), round((height - side) / 2), side, side)
 
 
-def fit(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+def fit(image: Picture, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Return the test-time square of a picture, (size, size, 3) uint8."""
-    resized = resize_shorter(image, preprocessing.resize, preprocessing.interpolation)
-    return np.asarray(centre_crop(resized, preprocessing.size))
+    resized = _resize_shorter(image, preprocessing.resize, preprocessing.interpolation)
+    return pixels_of(_centre_crop(resized, preprocessing.size))
+
+
+def pixels_of(image: Picture) -> NDArray[np.uint8]:
+    """Return the pixels of a picture, (H, W, 3) uint8."""
+    return image.permute(1, 2, 0).numpy() if isinstance(image, Tensor) else np.asarray(image)
+
+
+def cut_box(image: Picture, box: tuple[float, ...], size: int) -> NDArray[np.uint8]:
+    """Cut a box (left, top, right, bottom), in pixels, out and resize it to a square, antialiased.
+
+    Out of a tensor whole pixels are cut, the nearest to the box, as torchvision's random crops are.
+
+    Returns:
+        (size, size, 3) uint8.
+    """
+    if not isinstance(image, Tensor):
+        square = image.resize((size, size), FILTERS["bilinear"], box=box, reducing_gap=3.0)  # type: ignore[arg-type]
+        return np.asarray(square)
+    width, height = size_of(image)
+    left, top = min(round(box[0]), width - 1), min(round(box[1]), height - 1)
+    right, bottom = max(left + 1, round(box[2])), max(top + 1, round(box[3]))
+    part = image[:, top:bottom, left:right]
+    return pixels_of(_interpolate(part, (size, size), "bilinear"))
 
 
 def typical_side(split: Split, most: int = 64) -> int:
@@ -86,12 +156,13 @@ def decode_split(
 
     def one(index: int) -> NDArray[np.uint8] | PictureError:
         try:
-            image = split.decode(index, at_least=preprocessing.resize)
+            image = split.read(index, at_least=preprocessing.resize)
         except PictureError as error:
             return error
         if whole:
-            return np.asarray(resize_shorter(image, preprocessing.resize, preprocessing.interpolation))
-        return fit(image, preprocessing)
+            image = _resize_shorter(image, preprocessing.resize, preprocessing.interpolation)
+            return np.ascontiguousarray(pixels_of(image))
+        return np.ascontiguousarray(fit(image, preprocessing))
 
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
         results = list(pool.map(one, range(len(split)), chunksize=64))

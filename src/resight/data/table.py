@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from resight.core.errors import DataError
-from resight.data.dataset import ColumnPictures, Dataset, Split
+from resight.data.columns import ColumnPictures, unreadable
+from resight.data.dataset import Dataset, Split
 from resight.data.folder import check_classes, dataset_of_files
 
 SPLIT_PREFIXES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
@@ -29,6 +30,8 @@ def parquet_shards(folder: Path) -> dict[str, list[Path]]:
 def open_parquet(name: str, shards: dict[str, list[Path]]) -> Dataset:
     """Open parquet files whose rows hold encoded pictures and label numbers or names.
 
+    Labels are read at once, pictures a row group at a time when they are asked for.
+
     Args:
         name: what the user called the data set.
         shards: the files of each split, in order.
@@ -36,52 +39,72 @@ def open_parquet(name: str, shards: dict[str, list[Path]]) -> Dataset:
     Raises:
         DataError: if the columns are not there, a file cannot be read, or the classes do not fit.
     """
-    tables = {split: _read(files) for split, files in shards.items()}
-    built = {split: _split(split, shards[split][0], table) for split, table in tables.items()}
+    return dataset_of_splits(name, {split: _split(split, files) for split, files in shards.items()})
+
+
+def dataset_of_splits(
+    name: str, built: dict[str, Split], *, mirrors: bool = True, notes: tuple[str, ...] = ()
+) -> Dataset:
+    """Build a data set of splits whose labels count through classes of their own.
+
+    Raises:
+        DataError: if there is no training split (and not a test split alone), or the classes do not fit.
+    """
     if "train" not in built:
         if len(built) == 1 and "test" in built:  # a test set alone, to test a finished run on
             test = built["test"]
-            return Dataset(name, tuple(sorted(test.classes)), {"test": test})
-        raise DataError(f"{name}: has {', '.join(built)} but no train parquet; add or rename one")
+            classes = tuple(sorted(test.classes))
+            return Dataset(name, classes, {"test": test.relabelled(classes)}, mirrors, notes)
+        raise DataError(f"{name}: has {', '.join(built)} but no train split; add or rename one")
     train = built["train"]
     classes = tuple(sorted({train.classes[i] for i in np.unique(train.labels)}))
     check_classes(name, classes)
-    return Dataset(name, classes, {split: part.relabelled(classes) for split, part in built.items()})
+    splits = {split: part.relabelled(classes) for split, part in built.items()}
+    return Dataset(name, classes, splits, mirrors, notes)
 
 
-def _read(files: list[Path]) -> pa.Table:
-    tables = []
+def _split(split: str, files: list[Path]) -> Split:
+    schema, picture_column, label_column = _columns(files[0])
+    names = _class_names(schema, label_column)
+    values: list = []
     for file in files:
         try:
-            tables.append(pq.read_table(file))
-        except (pa.ArrowInvalid, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(f"{file}: cannot be read as parquet ({reason}); copy it again") from error
-    return pa.concat_tables(tables, promote_options="permissive")
+            part = pq.read_table(file, columns=[label_column])[label_column].to_pylist()
+        except (pa.ArrowInvalid, OSError, KeyError) as error:
+            raise unreadable(file, error) from error
+        _check_labels(file, part, names)
+        values += part
+    classes, labels = _labels(values, names)
+    return Split(split, ColumnPictures(files, picture_column), np.arange(len(labels)), labels, classes)
 
 
-def _split(split: str, file: Path, table: pa.Table) -> Split:
-    picture_column = next((f.name for f in table.schema if _holds_pictures(f.type)), None)
-    label_column = next((n for n in table.column_names if n in ("label", "labels", "fine_label")), None)
-    if picture_column is None or label_column is None:
+def _check_labels(file: Path, values: list, names: list[str] | None) -> None:
+    for row, value in enumerate(values):
+        if value is None:
+            raise DataError(f"{file}: row {row} has no label; fill it in or remove the row")
+        if names is None or isinstance(value, str):
+            continue
+        if not isinstance(value, int) or not 0 <= value < len(names):
+            raise DataError(
+                f"{file}: row {row} has label {value!r}, which is none of its {len(names)} classes "
+                "(-1 means unlabelled); mend it or remove the row"
+            )
+
+
+def _columns(file: Path) -> tuple[pa.Schema, str, str]:
+    """Return the schema, the picture column and the label column."""
+    try:
+        schema = pq.read_schema(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise unreadable(file, error) from error
+    picture = next((f.name for f in schema if _holds_pictures(f.type)), None)
+    label = next((n for n in schema.names if n in ("label", "labels", "fine_label")), None)
+    if picture is None or label is None:
         raise DataError(
-            f"{file}: has columns {', '.join(table.column_names)}; needs encoded pictures "
+            f"{file}: has columns {', '.join(schema.names)}; needs encoded pictures "
             "(bytes, or a struct with bytes) and a column 'label'"
         )
-    column = table[picture_column]
-    paths: list[str | None] = [None] * len(table)
-    if pa.types.is_struct(column.type):
-        fields = [column.type.field(i).name for i in range(column.type.num_fields)]
-        if "path" in fields:
-            paths = pa.compute.struct_field(column, "path").to_pylist()  # type: ignore[attr-defined]
-        column = pa.compute.struct_field(column, "bytes")  # type: ignore[attr-defined]
-    names = [path or f"{file.name} row {row}" for row, path in enumerate(paths)]
-    values = table[label_column].to_pylist()
-    if any(v is None for v in values):
-        raise DataError(f"{file}: row {values.index(None)} has no label; fill it in or remove the row")
-    classes, labels = _labels(file, values, _class_names(table.schema, label_column))
-    pictures = ColumnPictures(column, names)
-    return Split(split, pictures, np.arange(len(table)), labels, classes)
+    return schema, picture, label
 
 
 def _class_names(schema: pa.Schema, column: str) -> list[str] | None:
@@ -104,14 +127,8 @@ def _holds_pictures(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
-def _labels(file: Path, values: list, names: list[str] | None) -> tuple[tuple[str, ...], np.ndarray]:
-    if names is not None and not all(isinstance(v, str) for v in values):
-        for row, value in enumerate(values):
-            if not isinstance(value, int) or not 0 <= value < len(names):
-                raise DataError(
-                    f"{file}: row {row} has label {value!r}, which is none of its {len(names)} classes "
-                    "(-1 means unlabelled); mend it or remove the row"
-                )
+def _labels(values: list, names: list[str] | None) -> tuple[tuple[str, ...], np.ndarray]:
+    if names is not None and not any(isinstance(v, str) for v in values):
         return tuple(names), np.asarray(values, dtype=np.int64)
     spelled = [str(v) for v in values]  # without names the label itself is the name
     classes = tuple(sorted(set(spelled)))

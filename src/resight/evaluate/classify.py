@@ -1,11 +1,13 @@
 """Test figures of a classifier from its probabilities."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from resight.core.distributed import world
 from resight.core.errors import PictureError
 from resight.metrics.accuracy import confusion, topk_wrong, wilson_interval
 from resight.metrics.calibration import expected_calibration_error, reliability
@@ -65,8 +67,14 @@ class TestResult:
         }
 
 
-def collect(answers: Any, labels: Tensor, classes: tuple[str, ...], *, strict: bool) -> TestResult:
-    """Gather the answers of `probabilities_of` into a result.
+def collect(
+    answers: Iterable[tuple[int, Tensor | PictureError]],
+    labels: Tensor,
+    classes: tuple[str, ...],
+    *,
+    strict: bool,
+) -> TestResult:
+    """Gather the answers of `probabilities_of`, of all processes, into a result on every process.
 
     Args:
         answers: (index, probabilities or fault) pairs.
@@ -77,8 +85,11 @@ def collect(answers: Any, labels: Tensor, classes: tuple[str, ...], *, strict: b
     Raises:
         PictureError: the first fault, if strict; or if nothing could be read.
     """
+    gathered = [
+        pair for part in world().all_of(list(_until_a_fault(answers, strict=strict))) for pair in part
+    ]
     rows, indices, faults = [], [], []
-    for index, answer in answers:
+    for index, answer in sorted(gathered, key=lambda pair: pair[0]):
         if isinstance(answer, PictureError):
             if strict:
                 raise answer
@@ -90,3 +101,13 @@ def collect(answers: Any, labels: Tensor, classes: tuple[str, ...], *, strict: b
         raise faults[0]
     chosen = torch.tensor(indices)
     return TestResult(torch.stack(rows), labels[chosen], chosen, classes, tuple(faults))
+
+
+def _until_a_fault(
+    answers: Iterable[tuple[int, Tensor | PictureError]], *, strict: bool
+) -> Iterator[tuple[int, Tensor | PictureError]]:
+    """Yield answers; if strict, none after the first fault."""
+    for index, answer in answers:
+        yield index, answer
+        if strict and isinstance(answer, PictureError):
+            return

@@ -72,18 +72,19 @@ class _Views(TorchDataset):
     def __init__(
         self,
         read: Callable[[int], "object"],
-        count: int,
+        indices: Sequence[int],
         cards: Sequence[Preprocessing],
         views: str,
         scales: tuple[int, ...],
     ) -> None:
-        self.read, self.count, self.cards = read, count, cards
+        self.read, self.indices, self.cards = read, indices, cards
         self.views, self.scales = views, scales
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.indices)
 
-    def __getitem__(self, index: int) -> tuple[int, list[list[NDArray[np.uint8]]] | PictureError]:
+    def __getitem__(self, place: int) -> tuple[int, list[list[NDArray[np.uint8]]] | PictureError]:
+        index = self.indices[place]
         try:
             image = self.read(index)
         except PictureError as error:
@@ -99,7 +100,7 @@ def _keep(samples: list) -> list:
 def probabilities_of(
     members: Sequence[Member],
     read: Callable[[int], object],
-    count: int,
+    indices: Sequence[int],
     views: str = "single",
     scales: tuple[int, ...] = (),
     workers: int = 0,
@@ -111,7 +112,7 @@ def probabilities_of(
     Args:
         members: the networks.
         read: gives picture `index` as an RGB image, or raises PictureError.
-        count: how many pictures there are.
+        indices: which pictures.
         views: see `views_of`.
         scales: see `views_of`.
         workers: processes that read and cut the pictures.
@@ -120,7 +121,7 @@ def probabilities_of(
     normalizers = [Normalize(m.preprocessing, _device(m.network)) for m in members]
     side = scales[-1] if scales else cards[0].size
     loader = DataLoader(
-        _Views(read, count, cards, views, scales),
+        _Views(read, indices, cards, views, scales),
         batch_size=batch_size(side * side),
         num_workers=workers,
         collate_fn=_keep,

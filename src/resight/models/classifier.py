@@ -2,7 +2,8 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, ClassVar, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +12,27 @@ from torch.nn import functional as F
 from resight.core.errors import UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.models.cost import evaluating
+from resight.models.criterion import PLAIN, Criterion
 
 Part = TypeVar("Part", bound=nn.Module)
 
 HEADS = ("gap", "gmp", "flatten")
 """Global average pooling, global maximum pooling, or every position of the map for itself."""
+
+
+@dataclass(frozen=True)
+class OldTask:
+    """A task that a network learned before its present one, and still answers.
+
+    Attributes:
+        name: what it is called, as in RUN@NAME.
+        classes: in the order of its head's logits.
+        facts: of the run that learned it: data, split, test figures.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    facts: dict[str, Any]
 
 
 class Classifier(nn.Module):
@@ -36,6 +53,8 @@ class Classifier(nn.Module):
         classes: names of the classes, in the order of the logits; empty until weights bring them.
         preprocessing: what must happen to a picture first; None until weights bring it.
         sharpen: weight of the attention losses in training, see `resight.training.attention`.
+        frozen_norm: whether training leaves the statistics of batch normalization as they are.
+        old_tasks: what its `old_heads` answer, see `keep_head`.
         name: the name under which it was created.
         options: the options with which it was created.
 
@@ -61,6 +80,8 @@ class Classifier(nn.Module):
         self.classes: tuple[str, ...] = ()
         self.preprocessing: Preprocessing | None = None
         self.name, self.options, self.sharpen = "", dict[str, Any](), 0.0
+        self.frozen_norm = False
+        self.old_tasks: list[OldTask] = []
         self._stages: dict[str, list[str]] = {}
         self._reader: list[str] = []
         self._auxiliary: dict[str, str] = {}
@@ -173,17 +194,19 @@ class Classifier(nn.Module):
                 maps.append(images)
         return (self.forward_head(images), *beside)
 
-    def loss(self, outputs: tuple[Tensor, ...], labels: Tensor, smoothing: float, done: float) -> Tensor:
-        """Return what training makes small: cross-entropy, and that of the auxiliary heads by their weight.
+    def loss(
+        self, outputs: tuple[Tensor, ...], targets: Tensor, done: float, criterion: Criterion = PLAIN
+    ) -> Tensor:
+        """Return what training makes small: the criterion, and that of the auxiliary heads by their weight.
 
         Args:
             outputs: of `forward_training`, float32.
-            labels: (B,).
-            smoothing: share of the target spread over all classes.
+            targets: (B,) or (B, classes), see `Criterion`.
             done: share of the training that is done, in [0, 1).
+            criterion: cross-entropy, unless the network has a loss of its own.
         """
         del done
-        head, *beside = (F.cross_entropy(o, labels, label_smoothing=smoothing) for o in outputs)
+        head, *beside = (criterion(output, targets) for output in outputs)
         return head + self.auxiliary_weight * sum(beside) if beside else head
 
     def learning(self, name: str) -> tuple[float, float]:
@@ -258,6 +281,54 @@ class Classifier(nn.Module):
             for name in self._auxiliary.values()
         )
         return [self.classifier_name, *beside]
+
+    def keep_head(self, name: str, facts: dict[str, Any]) -> None:
+        """Keep the last layer as an old task's, beside the next one that `reset_classifier` makes.
+
+        Args:
+            name: of the task.
+            facts: see `OldTask`.
+
+        Raises:
+            UsageError: if the network's own head is not a last layer that reads one vector.
+        """
+        self._add_old(OldTask(name, self.classes, facts), self.get_classifier())
+
+    def add_old_task(self, task: OldTask) -> None:
+        """Add an old task with a fresh head, whose weights are read later."""
+        self._add_old(task, _fresh(self.get_classifier(), len(task.classes)))
+
+    def _add_old(self, task: OldTask, head: nn.Module) -> None:
+        if type(self).forward_head is not Classifier.forward_head:
+            raise UsageError(f"{self.name}: has a head of its own kind, beside which no other can be kept")
+        if not self.old_tasks:
+            self.add_module("old_heads", nn.ModuleList())
+        self.old_tasks.append(task)
+        cast("nn.ModuleList", self.old_heads).append(head)
+
+    def old_logits(self, features: Tensor) -> list[Tensor]:
+        """Return every old task's logits (B, classes) from the last map (B, K, h, w)."""
+        if not self.old_tasks:
+            return []
+        vector = self.forward_head(features, pre_logits=True)
+        return [head(vector) for head in cast("nn.ModuleList", self.old_heads)]
+
+    def use_old_head(self, name: str) -> OldTask:
+        """Let the network answer an old task from now on, and return what is known of it.
+
+        Raises:
+            UsageError: if there is none of that name.
+        """
+        names = [task.name for task in self.old_tasks]
+        if name not in names:
+            known = f"its old tasks: {', '.join(names)}" if names else "it has learned no other task"
+            raise UsageError(f"@{name}: this network has no such task; {known}")
+        number = names.index(name)
+        parent, _, leaf = self.classifier_name.rpartition(".")
+        setattr(self.get_submodule(parent), leaf, cast("nn.ModuleList", self.old_heads)[number])
+        task = self.old_tasks[number]
+        self.classes, self.num_classes = task.classes, len(task.classes)
+        return task
 
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the last layer, and that of every auxiliary head, by fresh ones of `num_classes` logits."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resight.models.classifier import Classifier
+from resight.models.criterion import PLAIN, Criterion
 from resight.models.initialization import fan_in
 from resight.models.network import Network
 from resight.models.operators.activation import ScaledTanh
@@ -139,11 +140,16 @@ class LeNet5(Classifier):
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.uniform_(module.weight, -(b := 2.4 / fan_in(module)), b)
 
-    def loss(self, outputs: tuple[Tensor, ...], labels: Tensor, smoothing: float, done: float) -> Tensor:
+    def loss(
+        self, outputs: tuple[Tensor, ...], targets: Tensor, done: float, criterion: Criterion = PLAIN
+    ) -> Tensor:
         """Return the mean of y_D + log(exp(-j) + sum_i exp(-y_i)), y = -logits (equation 9); no smoothing."""
-        del smoothing
-        rubbish = outputs[0].new_full((len(labels), 1), -self.rubbish)
-        return super().loss((torch.cat([outputs[0], rubbish], 1),), labels, 0.0, done)
+        rubbish = outputs[0].new_full((len(targets), 1), -self.rubbish)
+        if targets.dim() == 2:
+            targets = F.pad(targets, (0, 1))
+        weights = criterion.weights
+        plain = Criterion(weights=None if weights is None else F.pad(weights, (0, 1), value=1.0))
+        return super().loss((torch.cat([outputs[0], rubbish], 1),), targets, done, plain)
 
 
 class ModernLeNet5(Classifier):

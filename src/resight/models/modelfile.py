@@ -1,6 +1,7 @@
 """`model.safetensors`: weights, and in its header all that is needed to use them. No pickle."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from resight.core.errors import ModelFileError
 from resight.core.files import replacing
 from resight.core.preprocessing import Preprocessing
-from resight.models.classifier import Classifier
+from resight.models.classifier import Classifier, OldTask
 from resight.models.weights import Card, load_card
 from resight.models.zoo import create_model
 
@@ -94,6 +95,7 @@ def save_model(path: Path, model: Classifier, state: dict[str, Tensor], facts: d
         "in_channels": model.in_channels,
         "classes": list(model.classes),
         "preprocessing": card.to_dict(),
+        "tasks": [asdict(task) for task in model.old_tasks],
         **facts,
     }
     tensors = dict(state)
@@ -127,6 +129,8 @@ def load_model(path: Path) -> tuple[Classifier, dict[str, Any]]:
         model = create_model(
             document["architecture"], len(classes), document["in_channels"], **document["options"]
         )
+        for task in document.get("tasks", ()):
+            model.add_old_task(OldTask(task["name"], tuple(task["classes"]), task["facts"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: its header is damaged ({error}); train anew") from error
     load_card(model, Card(tensors, classes, card, str(path)))

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from resight.core.errors import UsageError
 from resight.models.classifier import Classifier
+from resight.models.criterion import PLAIN, Criterion
 from resight.models.initialization import gaussian, xavier_caffe
 from resight.models.network import Network
 
@@ -179,10 +180,11 @@ class DSN(NiN):
         """Return the companions' names."""
         return ("companion1", "companion2", "companion3")
 
-    def loss(self, outputs: tuple[Tensor, ...], labels: Tensor, smoothing: float, done: float) -> Tensor:
-        """Return the objective; label smoothing has no meaning for hinges and is left out."""
-        del smoothing
-        head, *companions = (squared_hinge(output, labels) for output in outputs)
+    def loss(
+        self, outputs: tuple[Tensor, ...], targets: Tensor, done: float, criterion: Criterion = PLAIN
+    ) -> Tensor:
+        """Return the objective; of the criterion only the weights have a meaning for hinges."""
+        head, *companions = (squared_hinge(output, targets, criterion.weights) for output in outputs)
         beside = sum(F.relu(loss - self.gamma) for loss in companions)
         return head + self.alpha * (1 - done) * beside
 
@@ -191,10 +193,17 @@ class DSN(NiN):
         return (2.0 if name.endswith("bias") else 1.0), 1.0
 
 
-def squared_hinge(scores: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean over the batch of sum_k max(0, 1 - t_k s_k)^2, t = 1 for the label, else -1."""
-    signs = 2.0 * F.one_hot(labels, scores.shape[1]) - 1
-    return F.relu(1 - signs * scores).square().sum(1).mean()
+def squared_hinge(scores: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return the mean over the batch of sum_k max(0, 1 - t_k s_k)^2, t = 1 for the label, else -1.
+
+    Of soft targets, which the paper does not have, every class counts as much as it has of the picture.
+    """
+    shares = F.one_hot(targets, scores.shape[1]) if targets.dim() == 1 else targets
+    right, wrong = F.relu(1 - scores).square(), F.relu(1 + scores).square()
+    losses = (shares * right + (1 - shares) * wrong).sum(1)
+    if weights is not None:
+        losses = losses * (shares @ weights if targets.dim() == 2 else weights[targets])
+    return losses.mean()
 
 
 NETWORKS = {

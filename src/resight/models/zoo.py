@@ -49,7 +49,7 @@ FAMILIES = (
 )
 """The files that networks stand in, as `resight models` lists them."""
 
-COMMON = {"last": "", "sharpen": 0.0}
+COMMON = {"last": "", "sharpen": 0.0, "frozen_norm": False}
 """Options that every network takes, besides its own."""
 
 NETWORKS = {name: row for family in FAMILIES for name, row in family.NETWORKS.items()}
@@ -70,8 +70,9 @@ def create_model(
         in_channels: channels of the image.
         weights: None (fresh), "torchvision", "timm", or a file.
         options: for all, head="gap", "gmp" or "flatten", last=STAGE, after which the head reads the map
-            (weights of the stages before stay), and sharpen=WEIGHT of the attention losses in training;
-            shortcut="A" and others for some.
+            (weights of the stages before stay), sharpen=WEIGHT of the attention losses in training, and
+            frozen_norm=True, which leaves the statistics of batch normalization as they are; shortcut="A"
+            and others for some.
 
     Returns:
         The network in training mode, with its class names and preprocessing if weights brought them.
@@ -94,6 +95,7 @@ def create_model(
         words = ", ".join(f"{k}={v}" for k, v in options.items())
         raise UsageError(f"{name} cannot be built with {words or num_classes}: {error}") from error
     model.name, model.options, model.sharpen = name, options, sharpen
+    model.frozen_norm = options.get("frozen_norm", False)
     if weights is not None:
         load_weights(model, weights)
     if last:

@@ -3,7 +3,7 @@
 Every candidate lives in a process of its own and they take turns. The plain ones are what a user writes
 from the tutorials: eager float32 in NCHW, a DataLoader with two workers over PIL transforms, the C
 library's default allocator. Ours do what the commands do. Saliency maps beside other libraries are in
-`bench_explain.py`.
+`bench_explain.py`, photos from folders and shards in `bench_load.py`.
 """
 
 import statistics
@@ -21,12 +21,16 @@ from resight.core.device import keep_pages, pick_device, pick_precision
 from resight.core.errors import UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.core.registry import lookup
+from resight.data.augment.operations import parse
+from resight.data.augment.pipeline import Pipeline
 from resight.data.batches import Batch, ResidentBatches
+from resight.data.order import Order
 from resight.data.prepare import Normalize
 from resight.evaluate.scores import logits_of
 from resight.models.classifier import Classifier
 from resight.models.zoo import create_model
-from resight.service import bench_explain
+from resight.service import bench_explain, bench_load
+from resight.service.bench_scale import bench_scale
 from resight.service.interleave import Block, Contest, answer, interleave, timed
 from resight.service.runs import Run
 from resight.training.checkpoints import Progress
@@ -43,7 +47,7 @@ def bench(name: str, seconds: float, rounds: int) -> list[dict[str, Any]]:
     """Measure one benchmark, or all that are quick.
 
     Args:
-        name: a key of `CONTESTS`; empty for `QUICK`.
+        name: a key of `CONTESTS`, or "scale"; empty for `QUICK`.
         seconds: least length of a block.
         rounds: blocks of each candidate; their order is turned round every second round.
 
@@ -56,8 +60,10 @@ def bench(name: str, seconds: float, rounds: int) -> list[dict[str, Any]]:
     Raises:
         UsageError: for an unknown name, or if the other libraries are not installed.
     """
+    if name == "scale":
+        return bench_scale(seconds)
     if name:
-        lookup(CONTESTS, name, "benchmark")
+        lookup({**CONTESTS, "scale": None}, name, "benchmark")
         if absent := _absent(name):
             raise UsageError(
                 f"bench {name} needs {', '.join(absent)}; install with: pip install 'resight[bench]'"
@@ -65,7 +71,7 @@ def bench(name: str, seconds: float, rounds: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for key in [name] if name else [key for key in QUICK if not _absent(key)]:
         rows += _rows(key, CONTESTS[key], seconds, rounds)
-    return rows
+    return rows + bench_load.measure(seconds, rounds) if name == "load" else rows
 
 
 def _absent(key: str) -> list[str]:
@@ -190,7 +196,7 @@ def _plain_predict() -> Block:
 class _UntilLate:
     """Batches until a deadline, as one long epoch."""
 
-    steps = 10**9
+    order = Order(10**9, 1, 0)
 
     def __init__(self, source: Callable[[int], Iterator[Batch]]) -> None:
         self.source, self.deadline, self.turn, self.done = source, 0.0, 0, 0
@@ -218,7 +224,7 @@ def _our_loop(
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer, batches = make_optimizer(model, recipe), _UntilLate(source)
     objective = Objective(model, recipe, None, compiled=False)
-    actions = Actions(lambda *_: lambda *_: None, lambda *_: None, lambda: None, lambda: False)
+    actions = Actions(lambda *_: lambda *_: None, lambda *_: None, lambda: None, lambda: False, print)
 
     def block(seconds: float) -> tuple[int, float]:
         progress, started = Progress(), time.perf_counter()
@@ -237,7 +243,7 @@ def _resident(batch: int = 128) -> ResidentBatches:
     device = pick_device()
     return ResidentBatches(
         torch.from_numpy(pixels).to(device), torch.from_numpy(labels).to(device), Normalize(CIFAR, device),
-        ("pad-crop", "flip"), batch, 0,
+        Pipeline(parse(("pad-crop", "flip"))), Order(len(pixels), batch, 0),
     )  # fmt: skip
 
 

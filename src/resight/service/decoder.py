@@ -17,11 +17,14 @@ from resight.core.device import describe, pick_precision
 from resight.core.errors import DataError, ModelFileError, PictureError, UsageError
 from resight.core.files import require_place
 from resight.core.preprocessing import Preprocessing
+from resight.data.augment.pipeline import Pipeline
 from resight.data.batches import Batches, ResidentBatches, StreamedBatches, resident_bytes
 from resight.data.dataset import Dataset
 from resight.data.open import open_dataset
+from resight.data.order import Order
 from resight.data.prepare import Normalize, decode_split
 from resight.data.splitting import with_validation
+from resight.data.stream import Readers
 from resight.models.cost import parameters
 from resight.models.decoder import Decoder, load_decoder, save_decoder, weights_digest
 from resight.saliency.perception import Encoder
@@ -149,7 +152,7 @@ def train_decoder(
         f"{dataset.name}: {len(dataset.train):,} train, {len(validation[1]):,} val pictures"
         + "".join(f"; {note}" for note in notes),
         f"decoder of {opened.model.name}, {channels} x {side} x {side} to 3 x {card.size} x {card.size}, "
-        f"{parameters(decoder):,} parameters, {chosen.epochs} epochs of {batches.steps} x "
+        f"{parameters(decoder):,} parameters, {chosen.epochs} epochs of {batches.order.steps} x "
         f"{chosen.batch_size}, {str(precision).removeprefix('torch.')} on {describe(device)}; file {path}",
     ):
         say(line)
@@ -165,9 +168,9 @@ def train_decoder(
 
     def end_step(epoch: int, step: int) -> None:
         nonlocal spoken
-        if time.monotonic() - spoken > EVERY_SECONDS and step < batches.steps:
+        if time.monotonic() - spoken > EVERY_SECONDS and step < batches.order.steps:
             spoken = time.monotonic()
-            say(f"epoch {epoch:3d}/{chosen.epochs}  step {step}/{batches.steps}")
+            say(f"epoch {epoch:3d}/{chosen.epochs}  step {step}/{batches.order.steps}")
 
     def end_epoch(epoch: int, loss: float, seconds: float, more: list[PictureError]) -> None:
         nonlocal residuals
@@ -224,20 +227,18 @@ def _batches(
     """Return batches of pictures in [0, 1] as the network sees them before normalization, not augmented."""
     plain = replace(card, mean=(0.0,) * 3, std=(1.0,) * 3, pixel_mean=(), contrast=0.0, whitening=None)
     normalize = Normalize(plain, device)
-    if resident_bytes(dataset.train, card, ()) <= chosen.memory_gib * 2**30:
+    pipeline = Pipeline()
+    if resident_bytes(dataset.train, card, pipeline) <= chosen.memory_gib * 2**30:
         train, squares, faults = decode_split(dataset.train, card, strict=strict)
         if not squares:
             raise DataError(f"{dataset.name}: no training picture can be read; the first: {faults[0]}")
         pixels, labels = torch.from_numpy(np.stack(squares)), torch.from_numpy(train.labels)
-        resident = ResidentBatches(
-            pixels.to(device), labels.to(device), normalize, (), chosen.batch_size, chosen.seed
-        )
-        return resident, faults
-    workers = torch.get_num_threads() if chosen.workers < 0 else chosen.workers
-    streamed = StreamedBatches(
-        dataset.train, None, plain, normalize, (), chosen.batch_size, chosen.seed, workers, strict=strict
-    )
-    return streamed, []
+        order = Order(len(train), chosen.batch_size, chosen.seed)
+        return ResidentBatches(pixels.to(device), labels.to(device), normalize, pipeline, order), faults
+    readers = Readers(torch.get_num_threads() if chosen.workers < 0 else chosen.workers)
+    order = Order(len(dataset.train), chosen.batch_size, chosen.seed, dataset.train.blocks())
+    batches = StreamedBatches(dataset.train, None, plain, normalize, pipeline, order, readers, strict=strict)
+    return batches, []
 
 
 def _map_of(encoder: Encoder, image: Tensor) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from resight.core.distributed import world
 from resight.core.errors import PictureError, UsageError
 from resight.core.files import digest, replacing
 from resight.core.registry import lookup
@@ -100,7 +101,8 @@ def explain_paths(
     decoder = open_decoder(opened) if perceive.METHOD in methods else None
     folder = Path(out)
     rows: list[dict[str, Any]] = []
-    for batch in batches(opened, expand(paths)):
+    files = expand(paths)
+    for batch in batches(opened, [files[i] for i in world().share(len(files))]):
         rows += [{"path": f.name, "error": f"{f.fault}; {f.cure}"} for f in batch.faults]
         if not batch.paths:
             continue
@@ -111,6 +113,9 @@ def explain_paths(
                 )
                 continue
             rows += _explain_batch(opened, batch, method, target, layers, folder, options[method])
+    if world().processes > 1:
+        place = {str(path): number for number, path in enumerate(files)}
+        rows = sorted((row for part in world().all_of(rows) for row in part), key=lambda r: place[r["path"]])
     return rows
 
 

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 import resight
 from resight.core import settings
 from resight.core.device import describe, pick_device, pick_precision
+from resight.core.distributed import world
 from resight.data.batches import Batches
 from resight.data.builtin import BUILTIN
 from resight.data.dataset import FINGERPRINT_DIGESTS, Dataset, fingerprint, shared_pictures
@@ -26,25 +27,27 @@ from resight.metrics.accuracy import topk_wrong
 from resight.models import cost
 from resight.models.classifier import Classifier
 from resight.models.modelfile import save_model
+from resight.service.batches import make_batches
 from resight.service.preparation import (
+    class_weights,
     first_images,
-    make_batches,
     make_model,
+    make_old_self,
     make_teacher,
     read_training,
     require_size,
-    squares_of,
+    validation_of,
 )
 from resight.service.runs import MODEL_FILE
 from resight.training.checkpoints import Progress, load_state, save_state
 from resight.training.ema import AveragedWeights
 from resight.training.journal import Journal
 from resight.training.loop import Actions, fit, make_optimizer
+from resight.training.machine import Machine
 from resight.training.objective import Objective
+from resight.training.parallel import shared
 from resight.training.recipe import Recipe
-
-NOT_IDENTITY = ("workers",)
-"""Settings that do not change what is learned; a run may be resumed with others."""
+from resight.training.synced_norm import synchronize
 
 
 @dataclass
@@ -54,12 +57,13 @@ class Job:
     Attributes:
         dataset: with a validation split, without unreadable training pictures.
         recipe: its settings.
+        machine: how it is spread over the hardware.
         run: its folder.
         console: where it speaks.
         model: the network, on its device.
         objective: gives the loss of a batch.
-        batches: the training pictures.
-        validation: squares (N, S, S, 3) and labels (N,), or None.
+        batches: the training pictures of this process.
+        validation: this process's squares (N, S, S, 3) and labels (N,), or None.
         normalize: the preprocessing, applied.
         optimizer: see `make_optimizer`.
         averages: of the weights, or None.
@@ -72,10 +76,11 @@ class Job:
 
     dataset: Dataset
     recipe: Recipe
+    machine: Machine
     run: Path
     console: Console
     model: Classifier
-    objective: Objective
+    objective: nn.Module
     batches: Batches
     validation: tuple[Tensor, Tensor] | None
     normalize: Normalize
@@ -92,6 +97,7 @@ class Job:
         cls,
         dataset: Dataset,
         recipe: Recipe,
+        machine: Machine,
         run: Path,
         console: Console,
         data_root: str | None,
@@ -110,25 +116,27 @@ class Job:
         dataset, leaks = _with_leaks_noted(dataset)
         dataset = with_validation(dataset, recipe.val_share)
         learned = fingerprint(dataset.train)
-        model, card = make_model(recipe, len(dataset.classes))
+        with world().main_first():
+            model, card = make_model(recipe, len(dataset.classes))
         require_size(model, recipe.image_size)
         dataset, pictures, card, faults = read_training(dataset, recipe, card, strict=strict)
         model.classes, model.preprocessing = dataset.classes, card
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         normalize = Normalize(card, device)
-        batches = make_batches(dataset, recipe, pictures, normalize, device, strict=strict)
+        batches = make_batches(
+            dataset, recipe, machine, pictures, normalize, device, strict=strict, learned=learned
+        )  # fmt: skip
         looks = type(model).initialize_from is not Classifier.initialize_from
         if looks and not recipe.weights:
             model.initialize_from(first_images(dataset, card, normalize))
-        validation = squares_of(dataset, "val", card, faults, strict=strict)
+        validation = validation_of(dataset, card, faults, strict=strict)
         for fault in faults:
             console.print(f"left out: {fault}", highlight=False, markup=False, soft_wrap=True)
+        if machine.sync_norm and world().processes > 1:
+            synchronize(model)
         optimizer = make_optimizer(model, recipe)
         averages = AveragedWeights(model, recipe.ema) if recipe.ema else None
-        identity = {
-            "recipe": {k: v for k, v in settings.to_dict(recipe).items() if k not in NOT_IDENTITY},
-            "data": learned,
-        }
+        identity = {"recipe": settings.to_dict(recipe), "data": learned}
         progress = load_state(run, model, optimizer, averages, identity) if resume else None
         if progress:
             where = f"epoch {progress.epoch + 1}, step {progress.step}"
@@ -136,11 +144,19 @@ class Job:
         else:
             progress = Progress()
         progress.leave_out(faults)
-        teacher = make_teacher(recipe, dataset.classes, card, device)
-        objective = Objective(model, recipe, teacher, compiled=_should_compile(recipe, batches, device))
+        if machine.parts > 1:
+            progress.parts = machine.parts
+        objective = Objective(
+            model,
+            recipe,
+            make_teacher(recipe, dataset.classes, card, device),
+            compiled=_should_compile(recipe, machine, batches, device),
+            weights=class_weights(dataset, device) if recipe.balance == "loss" else None,
+            old=make_old_self(recipe, card, device),
+        )
         job = cls(
-            dataset, recipe, run, console, model, objective, batches, validation, normalize, optimizer,
-            averages, progress, precision, identity, leaks, data_root,
+            dataset, recipe, machine, run, console, model, shared(objective, recipe, device), batches,
+            validation, normalize, optimizer, averages, progress, precision, identity, leaks, data_root,
         )  # fmt: skip
         job.announce()
         return job
@@ -153,8 +169,8 @@ class Job:
             f"{self.dataset.name}: {sizes} pictures of {len(self.dataset.classes)} classes"
             + "".join(f"; {note}" for note in self.dataset.notes),
             f"{r.model}, {cost.parameters(self.model):,} parameters, input {r.image_size}, "
-            f"{r.epochs} epochs of {self.batches.steps} x {r.batch_size}, "
-            f"{str(self.precision).removeprefix('torch.')} on {describe(self.normalize.device)}; "
+            f"{r.epochs} epochs of {self.batches.order.steps} x {r.batch_size}, "
+            f"{str(self.precision).removeprefix('torch.')} on {_hardware(self.normalize.device)}; "
             f"run folder {self.run}",
         ]
         for line in lines:
@@ -164,31 +180,28 @@ class Job:
         """Train to the last epoch."""
         counts = np.bincount(self.dataset.train.labels, minlength=len(self.dataset.classes))
         chance = 100 * (1 - counts.max() / counts.sum())
-        with Journal(self.run, self.console, chance) as journal:
+        with Journal(self.run if world().is_main else None, self.console, chance) as journal:
 
             def begin_epoch(epoch: int, done: int) -> Any:
-                return journal.start_bar(epoch, self.recipe.epochs, self.batches.steps, done)
+                return journal.start_bar(epoch, self.recipe.epochs, self.batches.order.steps, done)
 
             def end_epoch(state: dict[str, Tensor], rate: float) -> None:
                 journal.stop_bar()
                 self.end_epoch(state, rate)
-                left = (self.recipe.epochs - self.progress.epoch - 1) * self.batches.steps
+                left = (self.recipe.epochs - self.progress.epoch - 1) * self.batches.order.steps
                 journal.epoch(self.progress.history, self.recipe.epochs, left)
 
-            def save() -> None:
-                save_state(
-                    self.run,
-                    self.model,
-                    self.optimizer,
-                    self.averages,
-                    self.progress,
-                    self.identity,
-                )
-
-            actions = Actions(begin_epoch, end_epoch, save, stop.is_set)
+            actions = Actions(begin_epoch, end_epoch, self.save, stop.is_set, journal.say)
             fit(
                 self.model, self.objective, self.batches, self.recipe, self.optimizer, self.averages,
                 self.progress, self.precision, actions,
+            )  # fmt: skip
+
+    def save(self) -> None:
+        """Write the full state; one process does, for all have the same."""
+        if world().is_main:
+            save_state(
+                self.run, self.model, self.optimizer, self.averages, self.progress, self.identity
             )  # fmt: skip
 
     def end_epoch(self, state: dict[str, Tensor], rate: float) -> None:
@@ -196,7 +209,7 @@ class Job:
         p = self.progress
         row = {
             "epoch": p.epoch + 1,
-            "step": (p.epoch + 1) * self.batches.steps,
+            "step": (p.epoch + 1) * self.batches.order.steps,
             "lr": rate,
             "train_loss": p.loss_sum / max(p.step, 1),
             "train_error": 100 * p.wrong / max(p.seen, 1),
@@ -205,24 +218,31 @@ class Job:
         }
         error = 0.0  # without validation the last epoch is kept
         if self.validation:
-            logits = self.judge(state)
-            labels = self.validation[1]
+            logits, labels = self.judge(state)
             error = 100 * float(topk_wrong(logits, labels, 1).double().mean())
             row |= {"val_loss": float(F.cross_entropy(logits, labels)), "val_error": error}
         p.history.append(row)
         if error <= p.best_error:
             p.best_epoch, p.best_error = p.epoch + 1, error
-            save_model(self.run / MODEL_FILE, self.model, state, self.facts())
+            if world().is_main:
+                save_model(self.run / MODEL_FILE, self.model, state, self.facts())
 
-    def judge(self, state: dict[str, Tensor]) -> Tensor:
-        """Return the validation logits of some weights."""
-        assert self.validation is not None
+    def judge(self, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the validation logits (N, classes) of some weights, and the labels (N,)."""
         own = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.model.load_state_dict(state)
         self.model.eval()
-        logits = logits_of(self.model, self.validation[0], self.normalize, self.precision)
+        answers = self.validation_logits(self.model, self.precision)
         self.model.load_state_dict(own)
-        return logits
+        return answers
+
+    def validation_logits(self, model: nn.Module, precision: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return the logits (N, classes) of a network in eval mode on validation, and the labels (N,)."""
+        assert self.validation is not None
+        squares, labels = self.validation
+        logits = logits_of(model, squares, self.normalize, precision) if len(squares) else torch.empty(0)
+        parts = [part for part in world().all_of((logits, labels)) if len(part[1])]
+        return torch.cat([p for p, _ in parts]), torch.cat([p for _, p in parts])
 
     def facts(self) -> dict[str, Any]:
         """Return what the model file says besides the network."""
@@ -250,7 +270,9 @@ class Job:
             "leaks": self.leaks,
             "multiply_adds": cost.multiply_adds(self.model, self.recipe.image_size),
             "parameters": cost.parameters(self.model),
-            "hardware": describe(self.normalize.device),
+            "hardware": _hardware(self.normalize.device),
+            "processes": world().processes,
+            "machine": settings.to_dict(self.machine),
             "precision": str(self.precision).removeprefix("torch."),
             "versions": {
                 "resight": resight.__version__,
@@ -291,8 +313,13 @@ def _absolute(data: str) -> str:
     return str(Path(data).resolve()) if data not in BUILTIN and Path(data).exists() else data
 
 
-def _should_compile(recipe: Recipe, batches: Batches, device: torch.device) -> bool:
+def _hardware(device: torch.device) -> str:
+    count = world().processes
+    return describe(device) if count == 1 else f"{count} processes, each {describe(device)}"
+
+
+def _should_compile(recipe: Recipe, machine: Machine, batches: Batches, device: torch.device) -> bool:
     """Whether compiling pays: it costs about a minute, and gains nothing on two CPU threads."""
-    if recipe.compile != "auto":
-        return recipe.compile == "on"
-    return device.type == "cuda" and recipe.epochs * batches.steps > 10_000
+    if machine.compile != "auto":
+        return machine.compile == "on"
+    return device.type == "cuda" and recipe.epochs * batches.order.steps > 10_000

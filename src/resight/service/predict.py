@@ -1,14 +1,16 @@
 """Name what is on pictures: files, folders and patterns, a broken one among them reported."""
 
 import glob
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 
+from resight.core.distributed import world
 from resight.core.errors import DataError, PictureError
 from resight.data.decode import decode
 from resight.data.folder import list_pictures
@@ -42,7 +44,12 @@ def predict(run: str, paths: Sequence[str], top: int = 5, *, exact: bool = False
     read = _Files(tuple(files), opened.preprocessing.resize)
     # One worker reads ahead where there are enough pictures to repay its start.
     workers = 1 if len(files) >= 256 and torch.get_num_threads() > 1 else 0
-    for index, answer in probabilities_of([member], read, len(files), workers=workers):
+    answers: Iterable[tuple[int, Any]] = probabilities_of(
+        [member], read, world().share(len(files)), workers=workers
+    )
+    if world().processes > 1:
+        answers = sorted((pair for part in world().all_of(list(answers)) for pair in part), key=itemgetter(0))
+    for index, answer in answers:
         if isinstance(answer, PictureError):
             yield {"path": str(files[index]), "error": f"{answer.fault}; {answer.cure}"}
             continue

@@ -8,10 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from resight.core.distributed import world
 from resight.core.errors import DataError, PictureError, UsageError
 from resight.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from resight.data import augment
-from resight.data.batches import Batches, ResidentBatches, StreamedBatches, resident_bytes
+from resight.data.augment import crops
+from resight.data.augment.operations import parse
+from resight.data.augment.pipeline import Pipeline
+from resight.data.batches import resident_bytes
 from resight.data.dataset import Dataset, Split
 from resight.data.prepare import Normalize, contrast_normalized, decode_split, zca
 from resight.models.classifier import Classifier
@@ -20,8 +23,11 @@ from resight.models.modelfile import is_model_file, load_model
 from resight.models.weights import load_weights
 from resight.models.zoo import COMMON, NETWORKS, create_model, list_options, read_options
 from resight.service.runs import MODEL_FILE
-from resight.training.objective import Teacher
+from resight.training.objective import OldSelf, Teacher
 from resight.training.recipe import Recipe
+
+OWN_WEIGHTS = "weights"
+"""As a teacher: the network as it was given, whose old answers shall not be forgotten."""
 
 
 def weight_file(weights: str) -> Path:
@@ -41,11 +47,13 @@ def make_model(recipe: Recipe, classes: int) -> tuple[Classifier, Preprocessing 
             if model.name != recipe.model:
                 raise UsageError(f"weights={recipe.weights} are of {model.name}, not of {recipe.model}")
             defaults = list_options(recipe.model)
-            free = ("sharpen",) if model.options.get("last") else COMMON  # a whole trunk can end earlier
+            ended = bool(model.options.get("last"))  # only a whole trunk can end earlier
+            free = [option for option in COMMON if not (ended and option == "last")]
             differ = [k for k, v in options.items() if v != model.options.get(k, defaults[k])]
             if fixed := [k for k in differ if k not in free]:
                 raise UsageError(f"weights={recipe.weights} have another {fixed[0]}; leave {fixed[0]}= out")
             model.sharpen = options.get("sharpen", 0.0)
+            model.frozen_norm = options.get("frozen_norm", False)
             if "last" in differ:
                 model.end_at(options["last"], NETWORKS[model.name].input_size)
             model.options = {**model.options, **options}
@@ -55,10 +63,47 @@ def make_model(recipe: Recipe, classes: int) -> tuple[Classifier, Preprocessing 
     else:
         model = create_model(recipe.model, classes, weights=recipe.weights or None, **options)
     card = model.preprocessing
+    if recipe.teacher == OWN_WEIGHTS:
+        _keep_head(model, recipe)
     if recipe.weights:
         torch.manual_seed(recipe.seed)
         model.reset_classifier(classes)
     return model, card
+
+
+def _keep_head(model: Classifier, recipe: Recipe) -> None:
+    """Keep the given weights' head as that of an old task, named after the data that it learned.
+
+    Raises:
+        UsageError: if the weights are no run's.
+    """
+    path = weight_file(recipe.weights)
+    if recipe.weights in ("", "torchvision", "timm") or not is_model_file(path):
+        raise UsageError(f"teacher={OWN_WEIGHTS}: needs weights=RUN, whose answers shall not be forgotten")
+    _, facts = load_model(path)
+    name = Path(str(facts.get("data") or "old")).stem
+    taken = [task.name for task in model.old_tasks]
+    if name in taken:
+        name += f"-{sum(t.startswith(name) for t in taken) + 1}"
+    kept = ("data", "data_root", "data_fingerprint", "recipe", "temperature", "test", "left_out")
+    model.keep_head(name, {key: facts[key] for key in kept if key in facts})
+
+
+def make_old_self(recipe: Recipe, card: Preprocessing, device: torch.device) -> OldSelf | None:
+    """Return the network as its weights were, if the recipe says that it shall not forget.
+
+    Raises:
+        UsageError: if the pictures are normalized otherwise than then.
+    """
+    if recipe.teacher != OWN_WEIGHTS:
+        return None
+    model, _ = load_model(weight_file(recipe.weights))
+    own = model.preprocessing
+    assert own is not None  # load_model gives it
+    if (own.mean, own.std, bool(own.pixel_mean)) != (card.mean, card.std, bool(card.pixel_mean)):
+        raise UsageError(f"teacher={OWN_WEIGHTS}: needs normalize=weights, as the old answers were learned")
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return OldSelf(model.requires_grad_(requires_grad=False))
 
 
 def require_size(model: Classifier, size: int) -> None:
@@ -83,17 +128,17 @@ def read_training(
 ) -> tuple[Dataset, list[np.ndarray] | None, Preprocessing, list[PictureError]]:
     """Decode the training split if it fits in memory, and settle the preprocessing on it."""
     size = recipe.image_size
-    crop = next((a for a in recipe.augment if a in augment.CROPS), "")
-    photos = crop in ("resized-crop", "scale-jitter")
+    pipeline = Pipeline(tuple(s for s in parse(recipe.augment) if s.operation.kind in ("crop", "flip")))
+    crop, photos = pipeline.crop, pipeline.whole
     card = Preprocessing(size=size, resize=round(size * 8 / 7) if photos else size)
     budget = recipe.memory_gib * 2**30
-    if photos:
+    if photos and crop:
         # Whole pictures, large enough to be cut from: about 4/3 as wide as high.
-        cache = replace(card, resize=round(480 * size / 224) if crop == "scale-jitter" else round(1.5 * size))
+        cache = replace(card, resize=crops.cached_side(crop.name, crop.value, size))
         fits = len(dataset.train) * cache.resize**2 * 4 <= budget
     else:
         cache = card
-        fits = resident_bytes(dataset.train, card, recipe.augment) <= budget
+        fits = resident_bytes(dataset.train, card, pipeline) <= budget
     pictures: list[np.ndarray] | None = None
     faults: list[PictureError] = []
     train = dataset.train
@@ -200,7 +245,7 @@ def make_teacher(
     Raises:
         UsageError: if it has other classes, or its pictures are prepared in a way that cannot be fitted.
     """
-    if not recipe.teacher:
+    if recipe.teacher in ("", OWN_WEIGHTS):
         return None
     if recipe.teacher in ("torchvision", "timm") or recipe.teacher.startswith("zoo:"):
         raise UsageError(f"teacher={recipe.teacher}: give a run that was trained on these classes")
@@ -230,41 +275,37 @@ def make_teacher(
     )
 
 
-def make_batches(
-    dataset: Dataset,
-    recipe: Recipe,
-    pictures: list[np.ndarray] | None,
-    normalize: Normalize,
-    device: torch.device,
-    *,
-    strict: bool,
-) -> Batches:
-    """Return the training batches: resident where pictures and operations allow it, else streamed."""
-    train, card = dataset.train, normalize.preprocessing
-    if pictures is not None and set(recipe.augment) <= set(augment.BATCHED):
-        squares = torch.from_numpy(np.stack(pictures)).to(device)
-        labels = torch.from_numpy(train.labels).to(device)
-        return ResidentBatches(squares, labels, normalize, recipe.augment, recipe.batch_size, recipe.seed)
-    workers = torch.get_num_threads() if recipe.workers < 0 else recipe.workers
-    return StreamedBatches(
-        train,
-        pictures,
-        card,
-        normalize,
-        recipe.augment,
-        recipe.batch_size,
-        recipe.seed,
-        workers,
-        strict=strict,
-    )
-
-
 def first_images(dataset: Dataset, card: Preprocessing, normalize: Normalize) -> Tensor:
     """Return some plain training images, evenly spaced, normalized: 2,000 of 32 x 32, fewer larger ones."""
     most = max(32, 2000 * 32 * 32 // card.size**2)
     chosen = np.unique(np.linspace(0, len(dataset.train) - 1, most).astype(int))
     _, squares, _ = decode_split(dataset.train.take(chosen), card)
     return normalize(torch.from_numpy(np.stack(squares)).to(normalize.device))
+
+
+def validation_of(
+    dataset: Dataset, card: Preprocessing, faults: list[PictureError], *, strict: bool
+) -> tuple[Tensor, Tensor] | None:
+    """Return this process's squares and labels of the validation split, in memory; None if there is none.
+
+    Raises:
+        PictureError: the first fault, if strict.
+    """
+    if "val" not in dataset.splits:
+        return None
+    whole = dataset.splits["val"]
+    part, squares, more = decode_split(whole.take(world().share(len(whole))), card, strict=strict)
+    faults += [fault for of_one in world().all_of(more) for fault in of_one]
+    if not sum(world().all_of(len(part) if squares else 0)):
+        return None
+    pixels = np.stack(squares) if squares else np.empty((0, card.size, card.size, 3), np.uint8)
+    return torch.from_numpy(pixels), torch.from_numpy(part.labels)
+
+
+def class_weights(dataset: Dataset, device: torch.device) -> Tensor:
+    """Return what a picture of each class counts, (classes,): classes the same, a picture 1 in the mean."""
+    counts = torch.from_numpy(np.bincount(dataset.train.labels, minlength=len(dataset.classes)))
+    return (len(dataset.train) / (len(dataset.classes) * counts.clamp(min=1))).float().to(device)
 
 
 def squares_of(

@@ -78,7 +78,8 @@ def open_run(name: str) -> Run:
     """Open a RUN.
 
     Args:
-        name: a run folder, a model.safetensors, or zoo:NAME.
+        name: a run folder, a model.safetensors, or zoo:NAME; RUN@TASK for a task that a run learned before
+            its last one and did not forget.
 
     Raises:
         ModelFileError: if there is no model, or it cannot be used.
@@ -90,7 +91,9 @@ def open_run(name: str) -> Run:
         model = create_model(network, weights=official_source(network)).eval()
         facts, folder = {"data": None}, None
     else:
-        path = Path(name)
+        before, _, task = name.rpartition("@")
+        task = "" if Path(name).exists() or not before else task
+        path = Path(before if task else name)
         folder = path if path.is_dir() else None
         if not path.exists():
             raise ModelFileError(
@@ -100,6 +103,8 @@ def open_run(name: str) -> Run:
             more = "; go on training with --resume" if (folder / RECIPE_FILE).exists() else ""
             raise ModelFileError(f"{name}: holds no {MODEL_FILE}, so it is not a finished run{more}")
         model, facts = load_model(folder / MODEL_FILE if folder else path)
+        if task:
+            facts = {**facts, **model.use_old_head(task).facts}
     if model.preprocessing is None:
         raise ModelFileError(f"{name}: its weights do not say how pictures must be prepared")
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

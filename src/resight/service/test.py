@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from resight.core.distributed import world
 from resight.core.errors import DataError
 from resight.data.dataset import Dataset, fingerprint
 from resight.data.open import open_dataset
@@ -102,5 +103,5 @@ def test_split(
     part = dataset.split(split).relabelled(classes)
     members = [run.member(classes) for run in runs]
     read = split_reader(part, [run.preprocessing for run in runs], scales)
-    answers = probabilities_of(members, read, len(part), views, scales, workers)
+    answers = probabilities_of(members, read, world().share(len(part)), views, scales, workers)
     return collect(answers, torch.from_numpy(part.labels), classes, strict=strict)

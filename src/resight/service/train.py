@@ -1,13 +1,10 @@
 """Train, choose, calibrate, test, report: the main job."""
 
-import glob
-import signal
-import threading
+import re
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -15,23 +12,24 @@ from rich.console import Console
 from torch import nn
 
 from resight.core import settings
-from resight.core.errors import DataError, UsageError
-from resight.core.files import write_json
+from resight.core.distributed import world
+from resight.core.errors import DataError, TrainingError, UsageError
+from resight.core.files import locked, write_json
 from resight.core.registry import lookup
 from resight.data.dataset import Dataset
 from resight.data.open import open_dataset
 from resight.data.prepare import typical_side
-from resight.evaluate.scores import logits_of
 from resight.metrics.calibration import fit_temperature
 from resight.models.modelfile import is_model_file, load_model, save_model
 from resight.models.zoo import NETWORKS, create_model, list_options, read_options
 from resight.service.job import Job
-from resight.service.preparation import (
-    weight_file,
-)
-from resight.service.runs import MODEL_FILE, RECIPE_FILE, open_run, read_recipe_file
+from resight.service.preparation import weight_file
+from resight.service.run_folder import leave_empty, run_folder, stop_asked
+from resight.service.runs import MODEL_FILE, RECIPE_FILE, REPORT_FILE, open_run
 from resight.service.test import test_split
 from resight.training.loop import Stopped
+from resight.training.machine import Machine
+from resight.training.parallel import lost_another
 from resight.training.recipe import Facts, Recipe
 from resight.training.recipes import RECIPES
 
@@ -72,41 +70,63 @@ def train(
         ResightError: in one line.
         KeyboardInterrupt: after saving, if interrupted.
     """
-    started = time.perf_counter()
-    console = console or Console(stderr=True)
+    started, among = time.perf_counter(), world()
+    console = console or Console(stderr=True, quiet=not among.is_main)
     build = lookup(RECIPES, recipe, "recipe")
     if model:
         lookup(NETWORKS, model, "model", "All names: resight models")
-    dataset = open_dataset(data, data_root)
+    with among.main_first():
+        dataset = open_dataset(data, data_root)
     if "train" not in dataset.splits:
         raise DataError(f"{data}: has no training pictures")
     words = list(changes)
     words += [f"epochs={epochs}"] if epochs is not None else []
     words += [f"seed={seed}"] if seed is not None else []
-    chosen = _build_recipe(build, dataset, model, words)
-    folder = _run_folder(Path(out) if out else None, data, chosen, resume=resume)
-    try:
-        job = Job.prepare(dataset, chosen, folder, console, data_root, resume=resume, strict=strict)
-    except BaseException:
-        with suppress(OSError):
-            folder.rmdir()  # empty: nothing is lost
-        raise
-    write_json(job.run / RECIPE_FILE, job.record(data, data_root, recipe))
-    with _signals() as stop:
+    chosen, machine = _build_recipe(build, dataset, model, words)
+    with ExitStack() as stack:
+
+        def take() -> tuple[Path, bool]:
+            folder, old = run_folder(out, data, chosen.model, resume=resume)
+            stack.enter_context(locked(folder))
+            return folder, old
+
+        folder, resume = among.from_main(take)
         try:
-            job.fit(stop)
-        except Stopped:
-            console.print(
-                f"stopped; go on with: {job.command(data, data_root, recipe)} --out {job.run} --resume",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
-            raise KeyboardInterrupt from None
-    return _finish(job, console, data_root, started, strict=strict)
+            job = Job.prepare(
+                dataset, chosen, machine, folder, console, data_root, resume=resume, strict=strict
+            )  # fmt: skip
+        except BaseException:
+            if among.is_main:
+                leave_empty(folder)
+            raise
+        if among.is_main:
+            write_json(job.run / RECIPE_FILE, job.record(data, data_root, recipe))
+        again = f"{job.command(data, data_root, recipe)} --out {job.run} --resume"
+        with stop_asked() as stop, _lost(again):
+            try:
+                job.fit(stop)
+            except Stopped:
+                console.print(f"stopped; go on with: {again}", highlight=False, markup=False, soft_wrap=True)
+                raise KeyboardInterrupt from None
+        return _finish(job, console, data_root, started, strict=strict)
 
 
-def _build_recipe(build: Any, dataset: Dataset, model: str, words: list[str]) -> Recipe:
+@contextmanager
+def _lost(again: str) -> Iterator[None]:
+    """Turn torch's error when another process is gone into one line.
+
+    Raises:
+        TrainingError: how to go on.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not lost_another(error):
+            raise
+        raise TrainingError(f"another process of this training ended; go on with: {again}") from error
+
+
+def _build_recipe(build: Any, dataset: Dataset, model: str, words: list[str]) -> tuple[Recipe, Machine]:
     """Let the recipe look at the facts, then apply the user's words."""
     if wrong := [word for word in words if "=" not in word]:
         raise UsageError(f"--set {wrong[0]!r} is not key=value")
@@ -137,7 +157,9 @@ def _build_recipe(build: Any, dataset: Dataset, model: str, words: list[str]) ->
     recipe = build(facts)
     if recipe.normalize == "weights" and not weights:
         raise UsageError("fine-tune starts from given weights: add --set weights=RUN, torchvision or PATH")
-    return settings.override(recipe, _with_options(recipe, given.get("model") or recipe.model, words))
+    words = _with_operations(recipe, words)
+    words = _with_options(recipe, given.get("model") or recipe.model, words)
+    return settings.override_both(recipe, Machine(), words)
 
 
 def _is_normalized(model: str, given: dict[str, str]) -> bool:
@@ -146,6 +168,27 @@ def _is_normalized(model: str, given: dict[str, str]) -> bool:
     with torch.device("meta"):
         network = create_model(model, **read_options(model, words))
     return any(isinstance(m, nn.BatchNorm2d) for m in network.modules())
+
+
+def _with_operations(recipe: Recipe, words: list[str]) -> list[str]:
+    """Turn words about one operation (augment.rotation=15, augment.flip=off) into the setting `augment`."""
+    own = [word.removeprefix("augment.") for word in words if word.startswith("augment.")]
+    if not own:
+        return words
+    rest = [word for word in words if not word.startswith("augment.")]
+    listed = [word.partition("=")[2].split(",") for word in rest if word.startswith("augment=")]
+    operations = {
+        re.split("[:@]", step)[0]: step for step in (listed[-1] if listed else recipe.augment) if step
+    }
+    for word in own:
+        name, _, value = word.partition("=")
+        operations.pop(name, None)
+        if value != "off":
+            # Commas part the operations of a list, so inside of one they are semicolons.
+            colon = "" if value.startswith("@") or not value else ":"
+            operations[name] = f"{name}{colon}{value.replace(',', ';')}"
+    kept = [word for word in rest if not word.startswith("augment=")]
+    return [*kept, f"augment={','.join(operations.values())}"]
 
 
 def _with_options(recipe: Recipe, model: str, words: list[str]) -> list[str]:
@@ -162,70 +205,19 @@ def _with_options(recipe: Recipe, model: str, words: list[str]) -> list[str]:
     return [*(w for w in rest if not w.startswith("options=")), f"options={','.join(options)}"]
 
 
-def _run_folder(out: Path | None, data: str, recipe: Recipe, *, resume: bool) -> Path:
-    """Return the folder of the run; a new one without a name is made, so that it is taken.
-
-    Raises:
-        UsageError: if it is taken, or there is nothing to resume.
-    """
-    if out is None:
-        stem = f"{Path(data).stem or 'data'}-{recipe.model}"
-        taken = sorted(Path("runs").glob(f"{glob.escape(stem)}-*"), key=lambda p: p.stat().st_mtime)
-        if resume:
-            if not taken:
-                raise UsageError(f"there is no run of {stem} under runs/ to resume; name it with --out")
-            return taken[-1]
-        numbers = [int(p.name.rsplit("-", 1)[1]) for p in taken if p.name.rsplit("-", 1)[1].isdigit()]
-        number = max(numbers, default=0) + 1
-        while True:  # another training may take the same number at the same moment
-            try:
-                (folder := Path("runs") / f"{stem}-{number}").mkdir(parents=True)
-            except FileExistsError:
-                number += 1
-            else:
-                return folder
-    if resume:
-        read_recipe_file(out)
-        return out
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out}: is not empty; go on with --resume, or choose another --out")
-    return out
-
-
-@contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """Turn Ctrl-C and SIGTERM into a wish to stop; a second Ctrl-C stops at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        del frame
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _finish(
     job: Job, console: Console, data_root: str | None, started: float, *, strict: bool
 ) -> dict[str, Any]:
     """Calibrate and test the best weights, write them with their figures, and the report."""
     from resight.service.report import write_report
 
+    world().wait()  # until the main process has written the best weights
     run = open_run(str(job.run))
     facts = {**job.facts(), "best_epoch": run.facts["best_epoch"]}
     facts["temperature"] = 1.0
-    if job.validation and len(job.validation[1]) >= 20:
-        logits = logits_of(run.model, job.validation[0], job.normalize, torch.float32)
-        facts["temperature"] = fit_temperature(logits, job.validation[1])
+    if job.validation:
+        logits, labels = job.validation_logits(run.model, torch.float32)
+        facts["temperature"] = fit_temperature(logits, labels) if len(labels) >= 20 else 1.0
     facts["seconds"] = sum(row["seconds"] for row in job.progress.history)
     run.facts.clear()
     run.facts.update(facts)
@@ -234,9 +226,11 @@ def _finish(
     facts["left_out"] = job.progress.faults
     figures["skipped"] = [*job.progress.faults, *figures["skipped"]]
     facts["test"] = {k: figures[k] for k in ("n", "top1_error", "top1_interval", "top5_error", "ece")}
-    save_model(job.run / MODEL_FILE, run.model, run.model.state_dict(), facts)
     run.facts.update(facts)
-    report = write_report(run, job.dataset, result, figures)
+    report = job.run / REPORT_FILE
+    if world().is_main:
+        save_model(job.run / MODEL_FILE, run.model, run.model.state_dict(), facts)
+        report = write_report(run, job.dataset, result, figures)
     seconds = time.perf_counter() - started
     low, high = figures["top1_interval"]
     console.print(f"report {report}; {seconds:.0f} s in all", highlight=False, markup=False, soft_wrap=True)

@@ -31,6 +31,7 @@ class Progress:
         best_error: its validation error in percent.
         history: a row an epoch, as metrics.csv shows them.
         faults: pictures that were left out, as {"path", "fault", "cure"}.
+        parts: how many parts a step is computed in, see `resight.training.machine`.
     """
 
     epoch: int = 0
@@ -43,13 +44,16 @@ class Progress:
     best_error: float = 100.0
     history: list[dict[str, float]] = field(default_factory=list)
     faults: list[dict[str, str]] = field(default_factory=list)
+    parts: int = 1
 
     def leave_out(self, faults: Sequence[PictureError]) -> None:
         """Take note of pictures that were left out, each once, however often it is met."""
+        self.take_note([{"path": f.name, "fault": f.fault, "cure": f.cure} for f in faults])
+
+    def take_note(self, faults: Sequence[dict[str, str]]) -> None:
+        """Take note of what another process left out, too."""
         known = {fault["path"] for fault in self.faults}
-        self.faults += [
-            {"path": f.name, "fault": f.fault, "cure": f.cure} for f in faults if f.name not in known
-        ]
+        self.faults += [fault for fault in faults if fault["path"] not in known]
 
     def next_epoch(self) -> None:
         """Turn to the next epoch: nothing of it is done."""

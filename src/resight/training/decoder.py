@@ -178,7 +178,7 @@ def fit(
                 total += loss.detach()
                 faults += batch.faults
                 end_step(epoch + 1, step)
-            mean = float(total) / batches.steps
+            mean = float(total) / batches.order.steps
             require_finite("the loss", mean, epoch + 1, settings)
             decoder.eval()
             end_epoch(epoch + 1, mean, time.perf_counter() - started, faults)

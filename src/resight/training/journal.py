@@ -23,22 +23,23 @@ class Journal:
     """The record of a run, open while it trains.
 
     Args:
-        run: the run folder.
+        run: the run folder; None to write nothing.
         console: where progress is shown (standard error).
         chance: error in percent of guessing the commonest class.
     """
 
-    def __init__(self, run: Path, console: Console, chance: float) -> None:
+    def __init__(self, run: Path | None, console: Console, chance: float) -> None:
         self.run, self.console, self.chance = run, console, chance
         self.warned: set[str] = set()
         self.bar: Progress | None = None
 
     def __enter__(self) -> "Journal":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tensorboard's own imports
-            from torch.utils.tensorboard import SummaryWriter
+        if self.run:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # tensorboard's own imports
+                from torch.utils.tensorboard import SummaryWriter
 
-        self.events = SummaryWriter(str(self.run / "tensorboard"))
+            self.events = SummaryWriter(str(self.run / "tensorboard"))
         return self
 
     def __exit__(
@@ -48,7 +49,8 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:
         self.stop_bar()
-        self.events.close()
+        if self.run:
+            self.events.close()
 
     def start_bar(
         self, epoch: int, epochs: int, steps: int, done: int
@@ -84,11 +86,12 @@ class Journal:
     def epoch(self, history: list[dict[str, float]], epochs: int, steps_left: int) -> None:
         """Record the last row of the history."""
         row = history[-1]
-        write_csv(self.run / "metrics.csv", history)
-        for name in COLUMNS[2:]:
-            if name in row:
-                self.events.add_scalar(name, row[name], int(row["step"]))
-        self.events.flush()
+        if self.run:
+            write_csv(self.run / "metrics.csv", history)
+            for name in COLUMNS[2:]:
+                if name in row:
+                    self.events.add_scalar(name, row[name], int(row["step"]))
+            self.events.flush()
         val = f"  val error {row['val_error']:6.2f} %" if "val_error" in row else ""
         left = steps_left / max(row["step"] / row["epoch"], 1) * row["seconds"]
         self.say(

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 from resight.core.errors import UsageError
-from resight.data.augment import CROPS, OPERATIONS
+from resight.data.augment.operations import parse
 
 CHOICES = {
     "optimizer": ("sgd", "nesterov", "rmsprop"),
     "schedule": ("constant", "cosine", "one-cycle", "steps", "fifths", "linear"),
     "normalize": ("channel", "channel-mean", "pixel-mean", "gcn", "gcn-zca", "imagenet", "weights"),
     "precision": ("auto", "bf16", "fp32"),
-    "compile": ("auto", "off", "on"),
+    "balance": ("none", "loss", "sampling"),
 }
 
 
@@ -22,7 +22,9 @@ class Recipe:
         model: name of the network.
         options: of the network, as key=value: shortcut=B, activation=elu, head=gmp and so on.
         weights: "" (fresh), "torchvision", "timm", a run, or a weight file.
-        teacher: a run whose answers are learned too (distillation; hints where the network has a regressor).
+        teacher: a run whose answers are learned too (distillation; hints where the network has a regressor);
+            "weights": the given weights themselves, whose head is kept and whose answers on the new pictures
+            are learned beside the new labels (Learning without Forgetting).
         image_size: side of the square that the network sees, in pixels.
         epochs: passes over the training pictures.
         batch_size: pictures a step.
@@ -36,7 +38,7 @@ class Recipe:
         warmup: (steps, rate): the first steps run at this rate; empty for none.
         label_smoothing: share of the target spread over all classes.
         ema: decay a step of the averaged weights that are kept; 0 keeps the weights themselves.
-        augment: operations by name, see `resight.data.augment`.
+        augment: operations as `name`, `name:value` or `name:value@share`, see `resight augment`.
         normalize: "channel" (mean and deviation of the training pictures), "channel-mean",
             "pixel-mean" (these two divide by nothing), "gcn" (global contrast normalization of each
             picture, less the mean picture), "gcn-zca" (and ZCA whitening), "imagenet", or "weights" (as
@@ -44,10 +46,13 @@ class Recipe:
         val_share: share of the training pictures held out to choose the best epoch and to fit the
             temperature, where the data set has no val split of its own; 0 for none.
         precision: "auto" (bf16 where the hardware multiplies it), "fp32" or "bf16".
-        compile: "auto" (where the run is long enough to repay it), "on" or "off".
-        workers: worker processes for sets that do not fit in memory; -1 for one a core.
         memory_gib: up to this size a decoded training set is kept in memory.
-        trunk_lr: the trunk's learning rate over the head's.
+        trunk_lr: the trunk's learning rate over the head's; 0 leaves the trunk as it is, statistics of batch
+            normalization included. A second number divides it again from each stage to the one before:
+            0.1,2.6 gives the last stage a tenth and the one before it a 26th.
+        head_first: in this share of the epochs, the first ones, the head learns alone.
+        balance: of classes with different numbers of pictures: "loss" (a picture counts the more, the rarer
+            its class), "sampling" (every class is drawn equally often), or "none".
         seed: of every random choice.
     """
 
@@ -71,10 +76,10 @@ class Recipe:
     ema: float = 0.0
     val_share: float = 0.1
     precision: str = "auto"
-    compile: str = "auto"
-    workers: int = -1
     memory_gib: float = 2.0
-    trunk_lr: float = 1.0
+    trunk_lr: tuple[float, ...] = (1.0,)
+    head_first: float = 0.0
+    balance: str = "none"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -93,25 +98,21 @@ class Recipe:
                 raise UsageError(f"{name}={getattr(self, name)} must be {least} or more")
         if self.seed >= 2**63:
             raise UsageError(f"seed={self.seed} must be below 2**63")
-        for name in ("momentum", "label_smoothing", "ema", "val_share"):
+        for name in ("momentum", "label_smoothing", "ema", "val_share", "head_first"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)} must be in [0, 1)")
-        for name in ("lr", "weight_decay", "trunk_lr", "memory_gib", "seed"):
+        for name in ("lr", "weight_decay", "memory_gib", "seed"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name}={getattr(self, name)} must not be negative")
+        if len(self.trunk_lr) not in (1, 2) or self.trunk_lr[0] < 0 or min(self.trunk_lr[1:], default=1) < 1:
+            raise UsageError(f"trunk_lr={self.trunk_lr} must be a rate, or a rate and a divisor of 1 or more")
         if len(self.warmup) not in (0, 2) or not all(w >= 0 for w in self.warmup):
             raise UsageError(f"warmup={self.warmup} must be steps,rate, such as 400,0.01")
         if wrong := [word for word in self.options if "=" not in word]:
             raise UsageError(f"options={wrong[0]!r} is not key=value")
         if not all(0 < d < 1 for d in self.drops) or list(self.drops) != sorted(self.drops):
             raise UsageError(f"drops={self.drops} must rise between 0 and 1")
-        unknown = [a for a in self.augment if a not in OPERATIONS]
-        if unknown:
-            raise UsageError(f"augment={unknown[0]!r} is none of {', '.join(OPERATIONS)}")
-        if sum(a in CROPS for a in self.augment) > 1:
-            raise UsageError(
-                f"augment={','.join(self.augment)} has two crops; take one of {', '.join(CROPS)}"
-            )
+        parse(self.augment)
 
 
 @dataclass(frozen=True, kw_only=True)

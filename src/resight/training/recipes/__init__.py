@@ -13,6 +13,7 @@ from resight.training.recipes import (
     he2015_imagenet,
     he2016_cifar,
     highway2015_cifar,
+    li2016,
     maxout2013_cifar,
     nin2013_cifar,
     resnext2016_cifar,
@@ -22,6 +23,7 @@ from resight.training.recipes import (
 RECIPES: dict[str, Callable[[Facts], Recipe]] = {
     "fast": fast.build,
     "fine-tune": fine_tune.build,
+    "li2016": li2016.build,
     "he2015-cifar": he2015_cifar.build,
     "he2015-imagenet": he2015_imagenet.build,
     "maxout2013-cifar": maxout2013_cifar.build,

@@ -24,7 +24,7 @@ def build(facts: Facts) -> Recipe:
         batch_size=32,
         optimizer="nesterov",
         lr=0.05,
-        trunk_lr=0.1,
+        trunk_lr=(0.1,),
         weight_decay=5e-4,
         schedule="one-cycle",
         drops=(0.2,),

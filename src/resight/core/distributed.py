@@ -1,0 +1,175 @@
+"""The seam to torch.distributed: one process alone, or many that torchrun started.
+
+Everything else asks `world()` and never torch.distributed itself. A process alone is a world of one, in which
+every function here does nothing and costs nothing.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from resight.core.errors import ResightError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Thing = TypeVar("Thing")
+
+PATIENCE = timedelta(minutes=30)
+"""How long a process waits for the others before it gives up."""
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes that share one job.
+
+    Attributes:
+        rank: number of this process, from 0.
+        processes: how many there are.
+        local_rank: number of this process on its node: its accelerator.
+        restarts: how often the launcher has started the job again.
+    """
+
+    rank: int = 0
+    processes: int = 1
+    local_rank: int = 0
+    restarts: int = 0
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes and speaks for all."""
+        return self.rank == 0
+
+    def share(self, count: int) -> range:
+        """Return which of `count` things are this process's: every one belongs to exactly one process."""
+        return range(self.rank, count, self.processes)
+
+    def together(self, mine: Sequence[Thing], count: int) -> list[Thing]:
+        """Return all `count` things in their order, on every process, from each one's `share`."""
+        if self.processes == 1:
+            return list(mine)
+        whole: list[Any] = [None] * count
+        for rank, part in enumerate(self.all_of(list(mine))):
+            whole[rank :: self.processes] = part
+        return whole
+
+    def all_of(self, thing: Thing) -> list[Thing]:
+        """Return every process's thing, in the order of their ranks, on every process."""
+        if self.processes == 1:
+            return [thing]
+        import torch.distributed as dist
+
+        things: list[Any] = [None] * self.processes
+        dist.all_gather_object(things, thing, group=_control())
+        return things
+
+    def from_main(self, make: Callable[[], Thing]) -> Thing:
+        """Return, on every process, what the main process makes; what it raises is raised on every one."""
+        if self.processes == 1:
+            return make()
+        import torch.distributed as dist
+
+        box: list[Any] = [None, None]
+        if self.is_main:
+            try:
+                box[0] = make()
+            except ResightError as error:
+                box[1] = error
+        dist.broadcast_object_list(box, 0, group=_control())
+        if box[1] is not None:
+            raise box[1]
+        return box[0]
+
+    def greatest(self, values: Sequence[float]) -> list[float]:
+        """Return the greatest of every process's numbers, place by place."""
+        if self.processes == 1:
+            return list(values)
+        import torch
+        import torch.distributed as dist
+
+        numbers = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(numbers, dist.ReduceOp.MAX, group=_control())
+        return numbers.tolist()
+
+    def sum(self, tensor: "Tensor") -> "Tensor":
+        """Return the sum of every process's tensor."""
+        if self.processes == 1:
+            return tensor
+        import torch.distributed as dist
+
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        self.greatest([0.0])
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """Let the main process run the block before the others do: what it downloads, they find."""
+        if not self.is_main:
+            self.wait()
+        try:
+            yield
+        finally:
+            if self.is_main:
+                self.wait()
+
+
+ALONE = World()
+
+
+def launched() -> bool:
+    """Return whether a launcher started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@cache
+def world() -> World:
+    """Return the world that this process belongs to; the first call joins it.
+
+    torchrun says in the environment how many processes there are, and which one this is.
+
+    Raises:
+        ResightError: if the others cannot be reached.
+    """
+    restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    if not launched():
+        return World(restarts=restarts)
+    import torch
+    import torch.distributed as dist
+
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local)
+    try:
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ResightError(
+            f"the other processes cannot be reached ({reason}); start the command with torchrun"
+        ) from error
+    return World(dist.get_rank(), dist.get_world_size(), local, restarts)
+
+
+@cache
+def _control() -> Any:
+    """Return the group for small messages between CPUs, so that no accelerator has to wait for them."""
+    import torch.distributed as dist
+
+    return dist.group.WORLD if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+
+
+def leave() -> None:
+    """Leave the world, if this process has joined one."""
+    if world.cache_info().currsize and world().processes > 1:
+        import torch.distributed as dist
+
+        dist.destroy_process_group()
+    _control.cache_clear()
+    world.cache_clear()

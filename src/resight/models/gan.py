@@ -1,0 +1,198 @@
+"""A conditional GAN: a generator that draws pictures of a class, its critic, and the generator's file.
+
+Sources: the layers, their widths and the first weights are of Radford, Metz and Chintala, "Unsupervised
+Representation Learning with Deep Convolutional Generative Adversarial Networks", 2015, section 3 (DCGAN); the
+critic's second head is of Odena, Olah and Shlens, "Conditional Image Synthesis with Auxiliary Classifier
+GANs", 2016, section 3 (ACGAN), and may be read as in Miyato and Koyama, "cGANs with Projection
+Discriminator", 2018, section 3.
+
+Sized to the data: both networks double from maps of 4 x 4 up to the picture, so a picture of 16 pixels has
+two of these steps and one of 128 has five; each doubling halves the channels.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resight.core.errors import ModelFileError
+from resight.models.modelfile import load_tensors, save_tensors
+
+FORMAT, KIND = 1, "gan"
+SIDES = (16, 32, 64, 128)
+"""Sides of the pictures that can be drawn."""
+FIRST = 4
+"""Side of the smallest map."""
+EMBEDDING = 50
+"""Numbers that stand for a class."""
+SLOPE = 0.2
+"""Of the critic's leaky rectifiers."""
+DEVIATION = 0.02
+"""Of the first weights, and of the first scales of batch normalization around 1."""
+CLASS_DEVIATION = 0.2
+"""Of the numbers that stand for a class at the start."""
+
+
+def side_for(side: int) -> int:
+    """Return the side that pictures of `side` pixels are learned at: the next of `SIDES`, or the largest."""
+    return next((known for known in SIDES if known >= side), SIDES[-1])
+
+
+class Generator(nn.Module):
+    """Turn noise and classes into pictures.
+
+    A linear layer gives maps of 4 x 4; transposed convolutions (4 x 4, stride 2) double them, with batch
+    normalization and rectifiers between; the last one gives the picture through tanh.
+
+    Deviation from ACGAN: a class is 50 learned numbers beside the noise, in place of one hot number. They
+    start small beside it: where class and noise weigh the same, each class is soon drawn in one way only.
+
+    Args:
+        classes: how many.
+        side: of the pictures, one of `SIDES`.
+        noise: Z, how many normal numbers a picture is drawn from.
+        width: channels before the last layer; DCGAN's own is 128.
+        channels: of the pictures: 3, or 1 for grey ones.
+    """
+
+    def __init__(
+        self, classes: int, side: int, noise: int = 100, width: int = 128, channels: int = 3
+    ) -> None:
+        super().__init__()
+        self.options = {
+            "classes": classes, "side": side, "noise": noise, "width": width, "channels": channels,
+        }  # fmt: skip
+        self.classes, self.side, self.noise = classes, side, noise
+        self.embedding = nn.Embedding(classes, EMBEDDING)
+        wide = width * side // (2 * FIRST)
+        self.first = nn.Linear(noise + EMBEDDING, wide * FIRST * FIRST, bias=False)
+        layers: list[nn.Module] = [nn.BatchNorm2d(wide), nn.ReLU(inplace=True)]
+        while wide > width:
+            layers += [
+                nn.ConvTranspose2d(wide, wide // 2, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(wide // 2),
+                nn.ReLU(inplace=True),
+            ]
+            wide //= 2
+        self.layers = nn.Sequential(*layers)
+        self.last = nn.ConvTranspose2d(wide, channels, 4, stride=2, padding=1)
+        initialize(self)
+
+    def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """Draw pictures.
+
+        Args:
+            noise: (B, Z), standard normal.
+            labels: (B,), class numbers.
+
+        Returns:
+            (B, C, S, S) in [-1, 1].
+        """
+        x = self.first(torch.cat([noise, self.embedding(labels)], 1))
+        return torch.tanh(self.last(self.layers(x.view(len(x), -1, FIRST, FIRST))))
+
+
+class Critic(nn.Module):
+    """Tell real pictures from drawn ones, and name their class (the papers' discriminator).
+
+    Convolutions (4 x 4, stride 2) with leaky rectifiers halve the picture down to 4 x 4, with batch
+    normalization on all but the first; two convolutions of 4 x 4 read that map.
+
+    Args:
+        classes: how many.
+        side: of the pictures, one of `SIDES`.
+        width: channels of the first layer; DCGAN's own is 64.
+        channels: of the pictures.
+    """
+
+    def __init__(self, classes: int, side: int, width: int = 64, channels: int = 3) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE)]
+        side //= 2
+        while side > FIRST:
+            layers += [
+                nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(2 * width),
+                nn.LeakyReLU(SLOPE),
+            ]
+            width, side = 2 * width, side // 2
+        self.layers = nn.Sequential(*layers)
+        self.source = nn.Conv2d(width, 1, FIRST)
+        self.naming = nn.Conv2d(width, classes, FIRST)
+        initialize(self)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Judge pictures (B, C, S, S) in [-1, 1].
+
+        Returns:
+            The logits of being real, (B,), and of the classes, (B, classes): what makes a picture one of its
+            class (ACGAN), or a real one of that class beside a real one at all (projection).
+        """
+        features = self.layers(images)
+        return self.source(features).flatten(), self.naming(features).flatten(1)
+
+
+def initialize(model: nn.Module) -> None:
+    """Draw the first weights: N(0, 0.02), and N(1, 0.02) for the scales of batch normalization."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(module.weight, 0.0, DEVIATION)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, 0.0, CLASS_DEVIATION)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, DEVIATION)
+            nn.init.zeros_(module.bias)
+
+
+def save_gan(
+    path: Path,
+    generator: Generator,
+    state: dict[str, Tensor],
+    classes: tuple[str, ...],
+    facts: dict[str, Any],
+) -> None:
+    """Write a generator's file, atomically.
+
+    Args:
+        path: where.
+        generator: gives the options.
+        state: the weights, by the generator's names.
+        classes: their names, in the order of the labels.
+        facts: what else the header shall say.
+    """
+    document = {
+        "format": FORMAT,
+        "kind": KIND,
+        "generator": generator.options,
+        "classes": list(classes),
+        "range": [-1, 1],
+        **facts,
+    }
+    save_tensors(path, state, document)
+
+
+def load_gan(path: Path) -> tuple[Generator, tuple[str, ...], dict[str, Any]]:
+    """Read a generator's file.
+
+    Returns:
+        The generator in eval mode, the names of its classes, and the header.
+
+    Raises:
+        ModelFileError: if the file cannot be used.
+    """
+    tensors, document = load_tensors(path)
+    if document.get("format") != FORMAT or document.get("kind") != KIND:
+        raise ModelFileError(f"{path}: is not a GAN of this Resight; train one with: resight train-gan DATA")
+    try:
+        generator = Generator(**document["generator"])
+        generator.load_state_dict(tensors)
+        classes = tuple(document["classes"])
+    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        reason = str(error).splitlines()[0].rstrip(":")
+        raise ModelFileError(f"{path}: is damaged ({reason}); train it anew") from error
+    if len(classes) != generator.classes:
+        raise ModelFileError(f"{path}: is damaged ({len(classes)} names of classes); train it anew")
+    return generator.eval(), classes, document

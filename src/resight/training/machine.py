@@ -1,0 +1,48 @@
+"""How a training is spread over the hardware: what a recipe leaves open."""
+
+from dataclasses import dataclass
+
+from resight.core.errors import UsageError
+
+CHOICES = {"compile": ("auto", "off", "on"), "readers": ("auto", "threads", "processes")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Settings that do not change what is learned, up to rounding; a run may be resumed with others.
+
+    Two of them reach the statistics of batch normalization and nothing else: they are of a part of the step
+    where `parts` is above 1, and of one process's pictures where `sync_norm` is false.
+
+    Attributes:
+        workers: that read sets which do not fit in memory, for each process; -1 for one a core.
+        readers: what they are: "threads", "processes", or "auto": processes beside a GPU, whose training
+            keeps Python busy, else threads.
+        compile: "auto" (where the run is long enough to repay it), "on" or "off".
+        parts: a process's share of a step is computed in so many parts, one after the other, whose gradients
+            are added up: less memory for as many pictures a step. Doubled when memory runs out.
+        sync_norm: whether several processes share the statistics of batch normalization, so that it sees the
+            whole step as one process alone would.
+        patience: seconds after which a worker that gives nothing counts as hanging.
+    """
+
+    workers: int = -1
+    readers: str = "auto"
+    compile: str = "auto"
+    parts: int = 1
+    sync_norm: bool = True
+    patience: float = 300.0
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            UsageError: naming the setting, its value and the range.
+        """
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise UsageError(f"{name}={getattr(self, name)!r} is none of {', '.join(map(repr, allowed))}")
+        if self.parts < 1:
+            raise UsageError(f"parts={self.parts} must be 1 or more")
+        if self.patience <= 0:
+            raise UsageError(f"patience={self.patience} must be above 0")

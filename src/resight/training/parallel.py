@@ -1,0 +1,38 @@
+"""One training in several processes: gradients averaged by torch's DistributedDataParallel."""
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from resight.core.distributed import world
+from resight.training.objective import Objective
+from resight.training.recipe import Recipe
+
+
+def shared(objective: Objective, recipe: Recipe, device: torch.device) -> nn.Module:
+    """Return the objective so that a backward pass leaves the mean of all processes' gradients.
+
+    Statistics of batch normalization are not sent around: they are equal where they are synchronized, and
+    those of the main process are kept where they are not.
+
+    Args:
+        objective: of this process.
+        recipe: says whether there are epochs in which some weights have no gradient.
+        device: where it runs.
+    """
+    if world().processes == 1:
+        return objective
+    hinted = bool(objective.teacher and objective.model.guided_layer)
+    return DistributedDataParallel(
+        objective,
+        device_ids=[device.index] if device.type == "cuda" else None,
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
+        find_unused_parameters=hinted or recipe.head_first > 0,
+    )
+
+
+def lost_another(error: RuntimeError) -> bool:
+    """Return whether an error of torch says that another process of the training is gone."""
+    words = ("Connection closed by peer", "Connection reset by peer", "NCCL", "Gloo", "gloo")
+    return world().processes > 1 and any(word in str(error) for word in words)

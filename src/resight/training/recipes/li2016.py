@@ -1,0 +1,38 @@
+"""`li2016`: Li and Hoiem, "Learning without Forgetting", section 3: a new task without the old pictures.
+
+    resight train NEW --recipe li2016 --set weights=RUN
+    resight test RUN2            # the new task
+    resight test RUN2@OLD        # the old one, by the head that was kept
+
+The old network's answers on the new pictures are learned beside the new labels, softened by a temperature of
+2 and with the weight 1. First the new head warms up alone, then all learn together. The run that this leaves
+may be the RUN of the next task: every head is kept.
+
+Deviations: the paper trains both phases until they converge; here they have a length. Old answers are
+computed anew for every augmented picture, not recorded once.
+"""
+
+from resight.training.recipe import Facts, Recipe
+from resight.training.recipes import fine_tune
+
+
+def build(facts: Facts) -> Recipe:
+    """Return the paper's settings for a data set and the weights that it starts from."""
+    base = fine_tune.build(facts)
+    return Recipe(
+        model=base.model,
+        teacher="weights",
+        image_size=facts.weights_size or base.image_size,
+        epochs=base.epochs,
+        head_first=0.25,  # section 3: warm-up, then joint optimization
+        batch_size=base.batch_size,
+        optimizer="sgd",  # section 3.1
+        momentum=0.9,  # section 3.1
+        weight_decay=5e-4,  # section 3.1
+        lr=0.02,  # section 3.1: a fraction of 0.1 to 0.02 of the rate that the network was trained with
+        schedule="steps",
+        drops=(0.8,),  # section 3.1: once by a tenth, near the end
+        augment=base.augment,
+        normalize="weights",
+        val_share=base.val_share,
+    )

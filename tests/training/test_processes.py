@@ -1,0 +1,252 @@
+"""Several processes are one training: the same samples, the same pictures, the same weights."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from resight.core import seeds
+from resight.data.order import Order
+from resight.training.journal import read_csv
+from support import make_folder, resight
+
+WORDS = (
+    "--set", "model=lenet5_modern", "--set", "image_size=32", "--set", "batch_size=8", "--set", "epochs=2",
+    "--set", "lr=0.02", "--set", "augment=resized-crop,flip,pca-colour",
+)  # fmt: skip
+"""Without batch normalization, through which rounding errors grow tenfold with every few steps."""
+
+
+def torchrun(processes, *words, restarts=0, **options):
+    """The command in several processes."""
+    return [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone",
+        f"--max-restarts={restarts}", "-m", "resight", *map(str, words),
+    ]  # fmt: skip
+
+
+def launch(processes, *words, restarts=0):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        torchrun(processes, *words, restarts=restarts), capture_output=True, text=True, timeout=400,
+        env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory):
+    place = tmp_path_factory.mktemp("processes")
+    make_folder(place / "colours", count=24)
+    resight("train", place / "colours", *WORDS, "--out", place / "one", check=0)
+    return place
+
+
+def differences(a, b):
+    left, right = load_file(a / "last" / "state.safetensors"), load_file(b / "last" / "state.safetensors")
+    assert left.keys() == right.keys() and len(left) > 15
+    return {k: (left[k].double() - right[k].double()).abs().max().item() for k in left}
+
+
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_weights_are_those_of_one_process(colours, tmp_path, processes):
+    launch(processes, "train", colours / "colours", *WORDS, "--out", "many")
+    worst = differences(colours / "one", tmp_path / "many")
+    assert max(worst.values()) < 1e-5, sorted(worst.items(), key=lambda kv: -kv[1])[:3]
+    one, many = (read_csv(run / "metrics.csv") for run in (colours / "one", tmp_path / "many"))
+    for row, other in zip(one, many, strict=True):
+        assert row["train_loss"] == pytest.approx(other["train_loss"], abs=1e-4)
+        assert row["val_error"] == other["val_error"] and row["train_error"] == other["train_error"]
+
+
+STEPS = """
+import sys, torch
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+import resight
+from resight.core.distributed import world, leave
+from resight.training.synced_norm import synchronize
+own, synced = world(), sys.argv[2] == "synced"
+torch.manual_seed(0)
+model = resight.create_model("resnet20", 3).double().train()
+model = synchronize(model) if synced else model
+network = DistributedDataParallel(model, broadcast_buffers=False) if own.processes > 1 else model
+optimizer = torch.optim.SGD(model.parameters(), 0.1, 0.9)
+for step in range(6):
+    images, labels = torch.randn(8, 3, 16, 16, dtype=torch.float64), torch.randint(3, (8,))
+    share = 8 // own.processes
+    part = slice(own.rank * share, own.rank * share + share)
+    optimizer.zero_grad()
+    F.cross_entropy(network(images[part]), labels[part]).backward()
+    optimizer.step()
+if own.is_main:
+    torch.save(model.state_dict(), sys.argv[1])
+leave()
+"""
+
+
+@pytest.mark.slow
+def test_batch_normalization_over_processes_trains_as_in_one(tmp_path):
+    """In float64, where rounding cannot hide or make a difference."""
+    (tmp_path / "steps.py").write_text(STEPS)
+
+    def weights(processes, kind):
+        subprocess.run(
+            [
+                sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes),
+                "--standalone", "steps.py", "weights.pt", kind,
+            ],
+            check=True, capture_output=True, timeout=200,
+        )  # fmt: skip
+        return torch.load("weights.pt", weights_only=True)
+
+    one, two, apart = weights(1, "synced"), weights(2, "synced"), weights(2, "apart")
+
+    def worst(a, b):
+        return max((a[k].double() - b[k].double()).abs().max().item() for k in a)
+
+    assert worst(one, two) < 1e-8
+    assert worst(one, apart) > 1e-3
+
+
+def test_processes_share_every_step_whatever_their_number():
+    whole = list(Order(103, 8, seed=3).batches(5))
+    assert len(whole) == 12 and np.array_equal(np.concatenate(whole), seeds.permutation(3, 5, 103)[:96])
+    for processes in (1, 2, 4, 8):
+        shares = [list(Order(103, 8, 3, rank=r, processes=processes).batches(5)) for r in range(processes)]
+        for step, batch in enumerate(whole):
+            assert np.array_equal(np.concatenate([share[step] for share in shares]), batch)
+
+
+@pytest.mark.slow
+def test_a_process_killed_mid_run_costs_nothing(colours, tmp_path):
+    launch(2, "train", colours / "colours", *WORDS, "--epochs", "8", "--out", "whole")
+    process = subprocess.Popen(
+        torchrun(2, "train", colours / "colours", *WORDS, "--epochs", "8", "--out", "run", restarts=3),
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    for epoch in (2, 5):
+        deadline = time.monotonic() + 200
+        metrics = tmp_path / "run" / "metrics.csv"
+        while not (metrics.exists() and len(read_csv(metrics)) >= epoch) and time.monotonic() < deadline:
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.kill(max(workers_of(process.pid)), signal.SIGKILL)
+    assert process.wait(300) == 0
+    assert not any(differences(tmp_path / "whole", tmp_path / "run").values())
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def workers_of(launcher):
+    """The processes that a launcher started."""
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    return [int(child) for child in children]
+
+
+@pytest.mark.slow
+def test_testing_predicting_and_explaining_shard_exactly(colours, tmp_path):
+    run, pictures = colours / "one", colours / "colours" / "red"
+    (colours / "colours" / "broken.png").write_bytes(b"nothing")
+    single, double = (
+        json.loads(answer.stdout)
+        for answer in (resight("test", run, "--json", check=0), launch(2, "test", run, "--json"))
+    )
+    assert single["n"] == double["n"] and single["confusion"] == double["confusion"]
+    assert single["ece"] == pytest.approx(double["ece"], abs=1e-6)
+    words = ("predict", run, pictures, colours / "colours" / "broken.png", "--json")
+    single, double = (json.loads(answer.stdout) for answer in (resight(*words, check=0), launch(2, *words)))
+    assert [row["path"] for row in single] == [row["path"] for row in double]
+    assert single[-1]["error"] == double[-1]["error"]
+    for row, other in zip(single[:-1], double[:-1], strict=True):
+        assert row["label"] == other["label"]
+        assert row["probability"] == pytest.approx(other["probability"], abs=1e-5)
+    rows = json.loads(launch(2, "explain", run, pictures, "--out", "maps", "--json").stdout)
+    alone = json.loads(resight("explain", run, pictures, "--out", "alone", "--json", check=0).stdout)
+    assert [row["path"] for row in rows] == [row["path"] for row in alone]
+    for row, other in zip(rows, alone, strict=True):
+        np.testing.assert_allclose(np.load(row["map"]), np.load(other["map"]), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_words_that_are_off_are_said_once(colours):
+    done = subprocess.run(
+        torchrun(2, "train", colours / "colours", "--set", "epoch=3"),
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    lines = [line for line in done.stderr.splitlines() if line.startswith(("resight: ", "resight ("))]
+    assert done.returncode and len(lines) == 1 and "unknown setting 'epoch'" in lines[0]
+    assert not Path("runs").exists()
+
+
+@pytest.mark.slow
+def test_a_step_that_cannot_be_shared_and_commands_for_one_process_are_refused(colours):
+    done = subprocess.run(
+        torchrun(2, "train", colours / "colours", *WORDS, "--set", "batch_size=7"),
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert "batch_size=7 cannot be shared by 2 processes" in done.stderr
+    done = subprocess.run(
+        torchrun(2, "check", colours / "colours"), capture_output=True, text=True, timeout=300
+    )  # fmt: skip
+    assert "runs in one process" in done.stderr
+
+
+NORM = """
+import sys, torch
+from torch import nn
+from resight.core.distributed import world, leave
+from resight.training.synced_norm import synchronize
+own = world()
+torch.manual_seed(0)
+images = torch.randn(6, 5, 4, 3, dtype=torch.float64) * 3 + 40
+layer = nn.BatchNorm2d(5).double()
+nn.init.normal_(layer.weight); nn.init.normal_(layer.bias)
+wanted = torch.randn(6, 5, 4, 3, dtype=torch.float64)
+part = slice(0, 2) if own.rank == 0 else slice(2, 6)  # unequal shares
+x = images[part].clone().requires_grad_()
+y = synchronize(layer.float())(x.float())
+(y * wanted[part]).sum().backward()
+names = ("output", "input", "weight", "bias", "mean", "var")
+values = (y, x.grad, layer.weight.grad, layer.bias.grad, layer.running_mean, layer.running_var)
+torch.save(dict(zip(names, (v.detach() for v in values))), f"{sys.argv[1]}-{own.rank}.pt")
+leave()
+"""
+
+
+def test_synchronized_normalization_is_that_of_the_whole_batch(tmp_path):
+    (tmp_path / "norm.py").write_text(NORM)
+    subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "norm.py",
+            "got",
+        ],
+        check=True, capture_output=True, timeout=200,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    images = torch.randn(6, 5, 4, 3, dtype=torch.float64) * 3 + 40
+    layer = nn.BatchNorm2d(5).double()
+    nn.init.normal_(layer.weight)
+    nn.init.normal_(layer.bias)
+    wanted = torch.randn(6, 5, 4, 3, dtype=torch.float64)
+    x = images.clone().requires_grad_()
+    y = layer(x)
+    (y * wanted).sum().backward()
+    got = [torch.load(tmp_path / f"got-{rank}.pt", weights_only=True) for rank in (0, 1)]
+    close = {"rtol": 1e-4, "atol": 1e-4, "check_dtype": False}
+    torch.testing.assert_close(torch.cat([g["output"] for g in got]), y.detach(), **close)
+    torch.testing.assert_close(torch.cat([g["input"] for g in got]), x.grad, **close)
+    torch.testing.assert_close(got[0]["weight"] + got[1]["weight"], layer.weight.grad, **close)
+    torch.testing.assert_close(got[0]["bias"] + got[1]["bias"], layer.bias.grad, **close)
+    for g in got:
+        torch.testing.assert_close(g["mean"], layer.running_mean, **close)
+        torch.testing.assert_close(g["var"], layer.running_var, **close)
