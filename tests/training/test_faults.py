@@ -304,12 +304,16 @@ def test_shards_are_learned_as_the_folder_is(packed):
 @pytest.mark.slow
 def test_killed_while_a_shard_is_read(packed):
     fault = """
+from resight.data.samples import Samples
 from resight.data.shards import TarPictures
-pread = TarPictures._pread
+pread, square, epochs = TarPictures._pread, Samples._square, []
+def told(self, epoch, index):
+    epochs.append(epoch)
+    return square(self, epoch, index)
 def broken(self, *a):
-    count('read') == 80 and die()
+    1 in epochs and count('read') == 6 and die()
     return pread(self, *a)
-TarPictures._pread = broken
+Samples._square, TarPictures._pread = told, broken
 """
     words = (packed / "shards", *WORDS, "--out", "run")
     faulty(fault, *words, code=-signal.SIGKILL)

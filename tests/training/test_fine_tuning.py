@@ -123,7 +123,18 @@ def test_a_run_learns_two_more_tasks_and_answers_all_three(tmp_path):
     )
     for before, name, run in (("run1", "second", "run2"), ("run2", "third", "run3")):
         resight(
-            "train", name, "--recipe", "li2016", "--set", f"weights={before}", *SHORT, "--out", run, check=0
+            "train",
+            name,
+            "--recipe",
+            "li2016",
+            "--set",
+            f"weights={before}",
+            *SHORT,
+            "--set",
+            "lr=0.001",
+            "--out",
+            run,
+            check=0,
         )
     first, third = (load_file(f"{run}/last/state.safetensors") for run in ("run1", "run3"))
     assert not torch.equal(
@@ -139,6 +150,7 @@ def test_a_run_learns_two_more_tasks_and_answers_all_three(tmp_path):
             resight("predict", f"run3@{name}", f"{name}/{shapes[name][0]}/000.png", "--json", check=0).stdout
         )
         assert row[0]["label"] in shapes[name]
+    assert open_run("run3@first").preprocessing.resize == open_run("run1").preprocessing.resize
     old = open_run("run3@first").model
     torch.testing.assert_close(old.get_classifier().weight, model.old_heads[0].weight)
     assert "no such task; its old tasks: first, second" in one_line(resight("test", "run3@fourth"), 2)

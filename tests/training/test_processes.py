@@ -130,12 +130,12 @@ def test_processes_share_every_step_whatever_their_number():
 
 @pytest.mark.slow
 def test_a_process_killed_mid_run_costs_nothing(colours, tmp_path):
-    launch(2, "train", colours / "colours", *WORDS, "--epochs", "8", "--out", "whole")
+    launch(2, "train", colours / "colours", *WORDS, "--epochs", "40", "--out", "whole")
     process = subprocess.Popen(
-        torchrun(2, "train", colours / "colours", *WORDS, "--epochs", "8", "--out", "run", restarts=3),
+        torchrun(2, "train", colours / "colours", *WORDS, "--epochs", "40", "--out", "run", restarts=3),
         env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    for epoch in (2, 5):
+    for epoch in (3, 12):
         deadline = time.monotonic() + 200
         metrics = tmp_path / "run" / "metrics.csv"
         while not (metrics.exists() and len(read_csv(metrics)) >= epoch) and time.monotonic() < deadline:

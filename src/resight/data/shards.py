@@ -167,7 +167,8 @@ class TarPictures(Pictures):
     Every picture is read alone, so any order is exact. Where a split is larger than APART, `blocks` cuts it
     into runs of RUN bytes, and a run is asked of the system as a whole when its first picture is read.
 
-    A process opens a shard when it first needs it, and then refuses one that is no longer what was indexed.
+    A process opens a shard when it first needs it, and refuses one that is no longer what was indexed, then
+    and at every picture: by its size and the time of its last change.
     """
 
     indexed = True
@@ -231,6 +232,13 @@ class TarPictures(Pictures):
             )
         return content
 
+    def _require_unchanged(self, file: int, shard: int) -> None:
+        if not np.array_equal(stamp_of(file), self.stamps[shard]):
+            raise DataError(
+                f"{self.files[shard]}: changed since it was opened; train anew, or put the old file back and "
+                "go on with --resume"
+            )
+
     def size_on_disk(self, position: int) -> int:
         """Return the length of the picture's bytes."""
         return int(self.sizes[position])
@@ -242,7 +250,10 @@ class TarPictures(Pictures):
     def _pread(self, file: int, position: int, size: int) -> bytes:
         if self.blocks is not None:
             self._ask(file, position)
-        return os.pread(file, size, int(self.offsets[position]))
+        content = os.pread(file, size, int(self.offsets[position]))
+        if len(content) == size:  # it may be written to while it is open
+            self._require_unchanged(file, int(self.shards[position]))
+        return content
 
     def _ask(self, file: int, position: int) -> None:
         """Let the system read the picture's whole run ahead."""
@@ -266,12 +277,11 @@ class TarPictures(Pictures):
 
     def _open(self, shard: int) -> int:
         file = os.open(self.files[shard], os.O_RDONLY)
-        if not np.array_equal(stamp_of(file), self.stamps[shard]):
+        try:
+            self._require_unchanged(file, shard)
+        except DataError:
             os.close(file)
-            raise DataError(
-                f"{self.files[shard]}: changed since it was opened; train anew, or put the old file back and "
-                "go on with --resume"
-            )
+            raise
         return file
 
 

@@ -80,13 +80,16 @@ def _keep_head(model: Classifier, recipe: Recipe) -> None:
     path = weight_file(recipe.weights)
     if recipe.weights in ("", "torchvision", "timm") or not is_model_file(path):
         raise UsageError(f"teacher={OWN_WEIGHTS}: needs weights=RUN, whose answers shall not be forgotten")
-    _, facts = load_model(path)
+    before, facts = load_model(path)
+    card = before.preprocessing
+    assert card is not None  # load_model gives it
     name = Path(str(facts.get("data") or "old")).stem
     taken = [task.name for task in model.old_tasks]
     if name in taken:
         name += f"-{sum(t.startswith(name) for t in taken) + 1}"
     kept = ("data", "data_root", "data_fingerprint", "recipe", "temperature", "test", "left_out")
-    model.keep_head(name, {key: facts[key] for key in kept if key in facts})
+    geometry = {"size": card.size, "resize": card.resize, "interpolation": card.interpolation}
+    model.keep_head(name, {**{key: facts[key] for key in kept if key in facts}, "geometry": geometry})
 
 
 def make_old_self(recipe: Recipe, card: Preprocessing, device: torch.device) -> OldSelf | None:

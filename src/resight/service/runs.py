@@ -1,7 +1,7 @@
 """RUN: a run folder, a model.safetensors, or zoo:NAME; opened as one kind of thing."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,8 @@ def open_run(name: str) -> Run:
         model, facts = load_model(folder / MODEL_FILE if folder else path)
         if task:
             facts = {**facts, **model.use_old_head(task).facts}
+            assert model.preprocessing is not None  # load_model gives it
+            model.preprocessing = replace(model.preprocessing, **facts["geometry"])
     if model.preprocessing is None:
         raise ModelFileError(f"{name}: its weights do not say how pictures must be prepared")
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

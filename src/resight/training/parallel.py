@@ -1,5 +1,7 @@
 """One training in several processes: gradients averaged by torch's DistributedDataParallel."""
 
+import warnings
+
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -23,13 +25,15 @@ def shared(objective: Objective, recipe: Recipe, device: torch.device) -> nn.Mod
     if world().processes == 1:
         return objective
     hinted = bool(objective.teacher and objective.model.guided_layer)
-    return DistributedDataParallel(
-        objective,
-        device_ids=[device.index] if device.type == "cuda" else None,
-        broadcast_buffers=False,
-        gradient_as_bucket_view=True,
-        find_unused_parameters=hinted or recipe.head_first > 0,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # newer versions call broadcast_buffers otherwise
+        return DistributedDataParallel(
+            objective,
+            device_ids=[device.index] if device.type == "cuda" else None,
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,
+            find_unused_parameters=hinted or recipe.head_first > 0,
+        )
 
 
 def lost_another(error: RuntimeError) -> bool:

@@ -83,8 +83,10 @@ def _with_old_head(model: Classifier, before: Classifier) -> Classifier:
     """Return a network with the old network's last layer."""
     if model.old_tasks:
         model.use_old_head(model.old_tasks[-1].name)
-        return model
-    return _with_head(model, before.get_classifier(), before.classes)
+    else:
+        model = _with_head(model, before.get_classifier(), before.classes)
+    model.preprocessing = before.preprocessing
+    return model
 
 
 def _among(model: Classifier, task: Dataset, number: int) -> Classifier:

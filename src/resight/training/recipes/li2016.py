@@ -8,8 +8,9 @@ The old network's answers on the new pictures are learned beside the new labels,
 2 and with the weight 1. First the new head warms up alone, then all learn together. The run that this leaves
 may be the RUN of the next task: every head is kept.
 
-Deviations: the paper trains both phases until they converge; here they have a length. Old answers are
-computed anew for every augmented picture, not recorded once.
+Deviations: statistics of batch normalization, which the paper's networks do not have, stay those of the first
+task, for its pictures are normalized by them. The paper trains both phases until they converge; here they
+have a length. Old answers are computed anew for every augmented picture, not recorded once.
 """
 
 from resight.training.recipe import Facts, Recipe
@@ -22,6 +23,7 @@ def build(facts: Facts) -> Recipe:
     return Recipe(
         model=base.model,
         teacher="weights",
+        options=("frozen_norm=true",),  # the paper's networks have no batch normalization
         image_size=facts.weights_size or base.image_size,
         epochs=base.epochs,
         head_first=0.25,  # section 3: warm-up, then joint optimization
@@ -29,7 +31,8 @@ def build(facts: Facts) -> Recipe:
         optimizer="sgd",  # section 3.1
         momentum=0.9,  # section 3.1
         weight_decay=5e-4,  # section 3.1
-        lr=0.02,  # section 3.1: a fraction of 0.1 to 0.02 of the rate that the network was trained with
+        lr=0.02,
+        trunk_lr=(0.25,),  # section 3.1: 0.1 to 0.02 of the rate that the trunk was trained with, here 0.1
         schedule="steps",
         drops=(0.8,),  # section 3.1: once by a tenth, near the end
         augment=base.augment,
