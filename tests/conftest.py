@@ -1,6 +1,7 @@
 """Places, real data and a finished run for every test."""
 
 import os
+import signal
 import zipfile
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import torch
 
 from support import TINY, make_folder, resight
 
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # a shell's background job ignores it; its children too
 DATA = Path(os.environ.get("RESIGHT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 

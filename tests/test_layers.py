@@ -7,9 +7,10 @@ SOURCE = Path(__file__).parents[1] / "src" / "resight"
 LAYERS = [
     {"core"},
     {"models", "data", "geometry"},
-    {"metrics", "saliency", "localize", "render"},
+    {"metrics", "saliency", "localize", "classic", "render"},
     {"training", "evaluate"},
     {"service"},
+    {"reproduce"},
     {"cli"},
 ]
 LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in packages}
@@ -17,7 +18,9 @@ FENCED = {
     "typer": {"cli"},
     "matplotlib": {"render"},
     "jinja2": {"render"},
-    "sklearn": {"data"},
+    "sklearn": {"data", "metrics", "classic"},
+    "cv2": {"models", "classic"},
+    "skimage": {"models", "classic"},
     "scipy": {"data", "localize"},
 }
 MODULE_LEVEL_TORCH_FREE = {"cli", "core"}

@@ -95,7 +95,7 @@ def test_the_option_adds_them_by_their_weight():
     images, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 3, 2, 1])
     model = create_model("resnet20", 5).eval()
     plain, logits = Objective(model, RECIPE, None, compiled=False)(images, labels, 0.5)
-    model.sharpen = 0.5
+    model.options = {"sharpen": 0.5}
     loss, same = Objective(model, RECIPE, None, compiled=True)(images, labels, 0.5)
     maps, again = maps_of(model, images)
     more = attention_losses(maps[-2], maps[-1], again, labels)

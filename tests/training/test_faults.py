@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from resight.core.files import digest
 from resight.training.journal import read_csv
 from support import make_folder, one_line, resight
 
@@ -65,6 +66,15 @@ def assert_same(a, b):
         assert not [key for key in left if not torch.equal(left[key], right[key])]
 
 
+READING = """
+from resight.data.samples import Samples
+square = Samples._square
+def broken(self, epoch, index):
+    if epoch == 1 and count('read') == 7:
+        {harm}
+    return square(self, epoch, index)
+Samples._square = broken
+"""
 KILLED = {
     "in a step": """
 from torch.optim import SGD
@@ -98,15 +108,7 @@ def broken(*a):
     save(*a)
 job.save_state = broken
 """,
-    "while a picture is read": """
-from resight.data.samples import Samples
-square = Samples._square
-def broken(self, epoch, index):
-    if epoch == 1 and count('read') == 7:
-        die()
-    return square(self, epoch, index)
-Samples._square = broken
-""",
+    "while a picture is read": READING.format(harm="die()"),
 }
 
 
@@ -142,15 +144,7 @@ def test_sigterm_ends_with_a_saved_checkpoint_within_the_grace_of_a_cluster(whol
 
 
 def test_a_worker_that_dies_is_said_and_costs_nothing(whole):
-    fault = """
-from resight.data.samples import Samples
-square = Samples._square
-def broken(self, epoch, index):
-    if epoch == 1 and count('read') == 7:
-        os._exit(1)
-    return square(self, epoch, index)
-Samples._square = broken
-"""
+    fault = READING.format(harm="os._exit(1)")
     words = (whole / "colours", *WORDS, "--out", "run")
     assert "a data worker died" in one_line(faulty(fault, *words, "--set", "readers=processes"), 1)
     resight("train", *words, "--resume", check=0)
@@ -159,15 +153,7 @@ Samples._square = broken
 
 @pytest.mark.parametrize("readers", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
 def test_a_worker_that_hangs_is_said_and_costs_nothing(whole, readers):
-    fault = """
-from resight.data.samples import Samples
-square = Samples._square
-def broken(self, epoch, index):
-    if epoch == 1 and count('read') == 7:
-        time.sleep(1000)
-    return square(self, epoch, index)
-Samples._square = broken
-"""
+    fault = READING.format(harm="time.sleep(1000)")
     words = (whole / "colours", *WORDS, "--out", "run")
     done = faulty(fault, *words, "--set", "patience=4", "--set", f"readers={readers}")
     assert "a data worker gave nothing for 4 seconds" in one_line(done, 1)
@@ -297,8 +283,13 @@ def packed(whole):
     return whole
 
 
-def test_shards_are_learned_as_the_folder_is(packed):
-    assert_same(packed / "whole", packed / "from-shards")
+def test_shards_are_learned_as_pictures_listed_in_their_order(packed):
+    """Shards hold the pictures in the order of their digests; a table of files lists them so."""
+    files = sorted((packed / "colours").glob("*/*.png"), key=lambda file: digest(file.read_bytes()))
+    rows = "".join(f"{file},{file.parent.name}\n" for file in files)
+    (packed / "listed.csv").write_text("path,label\n" + rows)
+    resight("train", packed / "listed.csv", *WORDS, "--out", packed / "from-table", check=0)
+    assert_same(packed / "from-table", packed / "from-shards")
 
 
 @pytest.mark.slow

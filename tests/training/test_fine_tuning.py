@@ -15,8 +15,8 @@ from resight.models.modelfile import load_model
 from resight.models.zoo import create_model
 from resight.service.runs import open_run
 from resight.service.train import _with_operations
-from resight.training.loop import make_optimizer, set_mode, trunk_depths
 from resight.training.objective import Objective, OldSelf
+from resight.training.optimizer import make_optimizer, set_mode, trunk_depths
 from resight.training.recipe import Recipe
 from support import make_folder, one_line, resight
 
@@ -182,8 +182,8 @@ def test_each_class_for_itself():
     logits, targets = torch.tensor([[2.0, -1.0, 0.5]]), torch.tensor([[1.0, 0.0, 1.0]])
     p = logits.sigmoid()[0]
     wanted = -(p[0].log() + (1 - p[1]).log() + p[2].log()) / 3
-    torch.testing.assert_close(Criterion(several=True)(logits, targets), wanted)
-    smooth = Criterion(0.2, several=True)(logits, targets)
+    torch.testing.assert_close(Criterion(multi_label=True)(logits, targets), wanted)
+    smooth = Criterion(0.2, multi_label=True)(logits, targets)
     assert smooth > wanted
 
 

@@ -13,8 +13,8 @@ from resight.models.modelfile import load_model, save_model
 from resight.models.zoo import create_model
 from resight.service.preparation import make_teacher
 from resight.service.train import train
-from resight.training.loop import make_optimizer
 from resight.training.objective import HINT_SHARE, Objective, Teacher, soft_cross_entropy
+from resight.training.optimizer import make_optimizer
 from resight.training.recipe import Facts, Recipe
 from resight.training.recipes import RECIPES
 from support import one_line, resight

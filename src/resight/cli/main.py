@@ -13,6 +13,8 @@ import typer
 
 import resight
 from resight.cli import show
+from resight.cli.look import look
+from resight.cli.reproduce import reproduce
 from resight.core.device import keep_pages
 from resight.core.distributed import launched, leave
 from resight.core.errors import HangingError, ResightError, UsageError
@@ -42,6 +44,8 @@ DataRoot = Annotated[
 ]
 Data = Annotated[str | None, typer.Option("--data", help="Data set. [default: the run's own]")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at a broken picture instead of leaving it out.")]
+Seed = Annotated[int | None, typer.Option(help="Of every random choice. [default: 0]")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out (or the latest one).")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run folder, model.safetensors or zoo:NAME.")]
 Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders and patterns.")]
 
@@ -65,7 +69,7 @@ def train(
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the pictures. [default: the recipe's]")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of every random choice. [default: 0]")] = None,
+    seed: Seed = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated."),
@@ -74,9 +78,7 @@ def train(
         str | None, typer.Option(metavar="RUN", help="Run folder. [default: runs/DATA-MODEL-N]")
     ] = None,
     *,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out (or the latest one).")
-    ] = False,
+    resume: Resume = False,
     data_root: DataRoot = None,
     strict: Strict = False,
     as_json: Json = False,
@@ -287,7 +289,7 @@ def train_gan(
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the pictures. [default: as many as make 5,000 steps]")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of every random choice. [default: 0]")] = None,
+    seed: Seed = None,
     changes: Annotated[
         list[str] | None,
         typer.Option(
@@ -307,9 +309,7 @@ def train_gan(
         ),
     ] = None,
     *,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out (or the latest one).")
-    ] = False,
+    resume: Resume = False,
     data_root: DataRoot = None,
     strict: Strict = False,
     as_json: Json = False,
@@ -330,6 +330,9 @@ def report(run: RunName, data: Data = None, *, data_root: DataRoot = None, as_js
     from resight.service.report import report as service
 
     show.one("report", str(service(run, data, data_root)), as_json=as_json)
+
+
+app.command(short_help="Draw what a network learned: filters, units, features, loss, curves.")(look)
 
 
 @app.command(short_help="Look a data set over: faults, copies, leaks, balance.")
@@ -449,6 +452,9 @@ def compare(
     from resight.service.compare import compare as service
 
     show.compared(service(out, measure=measure, progress=show.progress), as_json=as_json)
+
+
+app.command(short_help="Run a published experiment again, beside the published figures.")(reproduce)
 
 
 @app.command(short_help="Measure speed beside plain torchvision and other libraries in the same run.")

@@ -96,8 +96,10 @@ def tested(answer: dict[str, Any], *, as_json: bool) -> None:
         return
     low, high = answer["top1_interval"]
     protocol = answer["views"] + (f" at {answer['scales']}" if answer["scales"] else "")
-    rows = [
-        ("top-1 error", f"{answer['top1_error']:.2f} %"),
+    several = answer["multi_label"]
+    rows = _of_several(answer) if several else []
+    rows += [
+        ("one-error" if several else "top-1 error", f"{answer['top1_error']:.2f} %"),
         ("95 % interval", f"{low:.2f} to {high:.2f} %"),
         ("top-5 error", "-" if answer["top5_error"] is None else f"{answer['top5_error']:.2f} %"),
         ("calibration error", f"{100 * answer['ece']:.2f} %"),
@@ -107,10 +109,10 @@ def tested(answer: dict[str, Any], *, as_json: bool) -> None:
     table((f"{answer['data']} {answer['split']}", ""), rows)
     worst = sorted(
         ((name, c) for name, c in answer["per_class"].items() if c["n"]),
-        key=lambda item: -item[1]["error"],
+        key=lambda item: -item[1]["error"] if not several else item[1]["average_precision"],
     )
     table(
-        ("class", "pictures", "error %", "precision", "recall"),
+        ("class", "pictures", "error %", "precision", "recall", *(("AP %",) if several else ())),
         [
             (
                 n,
@@ -118,16 +120,31 @@ def tested(answer: dict[str, Any], *, as_json: bool) -> None:
                 f"{c['error']:.1f}",
                 "-" if c["precision"] is None else f"{c['precision']:.3f}",
                 f"{c['recall']:.3f}",
+                *((f"{c['average_precision']:.1f}",) if several else ()),
             )
             for n, c in worst[:20]
         ],
     )
     if len(worst) > 20:
-        typer.echo(f"and {len(worst) - 20} classes with smaller errors; all with --json")
+        typer.echo(f"and {len(worst) - 20} better classes; all with --json")
     for note in answer["notes"]:
         typer.echo(f"note: {note}", err=True)
     for fault in answer["skipped"]:
         typer.echo(f"left out: {fault['path']}: {fault['fault']}; {fault['cure']}", err=True)
+
+
+def _of_several(answer: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the rows of figures that only pictures of several classes have."""
+    if answer["map"] is None:
+        return []
+    low, high = answer["map_interval"]
+    return [
+        ("mean average precision", f"{answer['map']:.2f} %"),
+        ("95 % interval", f"{low:.2f} to {high:.2f} %"),
+        ("F1, all answers", f"{answer['f1_micro'] or 0:.3f}"),
+        ("F1, mean of classes", f"{answer['f1_macro'] or 0:.3f}"),
+        ("any class wrong", f"{answer['subset_error']:.2f} %"),
+    ]
 
 
 def predicted(rows: Iterable[dict[str, Any]], form: str) -> int:
@@ -147,7 +164,7 @@ def predicted(rows: Iterable[dict[str, Any]], form: str) -> int:
             writer.writerow(
                 (
                     row["path"],
-                    row.get("label", ""),
+                    ";".join(row["labels"]) if "labels" in row else row.get("label", ""),
                     row.get("probability", ""),
                     row.get("error", ""),
                 )

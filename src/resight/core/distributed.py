@@ -48,15 +48,6 @@ class World:
         """Return which of `count` things are this process's: every one belongs to exactly one process."""
         return range(self.rank, count, self.processes)
 
-    def together(self, mine: Sequence[Thing], count: int) -> list[Thing]:
-        """Return all `count` things in their order, on every process, from each one's `share`."""
-        if self.processes == 1:
-            return list(mine)
-        whole: list[Any] = [None] * count
-        for rank, part in enumerate(self.all_of(list(mine))):
-            whole[rank :: self.processes] = part
-        return whole
-
     def all_of(self, thing: Thing) -> list[Thing]:
         """Return every process's thing, in the order of their ranks, on every process."""
         if self.processes == 1:
@@ -66,6 +57,10 @@ class World:
         things: list[Any] = [None] * self.processes
         dist.all_gather_object(things, thing, group=_control())
         return things
+
+    def gathered(self, mine: Sequence[Thing]) -> list[Thing]:
+        """Return the things of all processes as one list, on every process."""
+        return [thing for of_one in self.all_of(mine) for thing in of_one]
 
     def from_main(self, make: Callable[[], Thing]) -> Thing:
         """Return, on every process, what the main process makes; what it raises is raised on every one."""
@@ -119,9 +114,6 @@ class World:
         finally:
             if self.is_main:
                 self.wait()
-
-
-ALONE = World()
 
 
 def launched() -> bool:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from resight.core.errors import UsageError
@@ -82,6 +82,30 @@ def _require_known(changes: Iterable[str], fields: set[str]) -> None:
         if key not in fields:
             close = ", ".join(nearest(key, fields))
             raise UsageError(f"unknown setting {key!r}; nearest: {close}. All: {', '.join(sorted(fields))}")
+
+
+def require_choices(settings: Any, choices: Mapping[str, tuple[str, ...]]) -> None:
+    """Refuse settings whose words are none of those allowed.
+
+    Args:
+        settings: a dataclass.
+        choices: for a field's name, its words.
+
+    Raises:
+        UsageError: naming the setting, its value and what is allowed.
+    """
+    for name, allowed in choices.items():
+        if (value := getattr(settings, name)) not in allowed:
+            raise UsageError(f"{name}={value!r} is none of {', '.join(map(repr, allowed))}")
+
+
+def as_words(settings: Any) -> list[str]:
+    """Return the words of a command that give these settings: --set key=value for each."""
+    words = []
+    for key, value in to_dict(settings).items():
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        words += ["--set", f"{key}={text}"]
+    return words
 
 
 def _read(key: str, value: Any, hint: Any) -> Any:

@@ -1,18 +1,19 @@
 """Pictures with boxes, as annotation files describe them, to a data set to classify and to locate on.
 
-A picture's label is the class of its largest box. What cannot be used is left out, counted and noted.
+A picture's label is the class of its largest box, or, if it may have several, the classes of all its boxes.
+What cannot be used is left out, counted and noted.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from resight.core.errors import DataError
-from resight.data.dataset import Box, Dataset, FilePictures, Split
+from resight.data.dataset import Box, Dataset, FilePictures, Split, multi_hot
 from resight.data.frames import Frame, read_frame
 from resight.data.masks import FileMasks
 
@@ -60,7 +61,9 @@ class Notes:
         return tuple(f"{count} {what}, such as {first}" for what, (count, first) in self._cases.items())
 
 
-def dataset_of_boxes(name: str, splits: dict[str, list[AnnotatedPicture]], notes: Notes) -> Dataset:
+def dataset_of_boxes(
+    name: str, splits: dict[str, list[AnnotatedPicture]], notes: Notes, *, multi_label: bool = False
+) -> Dataset:
     """Build a data set from the annotated pictures of each split.
 
     Its classes are those that a training picture is labelled with. Boxes of other classes stay, with
@@ -71,15 +74,19 @@ def dataset_of_boxes(name: str, splits: dict[str, list[AnnotatedPicture]], notes
         name: what the user called it.
         splits: the pictures, in order; "train" must be there.
         notes: what the layout's reader has noted; it is added to.
+        multi_label: whether a picture has the classes of all its boxes, none without boxes; all classes with
+            boxes in training are then learned.
 
     Raises:
         DataError: if the training split is empty or has a single class, or another split has a
             class that the training split lacks.
     """
-    framed = {split: _framed(pictures, notes) for split, pictures in splits.items()}
+    framed = {split: _framed(pictures, notes, multi_label=multi_label) for split, pictures in splits.items()}
     if not framed["train"]:
         causes = "; ".join(notes.lines()) or "it lists none"
         raise DataError(f"{name}: has no training picture that can be used: {causes}")
+    if multi_label:
+        return _with_all_classes(name, framed, notes)
     classes = tuple(sorted({picture.label for picture, _ in framed["train"]}))
     if len(classes) == 1:
         raise DataError(
@@ -101,8 +108,23 @@ def dataset_of_boxes(name: str, splits: dict[str, list[AnnotatedPicture]], notes
     return Dataset(name, classes, built, notes=notes.lines())
 
 
+def _with_all_classes(
+    name: str, framed: dict[str, list[tuple[AnnotatedPicture, Frame]]], notes: Notes
+) -> Dataset:
+    """Build a data set whose pictures have the classes of all their boxes."""
+    classes = tuple(sorted({box[0] for picture, _ in framed["train"] for box in picture.boxes}))
+    if len(classes) < 2:
+        raise DataError(f"{name}: its training pictures have boxes of {len(classes)} classes; two are needed")
+    built = {}
+    for split, pictures in framed.items():
+        part = _split(split, pictures)
+        names = [{box[0] for box in picture.boxes} for picture, _ in pictures]
+        built[split] = replace(part, labels=multi_hot(names, part.classes)).relabelled(classes)
+    return Dataset(name, classes, built, notes=notes.lines())
+
+
 def _split(name: str, pictures: Sequence[tuple[AnnotatedPicture, Frame]]) -> Split:
-    own = sorted({p.label for p, _ in pictures} | {box[0] for p, _ in pictures for box in p.boxes})
+    own = sorted({p.label for p, _ in pictures if p.label} | {box[0] for p, _ in pictures for box in p.boxes})
     number = {label: i for i, label in enumerate(own)}
     files = FilePictures([p.path for p, _ in pictures])
     segments = [p.segments for p, _ in pictures]
@@ -110,14 +132,16 @@ def _split(name: str, pictures: Sequence[tuple[AnnotatedPicture, Frame]]) -> Spl
         name,
         files,
         np.arange(len(pictures)),
-        np.array([number[p.label] for p, _ in pictures], dtype=np.int64),
+        np.array([number.get(p.label, -1) for p, _ in pictures], dtype=np.int64),
         tuple(own),
         boxes=[tuple(Box(number[box[0]], *box[1:]) for box in p.boxes) for p, _ in pictures],
         masks=FileMasks(files, [frame for _, frame in pictures], segments) if any(segments) else None,
     )
 
 
-def _framed(pictures: list[AnnotatedPicture], notes: Notes) -> list[tuple[AnnotatedPicture, Frame]]:
+def _framed(
+    pictures: list[AnnotatedPicture], notes: Notes, *, multi_label: bool
+) -> list[tuple[AnnotatedPicture, Frame]]:
     """Give pictures a label, and boxes that lie inside the picture as it is decoded."""
     framed = []
     for picture in pictures:
@@ -130,10 +154,16 @@ def _framed(pictures: list[AnnotatedPicture], notes: Notes) -> list[tuple[Annota
             for box in picture.boxes
             if (clipped := _clipped(box, frame, picture.source, notes))
         ]
+        if multi_label:
+            framed.append((picture, frame))
+            continue
         if not picture.label and picture.boxes:
             picture.label = max(picture.boxes, key=_area)[0]
             if len({box[0] for box in picture.boxes}) > 1:
-                notes.add("pictures show several classes and are labelled by their largest box", picture.path)
+                what = (
+                    "pictures show several classes and are labelled by their largest box (multi-label: all)"
+                )
+                notes.add(what, picture.path)
         if picture.label:
             framed.append((picture, frame))
         else:

@@ -30,7 +30,7 @@ def coco_files(root: Path) -> dict[str, Path]:
     return files
 
 
-def open_coco(name: str, files: dict[str, Path]) -> Dataset:
+def open_coco(name: str, files: dict[str, Path], *, multi_label: bool = False) -> Dataset:
     """Open COCO's JSON files.
 
     A box [x, y, width, height] counts from the picture's corner, with fractions. A crowd (iscrowd) is no
@@ -42,6 +42,7 @@ def open_coco(name: str, files: dict[str, Path]) -> Dataset:
     Args:
         name: what the user called the data set.
         files: the file of each split.
+        multi_label: see `dataset_of_boxes`.
 
     Raises:
         DataError: if a file cannot be read or there is nothing to learn from.
@@ -51,7 +52,7 @@ def open_coco(name: str, files: dict[str, Path]) -> Dataset:
         raise DataError(f"{name}: has no {PREFIX}train*.json; to test on {only.name}, give that file itself")
     notes = Notes()
     splits = {split: _read(file, notes) for split, file in files.items()}
-    return dataset_of_boxes(name, splits, notes)
+    return dataset_of_boxes(name, splits, notes, multi_label=multi_label)
 
 
 def _read(file: Path, notes: Notes) -> list[AnnotatedPicture]:

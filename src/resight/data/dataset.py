@@ -1,6 +1,6 @@
 """A data set: named splits of pictures with labels, and the class names of the training split."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
@@ -37,6 +37,15 @@ class Box(NamedTuple):
     y1: float
 
 
+def multi_hot(names: Sequence[Collection[str]], classes: tuple[str, ...]) -> NDArray[np.float32]:
+    """Return the labels (N, classes) of pictures that have several classes each."""
+    number = {label: i for i, label in enumerate(classes)}
+    labels = np.zeros((len(names), len(classes)), np.float32)
+    for row, of_picture in enumerate(names):
+        labels[row, [number[label] for label in of_picture]] = 1
+    return labels
+
+
 class Masks(Protocol):
     """Where masks come from: by position and class name, drawn when they are asked for."""
 
@@ -53,7 +62,8 @@ class Split:
         name: "train", "val" or "test".
         pictures: the source.
         positions: which pictures of the source belong to the split, (N,).
-        labels: class numbers into `classes`, (N,); -1 where unknown.
+        labels: class numbers into `classes`, (N,), -1 where unknown; or, where a picture may have several
+            classes, (N, classes) float32, 1 for each that it has.
         classes: the names that the labels count through.
         boxes: of each of the source's pictures; None if the data set has no boxes.
         masks: of the source's pictures; None if the data set has no masks.
@@ -62,13 +72,42 @@ class Split:
     name: str
     pictures: Pictures
     positions: NDArray[np.int64]
-    labels: NDArray[np.int64]
+    labels: NDArray
     classes: tuple[str, ...]
     boxes: Sequence[tuple[Box, ...]] | None = None
     masks: Masks | None = None
 
     def __len__(self) -> int:
         return len(self.positions)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a picture may have several classes, or none."""
+        return self.labels.ndim == 2
+
+    def class_counts(self) -> NDArray[np.int64]:
+        """Return how many pictures have each class, (classes,)."""
+        if self.multi_label:
+            return (self.labels > 0).sum(0)
+        return np.bincount(self.labels[self.labels >= 0], minlength=len(self.classes))
+
+    def class_names(self, index: int) -> tuple[str, ...]:
+        """Return the classes of the split's picture `index`: one, or as many as it has."""
+        if self.multi_label:
+            return tuple(self.classes[i] for i in np.flatnonzero(self.labels[index]))
+        label = int(self.labels[index])
+        return (self.classes[label],) if label >= 0 else ()
+
+    def strata(self) -> NDArray[np.int64]:
+        """Return the class by which each picture is counted where a share of every class is wanted, (N,).
+
+        Of several classes the rarest in the split, as these run out first (Sechidis, Tsoumakas and Vlahavas
+        2011, "On the stratification of multi-label data", section 3); -1 for a picture that has none.
+        """
+        if not self.multi_label:
+            return self.labels
+        rarity = np.where(self.labels > 0, self.class_counts(), len(self) + 1)
+        return np.where((self.labels > 0).any(1), rarity.argmin(1), -1)
 
     def picture_name(self, index: int) -> str:
         """Return what to call the split's picture `index`."""
@@ -146,7 +185,7 @@ class Split:
         if classes == self.classes:
             return self
         number = {name: i for i, name in enumerate(classes)}
-        present = [self.classes[i] for i in np.unique(self.labels[self.labels >= 0])]
+        present = [self.classes[i] for i in np.flatnonzero(self.class_counts())]
         extra = [name for name in present if name not in number]
         if extra:
             raise DataError(
@@ -157,7 +196,14 @@ class Split:
         boxes = self.boxes
         if boxes is not None:
             boxes = [tuple(b._replace(label=int(table[b.label])) for b in picture) for picture in boxes]
-        return replace(self, labels=table[self.labels], classes=classes, boxes=boxes)
+        if self.multi_label:
+            labels = np.zeros((len(self), len(classes)), np.float32)
+            for own, name in enumerate(self.classes):
+                if name in number:
+                    labels[:, number[name]] = self.labels[:, own]
+        else:
+            labels = table[self.labels]
+        return replace(self, labels=labels, classes=classes, boxes=boxes)
 
 
 def _short(names: Sequence[str], most: int = 6) -> str:
@@ -187,6 +233,11 @@ class Dataset:
     def train(self) -> Split:
         """The training split."""
         return self.splits["train"]
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a picture may have several classes, or none."""
+        return next(iter(self.splits.values())).multi_label
 
     def split(self, name: str) -> Split:
         """Return a split by name.
@@ -219,5 +270,5 @@ def fingerprint(split: Split) -> str:
     rows = []
     for index, position in enumerate(split.positions.tolist()):
         content = split.pictures.digest(position) if whole else str(split.pictures.size_on_disk(position))
-        rows.append(f"{content} {split.classes[split.labels[index]]}")
+        rows.append(f"{content} {';'.join(split.class_names(index))}")
     return digest("\n".join(sorted(rows)).encode())

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from resight.core.errors import DataError
-from resight.data.dataset import Dataset, FilePictures, Split
+from resight.data.dataset import Dataset, FilePictures, Split, multi_hot
 from resight.data.decode import SUFFIXES
 
 SPLIT_FOLDERS = {
@@ -49,6 +49,24 @@ def _with_ignored(dataset: Dataset, roots: list[Path]) -> Dataset:
     if empty:
         notes.append(f"{len(empty)} folders hold no pictures and are no class, such as {empty[0]}")
     return replace(dataset, notes=tuple(notes))
+
+
+def dataset_of_several(name: str, splits: dict[str, list[tuple[Path, tuple[str, ...]]]]) -> Dataset:
+    """Build a data set from (file, class names) rows of each split; a picture may have none.
+
+    Raises:
+        DataError: if the training split is empty or has a single class, or another split has a
+            class that the training split lacks.
+    """
+    classes = tuple(sorted({label for _, labels in splits["train"] for label in labels}))
+    check_classes(name, classes)
+    built = {}
+    for split, rows in splits.items():
+        own = tuple(sorted({label for _, labels in rows for label in labels}))
+        labels = multi_hot([labels for _, labels in rows], own)
+        pictures = FilePictures([path for path, _ in rows])
+        built[split] = Split(split, pictures, np.arange(len(rows)), labels, own).relabelled(classes)
+    return Dataset(name, classes, built)
 
 
 def dataset_of_files(name: str, splits: dict[str, list[tuple[Path, str]]]) -> Dataset:

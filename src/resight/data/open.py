@@ -27,7 +27,7 @@ def open_dataset(where: str | Path, data_root: str | Path | None = None, *, whol
             WebDataset shards (`train-*.tar`) or one such `.tar`, a data set of the Hugging Face hub
             (`hf://owner/name`), a `.csv` (path,label[,split]), or pictures with boxes: a Pascal VOC
             folder, Tiny-ImageNet's folder, a COCO folder (`annotations/instances_train*.json`) or
-            COCO's `.json` file.
+            COCO's `.json` file, and `multi-label:` before these.
         data_root: where built-in data sets are looked for and downloaded to; by default
             `$RESIGHT_DATA`, else the user's cache folder.
         whole: pictures without splits of their own are all the test split, none held out: for
@@ -37,7 +37,8 @@ def open_dataset(where: str | Path, data_root: str | Path | None = None, *, whol
         A data set with at least the splits "train" and "test" (or "test" alone, for a parquet of
         that name). Classes are the sorted names of the training split. Pictures without splits of
         their own are divided by a hash of their content, the same way everywhere. A picture with boxes
-        is labelled by its largest one.
+        is labelled by its largest one. Pictures have several classes each after `multi-label:`, in a csv
+        with the column `labels` (semicolons between them) and in parquet with lists of labels.
 
     Raises:
         DataError: in one line, with the cure.
@@ -47,21 +48,40 @@ def open_dataset(where: str | Path, data_root: str | Path | None = None, *, whol
     elif is_hub(str(where)):
         dataset = open_hub(str(where))
     else:
-        dataset = _open_path(Path(where))
+        multi_label, path = parted_name(str(where))
+        dataset = _open_path(Path(path), multi_label=multi_label)
+        if multi_label and not dataset.multi_label:
+            raise DataError(
+                f"{path}: has one class a picture; multi-label: needs boxes, a csv with a column labels, or "
+                "parquet with lists of labels"
+            )
+        if multi_label:
+            dataset = replace(dataset, name=f"{MULTI_LABEL}{dataset.name}")
     if whole and set(dataset.splits) == {"train"}:
         return replace(dataset, splits={"test": replace(dataset.train, name="test")})
     return dataset if set(dataset.splits) == {"test"} else with_test_split(dataset)
 
 
-def _open_path(path: Path) -> Dataset:
+MULTI_LABEL = "multi-label:"
+"""Before a place: its pictures have the classes of all their boxes."""
+
+
+def parted_name(where: str) -> tuple[bool, str]:
+    """Return whether a data set's name asks for several labels a picture, and the place that it names."""
+    return where.startswith(MULTI_LABEL), where.removeprefix(MULTI_LABEL)
+
+
+def _open_path(path: Path, *, multi_label: bool) -> Dataset:
     try:
-        return _open_folder(path) if path.is_dir() else _open_file(path)
+        if path.is_dir():
+            return _open_folder(path, multi_label=multi_label)
+        return _open_file(path, multi_label=multi_label)
     except OSError as error:
         where = error.filename or path
         raise DataError(f"{where}: cannot be read ({error.strerror}); check its permissions") from error
 
 
-def _open_file(path: Path) -> Dataset:
+def _open_file(path: Path, *, multi_label: bool) -> Dataset:
     if not path.exists():
         close = ", ".join(nearest(str(path), BUILTIN))
         raise DataError(f"{path}: there is no such file, folder or built-in data set; nearest: {close}")
@@ -71,7 +91,7 @@ def _open_file(path: Path) -> Dataset:
     if path.suffix == ".csv":
         return open_csv(path)
     if path.suffix == ".json":
-        return open_coco(str(path), {"train": path})
+        return open_coco(str(path), {"train": path}, multi_label=multi_label)
     if path.suffix == ".tar":
         return open_shards(str(path), {"test" if split_of(path.stem) == "test" else "train": [path]})
     if path.name.endswith(PACKED):
@@ -79,15 +99,15 @@ def _open_file(path: Path) -> Dataset:
     raise DataError(f"{path}: is none of a folder, .parquet, .tar, .csv or .json; give one of these")
 
 
-def _open_folder(path: Path) -> Dataset:
+def _open_folder(path: Path, *, multi_label: bool) -> Dataset:
     if shards := parquet_shards(path):
         return open_parquet(str(path), shards)
     if is_tiny_imagenet(path):
         return open_tiny_imagenet(path)
     if is_voc(path):
-        return open_voc(path)
+        return open_voc(path, multi_label=multi_label)
     if files := coco_files(path):
-        return open_coco(str(path), files)
+        return open_coco(str(path), files, multi_label=multi_label)
     # An archive that was left beside the folders that came out of it is no shard.
     if not any(f.is_dir() and not f.name.startswith(".") for f in path.iterdir()) and (
         shards := tar_shards(path)

@@ -12,7 +12,7 @@ TEST_SHARE = 0.2
 
 
 def hold_out(split: Split, share: float, name: str) -> tuple[Split, Split]:
-    """Take a stratified share out of a split, by rank of content digest within each class.
+    """Take a stratified share out of a split, by rank of content digest within each class (`Split.strata`).
 
     Copies of a picture share a digest and so stay together; a picture that stands in several classes
     stays in the first part, whose labels it contradicts already.
@@ -27,10 +27,10 @@ def hold_out(split: Split, share: float, name: str) -> tuple[Split, Split]:
     """
     classes_of = defaultdict(set)
     by_class = defaultdict(list)
-    for index in range(len(split)):
+    for index, stratum in enumerate(split.strata().tolist()):
         content = split.digest(index)
-        classes_of[content].add(int(split.labels[index]))
-        by_class[int(split.labels[index])].append((content, index))
+        classes_of[content].add(split.class_names(index))
+        by_class[stratum].append((content, index))
     taken = np.zeros(len(split), dtype=bool)
     for ranked in by_class.values():
         ranked.sort()
@@ -57,8 +57,7 @@ def with_test_split(dataset: Dataset) -> Dataset:
         splits["test"] = replace(splits.pop("val"), name="test")
         note = "its val split is used as the test split: nothing is chosen on it"
     else:
-        counts = np.bincount(splits["train"].labels, minlength=len(dataset.classes))
-        for number, count in enumerate(counts):
+        for number, count in enumerate(splits["train"].class_counts()):
             if count < 2:
                 raise DataError(
                     f"{dataset.name}: class {dataset.classes[number]!r} has one picture, which cannot be "

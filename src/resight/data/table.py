@@ -1,4 +1,7 @@
-"""Tables of pictures: parquet in the Hugging Face layout, and csv with path,label[,split]."""
+"""Tables of pictures: parquet in the Hugging Face layout, and csv with path,label[,split].
+
+A column of lists in parquet, or the csv's column `labels`, gives pictures any number of classes each.
+"""
 
 import csv
 import json
@@ -11,8 +14,8 @@ import pyarrow.parquet as pq
 
 from resight.core.errors import DataError
 from resight.data.columns import ColumnPictures, unreadable
-from resight.data.dataset import Dataset, Split
-from resight.data.folder import check_classes, dataset_of_files
+from resight.data.dataset import Dataset, Split, multi_hot
+from resight.data.folder import check_classes, dataset_of_files, dataset_of_several
 
 SPLIT_PREFIXES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
@@ -57,7 +60,7 @@ def dataset_of_splits(
             return Dataset(name, classes, {"test": test.relabelled(classes)}, mirrors, notes)
         raise DataError(f"{name}: has {', '.join(built)} but no train split; add or rename one")
     train = built["train"]
-    classes = tuple(sorted({train.classes[i] for i in np.unique(train.labels)}))
+    classes = tuple(sorted({train.classes[i] for i in np.flatnonzero(train.class_counts())}))
     check_classes(name, classes)
     splits = {split: part.relabelled(classes) for split, part in built.items()}
     return Dataset(name, classes, splits, mirrors, notes)
@@ -72,14 +75,19 @@ def _split(split: str, files: list[Path]) -> Split:
             part = pq.read_table(file, columns=[label_column])[label_column].to_pylist()
         except (pa.ArrowInvalid, OSError, KeyError) as error:
             raise unreadable(file, error) from error
-        _check_labels(file, part, names)
+        several = _holds_lists(schema.field(label_column).type)
+        _check_labels(file, part, names, several=several)
         values += part
-    classes, labels = _labels(values, names)
+    if _holds_lists(schema.field(label_column).type):
+        classes, labels = _label_lists(values, names)
+    else:
+        classes, labels = _labels(values, names)
     return Split(split, ColumnPictures(files, picture_column), np.arange(len(labels)), labels, classes)
 
 
-def _check_labels(file: Path, values: list, names: list[str] | None) -> None:
-    for row, value in enumerate(values):
+def _check_labels(file: Path, values: list, names: list[str] | None, *, several: bool) -> None:
+    listed = [(row, v) for row, value in enumerate(values) for v in (value or [])] if several else None
+    for row, value in enumerate(values) if listed is None else listed:
         if value is None:
             raise DataError(f"{file}: row {row} has no label; fill it in or remove the row")
         if names is None or isinstance(value, str):
@@ -115,6 +123,8 @@ def _class_names(schema: pa.Schema, column: str) -> list[str] | None:
     except (ValueError, KeyError, TypeError):
         return None
     feature: Any = features.get(column, {})
+    inner = feature.get("feature") if isinstance(feature, dict) else None  # of a list
+    feature = inner if isinstance(inner, dict) else feature
     names = feature.get("names") if isinstance(feature, dict) else None
     if isinstance(names, dict):
         names = [names[str(i)] for i in range(len(names))]
@@ -136,10 +146,23 @@ def _labels(values: list, names: list[str] | None) -> tuple[tuple[str, ...], np.
     return classes, np.array([number[s] for s in spelled], dtype=np.int64)
 
 
+def _holds_lists(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
+
+
+def _label_lists(values: list, names: list[str] | None) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the classes, and the labels (N, classes) of rows that list theirs."""
+    table = dict(enumerate(names or ()))
+    spelled = [[str(table.get(v, v)) for v in value or ()] for value in values]
+    classes = tuple(names or sorted({name for row in spelled for name in row}))
+    return classes, multi_hot(spelled, classes)
+
+
 def open_csv(file: Path) -> Dataset:
     """Open a csv with the columns path, label and, if it is there, split.
 
-    Paths are relative to the csv's own folder.
+    Instead of label, a column labels: any number of classes with semicolons between them. Paths are
+    relative to the csv's own folder.
 
     Raises:
         DataError: if a column or a file is missing.
@@ -149,23 +172,39 @@ def open_csv(file: Path) -> Dataset:
             rows = list(csv.DictReader(stream))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file}: cannot be read as csv ({error}); save it as UTF-8 csv") from error
-    if not rows or not {"path", "label"} <= set(rows[0]):
-        header = ", ".join(rows[0]) if rows else "nothing"
-        raise DataError(f"{file}: holds {header}; needs a header line path,label[,split] and rows below")
+    header = set(rows[0]) if rows else set()
+    several = "labels" in header and "label" not in header
+    if "path" not in header or not header & {"label", "labels"}:
+        held = ", ".join(rows[0]) if rows else "nothing"
+        raise DataError(
+            f"{file}: holds {held}; needs a header line path,label[,split] and rows below (or labels, with "
+            "semicolons between several)"
+        )
     splits: dict[str, list[tuple[Path, str]]] = {}
     for line, row in enumerate(rows, start=2):
         split = _split_name(row.get("split") or "train")
         if split is None:
             raise DataError(f"{file}:{line}: split {row['split']!r} is none of train, val, test")
-        if not row["path"] or not row["label"]:
+        label = row["labels"] or "" if several else row["label"]
+        if not row["path"] or not (label or several):
             raise DataError(f"{file}:{line}: path or label is missing; fill it in or remove the row")
-        splits.setdefault(split, []).append((file.parent / row["path"], row["label"]))
+        splits.setdefault(split, []).append((file.parent / row["path"], label))
     missing = next((p for part in splits.values() for p, _ in part if not p.is_file()), None)
     if missing:
         raise DataError(f"{file}: names {missing}, which is not there; mend the path or remove the row")
     if "train" not in splits:
         raise DataError(f"{file}: has no rows of split train; add some or leave the column out")
+    if several:
+        return dataset_of_several(
+            str(file),
+            {split: [(path, _parted(cell)) for path, cell in part] for split, part in splits.items()},
+        )
     return dataset_of_files(str(file), splits)
+
+
+def _parted(cell: str) -> tuple[str, ...]:
+    """Return the class names of a cell."""
+    return tuple(name for word in cell.split(";") if (name := word.strip()))
 
 
 def _split_name(word: str) -> str | None:

@@ -20,12 +20,16 @@ def is_voc(root: Path) -> bool:
     return bool(annotated) and any(stem in annotated for stem in _pictures(root))
 
 
-def open_voc(root: Path) -> Dataset:
+def open_voc(root: Path, *, multi_label: bool = False) -> Dataset:
     """Open a folder in the layout of Pascal VOC.
 
     Splits are the lists train.txt, val.txt and test.txt in ImageSets/Main; trainval.txt is the training
     split where there is no train.txt. Without lists all annotated pictures are the training split.
     VOC counts pixels from 1 and a box holds its last column and row, so xmin - 1 and xmax are its edges.
+
+    Args:
+        root: the folder.
+        multi_label: see `dataset_of_boxes`; objects marked as difficult count too.
 
     Source: M. Everingham and J. Winn, The PASCAL VOC2012 Development Kit, section 8.
 
@@ -48,7 +52,7 @@ def open_voc(root: Path) -> Dataset:
     for split, names in (lists or {"train": there}).items():
         read = (_read(annotations / f"{name}.xml", folder, pictures, notes) for name in names)
         splits[split] = [picture for picture in read if picture]
-    return dataset_of_boxes(str(root), splits, notes)
+    return dataset_of_boxes(str(root), splits, notes, multi_label=multi_label)
 
 
 def _pictures(folder: Path) -> dict[str, Path]:

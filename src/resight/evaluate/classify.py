@@ -1,5 +1,6 @@
 """Test figures of a classifier from its probabilities."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,10 @@ from torch import Tensor
 
 from resight.core.distributed import world
 from resight.core.errors import PictureError
+from resight.evaluate.multi_label import ANSWERED, figures_of_several
 from resight.metrics.accuracy import confusion, topk_wrong, wilson_interval
 from resight.metrics.calibration import expected_calibration_error, reliability
+from resight.metrics.multi_label import one_wrong
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class TestResult:
 
     Attributes:
         probabilities: (N, classes) float64, after temperature.
-        labels: (N,).
+        labels: (N,); or (N, classes), 1 for each class of a picture that may have several.
         indices: which samples of the split they are, (N,).
         classes: names.
         faults: pictures that could not be read and do not count.
@@ -33,10 +36,50 @@ class TestResult:
     classes: tuple[str, ...]
     faults: tuple[PictureError, ...]
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether a picture may have several classes."""
+        return self.labels.dim() == 2
+
+    def wrong(self) -> Tensor:
+        """Return which pictures are not named right, (N,): of several classes, see `one_wrong`."""
+        if self.multi_label:
+            return one_wrong(self.probabilities, self.labels, ANSWERED)
+        return topk_wrong(self.probabilities, self.labels, 1)
+
+    def truth(self) -> Tensor:
+        """Return each picture's class, (N,): of several, that which was thought least likely; -1 without."""
+        if not self.multi_label:
+            return self.labels
+        least = self.probabilities.masked_fill(self.labels == 0, math.inf).argmin(1)
+        return torch.where((self.labels > 0).any(1), least, -1)
+
     def figures(self) -> dict[str, Any]:
         """Return the figures as plain JSON types; errors and intervals in percent."""
-        count = len(self.labels)
-        wrong = topk_wrong(self.probabilities, self.labels, 1)
+        count, wrong = len(self.labels), self.wrong()
+        figures = {
+            "n": count,
+            "wrong": int(wrong.sum()),
+            "top1_error": 100 * float(wrong.double().mean()),
+            "top1_interval": list(wilson_interval(int(wrong.sum()), count)),
+            "classes": list(self.classes),
+            "skipped": [{"path": f.name, "fault": f.fault, "cure": f.cure} for f in self.faults],
+        }
+        return figures | (self._of_several() if self.multi_label else self._of_one())
+
+    def _of_several(self) -> dict[str, Any]:
+        """Return the figures of several classes; the calibration is of every yes and no."""
+        yes = self.probabilities.flatten()
+        table = reliability(torch.stack([1 - yes, yes], 1), self.labels.flatten().long())
+        return {
+            **figures_of_several(self.probabilities, self.labels, self.classes),
+            "top5_error": None,
+            "confusion": None,
+            "ece": expected_calibration_error(table),
+            "reliability": table.tolist(),
+        }
+
+    def _of_one(self) -> dict[str, Any]:
         wrong5 = topk_wrong(self.probabilities, self.labels, 5)
         matrix = confusion(self.probabilities.argmax(1), self.labels, len(self.classes))
         table = reliability(self.probabilities, self.labels)
@@ -52,18 +95,13 @@ class TestResult:
                 "recall": right / n if n else None,
             }
         return {
-            "n": count,
-            "wrong": int(wrong.sum()),
-            "top1_error": 100 * float(wrong.double().mean()),
-            "top1_interval": list(wilson_interval(int(wrong.sum()), count)),
+            "multi_label": False,
             # Among five classes or fewer the fifth guess is always right: no figure.
             "top5_error": 100 * float(wrong5.double().mean()) if len(self.classes) > 5 else None,
-            "classes": list(self.classes),
             "per_class": per_class,
             "confusion": matrix.tolist(),
             "ece": expected_calibration_error(table),
             "reliability": table.tolist(),
-            "skipped": [{"path": f.name, "fault": f.fault, "cure": f.cure} for f in self.faults],
         }
 
 
@@ -85,9 +123,7 @@ def collect(
     Raises:
         PictureError: the first fault, if strict; or if nothing could be read.
     """
-    gathered = [
-        pair for part in world().all_of(list(_until_a_fault(answers, strict=strict))) for pair in part
-    ]
+    gathered = world().gathered(list(_until_a_fault(answers, strict=strict)))
     rows, indices, faults = [], [], []
     for index, answer in sorted(gathered, key=lambda pair: pair[0]):
         if isinstance(answer, PictureError):

@@ -57,6 +57,7 @@ class Member:
         temperature: its logits are divided by it.
         precision: of its products.
         order: for each class of the ensemble, the network's own logit number, (classes,).
+        multi_label: whether each class has a probability of its own.
     """
 
     network: nn.Module
@@ -64,6 +65,7 @@ class Member:
     temperature: float
     precision: torch.dtype
     order: Tensor
+    multi_label: bool = False
 
 
 class _Views(TorchDataset):
@@ -107,7 +109,8 @@ def probabilities_of(
 ) -> Iterator[tuple[int, Tensor | PictureError]]:
     """Yield (index, probabilities (classes,) or the fault) of each picture, in order.
 
-    The softmax is averaged over the views of a network, then over the networks.
+    The softmax (the sigmoid of each class, where a picture may have several) is averaged over the views of
+    a network, then over the networks.
 
     Args:
         members: the networks.
@@ -152,9 +155,10 @@ def _average(
         for group in by_shape.values():
             squares = torch.from_numpy(np.stack([view for _, view in group]))
             logits = logits_of(member.network, squares, normalize, member.precision)
-            softmax = (logits[:, member.order].double() / member.temperature).softmax(1)
+            scaled = logits[:, member.order].double() / member.temperature
+            likely = scaled.sigmoid() if member.multi_label else scaled.softmax(1)
             numbers = torch.tensor([number for number, _ in group])
-            total.index_add_(0, numbers, softmax / (len(pictures[0][card]) * len(members)))
+            total.index_add_(0, numbers, likely / (len(pictures[0][card]) * len(members)))
     return total
 
 

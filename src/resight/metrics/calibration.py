@@ -46,11 +46,16 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
     Args:
         logits: (N, classes), of held-out samples.
-        labels: (N,).
+        labels: (N,); or (N, classes) of 0 and 1, where each class is a sigmoid of its own, and the
+            temperature minimizes the binary cross-entropy.
     """
 
     def loss(log_temperature: float) -> float:
         scaled = logits.double() / torch.tensor(log_temperature).double().exp()
+        if labels.dim() == 2:
+            doubt = 1 / (len(labels) + 2)
+            wanted = labels.double() * (1 - doubt) + doubt / 2
+            return float(F.binary_cross_entropy_with_logits(scaled, wanted))
         return float(F.cross_entropy(scaled, labels, label_smoothing=1 / (len(labels) + 2)))
 
     low, high, golden = -3.0, 3.0, 0.6180339887498949

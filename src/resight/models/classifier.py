@@ -52,8 +52,6 @@ class Classifier(nn.Module):
         num_features: K, channels of the last map.
         classes: names of the classes, in the order of the logits; empty until weights bring them.
         preprocessing: what must happen to a picture first; None until weights bring it.
-        sharpen: weight of the attention losses in training, see `resight.training.attention`.
-        frozen_norm: whether training leaves the statistics of batch normalization as they are.
         old_tasks: what its `old_heads` answer, see `keep_head`.
         name: the name under which it was created.
         options: the options with which it was created.
@@ -78,9 +76,9 @@ class Classifier(nn.Module):
             raise UsageError(f"head {head!r} is none of {', '.join(HEADS)}")
         self.num_classes, self.in_channels, self.head, self.grid = num_classes, in_channels, head, grid
         self.classes: tuple[str, ...] = ()
+        self.multi_label = False
         self.preprocessing: Preprocessing | None = None
-        self.name, self.options, self.sharpen = "", dict[str, Any](), 0.0
-        self.frozen_norm = False
+        self.name, self.options = "", dict[str, Any]()
         self.old_tasks: list[OldTask] = []
         self._stages: dict[str, list[str]] = {}
         self._reader: list[str] = []
@@ -120,6 +118,16 @@ class Classifier(nn.Module):
             self.add_module(parent, nn.Sequential())
         self.get_submodule(parent).add_module(leaf, module)
         return module
+
+    @property
+    def sharpen(self) -> float:
+        """Weight of the attention losses in training, see `resight.training.attention`."""
+        return self.options.get("sharpen", 0.0)
+
+    @property
+    def frozen_norm(self) -> bool:
+        """Whether training leaves the statistics of batch normalization as they are."""
+        return self.options.get("frozen_norm", False)
 
     @property
     def stages(self) -> "OrderedDict[str, nn.Module]":
@@ -332,7 +340,7 @@ class Classifier(nn.Module):
 
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the last layer, and that of every auxiliary head, by fresh ones of `num_classes` logits."""
-        self.num_classes, self.classes = num_classes, ()
+        self.num_classes, self.classes, self.multi_label = num_classes, (), False
         for name in self.last_layers():
             parent, _, leaf = name.rpartition(".")
             setattr(self.get_submodule(parent), leaf, _fresh(self.get_submodule(name), num_classes))

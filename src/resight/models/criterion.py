@@ -15,21 +15,21 @@ class Criterion:
         smoothing: share of a target spread over all classes (Szegedy et al. 2015, section 7); of one class
             for itself, over yes and no.
         weights: what a picture of each class counts, (classes,); None for all the same.
-        several: whether a picture may have several classes, each a yes or a no of its own.
+        multi_label: whether a picture may have several classes, each a yes or a no of its own.
     """
 
     smoothing: float = 0.0
     weights: Tensor | None = None
-    several: bool = False
+    multi_label: bool = False
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean over the pictures.
+        """Return the mean over the pictures; of several classes, over the classes too.
 
         Args:
             logits: (B, classes).
             targets: class numbers (B,), or how much of a picture is of each class, (B, classes) in [0, 1].
         """
-        if not self.several:
+        if not self.multi_label:
             losses = F.cross_entropy(
                 logits, targets, self.weights, reduction="none", label_smoothing=self.smoothing
             )

@@ -6,7 +6,7 @@ constants: eps 1e-5 up to B4, 1e-3 from B5 on (the paper's release: 1e-3 through
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import Tensor, nn
@@ -165,6 +165,8 @@ class EfficientNet(Classifier):
         in_channels: channels of the image.
         head: see `Classifier`.
         stochastic_depth: probability of the last block; those before get it in proportion.
+        width: a factor on the row's channels.
+        depth: a factor on the row's layers.
     """
 
     def __init__(
@@ -174,30 +176,35 @@ class EfficientNet(Classifier):
         in_channels: int = 3,
         head: str = "gap",
         stochastic_depth: float = 0.2,
+        width: float = 1.0,
+        depth: float = 1.0,
     ) -> None:
         super().__init__(num_classes, in_channels, head, grid=math.ceil(scale.resolution / 32))
         if not 0 <= stochastic_depth < 1:
             raise UsageError(f"stochastic_depth={stochastic_depth} must be in [0, 1)")
+        if width <= 0 or depth <= 0:
+            raise UsageError(f"width={width} and depth={depth} must be above 0")
+        scale = replace(scale, width=scale.width * width, depth=scale.depth * depth)
         eps, momentum = (1e-3, 0.01) if scale.resolution >= 456 else (1e-5, 0.1)
         channels = round_channels(32 * scale.width)
         self.add("stage1", "features.0", convolution(in_channels, channels, 3, 2, eps, momentum))
         depths = [math.ceil(stage.layers * scale.depth) for stage in B0]
         before = 0
-        for number, (stage, depth) in enumerate(zip(B0, depths, strict=True), start=1):
+        for number, (stage, layers) in enumerate(zip(B0, depths, strict=True), start=1):
             out, blocks = round_channels(stage.channels * scale.width), []
-            for position in range(depth):
+            for position in range(layers):
                 drop = stochastic_depth * (before + position) / sum(depths)
                 stride = stage.stride if position == 0 else 1
                 blocks.append(MBConv(channels, stage, out, stride, drop, eps, momentum))
                 channels = out
             self.add(f"stage{number + 1}", f"features.{number}", nn.Sequential(*blocks))
-            before += depth
+            before += layers
         last = convolution(channels, 4 * channels, 1, 1, eps, momentum)
         self.add("stage9", f"features.{len(B0) + 1}", last)
         self.num_features = 4 * channels
-        width = self.num_features * (self.grid**2 if head == "flatten" else 1)
+        read = self.num_features * (self.grid**2 if head == "flatten" else 1)
         self.add_head("classifier.0", nn.Dropout(scale.dropout))
-        self.add_head("classifier.1", nn.Linear(width, num_classes))
+        self.add_head("classifier.1", nn.Linear(read, num_classes))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")

@@ -42,9 +42,13 @@ class Inference(nn.Module):
 
     def __init__(self, model: Classifier, precision: torch.dtype) -> None:
         super().__init__()
-        self.model, self.precision = copy.deepcopy(model).eval(), precision
+        self.model = copy.deepcopy(model).eval()
         self.exact = fold(_Trunk(self.model))
-        self.trunk = self.exact if precision == torch.float32 else copy.deepcopy(self.exact).to(precision)
+        # A trunk without weights, of a classic pipeline, has nothing to gain and descriptors to lose.
+        self.precision = precision if any(True for _ in self.exact.parameters()) else torch.float32
+        self.trunk = self.exact
+        if self.precision != torch.float32:
+            self.trunk = copy.deepcopy(self.exact).to(self.precision)
 
     def forward(self, images: Tensor) -> Tensor:
         """Turn float32 images (B, C, H, W) into float32 logits (B, classes)."""

@@ -94,6 +94,7 @@ def save_model(path: Path, model: Classifier, state: dict[str, Tensor], facts: d
         "options": model.options,
         "in_channels": model.in_channels,
         "classes": list(model.classes),
+        "multi_label": model.multi_label,
         "preprocessing": card.to_dict(),
         "tasks": [asdict(task) for task in model.old_tasks],
         **facts,
@@ -129,6 +130,7 @@ def load_model(path: Path) -> tuple[Classifier, dict[str, Any]]:
         model = create_model(
             document["architecture"], len(classes), document["in_channels"], **document["options"]
         )
+        model.multi_label = bool(document.get("multi_label"))
         for task in document.get("tasks", ()):
             model.add_old_task(OldTask(task["name"], tuple(task["classes"]), task["facts"]))
     except (KeyError, TypeError, ValueError) as error:

@@ -11,9 +11,10 @@ from functools import partial
 from torch import nn
 
 from resight.core.errors import UsageError
+from resight.core.registry import lookup
 from resight.models.blocks import BasicBlock, Bottleneck, PlainBlock, Residual, Style
 from resight.models.classifier import Classifier
-from resight.models.initialization import he_normal
+from resight.models.initialization import glorot_uniform, he_normal
 from resight.models.network import Network
 from resight.models.operators.activation import activation as make_activation
 from resight.models.operators.normalization import normalization
@@ -123,6 +124,7 @@ class ResNet(Classifier):
         norm: by name, see `operators.normalization`.
         pool: by name, see `operators.pooling`: in place of the ImageNet stem's max pooling, or of the
             CIFAR stages' stride (a 2x2 pooling before the stage); by default as published.
+        init: first weights: "he" or, for comparison, "xavier" (see `glorot_uniform`).
 
     Raises:
         UsageError: if an option does not exist, or a plain network is asked for a shortcut.
@@ -138,6 +140,7 @@ class ResNet(Classifier):
         activation: str = "relu",
         norm: str = "batch",
         pool: str = "",
+        init: str = "he",
     ) -> None:
         super().__init__(num_classes, in_channels, head, grid=7 if spec.stem == "imagenet" else 8)
         if shortcut and shortcut not in ("A", "B", "C"):
@@ -168,7 +171,7 @@ class ResNet(Classifier):
             self.add(f"layer{number}", f"layer{number}", nn.Sequential(*blocks))
         self.num_features = channels
         self.add_linear_head("fc", channels)
-        he_normal(self)
+        lookup({"he": he_normal, "xavier": glorot_uniform}, init, "initialization")(self)
 
 
 def _rows(family: str, year: int, paper: str, specs: dict[str, ResNetSpec]) -> dict[str, Network]:

@@ -10,7 +10,7 @@ widen it.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -35,24 +35,58 @@ class Field:
         height: of the part of the input, in pixels; infinite for the whole input.
         width: the same.
         stride: pixels of the input between two neighbouring positions.
+        top: first row of that part for the position (0, 0); below zero in the padding.
+        left: first column.
+        bottom: last row.
+        right: last column.
     """
 
     height: float = 1
     width: float = 1
     stride: float = 1
+    top: float = 0
+    left: float = 0
+    bottom: float = 0
+    right: float = 0
 
     @property
     def size(self) -> float:
         """The larger side."""
         return max(self.height, self.width)
 
-    def through(self, kernel: tuple[int, int], stride: int, dilation: int = 1) -> "Field":
+    def through(
+        self, kernel: tuple[int, int], stride: int, dilation: int = 1, padding: tuple[int, int] = (0, 0)
+    ) -> "Field":
         """Return the field after a sliding window."""
         if self == WHOLE:
             return self
         reach = dilation * self.stride
         high, wide = (kernel[0] - 1) * reach, (kernel[1] - 1) * reach
-        return Field(self.height + high, self.width + wide, self.stride * stride)
+        up, back = padding[0] * self.stride, padding[1] * self.stride
+        return Field(
+            self.height + high, self.width + wide, self.stride * stride,
+            self.top - up, self.left - back, self.bottom + high - up, self.right + wide - back,
+        )  # fmt: skip
+
+    def box(self, row: int, column: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """Return the part of an image that a position depends on.
+
+        Args:
+            row: of the position in the map.
+            column: of the position.
+            height: of the image, in pixels.
+            width: of the image.
+
+        Returns:
+            (top, left, bottom, right) in whole pixels, half-open, inside the image.
+        """
+        if self == WHOLE:
+            return 0, 0, height, width
+        y, x = row * self.stride, column * self.stride
+        return (
+            int(max(self.top + y, 0)), int(max(self.left + x, 0)),
+            int(min(self.bottom + y + 1, height)), int(min(self.right + x + 1, width)),
+        )  # fmt: skip
 
 
 WHOLE = Field(math.inf, math.inf, math.inf)
@@ -63,7 +97,11 @@ def widest(fields: list[Field]) -> Field:
     finite = [f for f in fields if f != WHOLE]
     if not finite:
         return WHOLE if fields else Field()
-    return Field(max(f.height for f in finite), max(f.width for f in finite), max(f.stride for f in finite))
+    return Field(
+        max(f.height for f in finite), max(f.width for f in finite), max(f.stride for f in finite),
+        min(f.top for f in finite), min(f.left for f in finite),
+        max(f.bottom for f in finite), max(f.right for f in finite),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -159,7 +197,11 @@ def _module_field(module: nn.Module, field: Field) -> Field:
         return field
     stride, dilation = getattr(module, "stride", 1), getattr(module, "dilation", 1)
     stride, dilation = (v[0] if isinstance(v, tuple) else v for v in (stride, dilation))
-    return field.through(kernel if isinstance(kernel, tuple) else (kernel, kernel), stride, dilation)
+    return field.through(_pair(kernel), stride, dilation, _pair(getattr(module, "padding", 0)))
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return value if isinstance(value, tuple) else (value, value)
 
 
 def _function_field(kind: str, args: tuple, kwargs: dict[str, Any], result: Any, field: Field) -> Field:
@@ -169,10 +211,11 @@ def _function_field(kind: str, args: tuple, kwargs: dict[str, Any], result: Any,
     if kind in ("max_pool2d", "avg_pool2d"):
         kernel = args[1] if len(args) > 1 else kwargs["kernel_size"]
         stride = args[2] if len(args) > 2 else kwargs.get("stride")
-        return field.through((int(kernel), int(kernel)), int(stride or kernel))
+        padding = args[3] if len(args) > 3 else kwargs.get("padding", 0)
+        return field.through((int(kernel), int(kernel)), int(stride or kernel), 1, _pair(padding))
     if kind == "getitem" and isinstance(args[1], tuple):
         steps = [part.step for part in args[1] if isinstance(part, slice) and part.step]
-        return Field(field.height, field.width, field.stride * max(steps, default=1))
+        return replace(field, stride=field.stride * max(steps, default=1))
     if kind in ("mean", "flatten") and isinstance(result, Tensor) and result.ndim < 4:
         one = isinstance(args[0], Tensor) and args[0].ndim == 4 and args[0].shape[-2:].numel() == 1
         return field if one else WHOLE
@@ -196,6 +239,24 @@ class Summary:
     multiply_adds: int
     activation_bytes: int
     receptive_field: int
+
+
+def field_of(summary: Summary, layer: str) -> Field:
+    """Return what one position of a layer's map depends on.
+
+    Args:
+        summary: of the network.
+        layer: its name, or that of a run of layers (a block, a stage).
+
+    Raises:
+        UsageError: if no layer of that name gives a map.
+    """
+    rows = [r for r in summary.layers if r.name == layer or r.name.startswith(f"{layer}.")]
+    rows = [r for r in rows if len(r.output) == 3]
+    if not rows:
+        raise UsageError(f"layer {layer!r} does not give a map (K, h, w)")
+    # A block ends in a sum or a concatenation, which has no name: the layers of its last map's stride.
+    return widest([r.field for r in rows if r.field.stride == rows[-1].field.stride])
 
 
 def summarize(model: nn.Module, size: int, channels: int = 3) -> Summary:

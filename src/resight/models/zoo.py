@@ -10,6 +10,7 @@ from resight.core.errors import UsageError
 from resight.core.registry import lookup, matching
 from resight.models import (
     alexnet,
+    classic,
     deepface,
     densenet,
     efficientnet,
@@ -46,11 +47,14 @@ FAMILIES = (
     efficientnet,
     shift,
     speed,
+    classic,
 )
 """The files that networks stand in, as `resight models` lists them."""
 
 COMMON = {"last": "", "sharpen": 0.0, "frozen_norm": False}
 """Options that every network takes, besides its own."""
+OF_TRAINING = ("sharpen", "frozen_norm")
+"""Those that a training has and weights do not pass on."""
 
 NETWORKS = {name: row for family in FAMILIES for name, row in family.NETWORKS.items()}
 
@@ -85,8 +89,7 @@ def create_model(
     known = list_options(name)
     if unknown := [option for option in options if option not in known]:
         raise UsageError(f"{name} does not take {', '.join(unknown)}; its options: {', '.join(known)}")
-    last, sharpen = options.get("last", ""), options.get("sharpen", 0.0)
-    if sharpen < 0:
+    if (sharpen := options.get("sharpen", 0.0)) < 0:
         raise UsageError(f"sharpen={sharpen} must not be negative")
     built = {key: value for key, value in options.items() if key not in COMMON}
     try:
@@ -94,11 +97,10 @@ def create_model(
     except (ValueError, RuntimeError) as error:  # a value that no layer takes
         words = ", ".join(f"{k}={v}" for k, v in options.items())
         raise UsageError(f"{name} cannot be built with {words or num_classes}: {error}") from error
-    model.name, model.options, model.sharpen = name, options, sharpen
-    model.frozen_norm = options.get("frozen_norm", False)
+    model.name, model.options = name, options
     if weights is not None:
         load_weights(model, weights)
-    if last:
+    if last := options.get("last", ""):
         model.end_at(last, row.input_size)
         model.classes = () if weights is not None else model.classes
     return model

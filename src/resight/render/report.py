@@ -12,7 +12,7 @@ def render_report(content: dict[str, Any]) -> str:
 
     Args:
         content: what the template names: title, figures, leaks, rows (of metrics.csv), mistakes, right, each,
-            cues, method, layer, temperature, costs, recipe, command, notes.
+            cues, method, layer, temperature, costs, recipe, command, notes, and learned, a part in HTML.
     """
     environment = Environment(
         loader=PackageLoader("resight", "render"), autoescape=True, undefined=StrictUndefined,
@@ -27,8 +27,8 @@ def render_report(content: dict[str, Any]) -> str:
         **content,
         curves=curves(content["rows"]),
         reliability=reliability_chart(figures["reliability"]),
-        shades=shades(figures["confusion"]),
-        pairs=confused_pairs(figures["confusion"], figures["classes"]),
+        shades=shades(figures["confusion"] or []),
+        pairs=confused_pairs(figures["confusion"] or [], figures["classes"]),
     )
     return made.encode("utf-8", "replace").decode()  # names of files need not be text
 

@@ -250,6 +250,37 @@ def split_at(model: nn.Module, images: Tensor, layers: Sequence[str], *, graph: 
     return Split(tuple(layers), tuple(o[0] for o in ordered), tuple(o[1] for o in ordered), output)
 
 
+def maps_at(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    """Run a network once and return what layers give: maps (B, K, h, w), with a graph if one is kept.
+
+    Args:
+        model: the network.
+        images: (B, C, H, W).
+        layers: names.
+
+    Raises:
+        UsageError: if there is no such layer, or it does not give a map.
+    """
+    modules, size = [module_at(model, layer) for layer in layers], (images.shape[2], images.shape[3])
+    found: dict[str, Tensor] = {}
+
+    def keep(layer: str, output: object) -> None:
+        if (layout := layout_of(output, size)) is None or not isinstance(output, Tensor):
+            raise UsageError(f"layer {layer!r} does not give a map (B, K, h, w), nor tokens of one")
+        found[layer] = layout.read(output).clone()
+
+    register = [
+        lambda m=module, name=layer: m.register_forward_hook(lambda _, __, output: keep(name, output))
+        for layer, module in zip(layers, modules, strict=True)
+    ]
+    with evaluating(model), hooked(register):
+        model(images)
+    for layer in layers:
+        if layer not in found:
+            raise UsageError(f"layer {layer!r} did not run")
+    return found
+
+
 @contextmanager
 def rerun_from(model: nn.Module, image: Tensor, layer: str) -> Iterator[Callable[[Tensor], Any]]:
     """Give a function that runs a network from a layer on, on maps (M, K, h, w) in place of the layer's.

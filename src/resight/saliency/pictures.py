@@ -1,7 +1,7 @@
 """The methods that work on the picture itself: gradients at its pixels, and answers when parts are hidden."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ def guided_grad_cam(look: Look) -> Tensor:
     Raises:
         UsageError: if no ReLU runs in the network.
     """
-    with _GuidedReLU() as guided:
+    with GuidedReLU() as guided:
         gradients = look.input_gradients().abs().amax(2)
     if not guided.met:
         raise UsageError(
@@ -57,9 +57,10 @@ class _Guided(torch.autograd.Function):
         return gradients[0].clamp(min=0) * (value > 0)
 
 
-class _GuidedReLU(TorchFunctionMode):
+class GuidedReLU(TorchFunctionMode):
     """While it is on, every ReLU, module or function, has the guided gradient. The network is not touched."""
 
+    rule: ClassVar[type[torch.autograd.Function]] = _Guided
     RELUS: tuple[Callable[..., Any], ...] = (
         F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu_,
     )  # fmt: skip
@@ -74,7 +75,7 @@ class _GuidedReLU(TorchFunctionMode):
         del types
         if func in self.RELUS:
             self.met += 1
-            return _Guided.apply(args[0] if args else (kwargs or {})["input"])
+            return self.rule.apply(args[0] if args else (kwargs or {})["input"])
         return func(*args, **(kwargs or {}))
 
 

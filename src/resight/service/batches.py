@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from resight.core.distributed import world
+from resight.core.errors import UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.data.augment.operations import parse
 from resight.data.augment.pipeline import Pipeline
@@ -38,8 +39,14 @@ def make_batches(
         device: where the network is.
         strict: stop at a broken picture.
         learned: fingerprint of the training split, which a generator must have learned too.
+
+    Raises:
+        UsageError: if classes shall be drawn equally often and pictures have several.
+        ResightError: see `make_pipeline`.
     """
     train, card = dataset.train, normalize.preprocessing
+    if train.multi_label and recipe.balance == "sampling":
+        raise UsageError("balance=sampling: pictures have several classes each; use balance=loss")
     pipeline = make_pipeline(dataset, recipe, card, learned)
     order = Order(
         len(train), recipe.batch_size, recipe.seed,

@@ -34,8 +34,9 @@ from resight.service.bench_scale import bench_scale
 from resight.service.interleave import Block, Contest, answer, interleave, timed
 from resight.service.runs import Run
 from resight.training.checkpoints import Progress
-from resight.training.loop import Actions, fit, make_optimizer
+from resight.training.loop import Actions, fit
 from resight.training.objective import Objective
+from resight.training.optimizer import make_optimizer
 from resight.training.recipe import Recipe
 
 CIFAR = Preprocessing(size=32, resize=32)

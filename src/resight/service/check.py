@@ -30,7 +30,7 @@ def check(data: str, data_root: str | None = None) -> dict[str, Any]:
     """
     dataset = open_dataset(data, data_root)
     faults: list[dict[str, str]] = []
-    places: dict[str, list[tuple[str, str, str]]] = defaultdict(list)  # digest: split, name, class
+    places: dict[str, list[tuple[str, str, str]]] = defaultdict(list)  # digest: split, name, classes
     counts: dict[str, dict[str, int]] = {name: {} for name in dataset.classes}
     total = ok = 0
     for split in dataset.splits.values():
@@ -38,15 +38,16 @@ def check(data: str, data_root: str | None = None) -> dict[str, Any]:
             results = list(pool.map(lambda i, s=split: _look(s, i), range(len(split)), chunksize=64))
         for index, result in enumerate(results):
             total += 1
-            label = split.classes[split.labels[index]]
-            counts[label][split.name] = counts[label].get(split.name, 0) + 1
+            labels = split.class_names(index)
+            for label in labels:
+                counts[label][split.name] = counts[label].get(split.name, 0) + 1
             name = split.picture_name(index)
             if isinstance(result, PictureError):
                 faults.append({"path": result.name, "fault": result.fault, "cure": result.cure})
                 continue
             ok += 1
             content, fault = result
-            places[content].append((split.name, name, label))
+            places[content].append((split.name, name, ";".join(labels)))
             if fault:
                 faults.append({"path": name, "fault": fault, "cure": "remove it if it shows nothing"})
     copies = [group for group in places.values() if len(group) > 1]

@@ -60,7 +60,7 @@ def find_cues(run: Run, split: Split, result: TestResult) -> list[ClassGroups]:
         At most `CLASSES` classes: those with marks first, then those with the most groups, then errors.
     """
     predicted = result.probabilities.argmax(1)
-    wrong = predicted != result.labels
+    wrong = result.wrong()
     named = {int(c): (predicted == c).nonzero()[:, 0] for c in predicted.unique()}
     named = {c: rows for c, rows in named.items() if len(rows) >= ENOUGH}
     order = sorted(named, key=lambda c: (-int(wrong[named[c]].sum()), -len(named[c]), c))

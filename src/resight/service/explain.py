@@ -115,7 +115,7 @@ def explain_paths(
             rows += _explain_batch(opened, batch, method, target, layers, folder, options[method])
     if world().processes > 1:
         place = {str(path): number for number, path in enumerate(files)}
-        rows = sorted((row for part in world().all_of(rows) for row in part), key=lambda r: place[r["path"]])
+        rows = sorted(world().gathered(rows), key=lambda row: place[row["path"]])
     return rows
 
 

@@ -18,7 +18,6 @@ from resight.core.distributed import launched
 from resight.core.errors import DataError, PictureError, UsageError
 from resight.core.files import locked, write_json
 from resight.core.preprocessing import Preprocessing
-from resight.data.builtin import BUILTIN
 from resight.data.dataset import Dataset, fingerprint
 from resight.data.open import open_dataset
 from resight.data.prepare import decode_split, typical_side
@@ -26,8 +25,9 @@ from resight.data.splitting import with_validation
 from resight.models.cost import parameters
 from resight.models.gan import Critic, Generator, side_for
 from resight.service.gan_job import GanJob
+from resight.service.preparation import require_every_class
 from resight.service.run_folder import leave_empty, run_folder, stop_asked
-from resight.service.runs import RECIPE_FILE, Run, open_run
+from resight.service.runs import RECIPE_FILE, Run, absolute, open_run
 from resight.service.synthetic import GAN_FILE, require_judge, score
 from resight.training.checkpoints import Progress
 from resight.training.gan import LEAST_EPOCHS, STEPS, Adversaries, GanSettings
@@ -79,6 +79,8 @@ def train_gan(
     chosen = chosen if epochs is None else replace(chosen, epochs=epochs)
     chosen = chosen if seed is None else replace(chosen, seed=seed)
     dataset = open_dataset(data, data_root)
+    if dataset.multi_label:
+        raise UsageError(f"{data}: its pictures have several classes each; a GAN draws pictures of one")
     if "train" not in dataset.splits:
         raise DataError(f"{data}: has no training pictures")
     judge = open_run(features) if features else None
@@ -128,8 +130,8 @@ def _prepare(
         ).to(device)
     facts = {
         "settings": asdict(chosen),
-        "data": data if data in BUILTIN else str(Path(data).resolve()),
-        "data_root": data_root and str(Path(data_root).resolve()),
+        "data": absolute(data),
+        "data_root": data_root and absolute(data_root),
         "data_fingerprint": learned,
         "pictures": len(labels),
         "notes": list(dataset.notes),
@@ -159,11 +161,7 @@ def _read(
             "higher, or a smaller side="
         )
     part, found, faults = decode_split(dataset.train, Preprocessing(size=side, resize=side), strict=strict)
-    if missing := set(range(len(dataset.classes))) - set(np.unique(part.labels).tolist()):
-        names = ", ".join(dataset.classes[m] for m in sorted(missing))
-        raise DataError(
-            f"{dataset.name}: no picture of {names} can be read; see: resight check {dataset.name}"
-        )
+    require_every_class(dataset, part)
     squares = np.stack(found)
     if (squares == squares[..., :1]).all():
         squares = squares[..., :1]
@@ -191,6 +189,4 @@ def _finish(job: GanJob, state: dict[str, Tensor], progress: Progress, judge: Ru
 def _command(data: str, data_root: str | None, chosen: GanSettings) -> str:
     """Return the exact command of a run."""
     said = ["resight", "train-gan", data, *(["--data-root", data_root] if data_root else [])]
-    for key, value in words.to_dict(chosen).items():
-        said += ["--set", f"{key}={value}"]
-    return shlex.join(said)
+    return shlex.join([*said, *words.as_words(chosen)])

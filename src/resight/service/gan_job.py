@@ -1,8 +1,6 @@
 """One training of a GAN: prepared, run epoch by epoch, what it gives written down."""
 
 import copy
-import csv
-import io
 import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ from rich.console import Console
 from torch import Tensor
 
 from resight.core.errors import PictureError
-from resight.core.files import replacing, write_text
+from resight.core.files import replacing
 from resight.data.dataset import Dataset
 from resight.models.gan import save_gan
 from resight.render.grid import draw_grid
@@ -23,6 +21,7 @@ from resight.training.checkpoints import Progress, load_state, save_state
 from resight.training.ema import AveragedWeights
 from resight.training.gan import Adversaries, GanSettings, Reals, draw_noise
 from resight.training.gan_loop import fit, make_optimizer
+from resight.training.journal import write_csv
 
 NOT_IDENTITY = ("epochs", "memory_gib")
 """Settings that do not change what is learned so far; a run may be resumed with others."""
@@ -95,7 +94,7 @@ class GanJob:
     def end_epoch(self, state: dict[str, Tensor], progress: Progress) -> None:
         """Write what an epoch gave: the generator, its figures and a grid of samples."""
         row = progress.history[-1]
-        write_rows(self.folder / "metrics.csv", progress.history)
+        write_csv(self.folder / "metrics.csv", progress.history, list(row))
         self.write(state, progress)
         epoch = int(row["epoch"])
         sheet = draw_grid(*self.samples(state))
@@ -127,12 +126,3 @@ class GanJob:
         noise = draw_noise(self.settings.seed, 0, len(shown) * COLUMNS, gan.noise, "gan/samples")
         drawn = gan.generated(torch.from_numpy(np.repeat(shown, COLUMNS)), noise).cpu().numpy()
         return [self.dataset.classes[c] for c in shown], drawn.reshape(-1, COLUMNS, *drawn.shape[1:])
-
-
-def write_rows(path: Path, rows: list[dict[str, float]]) -> None:
-    """Write a row an epoch as csv, atomically."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in rows)
-    write_text(path, text.getvalue())

@@ -7,25 +7,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import resight
 from resight.core import settings
 from resight.core.device import describe, pick_device, pick_precision
 from resight.core.distributed import world
 from resight.data.batches import Batches
-from resight.data.builtin import BUILTIN
 from resight.data.dataset import FINGERPRINT_DIGESTS, Dataset, fingerprint, shared_pictures
 from resight.data.prepare import Normalize
 from resight.data.splitting import with_validation
 from resight.evaluate.scores import logits_of
-from resight.metrics.accuracy import topk_wrong
 from resight.models import cost
 from resight.models.classifier import Classifier
+from resight.models.criterion import Criterion
 from resight.models.modelfile import save_model
 from resight.service.batches import make_batches
 from resight.service.preparation import (
@@ -38,15 +35,17 @@ from resight.service.preparation import (
     require_size,
     validation_of,
 )
-from resight.service.runs import MODEL_FILE
+from resight.service.runs import MODEL_FILE, absolute
 from resight.training.checkpoints import Progress, load_state, save_state
 from resight.training.ema import AveragedWeights
 from resight.training.journal import Journal
-from resight.training.loop import Actions, fit, make_optimizer
+from resight.training.loop import Actions, fit
 from resight.training.machine import Machine
 from resight.training.objective import Objective
+from resight.training.optimizer import make_optimizer
 from resight.training.parallel import shared
 from resight.training.recipe import Recipe
+from resight.training.step import wrong_answers
 from resight.training.synced_norm import synchronize
 
 
@@ -121,6 +120,7 @@ class Job:
         require_size(model, recipe.image_size)
         dataset, pictures, card, faults = read_training(dataset, recipe, card, strict=strict)
         model.classes, model.preprocessing = dataset.classes, card
+        model.multi_label = dataset.multi_label
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         normalize = Normalize(card, device)
         batches = make_batches(
@@ -137,12 +137,11 @@ class Job:
         optimizer = make_optimizer(model, recipe)
         averages = AveragedWeights(model, recipe.ema) if recipe.ema else None
         identity = {"recipe": settings.to_dict(recipe), "data": learned}
-        progress = load_state(run, model, optimizer, averages, identity) if resume else None
-        if progress:
-            where = f"epoch {progress.epoch + 1}, step {progress.step}"
+        before = load_state(run, model, optimizer, averages, identity) if resume else None
+        if before:
+            where = f"epoch {before.epoch + 1}, step {before.step}"
             console.print(f"going on with {run} at {where}", highlight=False, markup=False, soft_wrap=True)
-        else:
-            progress = Progress()
+        progress = before or Progress()
         progress.leave_out(faults)
         if machine.parts > 1:
             progress.parts = machine.parts
@@ -151,6 +150,7 @@ class Job:
             recipe,
             make_teacher(recipe, dataset.classes, card, device),
             compiled=_should_compile(recipe, machine, batches, device),
+            multi_label=dataset.multi_label,
             weights=class_weights(dataset, device) if recipe.balance == "loss" else None,
             old=make_old_self(recipe, card, device),
         )
@@ -178,8 +178,7 @@ class Job:
 
     def fit(self, stop: threading.Event) -> None:
         """Train to the last epoch."""
-        counts = np.bincount(self.dataset.train.labels, minlength=len(self.dataset.classes))
-        chance = 100 * (1 - counts.max() / counts.sum())
+        chance = 100 * (1 - self.dataset.train.class_counts().max() / len(self.dataset.train))
         with Journal(self.run if world().is_main else None, self.console, chance) as journal:
 
             def begin_epoch(epoch: int, done: int) -> Any:
@@ -219,8 +218,9 @@ class Job:
         error = 0.0  # without validation the last epoch is kept
         if self.validation:
             logits, labels = self.judge(state)
-            error = 100 * float(topk_wrong(logits, labels, 1).double().mean())
-            row |= {"val_loss": float(F.cross_entropy(logits, labels)), "val_error": error}
+            error = 100 * float(wrong_answers(logits, labels).double().mean())
+            loss = Criterion(multi_label=self.model.multi_label)(logits, labels)
+            row |= {"val_loss": float(loss), "val_error": error}
         p.history.append(row)
         if error <= p.best_error:
             p.best_epoch, p.best_error = p.epoch + 1, error
@@ -248,8 +248,8 @@ class Job:
         """Return what the model file says besides the network."""
         return {
             "recipe": settings.to_dict(self.recipe),
-            "data": _absolute(self.dataset.name),
-            "data_root": self.data_root and _absolute(self.data_root),
+            "data": absolute(self.dataset.name),
+            "data_root": self.data_root and absolute(self.data_root),
             "data_fingerprint": self.identity["data"],
             "best_epoch": self.progress.best_epoch,
             "resight": resight.__version__,
@@ -261,7 +261,7 @@ class Job:
             "command": self.command(data, data_root, recipe),
             "base": recipe,
             "recipe": settings.to_dict(self.recipe),
-            "data": _absolute(data),
+            "data": absolute(data),
             "data_root": data_root,
             "data_fingerprint": self.identity["data"],
             "classes": list(self.dataset.classes),
@@ -286,10 +286,7 @@ class Job:
         words = ["resight", "train", data]
         words += ["--recipe", recipe] if recipe != "fast" else []
         words += ["--data-root", data_root] if data_root else []
-        for key, value in settings.to_dict(self.recipe).items():
-            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-            words += ["--set", f"{key}={text}"]
-        return shlex.join(words)
+        return shlex.join([*words, *settings.as_words(self.recipe)])
 
 
 def _with_leaks_noted(dataset: Dataset) -> tuple[Dataset, int]:
@@ -307,10 +304,6 @@ def _with_leaks_noted(dataset: Dataset) -> tuple[Dataset, int]:
         if not leaks:
             return dataset, 0
     return replace(dataset, notes=(*dataset.notes, note)), leaks
-
-
-def _absolute(data: str) -> str:
-    return str(Path(data).resolve()) if data not in BUILTIN and Path(data).exists() else data
 
 
 def _hardware(device: torch.device) -> str:

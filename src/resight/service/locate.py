@@ -220,7 +220,8 @@ class _Search:
         images = self.normalize(squares.to(self.run.device))
         with torch.inference_mode():
             logits = self.run.model(images).float().cpu()
-        probabilities = (logits / self.run.temperature).softmax(1)
+        scaled = logits / self.run.temperature
+        probabilities = scaled.sigmoid() if self.run.model.multi_label else scaled.softmax(1)
         best = logits.topk(min(max(GUESSES, self.top), logits.shape[1]), dim=1).indices
         known = [
             self.number[p.label] if p.label else int(b[0]) for (p, _), b in zip(batch, best, strict=True)

@@ -19,7 +19,7 @@ from resight.data.open import open_dataset
 from resight.data.prepare import FILTERS
 from resight.data.voc import is_voc
 from resight.service.predict import expand
-from resight.service.runs import Run
+from resight.service.runs import Run, absolute
 
 BATCH = 16
 
@@ -54,7 +54,9 @@ class Picture:
         """Return the mask of the picture's own class as a square (side, side), where it is known."""
         if self.split is None:
             return None
-        mask = self.split.picture_mask(self.index, int(self.split.labels[self.index]))
+        if self.label is None or self.label not in self.split.classes:
+            return None
+        mask = self.split.picture_mask(self.index, self.split.classes.index(self.label))
         if mask is None:
             return None
         return np.asarray(Image.fromarray(mask).resize((side, side), Image.Resampling.NEAREST), dtype=bool)
@@ -79,7 +81,7 @@ def pictures_of(
             raise UsageError("--split is of a data set; these are pictures")
         return [Picture(str(path)) for path in expand(paths)], []
     own = run.facts.get("data")
-    known = own is not None and own in (paths[0], str(Path(paths[0]).resolve()))
+    known = own is not None and own in (paths[0], absolute(paths[0]))
     dataset = open_dataset(paths[0], data_root, whole=not known)
     marked = any(part.boxes is not None for part in dataset.splits.values())
     names = [split] if split else ["test"] if marked else list(dataset.splits)
@@ -103,13 +105,15 @@ def _is_plain(word: str) -> bool:
 def _of_split(dataset: Dataset, name: str) -> Iterator[Picture]:
     split = dataset.split(name)
     for index in range(len(split)):
-        label = int(split.labels[index])
-        marked = split.picture_boxes(index)
+        names, marked = split.class_names(index), split.picture_boxes(index)
+        if len(names) > 1 and marked:  # of several classes, that of the largest box
+            largest = max(marked, key=lambda b: (b.x1 - b.x0) * (b.y1 - b.y0))
+            names = (split.classes[largest.label],) if largest.label >= 0 else ()
         yield Picture(
             split.picture_name(index),
             split,
             index,
-            split.classes[label] if label >= 0 else None,
+            names[0] if len(names) == 1 else None,
             None
             if marked is None
             else [(split.classes[b.label], (b.x0, b.y0, b.x1, b.y1)) for b in marked if b.label >= 0],

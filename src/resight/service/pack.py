@@ -35,7 +35,7 @@ def pack(
         The JSON of `resight pack`.
 
     Raises:
-        UsageError: if a number is out of its range, or the folder is there.
+        UsageError: if a number is out of its range, the folder is there, or pictures have several classes.
         ResightError: if the data cannot be read or the folder cannot be written; nothing is left then.
     """
     if not 1 <= shards <= MOST_SHARDS or not 1 <= quality <= 100 or (size is not None and size < 1):
@@ -43,6 +43,8 @@ def pack(
             f"--shards takes 1 to {MOST_SHARDS:,}, --quality 1 to 100 and --size a side of 1 pixel or more"
         )
     dataset = open_dataset(data, data_root)
+    if dataset.multi_label:
+        raise UsageError(f"{data}: its pictures have several classes each, for which shards have no place")
     folder = Path(out or f"{Path(dataset.name).stem}-packed")
     if folder.exists():
         raise UsageError(f"{folder}: is there already; choose another place with --out, or remove it")

@@ -14,6 +14,7 @@ from resight.core.distributed import world
 from resight.core.errors import DataError, PictureError
 from resight.data.decode import decode
 from resight.data.folder import list_pictures
+from resight.evaluate.multi_label import ANSWERED
 from resight.evaluate.scores import probabilities_of
 from resight.service.runs import open_run
 
@@ -30,7 +31,8 @@ def predict(run: str, paths: Sequence[str], top: int = 5, *, exact: bool = False
         exact: float32 instead.
 
     Yields:
-        A row of the JSON of `resight predict`; for a file that cannot be read {"path", "error"}.
+        A row of the JSON of `resight predict`, with "labels", all classes of probability 0.5 or more, where
+        the network learned pictures of several classes; for a file that cannot be read {"path", "error"}.
 
     Raises:
         ResightError: in one line, if there is no picture at all or no run.
@@ -48,11 +50,12 @@ def predict(run: str, paths: Sequence[str], top: int = 5, *, exact: bool = False
         [member], read, world().share(len(files)), workers=workers
     )
     if world().processes > 1:
-        answers = sorted((pair for part in world().all_of(list(answers)) for pair in part), key=itemgetter(0))
+        answers = sorted(world().gathered(list(answers)), key=itemgetter(0))
     for index, answer in answers:
         if isinstance(answer, PictureError):
             yield {"path": str(files[index]), "error": f"{answer.fault}; {answer.cure}"}
             continue
+        several = {"labels": [classes[i] for i in range(len(classes)) if answer[i] >= ANSWERED]}
         best = answer.topk(min(top, len(classes)))
         pairs = [[classes[i], p] for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
         yield {
@@ -61,6 +64,7 @@ def predict(run: str, paths: Sequence[str], top: int = 5, *, exact: bool = False
             "index": int(best.indices[0]),
             "probability": pairs[0][1],
             "top": pairs,
+            **(several if opened.model.multi_label else {}),
         }
 
 

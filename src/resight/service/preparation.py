@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from resight.models.classifier import Classifier
 from resight.models.cost import evaluating
 from resight.models.modelfile import is_model_file, load_model
 from resight.models.weights import load_weights
-from resight.models.zoo import COMMON, NETWORKS, create_model, list_options, read_options
+from resight.models.zoo import COMMON, NETWORKS, OF_TRAINING, create_model, list_options, read_options
 from resight.service.runs import MODEL_FILE
 from resight.training.objective import OldSelf, Teacher
 from resight.training.recipe import Recipe
@@ -39,11 +40,11 @@ def weight_file(weights: str) -> Path:
 def make_model(recipe: Recipe, classes: int) -> tuple[Classifier, Preprocessing | None]:
     """Return the network, with the given weights and then a fresh head, and the weights' preprocessing."""
     options = read_options(recipe.model, recipe.options)
-    card: Preprocessing | None = None
+    facts: dict[str, Any] | None = None
     if recipe.weights and recipe.weights not in ("torchvision", "timm"):
         path = weight_file(recipe.weights)
         if is_model_file(path):
-            model, _ = load_model(path)
+            model, facts = load_model(path)
             if model.name != recipe.model:
                 raise UsageError(f"weights={recipe.weights} are of {model.name}, not of {recipe.model}")
             defaults = list_options(recipe.model)
@@ -52,11 +53,10 @@ def make_model(recipe: Recipe, classes: int) -> tuple[Classifier, Preprocessing 
             differ = [k for k, v in options.items() if v != model.options.get(k, defaults[k])]
             if fixed := [k for k in differ if k not in free]:
                 raise UsageError(f"weights={recipe.weights} have another {fixed[0]}; leave {fixed[0]}= out")
-            model.sharpen = options.get("sharpen", 0.0)
-            model.frozen_norm = options.get("frozen_norm", False)
             if "last" in differ:
                 model.end_at(options["last"], NETWORKS[model.name].input_size)
-            model.options = {**model.options, **options}
+            built = {k: v for k, v in model.options.items() if k not in OF_TRAINING}
+            model.options = {**built, **options}
         else:
             model = create_model(recipe.model, classes, **options)
             load_weights(model, path)
@@ -64,25 +64,26 @@ def make_model(recipe: Recipe, classes: int) -> tuple[Classifier, Preprocessing 
         model = create_model(recipe.model, classes, weights=recipe.weights or None, **options)
     card = model.preprocessing
     if recipe.teacher == OWN_WEIGHTS:
-        _keep_head(model, recipe)
+        _keep_head(model, facts)
     if recipe.weights:
         torch.manual_seed(recipe.seed)
         model.reset_classifier(classes)
     return model, card
 
 
-def _keep_head(model: Classifier, recipe: Recipe) -> None:
-    """Keep the given weights' head as that of an old task, named after the data that it learned.
+def _keep_head(model: Classifier, facts: dict[str, Any] | None) -> None:
+    """Keep a network's head as that of an old task, named after the data that it learned.
+
+    Args:
+        model: as its run left it.
+        facts: the header of that run's model file; None if the weights are no run's.
 
     Raises:
         UsageError: if the weights are no run's.
     """
-    path = weight_file(recipe.weights)
-    if recipe.weights in ("", "torchvision", "timm") or not is_model_file(path):
+    card = model.preprocessing
+    if facts is None or card is None:
         raise UsageError(f"teacher={OWN_WEIGHTS}: needs weights=RUN, whose answers shall not be forgotten")
-    before, facts = load_model(path)
-    card = before.preprocessing
-    assert card is not None  # load_model gives it
     name = Path(str(facts.get("data") or "old")).stem
     taken = [task.name for task in model.old_tasks]
     if name in taken:
@@ -147,14 +148,27 @@ def read_training(
     train = dataset.train
     if fits:
         train, pictures, faults = decode_split(train, cache, whole=photos, strict=strict)
-        missing = set(range(len(dataset.classes))) - set(np.unique(train.labels).tolist())
-        if missing:
-            names = ", ".join(dataset.classes[m] for m in sorted(missing))
-            raise DataError(
-                f"{dataset.name}: no picture of {names} can be read; see: resight check {dataset.name}"
-            )
+        require_every_class(dataset, train)
         dataset = replace(dataset, splits={**dataset.splits, "train": train})
     return dataset, pictures, _normalization(card, recipe, train, pictures, weights_card), faults
+
+
+def require_every_class(dataset: Dataset, train: Split) -> None:
+    """Refuse a data set of which a whole class cannot be read.
+
+    Args:
+        dataset: gives the classes.
+        train: what could be read of its training split.
+
+    Raises:
+        DataError: naming the classes.
+    """
+    missing = np.flatnonzero(train.class_counts() == 0)
+    if len(missing):
+        names = ", ".join(dataset.classes[m] for m in missing)
+        raise DataError(
+            f"{dataset.name}: no picture of {names} can be read; see: resight check {dataset.name}"
+        )
 
 
 def _normalization(
@@ -298,7 +312,7 @@ def validation_of(
         return None
     whole = dataset.splits["val"]
     part, squares, more = decode_split(whole.take(world().share(len(whole))), card, strict=strict)
-    faults += [fault for of_one in world().all_of(more) for fault in of_one]
+    faults += world().gathered(more)
     if not sum(world().all_of(len(part) if squares else 0)):
         return None
     pixels = np.stack(squares) if squares else np.empty((0, card.size, card.size, 3), np.uint8)
@@ -306,9 +320,14 @@ def validation_of(
 
 
 def class_weights(dataset: Dataset, device: torch.device) -> Tensor:
-    """Return what a picture of each class counts, (classes,): classes the same, a picture 1 in the mean."""
-    counts = torch.from_numpy(np.bincount(dataset.train.labels, minlength=len(dataset.classes)))
-    return (len(dataset.train) / (len(dataset.classes) * counts.clamp(min=1))).float().to(device)
+    """Return what a picture of each class counts, (classes,): classes the same, a picture 1 in the mean.
+
+    Where a picture may have several classes, each class's yes counts as much as its no.
+    """
+    counts = torch.from_numpy(dataset.train.class_counts()).clamp(min=1)
+    if dataset.multi_label:
+        return ((len(dataset.train) - counts).clamp(min=1) / counts).float().to(device)
+    return (len(dataset.train) / (len(dataset.classes) * counts)).float().to(device)
 
 
 def squares_of(

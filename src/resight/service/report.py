@@ -19,7 +19,8 @@ from resight.render.overlay import colours, overlay, thumbnail
 from resight.render.report import render_report
 from resight.saliency.methods import METHODS, explain
 from resight.service.cues import METHOD, find_cues
-from resight.service.runs import MODEL_FILE, REPORT_FILE, Run, open_run, read_recipe_file
+from resight.service.look_section import learned
+from resight.service.runs import MODEL_FILE, REPORT_FILE, Run, absolute, open_run, read_recipe_file
 from resight.service.test import dataset_of, test_split
 from resight.training.journal import read_csv
 
@@ -53,7 +54,7 @@ def write_report(run: Run, dataset: Dataset, result: TestResult, figures: dict[s
     assert run.folder is not None  # both callers have one
     record = read_recipe_file(run.folder)
     trained_on = {record["data"], run.facts.get("data")}
-    own = not trained_on.isdisjoint((dataset.name, str(Path(dataset.name).resolve())))
+    own = not trained_on.isdisjoint((dataset.name, absolute(dataset.name)))
     notes = list(dict.fromkeys([*dataset.notes, *(sorted(record["notes"]) if own else [])]))
     curves = run.folder / "metrics.csv"
     rows = read_csv(curves) if curves.exists() else []
@@ -66,6 +67,7 @@ def write_report(run: Run, dataset: Dataset, result: TestResult, figures: dict[s
         "figures": figures,
         "leaks": record["leaks"] if own else None,
         "rows": rows,
+        "learned": learned(run, dataset, rows),
         "mistakes": wrong_ones,
         "right": right_ones,
         "each": len(result.classes) <= RIGHT,
@@ -95,14 +97,14 @@ def write_report(run: Run, dataset: Dataset, result: TestResult, figures: dict[s
 def _telling(result: TestResult) -> tuple[list[int], list[int]]:
     """Return rows of the result: the most confident errors, and some sure right answers of each class."""
     confidence, predicted = result.probabilities.max(1)
-    wrong = predicted != result.labels
+    wrong = result.wrong()
     order = confidence.argsort(descending=True)
     mistakes = [int(i) for i in order if wrong[i]][:MISTAKES]
     each = max(1, min(RIGHT_EACH, RIGHT // max(len(result.classes), 1)))
     right: list[int] = []
     for number in range(len(result.classes)):
         # Evenly spaced by confidence, not the surest: these shall be typical.
-        own = [int(i) for i in order if not wrong[i] and result.labels[i] == number]
+        own = [int(i) for i in order if not wrong[i] and predicted[i] == number]
         right += [own[int(q)] for q in np.linspace(0, len(own) - 1, each + 2)[1:-1]] if own else []
     return mistakes, right[:RIGHT]
 
@@ -121,9 +123,10 @@ def _pictures(
         indices = [int(result.indices[row]) for row in part]
         squares = [fit(split.decode(i, at_least=card.resize), card) for i in indices]
         images = normalize(torch.from_numpy(np.stack(squares)).to(run.device))
-        targets = result.probabilities[part].argmax(1, keepdim=True)
+        targets = named = result.probabilities[part].argmax(1, keepdim=True)
         if truth:
-            targets = torch.cat([targets, result.labels[part][:, None]], 1)
+            true = result.truth()[part][:, None]
+            targets = torch.cat([named, torch.where(true < 0, named, true)], 1)
         explanation = explain(run.model, images, METHOD, targets)
         layer = explanation.layer
         for row, index, square, heats, asked in zip(
@@ -144,6 +147,7 @@ def _pictures(
                     "maps": maps,
                     "css": "tiny" if card.size <= 64 else "",
                     "name": Path(split.picture_name(index)).name,
+                    "classes": split.class_names(index),
                 }
             )
     return layer, items

@@ -11,6 +11,7 @@ from types import FrameType
 from resight.core.distributed import world
 from resight.core.errors import UsageError
 from resight.core.files import LOCK
+from resight.data.open import parted_name
 from resight.service.runs import RECIPE_FILE, read_recipe_file
 
 
@@ -25,7 +26,7 @@ def run_folder(out: str | None, data: str, model: str, *, resume: bool) -> tuple
     """
     place = Path(out) if out else None
     if place is None:
-        stem = f"{Path(data).stem or 'data'}-{model}"
+        stem = f"{Path(parted_name(data)[1]).stem or 'data'}-{model}"
         numbers = [
             int(n)
             for p in Path("runs").glob(f"{glob.escape(stem)}-*")

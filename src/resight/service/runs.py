@@ -11,6 +11,8 @@ from resight.core.device import pick_device, pick_precision
 from resight.core.errors import DataError, ModelFileError
 from resight.core.preprocessing import Preprocessing
 from resight.core.registry import lookup
+from resight.data.builtin import BUILTIN
+from resight.data.open import MULTI_LABEL, parted_name
 from resight.evaluate.scores import Member
 from resight.models.classifier import Classifier
 from resight.models.folding import Inference
@@ -71,7 +73,8 @@ class Run:
         order = torch.tensor([own.index(c) for c in classes])
         precision = pick_precision("auto", self.device) if fast else torch.float32
         network = Inference(self.model, precision) if fast else self.model
-        return Member(network, self.preprocessing, self.temperature, torch.float32, order)
+        card, several = self.preprocessing, self.model.multi_label
+        return Member(network, card, self.temperature, torch.float32, order, several)
 
 
 def open_run(name: str) -> Run:
@@ -111,6 +114,14 @@ def open_run(name: str) -> Run:
         raise ModelFileError(f"{name}: its weights do not say how pictures must be prepared")
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Run(name, folder, model, facts, device)
+
+
+def absolute(data: str) -> str:
+    """Return a data set's name so that it holds from any folder: a place becomes its whole path."""
+    multi_label, place = parted_name(data)
+    if place in BUILTIN or not Path(place).exists():
+        return data
+    return f"{MULTI_LABEL * multi_label}{Path(place).resolve()}"
 
 
 def read_recipe_file(folder: Path) -> dict[str, Any]:

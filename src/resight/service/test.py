@@ -1,7 +1,6 @@
 """Test runs on a split: one network or an ensemble, with the protocol stated."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from resight.data.splitting import with_validation
 from resight.evaluate.classify import TestResult, collect
 from resight.evaluate.scores import probabilities_of, split_reader
 from resight.evaluate.views import check_views
-from resight.service.runs import Run, open_run
+from resight.service.runs import Run, absolute, open_run
 
 
 def test(
@@ -74,7 +73,7 @@ def dataset_of(run: Run, data: str | None, data_root: str | None = None) -> Data
             training pictures have changed since, so that the test split may hold trained ones.
     """
     own = run.facts.get("data")
-    if data and data != own and str(Path(data).resolve()) != own:
+    if data and own not in (data, absolute(data)):
         return open_dataset(data, data_root, whole=True)
     if not own:
         raise DataError(f"{run.name}: does not say what it was trained on; name the data with --data")
@@ -101,6 +100,10 @@ def test_split(
     """Return the probabilities of a split's pictures, classes matched by name; see `test`."""
     classes = runs[0].model.classes
     part = dataset.split(split).relabelled(classes)
+    for run in runs:
+        if run.model.multi_label != part.multi_label:
+            several, one = (run.name, dataset.name) if run.model.multi_label else (dataset.name, run.name)
+            raise DataError(f"{several}: has several classes a picture, {one} has one; they do not fit")
     members = [run.member(classes) for run in runs]
     read = split_reader(part, [run.preprocessing for run in runs], scales)
     answers = probabilities_of(members, read, world().share(len(part)), views, scales, workers)

@@ -22,6 +22,7 @@ from resight.data.prepare import typical_side
 from resight.metrics.calibration import fit_temperature
 from resight.models.modelfile import is_model_file, load_model, save_model
 from resight.models.zoo import NETWORKS, create_model, list_options, read_options
+from resight.service.classic import ClassicJob, is_classic, read_recipe
 from resight.service.job import Job
 from resight.service.preparation import weight_file
 from resight.service.run_folder import leave_empty, run_folder, stop_asked
@@ -82,7 +83,7 @@ def train(
     words = list(changes)
     words += [f"epochs={epochs}"] if epochs is not None else []
     words += [f"seed={seed}"] if seed is not None else []
-    chosen, machine = _build_recipe(build, dataset, model, words)
+    chosen, machine, kind = _choose(build, dataset, model, recipe, words)
     with ExitStack() as stack:
 
         def take() -> tuple[Path, bool]:
@@ -92,7 +93,7 @@ def train(
 
         folder, resume = among.from_main(take)
         try:
-            job = Job.prepare(
+            job = kind.prepare(
                 dataset, chosen, machine, folder, console, data_root, resume=resume, strict=strict
             )  # fmt: skip
         except BaseException:
@@ -124,6 +125,19 @@ def _lost(again: str) -> Iterator[None]:
         if not lost_another(error):
             raise
         raise TrainingError(f"another process of this training ended; go on with: {again}") from error
+
+
+def _choose(
+    build: Any, dataset: Dataset, model: str, recipe: str, words: list[str]
+) -> tuple[Any, Machine, Any]:
+    """Return the settings, how they are spread over the hardware, and who does the work."""
+    named = [value for key, value in settings.pairs(words) if key == "model"]
+    if is_classic(name := (named or [model])[-1]):
+        return read_recipe(dataset, name, recipe, words), Machine(), ClassicJob
+    chosen, machine = _build_recipe(build, dataset, model, words)
+    if is_classic(chosen.model):
+        raise UsageError(f"weights={chosen.weights}: are of {chosen.model}, which is fitted anew")
+    return chosen, machine, Job
 
 
 def _build_recipe(build: Any, dataset: Dataset, model: str, words: list[str]) -> tuple[Recipe, Machine]:
@@ -205,8 +219,18 @@ def _with_options(recipe: Recipe, model: str, words: list[str]) -> list[str]:
     return [*(w for w in rest if not w.startswith("options=")), f"options={','.join(options)}"]
 
 
+def _measures(figures: dict[str, Any]) -> str:
+    """Return what the error is called; before it, of several classes, the mean average precision."""
+    if not figures["multi_label"]:
+        return "test error"
+    if figures["map"] is None:
+        return "one-error"
+    low, high = figures["map_interval"]
+    return f"mean average precision {figures['map']:.2f} % (95 % interval {low:.2f} to {high:.2f}), one-error"
+
+
 def _finish(
-    job: Job, console: Console, data_root: str | None, started: float, *, strict: bool
+    job: Job | ClassicJob, console: Console, data_root: str | None, started: float, *, strict: bool
 ) -> dict[str, Any]:
     """Calibrate and test the best weights, write them with their figures, and the report."""
     from resight.service.report import write_report
@@ -225,7 +249,8 @@ def _finish(
     figures = result.figures()
     facts["left_out"] = job.progress.faults
     figures["skipped"] = [*job.progress.faults, *figures["skipped"]]
-    facts["test"] = {k: figures[k] for k in ("n", "top1_error", "top1_interval", "top5_error", "ece")}
+    known = ("n", "top1_error", "top1_interval", "top5_error", "ece", "map", "map_interval")
+    facts["test"] = {k: figures[k] for k in known if k in figures}
     run.facts.update(facts)
     report = job.run / REPORT_FILE
     if world().is_main:
@@ -242,6 +267,6 @@ def _finish(
         **figures,
         "report": str(report),
         "seconds": seconds,
-        "summary": f"test error {figures['top1_error']:.2f} % "
+        "summary": f"{_measures(figures)} {figures['top1_error']:.2f} % "
         f"(95 % interval {low:.2f} to {high:.2f}, n = {figures['n']:,})",
     }

@@ -14,6 +14,8 @@ from resight.models.modelfile import load_tensors, save_tensors
 from resight.training.ema import AveragedWeights
 
 FILE = Path("last") / "state.safetensors"
+SAVE_SECONDS = 300.0
+"""Time between two saves inside an epoch."""
 
 
 @dataclass
@@ -51,9 +53,12 @@ class Progress:
         self.take_note([{"path": f.name, "fault": f.fault, "cure": f.cure} for f in faults])
 
     def take_note(self, faults: Sequence[dict[str, str]]) -> None:
-        """Take note of what another process left out, too."""
+        """Take note of faults, each once, whichever process met it."""
         known = {fault["path"] for fault in self.faults}
-        self.faults += [fault for fault in faults if fault["path"] not in known]
+        for fault in faults:
+            if fault["path"] not in known:
+                known.add(fault["path"])
+                self.faults.append(fault)
 
     def next_epoch(self) -> None:
         """Turn to the next epoch: nothing of it is done."""

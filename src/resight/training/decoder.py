@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from resight.core.device import autocast
 from resight.core.errors import PictureError, TrainingError, UsageError
+from resight.core.settings import require_choices
 from resight.data.batches import Batches
 from resight.metrics.accuracy import topk_wrong
 from resight.metrics.auc import auc
@@ -65,8 +66,7 @@ class DecoderSettings:
         Raises:
             UsageError: naming the setting, its value and the range.
         """
-        if self.precision not in CHOICES["precision"]:
-            raise UsageError(f"precision={self.precision!r} is none of {', '.join(CHOICES['precision'])}")
+        require_choices(self, {"precision": CHOICES["precision"]})
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)} must be 1 or more")

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from resight.core import seeds
 from resight.core.errors import UsageError
+from resight.core.settings import require_choices
 from resight.data.order import Order
 from resight.models.gan import SIDES, Critic, Generator
 
@@ -76,9 +77,7 @@ class GanSettings:
         Raises:
             UsageError: naming the setting, its value and the range.
         """
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise UsageError(f"{name}={getattr(self, name)!r} is none of {', '.join(allowed)}")
+        require_choices(self, CHOICES)
         if self.side not in (0, *SIDES):
             raise UsageError(f"side={self.side} is none of {', '.join(map(str, (0, *SIDES)))}")
         for name, least in (("epochs", 0), ("batch_size", 2), ("noise", 1), ("width", 1), ("seed", 0)):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from resight.core.errors import TrainingError
-from resight.training.checkpoints import Progress
+from resight.training.checkpoints import SAVE_SECONDS, Progress
 from resight.training.ema import AveragedWeights
 from resight.training.gan import (
     Adversaries,
@@ -27,9 +27,6 @@ from resight.training.gan import (
     verdict,
 )
 from resight.training.loop import Stopped
-
-SAVE_SECONDS = 300.0
-"""Time between two saves inside an epoch."""
 
 
 def make_optimizer(pair: Adversaries, settings: GanSettings) -> torch.optim.Optimizer:

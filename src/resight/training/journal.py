@@ -4,7 +4,7 @@ import csv
 import io
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -139,10 +139,10 @@ def suspicion(history: list[dict[str, float]], chance: float) -> str | None:
     return None
 
 
-def write_csv(path: Path, history: list[dict[str, float]]) -> None:
+def write_csv(path: Path, history: list[dict[str, float]], columns: Sequence[str] = COLUMNS) -> None:
     """Write the history as csv, atomically; what a row lacks stays empty."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for row in history:
         writer.writerow({k: f"{v:.6g}" for k, v in row.items()})

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from resight.core import settings
 from resight.core.errors import UsageError
 
 CHOICES = {"compile": ("auto", "off", "on"), "readers": ("auto", "threads", "processes")}
@@ -39,9 +40,7 @@ class Machine:
         Raises:
             UsageError: naming the setting, its value and the range.
         """
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise UsageError(f"{name}={getattr(self, name)!r} is none of {', '.join(map(repr, allowed))}")
+        settings.require_choices(self, CHOICES)
         if self.parts < 1:
             raise UsageError(f"parts={self.parts} must be 1 or more")
         if self.patience <= 0:

@@ -78,7 +78,7 @@ class Objective(nn.Module):
         teacher: learn from its answers too, and first from its hint layer if the network has a regressor.
         compiled: whether to compile the forward pass.
         weights: what a picture of each class counts, (classes,); None for all the same.
-        several: whether a picture may have several classes.
+        multi_label: whether a picture may have several classes.
         old: do not forget what this network answers for the old tasks.
     """
 
@@ -90,13 +90,17 @@ class Objective(nn.Module):
         *,
         compiled: bool,
         weights: Tensor | None = None,
-        several: bool = False,
+        multi_label: bool = False,
         old: OldSelf | None = None,
     ) -> None:
         super().__init__()
         self.model, self.teacher, self.old = model, teacher, old
-        self.criterion = Criterion(recipe.label_smoothing, weights, several)
+        self.criterion = Criterion(recipe.label_smoothing, weights, multi_label)
         self.answer: Callable[[Tensor], tuple[Tensor, ...]] = model.forward_training
+        if multi_label and type(model).loss is not Classifier.loss:
+            raise UsageError(f"{model.name}: has a loss of its own, which is of one class a picture")
+        if multi_label and (teacher or old or model.sharpen):
+            raise UsageError("teacher= and sharpen= are of one class a picture; these have several")
         if model.sharpen and (len(model.stages) < 2 or model.num_classes < 2):
             raise UsageError("sharpen= needs two stages, whose attention is compared, and two classes")
         if teacher and model.guided_layer:

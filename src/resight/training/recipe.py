@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from resight.core import settings
 from resight.core.errors import UsageError
 from resight.data.augment.operations import parse
 
@@ -88,10 +89,7 @@ class Recipe:
         Raises:
             UsageError: naming the setting, its value and the range.
         """
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                words = ", ".join(repr(a) for a in allowed)
-                raise UsageError(f"{name}={getattr(self, name)!r} is none of {words}")
+        settings.require_choices(self, CHOICES)
         # 16 pixels leave a map in every network; batch statistics need two pictures.
         for name, least in (("image_size", 16), ("epochs", 1), ("batch_size", 2)):
             if getattr(self, name) < least:

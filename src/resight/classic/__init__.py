@@ -1,0 +1,1 @@
+"""Fitting of classic pipelines: codebooks, mixtures, principal components, support vector machines."""

@@ -1,0 +1,171 @@
+"""One-vs-all support vector machines, linear and with a kernel, and the choice of their C."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from resight.models.encoding import intersections
+
+CHOOSE_ON = 4000
+"""C is chosen on at most so many pictures."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A support vector machine.
+
+    Attributes:
+        weight: (classes, D), over vectors; under a kernel (classes, N), over its support vectors.
+        bias: (classes,).
+        support: rows of the training set that are support vectors, (N,); None without a kernel.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    support: Tensor | None = None
+
+
+def linear_machine(vectors: Tensor, labels: Tensor, classes: int, c: float, seed: int = 0) -> Machine:
+    """Fit scores w x + b for each class against all others: squared hinge loss, L2 penalty, by liblinear.
+
+    Args:
+        vectors: (N, D).
+        labels: (N,), every class among them.
+        classes: two or more.
+        c: weight of the loss.
+        seed: of the order of coordinates.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.svm import LinearSVC
+
+    coordinates, basis = in_their_span(vectors)
+    machine = LinearSVC(C=c, random_state=seed, max_iter=200, tol=1e-3)
+    with warnings.catch_warnings():
+        # Where the classes can be parted the last digits of the largest C take long and change no answer.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        machine.fit(coordinates.numpy(), labels.numpy())
+    weight, bias = torch.from_numpy(machine.coef_), torch.from_numpy(machine.intercept_).float()
+    weight = (weight if basis is None else weight @ basis).float()
+    if classes == 2:  # liblinear gives the second class only
+        weight, bias = torch.cat([-weight, weight]), torch.cat([-bias, bias])
+    return Machine(weight, bias)
+
+
+def in_their_span(vectors: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return vectors (N, D) as at most N coordinates each, float64, and the orthonormal basis (N, D).
+
+    The machine's weights are a sum of the vectors, so that it is the same in these coordinates, which cost
+    less where D is above N; where it is not, the vectors stay and there is no basis.
+    """
+    vectors = vectors.double()
+    if vectors.shape[1] <= vectors.shape[0]:
+        return vectors, None
+    basis, coordinates = torch.linalg.qr(vectors.T)
+    return coordinates.T.contiguous(), basis.T
+
+
+def kernel_machine(gram: Tensor, labels: Tensor, classes: int, c: float) -> Machine:
+    """Fit scores sum_i a_i K(x, x_i) + b for each class against all others: hinge loss.
+
+    Args:
+        gram: K of all training pictures, (N, N).
+        labels: (N,), every class among them.
+        classes: how many.
+        c: weight of the loss.
+    """
+    from sklearn.svm import SVC
+
+    kernel = gram.double().numpy()
+    coefficients, biases = np.zeros((classes, len(kernel))), np.zeros(classes)
+    for number in range(classes):
+        machine = SVC(C=c, kernel="precomputed", cache_size=500)
+        machine.fit(kernel, (labels == number).numpy())
+        coefficients[number, machine.support_] = machine.dual_coef_[0]
+        biases[number] = machine.intercept_[0]
+    used = np.flatnonzero(np.abs(coefficients).sum(0))
+    return Machine(
+        torch.from_numpy(coefficients[:, used]).float(),
+        torch.from_numpy(biases).float(),
+        torch.from_numpy(used),
+    )
+
+
+def gram_of(vectors: Tensor) -> Tensor:
+    """Return the intersection kernel of all pairs of vectors (N, D): (N, N)."""
+    return torch.cat([intersections(part, vectors) for part in vectors.split(256)])
+
+
+def make_folds(labels: Tensor, groups: Tensor, count: int, seed: int) -> list[NDArray[np.int64]]:
+    """Divide samples into folds: classes evenly, groups together.
+
+    Args:
+        labels: (N,).
+        groups: (N,); samples of a group are copies of one picture and of one class.
+        count: of the folds.
+        seed: of the order.
+    """
+    order = np.random.default_rng(seed).permutation(int(groups.max()) + 1)
+    fold_of = np.full(len(order), -1)
+    class_of = np.zeros(len(order), dtype=np.int64)
+    class_of[groups.numpy()] = labels.numpy()
+    present = np.unique(groups.numpy())
+    place = 0
+    for number in np.unique(class_of[present]):
+        for group in order[np.isin(order, present) & (class_of[order] == number)]:
+            fold_of[group] = place % count
+            place += 1
+    own = fold_of[groups.numpy()]
+    return [np.flatnonzero(own == fold) for fold in range(count)]
+
+
+def cross_validate(
+    vectors: Tensor, labels: Tensor, groups: Tensor, classes: int, candidates: Sequence[float], folds: int,
+    seed: int, *, kernel: bool, check: Callable[[], None] = lambda: None,
+) -> dict[float, float]:  # fmt: skip
+    """Return the error, in percent, that each C leaves on pictures that it was not fitted on.
+
+    Args:
+        vectors: (N, D).
+        labels: (N,).
+        groups: see `make_folds`.
+        classes: how many.
+        candidates: values of C.
+        folds: how many.
+        seed: see `make_folds`.
+        kernel: whether the machine has the intersection kernel.
+        check: called before each fit; what it raises ends the work.
+
+    Returns:
+        Errors by C.
+    """
+    chosen = torch.arange(len(labels))
+    if len(labels) > CHOOSE_ON:
+        chosen = (
+            torch.from_numpy(np.random.default_rng(seed).permutation(len(labels))[:CHOOSE_ON]).sort().values
+        )
+    x, y = vectors[chosen], labels[chosen]
+    gram = gram_of(x) if kernel else None
+    x = x if kernel else in_their_span(x)[0].float()
+    parts = make_folds(y, groups[chosen], folds, seed)
+    errors = {}
+    for c in candidates:
+        wrong = 0
+        for part in parts:
+            check()
+            out = torch.from_numpy(part)
+            rest = torch.from_numpy(np.setdiff1d(np.arange(len(y)), part))
+            if gram is None:
+                machine = linear_machine(x[rest], y[rest], classes, c, seed)
+                scores = x[out] @ machine.weight.T
+            else:
+                machine = kernel_machine(gram[rest][:, rest], y[rest], classes, c)
+                assert machine.support is not None
+                scores = gram[out][:, rest[machine.support]] @ machine.weight.T
+            wrong += int(((scores + machine.bias).argmax(1) != y[out]).sum())
+        errors[c] = 100 * wrong / len(y)
+    return errors

@@ -1,0 +1,79 @@
+"""`resight look`: its words and its answer."""
+
+from typing import Annotated, Any
+
+import typer
+
+from resight.cli import show
+
+PARTS = "filters, patches, features, surface or curves"
+
+
+def look(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder, model.safetensors or zoo:NAME.")],
+    out: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Where the pictures go. [default: RUN/look]")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", help="Data set. [default: the run's own; without it filters and curves alone]"
+        ),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...", help="Layers whose units are shown. [default: the last of each stage]"
+        ),
+    ] = None,
+    units: Annotated[int, typer.Option(min=1, help="Units of each layer.")] = 3,
+    only: Annotated[
+        str | None, typer.Option(metavar="PART,...", help=f"Some of {PARTS}. [default: all]")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of t-SNE and of the surface's directions.")] = 0,
+    *,
+    data_root: Annotated[
+        str | None,
+        typer.Option("--data-root", help="Where built-in data sets lie. [default: $RESIGHT_DATA]"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document and nothing else.")
+    ] = False,
+) -> None:
+    """Draw what a network learned: first filters, what drives units, features, the loss around it, curves."""
+    from resight.service.look import PARTS as ALL
+    from resight.service.look import look as service
+
+    answer = service(
+        run, out, data, show.names(layer, "--layer") if layer is not None else None, units,
+        show.names(only, "--only") if only is not None else ALL, seed, data_root, progress=show.progress,
+    )  # fmt: skip
+    looked(answer, as_json=as_json)
+
+
+def looked(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print what was drawn and what the curves say."""
+    if as_json:
+        show.document(answer)
+        return
+    if answer["filters"]:
+        typer.echo(f"filters    {answer['filters']['summary']}")
+    for layer in answer["patches"]:
+        units = ", ".join(str(row["unit"]) for row in layer["units"])
+        typer.echo(f"patches    {layer['layer']}: units {units}")
+    if features := answer["features"]:
+        typer.echo(
+            f"features   {features['pictures']:,} pictures of the {features['split']} split, "
+            f"{features['wrong']} wrong"
+        )
+    if surface := answer["surface"]:
+        typer.echo(
+            f"surface    loss {surface['centre']:.4g} in the middle, {surface['least']:.4g} the least; "
+            f"{surface['points']} x {surface['points']} points, {surface['pictures']} pictures, "
+            f"{surface['seconds']:.0f} s"
+        )
+    for sentence in answer["diagnosis"]:
+        typer.echo(f"curves     {sentence}")
+    for line in answer["left_out"]:
+        typer.echo(f"left out   {line}", err=True)
+    typer.echo(f"page       {answer['page']}")

@@ -1,0 +1,103 @@
+"""`resight reproduce`: its words and its answer."""
+
+from typing import Annotated, Any
+
+import typer
+
+from resight.cli import show
+
+
+def reproduce(
+    experiment: Annotated[
+        str, typer.Argument(metavar="[EXPERIMENT]", help="Its name; without one all are listed.")
+    ] = "",
+    scale: Annotated[
+        str, typer.Option(help="smoke: the same code in minutes; full: the paper's protocol.")
+    ] = "smoke",
+    epochs: Annotated[int | None, typer.Option(min=1, help="In place of the scale's epochs.")] = None,
+    pictures: Annotated[int | None, typer.Option(min=10, help="Training pictures that are kept.")] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=100, help="Trainings of each condition: seeds 0, 1, ...")
+    ] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings side by side, as on one GPU.")] = 1,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Pictures, where the experiment needs some.")
+    ] = None,
+    out: Annotated[
+        str, typer.Option(metavar="FOLDER", help="Where the runs go; finished ones are not run again.")
+    ] = "runs/reproduce",
+    results: Annotated[
+        str, typer.Option(metavar="FOLDER", help="Where the figures go, as JSON.")
+    ] = "results",
+    page: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Write all results beside the published figures, as Markdown."),
+    ] = None,
+    *,
+    data_root: Annotated[
+        str | None,
+        typer.Option("--data-root", help="Where built-in data sets lie. [default: $RESIGHT_DATA]"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document and nothing else.")
+    ] = False,
+) -> None:
+    """Run a published experiment again: its figures beside ours, with interval, command and cost."""
+    if page:
+        from resight.reproduce.page import write_page
+
+        show.one("page", str(write_page(page, results)), as_json=as_json)
+        return
+    from resight.reproduce.catalogue import catalogue
+    from resight.reproduce.catalogue import reproduce as service
+
+    if not experiment:
+        listed(catalogue(), as_json=as_json)
+        return
+    answer = service(
+        experiment, scale, epochs=epochs, pictures=pictures, seeds=range(seeds), jobs=jobs, data=data,
+        data_root=data_root, out=out, results=results, say=show.progress,
+    )  # fmt: skip
+    reproduced(answer, as_json=as_json)
+    if answer["failed"]:
+        raise typer.Exit(1)
+
+
+def listed(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Print the experiments."""
+    if as_json:
+        show.document(rows)
+        return
+    for row in rows:
+        needs = f"; needs --data, {row['needs']}" if row["needs"] else ""
+        typer.echo(f"{row['name']:17} {row['claim']}")
+        typer.echo(f"{'':17} {row['paper']}; {row['trainings']} trainings{needs}")
+
+
+def reproduced(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print the figures beside the published ones, and whether the claim holds."""
+    if as_json:
+        show.document(answer["rows"])
+        return
+    rows = []
+    for row in answer["rows"]:
+        low, high = row["interval"] or (None, None)
+        certainty = f" ({row['certainty']})" if row["certainty"] not in (None, "verified") else ""
+        rows.append(
+            (
+                row["id"].partition("/")[2],
+                "" if row["published"] is None else f"{row['published']:g}{certainty}",
+                "" if row["measured"] is None else f"{row['measured']:.4g} {row['unit']}",
+                "" if low is None else f"{low:.4g} to {high:.4g}",
+            )
+        )
+    show.table((answer["experiment"], "published", "measured", "95 % interval"), rows)
+    verdict = {True: "holds", False: "does not hold", None: "cannot be judged: a figure is missing"}
+    typer.echo(
+        f"{answer['protocol']}; {answer['seconds']:,.0f} s of training"
+        f"{' on ' if answer['hardware'] else ''}{answer['hardware']}"
+    )
+    typer.echo(f"claim: {answer['claim']}: {verdict[answer['holds']]} here")
+    for condition, why in answer["failed"].items():
+        typer.echo(f"failed: {condition}: {why}", err=True)
+    typer.echo(f"figures {answer['file']}")

@@ -1,0 +1,51 @@
+"""A picture of a cloud of features: t-SNE.
+
+Here because scikit-learn is fenced, and an embedding is a measurement of vectors: numbers in, numbers out.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resight.core.errors import UsageError
+
+FEWEST = 10
+"""Fewer vectors make no cloud."""
+DIMENSIONS = 50
+"""Longer vectors are reduced to their so many first principal components, as van der Maaten and Hinton do."""
+PERPLEXITY, STEPS = 30.0, 1000
+
+
+def perplexity_for(count: int) -> float:
+    """Return the usual 30, or a fifth of the vectors where there are few."""
+    return min(PERPLEXITY, max(2.0, count / 5))
+
+
+def tsne(vectors: NDArray[np.floating], seed: int = 0, steps: int = STEPS) -> NDArray[np.float64]:
+    """Return a place in the plane for each vector, near ones near each other, (N, 2), each axis in [0, 1].
+
+    Source: van der Maaten and Hinton, "Visualizing data using t-SNE", 2008; Barnes-Hut as in scikit-learn,
+    begun from the principal components, so that the seed matters little.
+
+    Args:
+        vectors: (N, D), finite.
+        seed: of what is drawn; the same seed gives the same places.
+        steps: of the descent; half as many do for a few hundred vectors.
+
+    Raises:
+        UsageError: if there are fewer than `FEWEST`.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    vectors = np.asarray(vectors, dtype=np.float64)
+    count, length = vectors.shape
+    if count < FEWEST:
+        raise UsageError(f"t-SNE of {count} pictures says nothing: it needs {FEWEST} or more")
+    most = min(DIMENSIONS, count - 1)
+    if length > most:
+        vectors = PCA(most, svd_solver="full").fit_transform(vectors)
+    scale = vectors.std() or 1.0
+    model = TSNE(2, perplexity=perplexity_for(count), init="pca", random_state=seed, max_iter=steps)
+    places = model.fit_transform((vectors / scale).astype(np.float32))
+    low, high = places.min(0), places.max(0)
+    return ((places - low) / np.maximum(high - low, 1e-12)).astype(np.float64)

@@ -1,0 +1,268 @@
+"""Local descriptors on a grid: dense SIFT (OpenCV) and histograms of oriented gradients (scikit-image).
+
+Both are operators of torch, so that a network that holds them is traced, compiled, exported and run without
+memory like any other; they compute on the CPU, picture by picture.
+"""
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resight.core.errors import UsageError
+
+CELLS, BINS = 4, 8
+SIFT = CELLS * CELLS * BINS
+"""Numbers of a SIFT descriptor: 4 x 4 cells of 8 orientations (Lowe 2004, section 6)."""
+HOG_BLOCK = 2
+"""Cells along a side of a HOG block (Dalal and Triggs 2005, section 6.4)."""
+NORMS = ("root", "l2")
+
+
+def grey(images: Tensor) -> Tensor:
+    """Return (B, H, W) of images (B, C, H, W) in [0, 1]: luma of RGB, 0.299 R + 0.587 G + 0.114 B."""
+    images = images.float().clamp(0, 1)
+    if images.shape[1] == 1:
+        return images[:, 0]
+    if images.shape[1] != 3:
+        raise UsageError(f"descriptors are made of 1 or 3 channels, not of {images.shape[1]}")
+    weights = images.new_tensor([0.299, 0.587, 0.114])
+    return torch.einsum("bchw,c->bhw", images, weights)
+
+
+def grid(side: int, patch: int, step: int) -> NDArray[Any]:
+    """Return the centres, in pixels, of patches along a side: whole patches, the rest of the side even.
+
+    Args:
+        side: of the picture, in pixels.
+        patch: side of a patch; a picture smaller than one still has one centre.
+        step: pixels between two centres.
+    """
+    count = positions(side, patch, step)
+    return (side - 1) / 2 + (np.arange(count) - (count - 1) / 2) * step
+
+
+def positions(side: int, patch: int, step: int) -> int:
+    """Return how many centres `grid` gives."""
+    return max(side - patch, 0) // step + 1
+
+
+def key_point_size(patch: float) -> float:
+    """Return the size of the key point whose SIFT descriptor covers a patch.
+
+    OpenCV makes a cell 3 / 2 of the size wide, so its four cells are six sizes.
+    """
+    return patch / (CELLS * 1.5)
+
+
+@lru_cache(32)
+def _key_points(height: int, width: int, step: int, patches: tuple[int, ...]) -> tuple[Any, ...]:
+    import cv2
+
+    rows, columns = grid(height, patches[0], step), grid(width, patches[0], step)
+    # Angle 0 keeps the descriptors upright.
+    return tuple(
+        cv2.KeyPoint(float(x), float(y), key_point_size(patch), 0.0)
+        for patch in patches
+        for y in rows
+        for x in columns
+    )
+
+
+def _each(images: NDArray[Any], one: Callable[[NDArray[Any]], NDArray[Any]]) -> Iterator[NDArray[Any]]:
+    """Yield `one` of every picture, in as many threads as torch has."""
+    count = min(torch.get_num_threads(), len(images), os.cpu_count() or 1)
+    if count < 2:
+        yield from map(one, images)
+        return
+    with ThreadPoolExecutor(count) as pool:
+        yield from pool.map(one, images)
+
+
+@torch.library.custom_op("resight::dense_sift", mutates_args=())
+def dense_sift(images: Tensor, step: int, patches: list[int], sigma: float) -> Tensor:
+    """Return SIFT descriptors on a grid, as OpenCV gives them.
+
+    Args:
+        images: (B, C, H, W) in [0, 1]; C is 3 (RGB) or 1.
+        step: pixels between two descriptors.
+        patches: sides of the patches in pixels, the smallest first: it makes the grid, and larger ones
+            may hang over the border, where OpenCV leaves out what is not there.
+        sigma: the picture's blur, in pixels, before gradients are taken.
+
+    Returns:
+        (B, S * 128, h, w) whole numbers of 0 to 255, patches outermost.
+    """
+    import cv2
+
+    if not images.shape[0]:
+        return _empty_sift(images, step, patches, sigma)
+    whole = (grey(images) * 255).round().to(torch.uint8).cpu().numpy()
+    height, width = whole.shape[1:]
+    points = _key_points(height, width, step, tuple(patches))
+    shape = (len(patches), positions(height, patches[0], step), positions(width, patches[0], step), SIFT)
+
+    def one(picture: NDArray[Any]) -> NDArray[Any]:
+        sift = cv2.SIFT.create(nOctaveLayers=1, sigma=sigma)  # one for each thread
+        return sift.compute(picture, points)[1].reshape(shape)
+
+    maps = np.stack(list(_each(whole, one))).transpose(0, 1, 4, 2, 3)
+    flat = torch.from_numpy(np.ascontiguousarray(maps)).flatten(1, 2)
+    return flat.to(images.device, images.dtype)
+
+
+@dense_sift.register_fake
+def _empty_sift(images: Tensor, step: int, patches: list[int], sigma: float) -> Tensor:
+    del sigma
+    height, width = (positions(int(side), patches[0], step) for side in images.shape[2:])
+    return images.new_empty(images.shape[0], len(patches) * SIFT, height, width)
+
+
+@torch.library.custom_op("resight::dense_hog", mutates_args=())
+def dense_hog(images: Tensor, cells: int, orientations: int) -> Tensor:
+    """Return histograms of oriented gradients: blocks of 2 x 2 cells, each clipped and normalized (L2-Hys).
+
+    Args:
+        images: (B, C, H, W) in [0, 1]; C is 3 (RGB) or 1.
+        cells: along the shorter side; a cell is a square of whole pixels.
+        orientations: bins of unsigned orientation.
+
+    Returns:
+        (B, 4 * orientations, h, w), of all blocks.
+    """
+    from skimage.feature import hog
+
+    whole = grey(images).cpu().numpy()
+    side = _cell(images, cells)
+
+    def one(picture: NDArray[Any]) -> NDArray[Any]:
+        return hog(
+            picture, orientations, (side, side), (HOG_BLOCK, HOG_BLOCK), "L2-Hys", feature_vector=False
+        )
+
+    empty = _empty_hog(images, cells, orientations)
+    if not images.shape[0]:
+        return empty
+    blocks = np.stack(list(_each(whole, one)))
+    maps = torch.from_numpy(blocks).flatten(3).permute(0, 3, 1, 2)
+    return maps.to(images.device, images.dtype).contiguous()
+
+
+@dense_hog.register_fake
+def _empty_hog(images: Tensor, cells: int, orientations: int) -> Tensor:
+    side = _cell(images, cells)
+    height, width = (int(extent) // side - HOG_BLOCK + 1 for extent in images.shape[2:])
+    return images.new_empty(images.shape[0], HOG_BLOCK**2 * orientations, height, width)
+
+
+def _cell(images: Tensor, cells: int) -> int:
+    height, width = (int(extent) for extent in images.shape[2:])
+    if (side := min(height, width) // cells) < 1:
+        raise UsageError(f"{height} x {width} pixels are too few for {cells} cells; set cells= lower")
+    return side
+
+
+def _no_gradient(ctx: Any, gradient: Tensor) -> None:
+    del ctx, gradient
+    raise UsageError(
+        "SIFT and HOG have no gradient with respect to the pixels; choose a method that needs none, such as "
+        "grad_cam, occlusion or rise"
+    )
+
+
+dense_sift.register_autograd(_no_gradient)
+dense_hog.register_autograd(_no_gradient)
+
+
+class DenseSift(nn.Module):
+    """SIFT descriptors of several patch sizes on one grid: (B, C, H, W) to (B, S * 128, h, w).
+
+    Deviation from Lazebnik et al. 2006: patches of several sizes share the grid of the smallest.
+
+    Args:
+        patch: side of the smallest patch, in pixels.
+        step: pixels between two descriptors.
+        scales: how many patch sizes: 1, 3/2, 2, ... of `patch`.
+        norm: "l2" (length 1, clipped at 0.2, length 1: Lowe 2004, section 6.1) or "root" (square roots of
+            what sums to 1: Arandjelovic and Zisserman 2012, section 2).
+        sigma: see `dense_sift`.
+
+    Raises:
+        UsageError: for a value out of range.
+    """
+
+    def __init__(self, patch: int, step: int, scales: int, norm: str, sigma: float) -> None:
+        super().__init__()
+        if norm not in NORMS:
+            raise UsageError(f"norm={norm!r} is none of {', '.join(NORMS)}")
+        if patch < CELLS or step < 1 or not 1 <= scales <= 8 or not 0.5 <= sigma <= 8:
+            raise UsageError(
+                f"patch={patch}, step={step}, scales={scales}, sigma={sigma}: patch must be {CELLS} or more, "
+                "step 1 or more, scales 1 to 8, sigma 0.5 to 8"
+            )
+        self.patches = [round(patch * (1 + extra / 2)) for extra in range(scales)]
+        self.step, self.norm, self.sigma = step, norm, sigma
+        self.channels = scales * SIFT
+        self.kernel_size, self.stride = self.patches[-1], step  # what a position depends on, for the summary
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return normalized descriptors."""
+        return self.normalized(self.raw(images))
+
+    def raw(self, images: Tensor) -> Tensor:
+        """Return descriptors as OpenCV gives them: (B, S * 128, h, w) whole numbers of 0 to 255."""
+        return torch.ops.resight.dense_sift(images, self.step, self.patches, self.sigma)
+
+    def normalized(self, raw: Tensor) -> Tensor:
+        """Normalize every descriptor of a map; a flat patch's stays zero."""
+        each = raw.unflatten(1, (len(self.patches), SIFT))
+        if self.norm == "root":
+            return (each / each.sum(2, keepdim=True).clamp(min=1)).sqrt().flatten(1, 2)
+        each = F.normalize(each, dim=2).clamp(max=0.2)
+        return F.normalize(each, dim=2).flatten(1, 2)
+
+
+class Hog(nn.Module):
+    """Histograms of oriented gradients: (B, C, H, W) to (B, 4 * orientations, h, w).
+
+    Deviation from Dalal and Triggs 2005: the cell is a share of the picture, not 8 pixels, and there is no
+    gamma correction.
+
+    Args:
+        cells: along the shorter side.
+        orientations: bins of unsigned orientation.
+
+    Raises:
+        UsageError: for a value out of range.
+    """
+
+    def __init__(self, cells: int, orientations: int) -> None:
+        super().__init__()
+        if cells < HOG_BLOCK or orientations < 2:
+            raise UsageError(f"cells={cells}, orientations={orientations}: must be 2 or more each")
+        self.cells, self.orientations = cells, orientations
+        self.channels = HOG_BLOCK**2 * orientations
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the blocks' histograms."""
+        return torch.ops.resight.dense_hog(images, self.cells, self.orientations)
+
+
+def descriptor_count(model: nn.Module, size: int) -> int:
+    """Return how many descriptors a square picture of `size` pixels has; 0 if the network makes none."""
+    for module in model.modules():
+        if isinstance(module, DenseSift):
+            side = positions(size, module.patches[0], module.step)
+            return side * side * len(module.patches)
+        if isinstance(module, Hog):
+            cell = max(1, size // module.cells)
+            return max(0, math.floor(size / cell) - HOG_BLOCK + 1) ** 2
+    return 0

@@ -1,0 +1,103 @@
+"""The experiments by name, and the door to run one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from resight.core.errors import UsageError
+from resight.core.registry import lookup
+from resight.reproduce.experiment import Experiment, Scale
+from resight.reproduce.laboratory import Laboratory
+from resight.reproduce.record import record_of, write_record
+
+NAMES = (
+    "degradation", "cifar10-table", "layer-responses", "gap-shift", "nin-head", "shortcuts", "depth-1000",
+    "width", "cardinality", "dense", "compound-scaling", "activations", "normalization", "pooling", "dropout",
+    "augmentation", "he-init", "gap-gmp-cam", "bovw-vs-cnn", "imagenet-check",
+)  # fmt: skip
+"""In the order in which they are listed; each is a file in `experiments`, hyphens as underscores."""
+
+
+def experiment(name: str) -> Experiment:
+    """Return an experiment by name.
+
+    Raises:
+        UsageError: if there is none, with the nearest names.
+    """
+    lookup(dict.fromkeys(NAMES), name, "experiment", "All names: resight reproduce")
+    return import_module(f"resight.reproduce.experiments.{name.replace('-', '_')}").EXPERIMENT
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """Return name, paper and claim of every experiment, and how many trainings it is made of."""
+    found = [(name, experiment(name)) for name in NAMES]
+    return [
+        {"name": name, "paper": e.paper, "claim": e.claim, "trainings": len(e.trainings), "needs": e.needs}
+        for name, e in found
+    ]
+
+
+def scale_of(chosen: Experiment, name: str, epochs: int | None, pictures: int | None) -> Scale:
+    """Return the scale that the words of a call mean.
+
+    Raises:
+        UsageError: if there is none of that name.
+    """
+    if name not in ("smoke", "full"):
+        raise UsageError(f"--scale {name}: is neither smoke nor full")
+    scale = chosen.smoke if name == "smoke" else Scale()
+    if epochs is None and pictures is None:
+        return scale
+    changed = replace(scale, name="part", epochs=epochs or scale.epochs, pictures=pictures or scale.pictures)
+    return replace(changed, tested=None) if name == "smoke" else changed
+
+
+def reproduce(
+    name: str,
+    scale: str = "smoke",
+    *,
+    epochs: int | None = None,
+    pictures: int | None = None,
+    seeds: Sequence[int] = (0,),
+    jobs: int = 1,
+    data: str | None = None,
+    data_root: str | None = None,
+    out: str = "runs/reproduce",
+    results: str = "results",
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Run an experiment, or go on with it, and write its results.
+
+    Args:
+        name: of the experiment.
+        scale: "smoke", minutes on two cores, or "full", the paper's protocol.
+        epochs: in place of the scale's; this or `pictures` makes it "part" of the paper's protocol, tested on
+            all test pictures.
+        pictures: training pictures that are kept.
+        seeds: a run of every training for each.
+        jobs: trainings side by side.
+        data: what the experiment needs of the user, if it does.
+        data_root: see `open_dataset`.
+        out: folder of the runs; finished ones in it are not run again.
+        results: folder that RESULTS/NAME-SCALE.json is written to.
+        say: gets lines of progress.
+
+    Returns:
+        What is written, see `record_of`, and "file".
+
+    Raises:
+        ResightError: in one line.
+    """
+    chosen = experiment(name)
+    if chosen.needs and not data:
+        raise UsageError(f"{name} needs --data: {chosen.needs}")
+    if jobs < 1 or not seeds:
+        raise UsageError("--jobs and --seeds take 1 or more")
+    taken = scale_of(chosen, scale, epochs, pictures)
+    laboratory = Laboratory(chosen, taken, tuple(seeds), Path(out), say, data_root, data)
+    say(f"{name}, {taken.words()}: {len(chosen.trainings)} trainings, {len(laboratory.seeds)} seeds")
+    laboratory.train(jobs)
+    document = record_of(name, laboratory)
+    return {**document, "file": str(write_record(document, Path(results)))}

@@ -1,0 +1,77 @@
+"""Global average pooling and shifted digits (the lecture's example; no paper was found).
+
+Two networks that differ in their head alone learn digits in the middle of a 64 x 64 canvas: one flattens
+its last map, the other averages it over space. On digits that lie in the middle both are right. On the same
+digits moved into a corner the first guesses, for its weights are bound to places, and the second hardly
+notices.
+
+Chosen by us: dropout of 0.5, no augmentation, five epochs, and the corner, each digit's own.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from resight.data.open import open_dataset
+from resight.reproduce.experiment import Experiment, Figures, Measure, Row, Scale, Training
+from resight.reproduce.laboratory import Laboratory
+from resight.reproduce.sets import some, write_split
+
+SIDE, DIGIT = 64, 28
+PUBLISHED = {"cnn-flatten": "cnn-flattening-388-298-params", "cnn-gap": "cnn-gap-101-578-params"}
+WORDS = ("image_size=64", "epochs=5", "batch_size=128", "lr=0.05", "schedule=cosine", "augment=")
+
+
+def canvas(lab: Laboratory, folder: Path, *, shifted: bool) -> None:
+    """Write the digits on black canvases: all splits in the middle, or the test split in the corners."""
+    digits = open_dataset("mnist", lab.data_root)
+    corners = np.random.default_rng(0).integers(0, 2, (70_000, 2)) * (SIDE - DIGIT)
+    for name in ("test",) if shifted else digits.splits:
+        part = some(digits.split(name), lab.scale.tested if name == "test" else lab.scale.pictures)
+        pictures = []
+        for index in range(len(part)):
+            x, y = corners[index].tolist() if shifted else ((SIDE - DIGIT) // 2,) * 2
+            whole = Image.new("RGB", (SIDE, SIDE))
+            whole.paste(part.decode(index), (x, y))
+            pictures.append(whole)
+        write_split(folder / f"{name}.parquet", pictures, part.labels.tolist(), digits.classes)
+
+
+def rows(lab: Laboratory) -> Iterator[Row]:
+    for condition, published in PUBLISHED.items():
+        for where in ("centred", "shifted"):
+            found = [lab.tested(str(run), lab.set_of(where)) for run in lab.folders(condition)]
+            accuracies = tuple(1 - f["top1_error"] / 100 for f in found)
+            low, high = (1 - edge / 100 for edge in reversed(found[0]["top1_interval"])) if found else (0, 0)
+            number = f"gap-shift/{published}/accuracy-{where}-test-set"
+            accuracy = Measure(accuracies, (low, high)) if found else None
+            yield Row(f"{condition}/{where}", "accuracy", accuracy, unit="", published=number)
+            for metric in ("precision", "recall", "f1"):
+                values = tuple(macro(f["per_class"].values(), metric) for f in found)
+                yield Row(f"{condition}/{where}", metric, Measure(values) if found else None, unit="")
+
+
+def macro(classes: Iterable[dict], metric: str) -> float:
+    """Return the mean over the classes; 0 for one that is never named."""
+    pairs = [(c["precision"] or 0.0, c["recall"] or 0.0) for c in classes]
+    f1 = [2 * p * r / (p + r) if p + r else 0.0 for p, r in pairs]
+    return float(np.mean(f1 if metric == "f1" else [pair[metric == "recall"] for pair in pairs]))
+
+
+def holds(found: Figures) -> bool:
+    return found["cnn-flatten/shifted/accuracy"] < 0.5 < 0.9 < found["cnn-gap/shifted/accuracy"]
+
+
+EXPERIMENT = Experiment(
+    paper="the lecture's example of global average pooling, unpublished",
+    claim="digits moved into a corner are guessed after flattening, and named after global average pooling",
+    trainings=tuple(
+        Training(condition=c, data="centred", recipe="fast", words=(f"model={c.replace('-', '_')}", *WORDS))
+        for c in PUBLISHED
+    ),
+    sets={"centred": partial(canvas, shifted=False), "shifted": partial(canvas, shifted=True)},
+    rows=rows, holds=holds, smoke=Scale(name="smoke", epochs=4, pictures=2000, tested=500),
+)  # fmt: skip

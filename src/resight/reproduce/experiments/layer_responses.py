@@ -1,0 +1,67 @@
+"""How much each layer changes what passes through it (He et al. 2015, section 4.2, figure 7).
+
+The responses are the outputs of every 3 x 3 convolution after its batch normalization, before what follows
+(the nonlinearity, or the addition of the shortcut). Residual functions are closer to zero than plain
+layers, and the more of them there are, the smaller each is.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import nn
+
+from resight.data.open import open_dataset
+from resight.data.prepare import Normalize, decode_split
+from resight.reproduce.experiment import Experiment, Figures, Plot, Row, Scale, Training
+from resight.reproduce.laboratory import Laboratory
+from resight.service.runs import Run
+
+CONDITIONS = ("plain-20", "plain-56", "resnet-20", "resnet-56", "resnet-110")
+PICTURES = 500
+
+
+def responses(lab: Laboratory, run: Run) -> list[float]:
+    """Return the standard deviation of the outputs of each layer's batch normalization, first to last."""
+    test = open_dataset("cifar10", lab.data_root).split("test")
+    _, squares, _ = decode_split(test.take(range(PICTURES)), run.preprocessing)
+    images = Normalize(run.preprocessing, run.device)(torch.from_numpy(np.stack(squares)))
+    found: list[float] = []
+    layers = [m for m in run.model.modules() if isinstance(m, nn.BatchNorm2d)]  # shortcuts A have none
+    hooks = [m.register_forward_hook(lambda _, __, out: found.append(float(out.std()))) for m in layers]
+    try:
+        with torch.inference_mode():
+            run.model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def rows(lab: Laboratory) -> Iterator[Row]:
+    for condition in CONDITIONS:
+        mean = lab.measure(condition, lambda run: float(np.mean(responses(lab, run))))
+        yield Row(condition, "mean-response", mean, unit="")
+        yield Row(condition, "test-error", lab.error(condition))
+
+
+def holds(found: Figures) -> bool:
+    plain, residual, deep = (found[f"{c}/mean-response"] for c in ("plain-20", "resnet-20", "resnet-56"))
+    return residual < plain and deep < residual
+
+
+def plots(lab: Laboratory) -> Iterator[Plot]:
+    lines = []
+    for condition in CONDITIONS:
+        for run in lab.runs(condition)[:1]:
+            found = responses(lab, run)
+            lines.append((condition, list(range(1, len(found) + 1)), found))
+    yield Plot("Standard deviation of layer responses", "layer", "standard deviation", lines)
+
+
+EXPERIMENT = Experiment(
+    paper="He et al. 2015, section 4.2, figure 7",
+    claim="residual layers respond less than plain ones, and less in deeper networks",
+    trainings=tuple(Training(condition=c, words=(f"model={c.replace('-', '')}",)) for c in CONDITIONS),
+    rows=rows, holds=holds, plots=plots, smoke=Scale(name="smoke", epochs=2, pictures=640, tested=500),
+)  # fmt: skip

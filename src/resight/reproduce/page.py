@@ -1,0 +1,111 @@
+"""The page of all results: published and measured side by side, with a plot for each figure."""
+
+from pathlib import Path
+from typing import Any
+
+from resight.core.files import write_text
+from resight.render.curves import draw_lines
+from resight.reproduce.catalogue import NAMES
+from resight.reproduce.record import plots_of, read_records
+
+BY_HAND = "<!-- below: written by hand -->"
+HEAD = """# Results
+
+Published figures beside ours. Down to the line that says so, `resight reproduce --page docs/results.md`
+has written this from the files in `results/`, one for each experiment that was run. An empty cell was not
+measured or is not published. A published figure that is not verified says so: *high* was taken from a
+copy that agrees with others, *uncertain* remembered or read off a curve. Intervals are of 95 %: over the
+seeds (Student), or of one run's test pictures (Wilson). How figures came about, and what failed:
+[experiments.md](experiments.md).
+"""
+
+
+def write_page(page: str, results: str) -> Path:
+    """Write the page, and its plots into a folder `figures` beside it.
+
+    What stands below the line `BY_HAND` of an older page is kept.
+
+    Returns:
+        The page.
+
+    Raises:
+        DataError: if there are no results, or one is damaged.
+    """
+    path = Path(page)
+    order = {name: place for place, name in enumerate(NAMES)}
+    records = sorted(
+        read_records(Path(results)), key=lambda r: (order.get(r["experiment"], 99), r["scale"]["name"])
+    )
+    parts = [HEAD]
+    parts += [_section(record, path.parent / "figures") for record in records]
+    older = path.read_text(encoding="utf-8") if path.exists() else ""
+    _, line, kept = older.partition(BY_HAND)
+    write_text(path, "\n".join(parts) + line + kept)
+    return path
+
+
+def _section(record: dict[str, Any], figures: Path) -> str:
+    name, scale = record["experiment"], record["scale"]["name"]
+    verdict = {
+        True: "It holds here.",
+        False: "**It does not hold here.**",
+        None: "It cannot be judged: a figure is missing.",
+    }
+    seeds = len(record["seeds"])
+    versions = ", ".join(f"{key} {value}" for key, value in record["versions"].items())
+    lines = [
+        f"## {name}{'' if scale == 'full' else f', {scale}'}",
+        "",
+        f"{record['paper']}. Claim: {record['claim']}. {verdict[record['holds']]}",
+        "",
+        f"Scale: {record['protocol']}; {seeds} seed{'s' if seeds > 1 else ''}; "
+        f"{_hours(record['seconds'])} on "
+        f"{record['hardware'] or 'no trainings'} ({versions}).",
+        "",
+        "| condition | metric | published | measured | 95 % interval |",
+        "| --- | --- | --- | --- | --- |",
+        *map(_row, record["rows"]),
+        "",
+        *(f"Failed: {condition}: {why}." for condition, why in record["failed"].items()),
+    ]
+    for number, plot in enumerate(plots_of(record), 1):
+        file = figures / f"{name}-{scale}-{number}.svg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, draw_lines(plot.title, plot.across, plot.up, plot.lines))
+        lines += [f"![{plot.title}](figures/{file.name})", ""]
+    if record["commands"]:
+        lines += [
+            "<details><summary>Commands</summary>",
+            "",
+            *(f"    {c}" for c in record["commands"]),
+            "",
+            "</details>",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _row(row: dict[str, Any]) -> str:
+    _, _, rest = row["id"].partition("/")
+    condition, _, metric = rest.rpartition("/")
+    published = "" if row["published"] is None else f"{row['published']:g}"
+    if row["certainty"] not in (None, "verified"):
+        published += f" *({row['certainty']})*"
+    low, high = row["interval"] or (None, None)
+    interval = "" if low is None else f"{low:.4g} to {high:.4g}"
+    cells = (condition, metric, published, _figure(row), interval)
+    return f"| {' | '.join(cells)} |"
+
+
+def _figure(row: dict[str, Any]) -> str:
+    return "" if row["measured"] is None else f"{row['measured']:.4g} {row['unit']}".strip()
+
+
+def _hours(seconds: float) -> str:
+    return (
+        f"{seconds / 3600:.1f} h"
+        if seconds > 5400
+        else f"{seconds / 60:.0f} min"
+        if seconds > 90
+        else f"{seconds:.0f} s"
+    )

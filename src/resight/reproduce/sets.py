@@ -1,0 +1,48 @@
+"""Data sets that experiments make: parquet in the Hugging Face layout, read as any other."""
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from resight.data.dataset import Dataset, Split
+from resight.reproduce.experiment import Scale
+
+
+def write_part(dataset: Dataset, folder: Path, scale: Scale) -> None:
+    """Write a data set cut down to a scale."""
+    for name, split in dataset.splits.items():
+        most = scale.tested if name == "test" else scale.pictures
+        part = some(split, most)
+        pictures = (part.decode(i) for i in range(len(part)))
+        write_split(folder / f"{name}.parquet", pictures, part.labels.tolist(), dataset.classes)
+
+
+def some(split: Split, most: int | None) -> Split:
+    """Return at most so many pictures of a split, the first ones of all classes alike."""
+    if most is None or most >= len(split):
+        return split
+    each = max(1, most // len(split.classes))
+    kept = [np.flatnonzero(split.labels == number)[:each] for number in range(len(split.classes))]
+    return split.take(np.sort(np.concatenate(kept)))
+
+
+def write_split(
+    file: Path, pictures: Iterable[Image.Image], labels: Sequence[int], classes: Sequence[str]
+) -> None:
+    """Write pictures as PNG with their class numbers and the classes' names."""
+    encoded = []
+    for picture in pictures:
+        stream = io.BytesIO()
+        picture.save(stream, "png")
+        encoded.append({"bytes": stream.getvalue(), "path": None})
+    features = {"features": {"label": {"names": list(classes), "_type": "ClassLabel"}}}
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    table = pa.table({"image": pa.array(encoded, kind), "label": pa.array(list(labels), pa.int64())})
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": features})})
+    pq.write_table(table, file, row_group_size=1000)

@@ -1,0 +1,134 @@
+"""One step: forward and backward of a batch, in as many parts as memory asks for."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resight.core import seeds
+from resight.core.device import autocast
+from resight.core.distributed import world
+from resight.core.errors import TrainingError
+from resight.data.batches import Batch
+from resight.metrics.multi_label import one_wrong
+from resight.models.classifier import Classifier
+from resight.training.checkpoints import Progress
+
+LEAST_PART = 2
+"""Batch normalization needs two pictures."""
+
+
+@dataclass
+class Step:
+    """Forward and backward of one step, in as many parts as memory asks for.
+
+    Attributes:
+        model: the network.
+        objective: see `fit`.
+        optimizer: whose gradients are filled.
+        share: pictures of a full step of this process; the loss is the sum over them divided by it, so that
+            parts and processes add up, and a picture that was left out counts nothing.
+        precision: of the products.
+        buffers: the network's.
+        before: what they were before the step.
+    """
+
+    model: Classifier
+    objective: Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]
+    optimizer: torch.optim.Optimizer
+    share: int
+    precision: torch.dtype
+    buffers: list[Tensor] = field(init=False)
+    before: list[Tensor] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make room for the statistics as they were; one of several processes never takes a step again."""
+        self.buffers = list(self.model.buffers())
+        self.before = [b.clone() for b in self.buffers] if world().processes == 1 else []
+
+    def __call__(
+        self, batch: Batch, step: int, done: float, seed: int, progress: Progress, say: Callable[[str], None]
+    ) -> Tensor:
+        """Fill the gradients; returns this process's mean loss and how many answers were wrong, (2,).
+
+        Args:
+            batch: its pictures.
+            step: from 0, of the whole training.
+            done: share of the training that is done.
+            seed: of the run.
+            progress: how many parts are taken; more from now on, if memory ran out.
+            say: tells the user of that.
+
+        Raises:
+            TrainingError: if memory ran out and nothing is left to halve.
+        """
+        if self.before:  # statistics move in the forward pass
+            torch._foreach_copy_(self.before, self.buffers)  # pyright: ignore[reportPrivateImportUsage]
+        while True:
+            try:
+                return self._try(batch, step, done, seed, progress.parts)
+            except RuntimeError as error:
+                if not ran_out_of_memory(error):
+                    raise
+                fault = str(error).splitlines()[0][:200]
+            self.optimizer.zero_grad()
+            # Other processes wait inside the step, so one alone cannot take it again.
+            if world().processes > 1 or self.share // (2 * progress.parts) < LEAST_PART:
+                raise TrainingError(
+                    f"out of memory in epoch {progress.epoch + 1}, step {progress.step + 1} ({fault}); the "
+                    f"last good state is kept. Go on with --resume --set parts={2 * progress.parts}, or "
+                    "start anew with a smaller batch_size or image_size"
+                )
+            if self.before:
+                torch._foreach_copy_(self.buffers, self.before)  # pyright: ignore[reportPrivateImportUsage]
+            progress.parts *= 2
+            say(
+                f"out of memory: from here on a step is computed in {progress.parts} parts of "
+                f"{-(-self.share // progress.parts)} pictures; batch normalization sees one part at a time"
+            )
+
+    def _try(self, batch: Batch, step: int, done: float, seed: int, parts: int) -> Tensor:
+        device = batch.images.device
+        self.optimizer.zero_grad()
+        found = torch.zeros(2, device=device)
+        length = -(-self.share // parts)
+        starts = range(0, max(len(batch.labels), 1), length)
+        for number, start in enumerate(starts):
+            images, labels, targets = (
+                tensor[start : start + length] for tensor in (batch.images, batch.labels, batch.targets)
+            )
+            torch.manual_seed(seeds.torch_seed(seed, step, world().rank * parts + number))
+            with _together(self.objective, last=start == starts[-1]):
+                with autocast(device, self.precision):
+                    loss, logits = self.objective(images, targets, done)
+                loss = loss * (len(labels) / self.share)
+                loss.backward()
+            with torch.no_grad():
+                found[0] += loss
+                found[1] += wrong_answers(logits, labels).sum()
+        return found
+
+
+def wrong_answers(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return which pictures are not named right, (N,): of several labels, see `one_wrong`.
+
+    Args:
+        logits: (N, classes).
+        labels: (N,), or (N, classes) of 0 and 1.
+    """
+    return one_wrong(logits, labels, 0.0) if labels.dim() == 2 else logits.argmax(1) != labels
+
+
+def _together(objective: Any, *, last: bool) -> AbstractContextManager:
+    """Processes exchange gradients in the last part of a step only."""
+    return nullcontext() if last or not hasattr(objective, "no_sync") else objective.no_sync()
+
+
+def ran_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether an error of torch says that there was no memory left, on any device."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return "can't allocate memory" in str(error) or "not enough memory" in str(error)

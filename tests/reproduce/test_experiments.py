@@ -1,0 +1,118 @@
+"""The experiments as they stand in the catalogue: short, complete, and made of words that exist."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from resight.core import published
+from resight.core.errors import UnknownNameError, UsageError
+from resight.models.zoo import NETWORKS, list_options
+from resight.reproduce.catalogue import NAMES, catalogue, experiment, reproduce, scale_of
+from resight.reproduce.experiment import Figures, Measure, Scale
+from resight.reproduce.laboratory import Laboratory
+from resight.training.recipe import Recipe
+from resight.training.recipes import RECIPES
+
+FOLDER = Path(reproduce.__code__.co_filename).parent / "experiments"
+
+
+def test_every_file_is_an_experiment_under_80_lines():
+    files = sorted(FOLDER.glob("[!_]*.py"))
+    assert [f.stem for f in files] == sorted(name.replace("-", "_") for name in NAMES)
+    assert not [f.name for f in files if len(f.read_text().splitlines()) >= 80]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_words_exist(name):
+    found = experiment(name)
+    conditions = [t.condition for t in found.trainings]
+    assert len(set(conditions)) == len(conditions)
+    for place, training in enumerate(found.trainings):
+        settings = dict(word.partition("=")[::2] for word in training.words)
+        assert training.recipe in (*RECIPES, "")
+        model = settings.get("model", "resnet20")
+        known = {*list_options(model), "model", "augment"} | set(Recipe.__dataclass_fields__)
+        assert model in NETWORKS and not (settings.keys() - (known if training.recipe else {"model"}))
+        named = [c for c in conditions if f"{{{c}}}" in " ".join(training.words)]
+        assert all(conditions.index(c) < place for c in named), "it needs a training that comes later"
+
+
+class Blank(Laboratory):
+    """A laboratory in which nothing has run."""
+
+    def __init__(self, found):
+        super().__init__(found, Scale(), (0,), Path("none"), print, data="none")
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "imagenet-check"])
+def test_published_figures_are_known_and_nothing_is_judged_without_figures(name):
+    found = experiment(name)
+    rows = list(found.rows(Blank(found)))
+    known = {figure.id for figure in published.load()}
+    assert rows and all(row.measure is None for row in rows)
+    assert not [row.published for row in rows if row.published and row.published not in known]
+    assert len({(row.condition, row.metric) for row in rows}) == len(rows)
+    figures = Figures({})
+    assert not found.holds(figures) and figures.missing
+    asked = Asked()
+    found.holds(asked)
+    assert asked.names <= {f"{row.condition}/{row.metric}" for row in rows}
+
+
+class Asked(Figures):
+    """Notes which figures a claim is judged by."""
+
+    def __init__(self):
+        super().__init__({})
+        self.names = set()
+
+    def __getitem__(self, name):
+        self.names.add(name)
+        return 1.0
+
+
+def test_the_catalogue_lists_all():
+    rows = catalogue()
+    assert [row["name"] for row in rows] == list(NAMES)
+    assert all(row["claim"] and row["paper"] for row in rows)
+
+
+def test_intervals():
+    assert Measure((3.0,)).interval is None
+    assert Measure((3.0,), (1.0, 5.0)).interval == (1.0, 5.0)
+    low, high = Measure((8.0, 9.0, 10.0), (0.0, 1.0)).interval
+    assert (low, high) == pytest.approx((9 - 4.303 / math.sqrt(3), 9 + 4.303 / math.sqrt(3)), abs=1e-3)
+    assert Measure((8.0, 9.0, 10.0)).mean == 9
+
+
+def test_scales():
+    found = experiment("degradation")
+    assert scale_of(found, "full", None, None) == Scale()
+    assert scale_of(found, "smoke", None, None) == found.smoke
+    part = scale_of(found, "smoke", 20, 5000)
+    assert (part.name, part.epochs, part.pictures, part.tested) == ("part", 20, 5000, None)
+    assert "20 epochs, 5,000 pictures; not the paper's protocol" in part.words()
+    assert Scale().words() == "the paper's protocol"
+    with pytest.raises(UsageError, match="neither smoke nor full"):
+        scale_of(found, "small", None, None)
+
+
+def test_bad_words_are_refused(tmp_path):
+    with pytest.raises(UnknownNameError, match="gap-shift"):
+        reproduce("gapshift")
+    with pytest.raises(UsageError, match="needs --data: a folder of ImageNet's"):
+        reproduce("imagenet-check")
+    with pytest.raises(UsageError, match="--jobs"):
+        reproduce("pooling", jobs=0)
+
+
+def test_a_run_is_shared_by_experiments_with_the_same_training(tmp_path):
+    first, second = (
+        Laboratory(experiment(name), Scale(), (0,), tmp_path, print)
+        for name in ("degradation", "layer-responses")
+    )
+    folders = [lab.run_folder(lab.training("resnet-20"), 0) for lab in (first, second)]
+    assert folders[0] == folders[1]
+    assert folders[0] != first.run_folder(first.training("resnet-20"), 1)
+    assert folders[0] != first.run_folder(first.training("plain-20"), 0)
