@@ -44,8 +44,8 @@ def place(tmp_path_factory):
     [
         ("bovw", ("kernel=linear",)),
         ("fisher", ("words=4", "pca=8", "patch=8", "step=4", "scales=1")),
-        ("vlad", ("words=12", "pca=16", "patch=8", "step=4", "scales=2")),
-        ("hog-svm", ()),
+        pytest.param("vlad", ("words=12", "pca=16", "patch=8", "step=4", "scales=2"), marks=pytest.mark.slow),
+        pytest.param("hog-svm", (), marks=pytest.mark.slow),
     ],
 )
 def test_from_pictures_to_a_report(place, model, words, tmp_path):

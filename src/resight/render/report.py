@@ -43,13 +43,13 @@ def share(value: float) -> str:
 
 
 def curves(rows: list[dict[str, float]]) -> list[dict[str, str]]:
-    """Return the charts of a training: loss, error, learning rate."""
+    """Return the charts of a training: loss, error, learning rate; none of a fit, which has a single row."""
 
     def series(key: str, label: str, colour: str) -> Series:
         points = [(row["epoch"], row[key]) for row in rows if key in row]
         return Series(label, [p[0] for p in points], [p[1] for p in points], colour)
 
-    if not rows:
+    if len(rows) < 2:
         return []
     loss = [series("train_loss", "training", "a"), series("val_loss", "validation", "b")]
     error = [series("train_error", "training", "a"), series("val_error", "validation", "b")]

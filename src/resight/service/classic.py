@@ -34,7 +34,7 @@ from resight.models.classic import NETWORKS, Pipeline
 from resight.models.dense import descriptor_count
 from resight.models.modelfile import load_model, save_model
 from resight.models.zoo import COMMON, create_model, list_options, read_options
-from resight.service.job import _with_leaks_noted as with_leaks_noted
+from resight.service.job import with_leaks_noted
 from resight.service.preparation import require_every_class, require_size, validation_of
 from resight.service.runs import MODEL_FILE, RECIPE_FILE, absolute, read_recipe_file
 from resight.training.checkpoints import Progress
@@ -205,7 +205,7 @@ class ClassicJob:
         del machine
         if world().processes > 1:
             raise UsageError(f"{recipe.model} is fitted by one process: start it without torchrun")
-        if len(dataset.classes) < 2 or getattr(dataset, "multi_label", False):
+        if len(dataset.classes) < 2 or dataset.multi_label:
             raise DataError(f"{dataset.name}: {recipe.model} needs two classes or more, one a picture")
         dataset, leaks = with_leaks_noted(dataset)
         dataset = with_validation(dataset, recipe.val_share)

@@ -112,7 +112,7 @@ class Job:
         device = pick_device()
         precision = pick_precision(recipe.precision, device)
         torch.manual_seed(recipe.seed)
-        dataset, leaks = _with_leaks_noted(dataset)
+        dataset, leaks = with_leaks_noted(dataset)
         dataset = with_validation(dataset, recipe.val_share)
         learned = fingerprint(dataset.train)
         with world().main_first():
@@ -289,7 +289,7 @@ class Job:
         return shlex.join([*words, *settings.as_words(self.recipe)])
 
 
-def _with_leaks_noted(dataset: Dataset) -> tuple[Dataset, int]:
+def with_leaks_noted(dataset: Dataset) -> tuple[Dataset, int]:
     """Say if test pictures are learned too, or chosen on: the test figure is then too good."""
     test = dataset.split("test")
     others = [split for split in dataset.splits.values() if split is not test]

@@ -82,6 +82,7 @@ def write_report(run: Run, dataset: Dataset, result: TestResult, figures: dict[s
             "data": record["data"],
             "pictures": ", ".join(f"{n:,} {name}" for name, n in record["splits"].items()),
             "data fingerprint": record["data_fingerprint"],
+            **{f"fit: {key}": value for key, value in record.get("fit", {}).items()},
             "kept epoch": run.facts.get("best_epoch"),
             "precision used": record["precision"],
             "hardware": record["hardware"],
