@@ -5,12 +5,13 @@ from typing import Annotated, Any
 import typer
 
 from resight.cli import show
+from resight.cli.words import DataRoot, Json, RunName
 
 PARTS = "filters, patches, features, surface or curves"
 
 
 def look(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder, model.safetensors or zoo:NAME.")],
+    run: RunName,
     out: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="Where the pictures go. [default: RUN/look]")
     ] = None,
@@ -32,13 +33,8 @@ def look(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of t-SNE and of the surface's directions.")] = 0,
     *,
-    data_root: Annotated[
-        str | None,
-        typer.Option("--data-root", help="Where built-in data sets lie. [default: $RESIGHT_DATA]"),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document and nothing else.")
-    ] = False,
+    data_root: DataRoot = None,
+    as_json: Json = False,
 ) -> None:
     """Draw what a network learned: first filters, what drives units, features, the loss around it, curves."""
     from resight.service.look import PARTS as ALL

@@ -15,6 +15,7 @@ import resight
 from resight.cli import show
 from resight.cli.look import look
 from resight.cli.reproduce import reproduce
+from resight.cli.words import Data, DataRoot, Json, Paths, Resume, RunName, Seed, Strict
 from resight.core.device import keep_pages
 from resight.core.distributed import launched, leave
 from resight.core.errors import HangingError, ResightError, UsageError
@@ -36,18 +37,6 @@ METHOD_NAMES = (
     "gradient", "rise", "occlusion", "perception_visualization",
 )  # fmt: skip
 """The saliency methods, written out: their table needs torch, and `--help` must not wait for it."""
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-DataRoot = Annotated[
-    str | None,
-    typer.Option("--data-root", help="Where built-in data sets lie. [default: $RESIGHT_DATA]"),
-]
-Data = Annotated[str | None, typer.Option("--data", help="Data set. [default: the run's own]")]
-Strict = Annotated[bool, typer.Option("--strict", help="Stop at a broken picture instead of leaving it out.")]
-Seed = Annotated[int | None, typer.Option(help="Of every random choice. [default: 0]")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out (or the latest one).")]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run folder, model.safetensors or zoo:NAME.")]
-Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders and patterns.")]
 
 
 @app.command(short_help="Train, test and explain a network; writes a run folder with a report.")

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from resight.cli import show
+from resight.cli.words import DataRoot, Json
 
 
 def reproduce(
@@ -34,13 +35,8 @@ def reproduce(
         typer.Option(metavar="FILE", help="Write all results beside the published figures, as Markdown."),
     ] = None,
     *,
-    data_root: Annotated[
-        str | None,
-        typer.Option("--data-root", help="Where built-in data sets lie. [default: $RESIGHT_DATA]"),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document and nothing else.")
-    ] = False,
+    data_root: DataRoot = None,
+    as_json: Json = False,
 ) -> None:
     """Run a published experiment again: its figures beside ours, with interval, command and cost."""
     if page:

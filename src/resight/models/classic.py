@@ -192,26 +192,28 @@ class BagOfWords(Pipeline):
         self.add_svm(words * cells_of(levels), scaling, reduce, kernel, support)
 
 
-class FisherClassifier(Pipeline):
-    """Dense SIFT, principal components, Fisher vectors.
+class Aggregated(Pipeline):
+    """Dense SIFT, principal components, and how the descriptors lie about the words: Fisher vectors or VLAD.
 
     Args:
+        aggregate: `FisherVector`, whose words are Gaussians, or `Vlad`.
         num_classes: scores.
         in_channels: channels of the image.
-        words: Gaussians of the mixture.
+        words: of the codebook, or Gaussians of the mixture.
         patch: see `DenseSift`.
         step: the same.
         scales: the same.
         norm: the same.
         sigma: the same.
         pca: principal components of a descriptor; 0 for all 128 numbers.
-        levels: see `FisherVector`.
+        levels: of the spatial pyramid, see `aggregate`.
         scaling: see `Scaling`.
         reduce: principal components of the vector; 0 for none.
     """
 
     def __init__(
         self,
+        aggregate: type[FisherVector] | type[Vlad],
         num_classes: int = 20,
         in_channels: int = 3,
         words: int = 64,
@@ -227,46 +229,7 @@ class FisherClassifier(Pipeline):
     ) -> None:
         super().__init__(num_classes, in_channels)
         width = self.add_sift(patch, step, scales, norm, sigma, pca)
-        self.pooling = FisherVector(words, width, levels)
-        self.add_svm(self.pooling.outputs, scaling, reduce)
-
-
-class VladClassifier(Pipeline):
-    """Dense SIFT, visual words, vectors of locally aggregated descriptors.
-
-    Args:
-        num_classes: scores.
-        in_channels: channels of the image.
-        words: of the codebook.
-        patch: see `DenseSift`.
-        step: the same.
-        scales: the same.
-        norm: the same.
-        sigma: the same.
-        pca: principal components of a descriptor; 0 for all 128 numbers.
-        levels: see `Vlad`.
-        scaling: see `Scaling`.
-        reduce: principal components of the vector; 0 for none.
-    """
-
-    def __init__(
-        self,
-        num_classes: int = 20,
-        in_channels: int = 3,
-        words: int = 64,
-        patch: int = 16,
-        step: int = 8,
-        scales: int = 3,
-        norm: str = "root",
-        sigma: float = 1.6,
-        pca: int = 64,
-        levels: int = 0,
-        scaling: str = "none",
-        reduce: int = 0,
-    ) -> None:
-        super().__init__(num_classes, in_channels)
-        width = self.add_sift(patch, step, scales, norm, sigma, pca)
-        self.pooling = Vlad(words, width, levels)
+        self.pooling = aggregate(words, width, levels)
         self.add_svm(self.pooling.outputs, scaling, reduce)
 
 
@@ -313,7 +276,7 @@ class HogClassifier(Pipeline):
 FAMILY = "classic"
 NETWORKS = {
     "bovw": Network(partial(BagOfWords), FAMILY, 2006, LAZEBNIK2006, 256, 15, least_size=16),
-    "fisher": Network(partial(FisherClassifier), FAMILY, 2010, PERRONNIN2010, 256, 20, least_size=16),
-    "vlad": Network(partial(VladClassifier), FAMILY, 2010, JEGOU2010, 256, 20, least_size=16),
+    "fisher": Network(partial(Aggregated, FisherVector), FAMILY, 2010, PERRONNIN2010, 256, 20, least_size=16),
+    "vlad": Network(partial(Aggregated, Vlad), FAMILY, 2010, JEGOU2010, 256, 20, least_size=16),
     "hog-svm": Network(partial(HogClassifier), FAMILY, 2005, DALAL2005, 128, 2, least_size=16),
 }

@@ -50,6 +50,15 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         ModelFileError: if the file is not there, is not safetensors, or was not written by Resight.
     """
+    return _read(path, weights=True)
+
+
+def load_header(path: Path) -> dict[str, Any]:
+    """Read the document of what `save_tensors` wrote, without the tensors; errors as in `load_tensors`."""
+    return _read(path, weights=False)[1]
+
+
+def _read(path: Path, *, weights: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise ModelFileError(
             f"{path}: there is no such file; give a run folder, a model.safetensors or zoo:NAME"
@@ -57,7 +66,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             document = (file.metadata() or {}).get("resight")
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+            names = file.keys() if weights else ()
+            tensors = {key: file.get_tensor(key) for key in names}
     except (SafetensorError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise ModelFileError(

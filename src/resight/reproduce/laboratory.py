@@ -15,9 +15,10 @@ from resight.core.errors import ResightError
 from resight.core.files import digest
 from resight.data.builtin import BUILTIN
 from resight.data.open import open_dataset
+from resight.models.modelfile import load_header
 from resight.reproduce.experiment import Experiment, Measure, Scale, Training
 from resight.reproduce.sets import write_part
-from resight.service.runs import RECIPE_FILE, REPORT_FILE, Run, open_run, read_recipe_file
+from resight.service.runs import MODEL_FILE, RECIPE_FILE, REPORT_FILE, Run, open_run, read_recipe_file
 from resight.service.test import test
 from resight.training.journal import read_csv
 
@@ -177,7 +178,7 @@ class Laboratory:
 
     def header(self, training: Training, seed: int) -> dict[str, Any]:
         """Return the test figures of a run."""
-        return open_run(str(self.run_folder(training, seed))).facts["test"]
+        return load_header(self.run_folder(training, seed) / MODEL_FILE)["test"]
 
     def curve(self, condition: str) -> list[dict[str, float]]:
         """Return the rows of metrics.csv of a condition's first run; none if there is none."""
@@ -191,7 +192,7 @@ class Laboratory:
 
     def error(self, condition: str) -> Measure | None:
         """Return the test error of a condition, in percent."""
-        found = [run.facts["test"] for run in self.runs(condition)]
+        found = [load_header(folder / MODEL_FILE)["test"] for folder in self.folders(condition)]
         if not found:
             return None
         return Measure(tuple(f["top1_error"] for f in found), tuple(found[0]["top1_interval"]))

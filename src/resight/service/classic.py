@@ -1,11 +1,10 @@
 """One fit of a classic pipeline, in the run folder of a network and with the same life."""
 
 import shlex
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import resight
 from resight.classic.fitting import Fitted, fit_pipeline
 from resight.classic.recipe import ClassicRecipe, default_recipe
 from resight.core import settings
@@ -29,14 +27,14 @@ from resight.data.prepare import Normalize, decode_split, typical_side
 from resight.data.splitting import with_validation
 from resight.evaluate.scores import batch_size, logits_of
 from resight.metrics.accuracy import topk_wrong
-from resight.models import cost
 from resight.models.classic import NETWORKS, Pipeline
 from resight.models.dense import descriptor_count
 from resight.models.modelfile import load_model, save_model
 from resight.models.zoo import COMMON, create_model, list_options, read_options
 from resight.service.job import with_leaks_noted
 from resight.service.preparation import require_every_class, require_size, validation_of
-from resight.service.runs import MODEL_FILE, RECIPE_FILE, absolute, read_recipe_file
+from resight.service.record import costs_of, facts_of, record_of
+from resight.service.runs import MODEL_FILE, RECIPE_FILE, read_recipe_file
 from resight.training.checkpoints import Progress
 from resight.training.journal import Journal, read_csv, write_csv
 from resight.training.loop import Stopped
@@ -284,11 +282,7 @@ class ClassicJob:
             "support_vectors": fitted.support,
             "seconds": fitted.seconds,
         }
-        counts = {
-            "multiply_adds": cost.multiply_adds(self.model, self.recipe.image_size),
-            "parameters": cost.parameters(self.model),
-        }
-        write_json(self.run / RECIPE_FILE, {**self.recorded, **counts, "fit": self.found})
+        write_json(self.run / RECIPE_FILE, {**self.recorded, **costs_of(self), "fit": self.found})
         save_model(self.run / MODEL_FILE, self.model, self.model.state_dict(), self.facts())
 
     def _note(self, fitted: Fitted, labels: Tensor, seconds: float) -> None:
@@ -325,15 +319,7 @@ class ClassicJob:
 
     def facts(self) -> dict[str, Any]:
         """Return what the model file says besides the network."""
-        return {
-            "recipe": settings.to_dict(self.recipe),
-            "data": absolute(self.dataset.name),
-            "data_root": self.data_root and absolute(self.data_root),
-            "data_fingerprint": self.identity["data"],
-            "best_epoch": 1,
-            "fit": self.found,
-            "resight": resight.__version__,
-        }
+        return {**facts_of(self), "best_epoch": 1, "fit": self.found}
 
     def record(self, data: str, data_root: str | None, recipe: str) -> dict[str, Any]:
         """Return recipe.json: everything needed to fit again."""
@@ -342,25 +328,11 @@ class ClassicJob:
         self.recorded = {
             "command": self.command(data, data_root, recipe),
             "base": "classic",
-            "recipe": settings.to_dict(self.recipe),
-            "data": absolute(data),
-            "data_root": data_root,
-            "data_fingerprint": self.identity["data"],
-            "classes": list(self.dataset.classes),
-            "splits": {name: len(split) for name, split in self.dataset.splits.items()},
-            "notes": list(self.dataset.notes),
-            "leaks": self.leaks,
-            "multiply_adds": cost.multiply_adds(self.model, self.recipe.image_size),
-            "parameters": cost.parameters(self.model),
+            **record_of(self, data, data_root),
             "hardware": describe(torch.device("cpu")),
             "processes": 1,
-            "machine": asdict(Machine()),
+            "machine": settings.to_dict(Machine()),
             "precision": "float32",
-            "versions": {
-                "resight": resight.__version__,
-                "torch": torch.__version__,
-                "python": sys.version.split()[0],
-            },
         }
         return self.recorded
 

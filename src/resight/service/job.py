@@ -1,7 +1,6 @@
 """One training: prepared, run epoch by epoch, its best weights kept."""
 
 import shlex
-import sys
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,6 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-import resight
 from resight.core import settings
 from resight.core.device import describe, pick_device, pick_precision
 from resight.core.distributed import world
@@ -35,7 +33,8 @@ from resight.service.preparation import (
     require_size,
     validation_of,
 )
-from resight.service.runs import MODEL_FILE, absolute
+from resight.service.record import facts_of, record_of
+from resight.service.runs import MODEL_FILE
 from resight.training.checkpoints import Progress, load_state, save_state
 from resight.training.ema import AveragedWeights
 from resight.training.journal import Journal
@@ -246,39 +245,18 @@ class Job:
 
     def facts(self) -> dict[str, Any]:
         """Return what the model file says besides the network."""
-        return {
-            "recipe": settings.to_dict(self.recipe),
-            "data": absolute(self.dataset.name),
-            "data_root": self.data_root and absolute(self.data_root),
-            "data_fingerprint": self.identity["data"],
-            "best_epoch": self.progress.best_epoch,
-            "resight": resight.__version__,
-        }
+        return {**facts_of(self), "best_epoch": self.progress.best_epoch}
 
     def record(self, data: str, data_root: str | None, recipe: str) -> dict[str, Any]:
         """Return recipe.json: everything needed to train again."""
         return {
             "command": self.command(data, data_root, recipe),
             "base": recipe,
-            "recipe": settings.to_dict(self.recipe),
-            "data": absolute(data),
-            "data_root": data_root,
-            "data_fingerprint": self.identity["data"],
-            "classes": list(self.dataset.classes),
-            "splits": {name: len(split) for name, split in self.dataset.splits.items()},
-            "notes": list(self.dataset.notes),
-            "leaks": self.leaks,
-            "multiply_adds": cost.multiply_adds(self.model, self.recipe.image_size),
-            "parameters": cost.parameters(self.model),
+            **record_of(self, data, data_root),
             "hardware": _hardware(self.normalize.device),
             "processes": world().processes,
             "machine": settings.to_dict(self.machine),
             "precision": str(self.precision).removeprefix("torch."),
-            "versions": {
-                "resight": resight.__version__,
-                "torch": torch.__version__,
-                "python": sys.version.split()[0],
-            },
         }
 
     def command(self, data: str, data_root: str | None, recipe: str) -> str:
