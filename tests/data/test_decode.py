@@ -285,6 +285,20 @@ def test_an_ordinary_jpeg_is_a_tensor_with_the_same_pixels(kind):
     assert np.array_equal(tensor.permute(1, 2, 0).numpy(), decode_array(content))
 
 
+def test_an_uncompressed_picture_is_a_tensor_with_the_same_pixels():
+    content = encode(scene(), "PPM")
+    tensor = decode_either(content)
+    assert isinstance(tensor, torch.Tensor) and tensor.shape == (3, 32, 64)
+    assert np.array_equal(tensor.permute(1, 2, 0).numpy(), np.asarray(scene()))
+    tensor.fill_(0)  # it is the caller's own
+    assert np.array_equal(decode_array(content), np.asarray(scene()))
+    with pytest.raises(PictureError, match="limit"):
+        decode_either(content, limit=100)
+    for cut in (content[:-1], content[:40]):
+        with pytest.raises(PictureError, match=r"truncated|damaged"):
+            decode_either(cut)
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -292,6 +306,8 @@ def test_an_ordinary_jpeg_is_a_tensor_with_the_same_pixels(kind):
         encode(scene().convert("CMYK"), "JPEG"),
         encode(scene(), "PNG"),
         encode(scene(), "JPEG", xmp=b'<x tiff:Orientation="6"/>'),
+        b"P6 # made by hand\n64 32\n255\n" + scene().tobytes(),
+        b"P6\n64 32\n127\n" + bytes(64 * 32 * 3),
     ],
 )
 def test_an_odd_one_is_what_the_decoder_makes_of_it(content):

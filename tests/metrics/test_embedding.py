@@ -32,3 +32,9 @@ def test_few_vectors_and_constant_ones():
         tsne(np.zeros((9, 4)))
     assert np.isfinite(tsne(clouds(4)[0])).all()
     assert perplexity_for(12) == pytest.approx(2.4) and perplexity_for(2000) == 30
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 3e4])
+def test_vectors_that_are_all_alike_lie_in_the_middle(value):
+    noise = np.random.default_rng(0).normal(0, 1e-9 * value, (40, 64))
+    assert (tsne(value + noise) == 0.5).all()  # a network that has died gives these

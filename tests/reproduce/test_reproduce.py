@@ -1,6 +1,7 @@
 """An experiment run, gone on with, failed in part, written as JSON and as a page."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from resight.core.errors import DataError
 from resight.data.open import open_dataset
 from resight.reproduce import catalogue
-from resight.reproduce.catalogue import reproduce
+from resight.reproduce.catalogue import NAMES, reproduce
 from resight.reproduce.experiment import Experiment, Measure, Plot, Row, Scale, Training
 from resight.reproduce.page import write_page
 from resight.reproduce.sets import write_part
@@ -126,13 +127,27 @@ def test_the_command_lists_and_refuses():
     assert "smoke nor full" in one_line(resight("reproduce", "pooling", "--scale", "tiny"), 2)
 
 
+DATA = {  # the file, the folder in it
+    "bovw-vs-cnn": ("grocery", "grocery"),
+    "compound-scaling": ("grocery", "grocery"),
+    "gap-gmp-cam": ("tiny_imagenet_boxes", "tiny-imagenet-200"),
+}
+
+
 @pytest.mark.slow
-def test_gap_shift_smoke(real_data, tmp_path):
-    done = resight(
-        "reproduce", "gap-shift", "--data-root", real_data, "--epochs", "1", "--pictures", "300", "--json",
-        check=0,
-        timeout=900,
-    )  # fmt: skip
-    rows = {row["id"]: row for row in json.loads(done.stdout)}
-    assert rows["gap-shift/cnn-gap/shifted/accuracy"]["published"] == 0.9906
-    assert 0 <= rows["gap-shift/cnn-flatten/centred/f1"]["measured"] <= 1
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "imagenet-check"])
+def test_every_experiment_runs_at_smoke_scale(name, real_data, unzipped, tmp_path):
+    """All its trainings come to an end and all its figures are there; what they are means nothing yet."""
+    file, folder = DATA.get(name, ("", ""))
+    given = ["--data", unzipped(file).parent / folder] if file else []
+    done = resight("reproduce", name, "--data-root", real_data, *given, "--json", check=0, timeout=3000)
+    rows = json.loads(done.stdout)
+    document = json.loads((tmp_path / "results" / f"{name}-smoke.json").read_text())
+    assert not document["failed"] and document["protocol"].startswith("smoke: ")
+    assert rows and all(row["hardware"] for row in rows)
+    never = [row["id"] for row in rows if row["measured"] is None]
+    assert all("epochs-to-25" in row or "best-rate" in row for row in never)  # not so far in two epochs
+    assert all(math.isfinite(row["measured"]) for row in rows if row["measured"] is not None)
+    page = tmp_path / "page.md"
+    resight("reproduce", "--page", page, check=0)
+    assert name in page.read_text()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from resight.core.errors import ResightError, UsageError
@@ -114,6 +115,25 @@ def test_reduced_pictures_are_pillows_antialiased_resize(tmp_path):
     found = [np.asarray(after.decode(i)) for i in range(len(after)) if min(after.decode(i).size) == 32]
     for own in expected:
         assert min(np.abs(own.astype(int) - f).mean() for f in found if f.shape == own.shape) < 2.5
+
+
+def test_uncompressed_pictures_are_the_reduced_ones_themselves(tmp_path):
+    root = large(tmp_path / "d")
+    pack(str(root), 1, 32, "packed", uncompressed=True)
+    before, after = open_dataset(root).train, open_dataset("packed").train
+
+    def expected(image):
+        if min(image.size) > 32:
+            image = image.resize((int(32 * image.width / image.height), 32), Image.Resampling.BILINEAR)
+        return np.asarray(image).tobytes()
+
+    kept = sorted((expected(before.decode(i)), before.classes[before.labels[i]]) for i in range(len(before)))
+    found = [
+        (np.asarray(after.decode(i)).tobytes(), after.classes[after.labels[i]]) for i in range(len(after))
+    ]
+    assert kept == sorted(found)
+    assert all(after.picture_name(i).endswith(".ppm") for i in range(len(after)))
+    assert all(isinstance(after.read(i), torch.Tensor) for i in range(len(after)))  # nothing is decoded
 
 
 def test_boxes_move_with_the_size(tmp_path):

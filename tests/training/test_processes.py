@@ -250,3 +250,69 @@ def test_synchronized_normalization_is_that_of_the_whole_batch(tmp_path):
     for g in got:
         torch.testing.assert_close(g["mean"], layer.running_mean, **close)
         torch.testing.assert_close(g["var"], layer.running_var, **close)
+
+
+SHARDED = (*WORDS, "--set", "ema=0.9", "--set", "shard=true")
+
+
+def test_sharded_weights_learn_what_whole_ones_do(colours, tmp_path):
+    """Parameters, momenta and averages lie cut up in two processes; what is judged and saved is whole."""
+    launch(2, "train", colours / "colours", *SHARDED, "--out", "sharded")
+    resight("train", colours / "colours", *WORDS, "--set", "ema=0.9", "--out", "whole", check=0)
+    worst = differences(tmp_path / "whole", tmp_path / "sharded")
+    assert max(worst.values()) < 1e-5, sorted(worst.items(), key=lambda kv: -kv[1])[:3]
+    errors = [[r["val_error"] for r in read_csv(tmp_path / n / "metrics.csv")] for n in ("whole", "sharded")]
+    assert errors[0] == errors[1]
+
+
+@pytest.mark.slow
+def test_a_sharded_run_goes_on_in_as_many_processes_as_there_are(colours, tmp_path):
+    """What is saved is whole, so one process takes up what two left, and the other way round."""
+    words = ("train", colours / "colours", *SHARDED[:-1], "shard=true", "--out", "run")
+    process = subprocess.Popen(
+        torchrun(2, *words, "--epochs", "30"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    while not (tmp_path / "run" / "metrics.csv").exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=100)
+    assert (tmp_path / "run" / "last" / "state.safetensors").exists()
+    assert len(read_csv(tmp_path / "run" / "metrics.csv")) < 30
+    alone = [word if word != "shard=true" else "shard=false" for word in words]
+    resight(*alone, "--epochs", "30", "--resume", check=0)
+    launch(2, *words[:-1], "straight", "--epochs", "30")
+    worst = differences(tmp_path / "run", tmp_path / "straight")
+    assert max(worst.values()) < 1e-4, sorted(worst.items(), key=lambda kv: -kv[1])[:3]
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ((), "one process only"),
+        (("--set", "compile=on"), "not with compile=on"),
+    ],
+)
+def test_sharding_alone_or_compiled_is_refused(colours, words, fault):
+    done = resight("train", colours / "colours", *WORDS, "--set", "shard=true", *words, check=2)
+    assert fault in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("head_first=0.5",), ("model=maxout",)])
+def test_sharding_what_needs_whole_weights_is_refused(colours, words):
+    done = subprocess.run(
+        torchrun(2, "train", colours / "colours", *SHARDED, "--set", *words), capture_output=True, text=True
+    )
+    assert done.returncode and "resight: shard=true: " in done.stderr
+
+
+@pytest.mark.slow
+def test_sharded_with_batch_normalization_as_ddp_does(colours, tmp_path):
+    """The same two processes, whose sums are in the same order; four epochs of synchronized statistics."""
+    words = [w if w != "model=lenet5_modern" else "model=resnet20" for w in WORDS]
+    words = [w if w != "lr=0.02" else "lr=0.002" for w in words]
+    launch(2, "train", colours / "colours", *words, "--out", "ddp")
+    launch(2, "train", colours / "colours", *words, "--set", "shard=true", "--out", "sharded")
+    worst = differences(tmp_path / "ddp", tmp_path / "sharded")
+    assert max(worst.values()) < 1e-2, sorted(worst.items(), key=lambda kv: -kv[1])[:3]

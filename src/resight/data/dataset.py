@@ -11,6 +11,7 @@ from torch import Tensor
 
 from resight.core.errors import DataError
 from resight.core.files import digest
+from resight.core.imagenet import are_synsets_of, imagenet_synsets
 from resight.data.decode import decode, decode_either
 from resight.data.pictures import ArrayPictures as ArrayPictures
 from resight.data.pictures import FilePictures as FilePictures
@@ -177,6 +178,8 @@ class Split:
     def relabelled(self, classes: tuple[str, ...]) -> "Split":
         """Return the split with labels that count through `classes`, matched by name.
 
+        WordNet numbers, as ImageNet's folders are called, match the names that official weights have.
+
         Boxes of a class that `classes` lacks stay, with the label -1.
 
         Raises:
@@ -187,6 +190,8 @@ class Split:
         number = {name: i for i, name in enumerate(classes)}
         present = [self.classes[i] for i in np.flatnonzero(self.class_counts())]
         extra = [name for name in present if name not in number]
+        if extra and are_synsets_of(present, classes):
+            return replace(self.relabelled(imagenet_synsets()), classes=classes)
         if extra:
             raise DataError(
                 f"split {self.name!r} has classes that the training split lacks: {_short(extra)}; "

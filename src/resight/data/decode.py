@@ -8,10 +8,12 @@ values scaled to 8 bits, not clipped; the first frame of an animation taken. Wha
 profiles are ignored, as the published networks' own preprocessing does.
 
 An upright JPEG of 8-bit RGB or grey can also be had as a tensor (`decode_either`): the same pixels from the
-same library under torchvision, without a copy, for torch's resize, which is faster than Pillow's.
+same library under torchvision, without a copy, for torch's resize, which is faster than Pillow's. So can an
+uncompressed picture (binary PPM of 8 bits), whose pixels are in the file as they are.
 """
 
 import io
+import re
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -42,6 +44,9 @@ WHOLE = "size in the file"
 
 ORIENTATION = 0x0112
 """The EXIF tag."""
+
+PPM = re.compile(rb"P6\s(\d{1,9})\s(\d{1,9})\s255\s")
+"""The header of an uncompressed RGB picture as `resight pack` writes it; Pillow reads those with comments."""
 
 SUFFIXES = frozenset(
     [
@@ -103,11 +108,12 @@ def decode(
 def decode_either(
     content: bytes | Path, name: str = "", *, at_least: int | None = None, limit: int = PIXEL_LIMIT
 ) -> Image.Image | Tensor:
-    """Decode one picture as `decode`, but give an ordinary JPEG as a tensor.
+    """Decode one picture as `decode`, but give an ordinary JPEG and an uncompressed picture as a tensor.
 
     Returns:
-        (3, H, W) uint8 RGB, channels last in memory, of an upright JPEG of 8-bit RGB or grey that is not
-        scaled inside libjpeg, with the pixels of `decode`; else what `decode` returns.
+        (3, H, W) uint8 RGB, channels last in memory, of a binary PPM of 8 bits, or of an upright JPEG of
+        8-bit RGB or grey that is not scaled inside libjpeg, with the pixels of `decode`; else what `decode`
+        returns.
 
     Raises:
         PictureError: as `decode`.
@@ -150,6 +156,8 @@ def decode_array(content: bytes | Path, name: str = "", **options: int | None) -
 def _read(
     content: bytes, name: str, at_least: int | None, limit: int, *, tensors: bool
 ) -> Image.Image | Tensor:
+    if tensors and (pixels := _by_header(content, limit)) is not None:
+        return pixels
     image = Image.open(io.BytesIO(content))
     width, height = image.size
     if width * height > limit:
@@ -165,6 +173,18 @@ def _read(
     image.seek(0)
     image.load()
     return _to_rgb(ImageOps.exif_transpose(image), name)
+
+
+def _by_header(content: bytes, limit: int) -> Tensor | None:
+    """Return the pixels of a whole binary PPM of 8 bits; None of all else, which Pillow reads or refuses."""
+    header = PPM.match(content)
+    if header is None:
+        return None
+    width, height = int(header[1]), int(header[2])
+    if not 0 < width * height <= limit or len(content) - header.end() != 3 * width * height:
+        return None
+    pixels = np.frombuffer(content, np.uint8, offset=header.end()).reshape(height, width, 3)
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
 
 
 def _is_upright(image: Image.Image) -> bool:

@@ -23,6 +23,8 @@ def perplexity_for(count: int) -> float:
 def tsne(vectors: NDArray[np.floating], seed: int = 0, steps: int = STEPS) -> NDArray[np.float64]:
     """Return a place in the plane for each vector, near ones near each other, (N, 2), each axis in [0, 1].
 
+    Vectors that are all alike, as of a network that has died, lie in the middle.
+
     Source: van der Maaten and Hinton, "Visualizing data using t-SNE", 2008; Barnes-Hut as in scikit-learn,
     begun from the principal components, so that the seed matters little.
 
@@ -41,10 +43,12 @@ def tsne(vectors: NDArray[np.floating], seed: int = 0, steps: int = STEPS) -> ND
     count, length = vectors.shape
     if count < FEWEST:
         raise UsageError(f"t-SNE of {count} pictures says nothing: it needs {FEWEST} or more")
+    if np.ptp(vectors, axis=0).max(initial=0) <= 1e-6 * np.abs(vectors).max(initial=0):
+        return np.full((count, 2), 0.5)  # scikit-learn's tree cannot be built over one point
     most = min(DIMENSIONS, count - 1)
     if length > most:
         vectors = PCA(most, svd_solver="full").fit_transform(vectors)
-    scale = vectors.std() or 1.0
+    scale = vectors.std()
     model = TSNE(2, perplexity=perplexity_for(count), init="pca", random_state=seed, max_iter=steps)
     places = model.fit_transform((vectors / scale).astype(np.float32))
     low, high = places.min(0), places.max(0)

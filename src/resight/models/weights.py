@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from resight.core.errors import ModelFileError, UsageError
+from resight.core.imagenet import imagenet_classes
 from resight.core.preprocessing import Preprocessing
 from resight.models.classifier import Classifier
 
@@ -199,18 +200,22 @@ def _from_timm(name: str) -> Card:
     return Card(dict(other.state_dict()), classes, card, f"timm {name}")
 
 
-def imagenet_classes() -> tuple[str, ...]:
-    """Return the names of the 1,000 classes of ILSVRC 2012, in the order that torchvision and timm share."""
-    from torchvision.models import ResNet18_Weights
-
-    return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
-
-
 def official_source(name: str) -> str:
     """Return where a network's official weights are: "torchvision" if it has them, else "timm"."""
     from torchvision import models
 
     return "torchvision" if name in models.list_models() else "timm"
+
+
+def has_official(name: str) -> bool:
+    """Return whether torchvision, or timm where it is installed, has weights of a network."""
+    if official_source(name) == "torchvision":
+        return True
+    try:
+        import timm  # pyright: ignore[reportMissingImports] - an extra
+    except ImportError:
+        return False
+    return timm.is_model_pretrained(name)
 
 
 def _first_line(error: Exception) -> str:

@@ -10,7 +10,7 @@ from resight.core.errors import UsageError
 from resight.core.registry import lookup
 from resight.reproduce.experiment import Experiment, Scale
 from resight.reproduce.laboratory import Laboratory
-from resight.reproduce.record import record_of, write_record
+from resight.reproduce.record import PLACE, record_of, write_record
 
 NAMES = (
     "degradation", "cifar10-table", "layer-responses", "gap-shift", "nin-head", "shortcuts", "depth-1000",
@@ -64,7 +64,7 @@ def reproduce(
     jobs: int = 1,
     data: str | None = None,
     data_root: str | None = None,
-    out: str = "runs/reproduce",
+    out: str = PLACE,
     results: str = "results",
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:

@@ -50,8 +50,12 @@ class Laboratory:
     def train(self, jobs: int = 1) -> None:
         """Run every training that is not finished, several side by side.
 
-        A training that fails is noted in `failed`; those that need it fail with it.
+        A training that fails is noted in `failed`; those that need it fail with it. The processor's cores
+        are shared out among the jobs, unless OMP_NUM_THREADS says otherwise.
         """
+        environment = {**os.environ, **({"RESIGHT_DATA": self.data_root} if self.data_root else {})}
+        if jobs > 1:
+            environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
         waiting = [(t, seed) for t in self.experiment.trainings for seed in self.seeds]
         waiting = [(t, seed) for t, seed in waiting if not (self.run_folder(t, seed) / REPORT_FILE).exists()]
         for number, (training, seed) in enumerate(waiting, 1):
@@ -63,7 +67,9 @@ class Laboratory:
                 while ready and len(running) < jobs:
                     training, seed = ready.pop(0)
                     waiting.remove((training, seed))
-                    running.append((training, seed, self._start(training, seed), time.perf_counter()))
+                    running.append(
+                        (training, seed, self._start(training, seed, environment), time.perf_counter())
+                    )
                 if not running:  # what is left waits for what failed
                     for training, seed in waiting:
                         self.failed[training.condition] = f"needs {', '.join(self._missing(training, seed))}"
@@ -82,13 +88,12 @@ class Laboratory:
         others = [t for t in self.experiment.trainings if f"{{{t.condition}}}" in " ".join(training.words)]
         return [t.condition for t in others if not (self.run_folder(t, seed) / REPORT_FILE).exists()]
 
-    def _start(self, training: Training, seed: int) -> "subprocess.Popen[bytes]":
+    def _start(self, training: Training, seed: int, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
         folder = self.run_folder(training, seed)
         folder.parent.mkdir(parents=True, exist_ok=True)
         words = [sys.executable, "-m", "resight", *self.words(training, seed), "--out", str(folder)]
         if (folder / RECIPE_FILE).exists():
             words.append("--resume")
-        environment = {**os.environ, **({"RESIGHT_DATA": self.data_root} if self.data_root else {})}
         with folder.with_suffix(".log").open("ab") as log:
             return subprocess.Popen(words, stdout=log, stderr=log, env=environment)
 
@@ -203,9 +208,9 @@ class Laboratory:
         values = tuple(row[column] for row in rows if column in row)
         return Measure(values) if values else None
 
-    def tested(self, run: str, data: str | Path | None = None, **protocol: Any) -> dict[str, Any]:
+    def tested(self, runs: Sequence[str], data: str | Path | None = None, **protocol: Any) -> dict[str, Any]:
         """Return the JSON of `resight test`."""
-        return test([run], None if data is None else str(data), data_root=self.data_root, **protocol)
+        return test(runs, None if data is None else str(data), data_root=self.data_root, **protocol)
 
     def records(self) -> list[dict[str, Any]]:
         """Return recipe.json of every finished run, with the seconds that its training took."""

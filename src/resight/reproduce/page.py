@@ -52,14 +52,15 @@ def _section(record: dict[str, Any], figures: Path) -> str:
         None: "It cannot be judged: a figure is missing.",
     }
     seeds = len(record["seeds"])
+    paper = record["paper"][:1].upper() + record["paper"][1:]
     versions = ", ".join(f"{key} {value}" for key, value in record["versions"].items())
     lines = [
         f"## {name}{'' if scale == 'full' else f', {scale}'}",
         "",
-        f"{record['paper']}. Claim: {record['claim']}. {verdict[record['holds']]}",
+        f"{paper}. Claim: {record['claim']}. {verdict[record['holds']]}",
         "",
         f"Scale: {record['protocol']}; {seeds} seed{'s' if seeds > 1 else ''}; "
-        f"{_hours(record['seconds'])} on "
+        f"{_hours(record['seconds'])} of training on "
         f"{record['hardware'] or 'no trainings'} ({versions}).",
         "",
         "| condition | metric | published | measured | 95 % interval |",
@@ -77,6 +78,10 @@ def _section(record: dict[str, Any], figures: Path) -> str:
         lines += [
             "<details><summary>Commands</summary>",
             "",
+            f"    {record['command']}",
+            "",
+            "and what it called:",
+            "",
             *(f"    {c}" for c in record["commands"]),
             "",
             "</details>",
@@ -92,13 +97,17 @@ def _row(row: dict[str, Any]) -> str:
     if row["certainty"] not in (None, "verified"):
         published += f" *({row['certainty']})*"
     low, high = row["interval"] or (None, None)
-    interval = "" if low is None else f"{low:.4g} to {high:.4g}"
+    interval = "" if low is None else f"{_number(low, row['unit'])} to {_number(high, row['unit'])}"
     cells = (condition, metric, published, _figure(row), interval)
     return f"| {' | '.join(cells)} |"
 
 
 def _figure(row: dict[str, Any]) -> str:
-    return "" if row["measured"] is None else f"{row['measured']:.4g} {row['unit']}".strip()
+    return "" if row["measured"] is None else f"{_number(row['measured'], row['unit'])} {row['unit']}".strip()
+
+
+def _number(value: float, unit: str) -> str:
+    return f"{value:.2f}" if unit == "%" else f"{value:.4g}"
 
 
 def _hours(seconds: float) -> str:

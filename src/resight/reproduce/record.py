@@ -1,15 +1,20 @@
 """The results of an experiment as JSON: what was measured, beside what is published, and how."""
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from resight.core import published
+from resight.core.device import describe, pick_device
 from resight.core.errors import DataError
 from resight.core.files import write_json
 from resight.reproduce.experiment import Figures, Plot, Row
 from resight.reproduce.laboratory import Laboratory
+
+PLACE = "runs/reproduce"
+"""Where `resight reproduce` puts the runs unless it is told otherwise."""
 
 
 def record_of(name: str, laboratory: Laboratory) -> dict[str, Any]:
@@ -17,16 +22,16 @@ def record_of(name: str, laboratory: Laboratory) -> dict[str, Any]:
 
     Returns:
         {"experiment", "paper", "claim", "holds" (None if a deciding figure is missing), "scale", "protocol",
-        "seeds", "seconds" (of all trainings), "hardware", "versions", "rows", "commands", "failed",
-        "plots"}. A row has the keys of the JSON of `resight reproduce`, and "unit", "values", "certainty" and
-        "published_protocol".
+        "seeds", "seconds" (of all trainings), "hardware", "versions", "rows", "command" (that runs it again),
+        "commands" (the trainings, as if in PLACE), "failed", "plots"}. A row has the keys of the JSON of
+        `resight reproduce`, and "unit", "values", "certainty" and "published_protocol".
     """
     experiment, scale = laboratory.experiment, laboratory.scale
     rows = list(experiment.rows(laboratory))
     records = laboratory.records()
     figures = Figures({f"{row.condition}/{row.metric}": row.measure.mean for row in rows if row.measure})
     holds = experiment.holds(figures)
-    hardware = sorted({r["hardware"] for r in records})
+    hardware = sorted({r["hardware"] for r in records}) or [describe(pick_device())]
     versions = {key: value for r in records for key, value in r["versions"].items()}
     seconds: dict[str, float] = {
         c: sum(r["seconds"] for r in records if r["condition"] == c)
@@ -44,10 +49,28 @@ def record_of(name: str, laboratory: Laboratory) -> dict[str, Any]:
         "hardware": "; ".join(hardware),
         "versions": versions,
         "rows": [_row(name, row, laboratory, seconds, "; ".join(hardware)) for row in rows],
-        "commands": [laboratory.command(t, seed) for t in experiment.trainings for seed in laboratory.seeds],
+        "command": _command(name, laboratory),
+        "commands": [
+            laboratory.command(t, seed).replace(str(laboratory.place), PLACE)
+            for t in experiment.trainings
+            for seed in laboratory.seeds
+        ],
         "failed": laboratory.failed,
         "plots": [asdict(plot) for plot in (experiment.plots(laboratory) if experiment.plots else ())],
     }
+
+
+def _command(name: str, laboratory: Laboratory) -> str:
+    """Return the call that runs an experiment again."""
+    scale = laboratory.scale
+    words = ["resight", "reproduce", name]
+    if scale.name != "smoke":
+        words += ["--scale", "full"]
+    if scale.name == "part":
+        words += ["--epochs", str(scale.epochs)] if scale.epochs else []
+        words += ["--pictures", str(scale.pictures)] if scale.pictures else []
+    words += ["--seeds", str(len(laboratory.seeds))] if len(laboratory.seeds) > 1 else []
+    return shlex.join(words + (["--data", laboratory.data] if laboratory.data else []))
 
 
 def _row(

@@ -36,7 +36,7 @@ PHOTOS, LARGE = 1000, 24
 BATCH = 64
 COMPARED = 50
 """Photos whose pixels are compared."""
-REDUCTION = Reduction(256, 90)
+REDUCTIONS = {"packed": Reduction(256), "uncompressed": Reduction(256, uncompressed=True)}
 CORES = os.cpu_count() or 1
 REFERENCES = {True: "ImageFolder, one core", False: "ImageFolder"}
 WAYS = {  # kind, data, cores
@@ -46,12 +46,14 @@ WAYS = {  # kind, data, cores
     "ours, parquet, one core": ("ours", "parquet", 1),
     "ours, tar, one core": ("ours", "tar", 1),
     "ours, packed at 256, one core": ("ours", "packed", 1),
+    "ours, packed at 256, uncompressed, one core": ("ours", "uncompressed", 1),
     "ImageFolder": ("imagefolder", "folder", CORES),
     "timm": ("timm", "folder", CORES),
     "ours, folder": ("ours", "folder", CORES),
     "ours, parquet": ("ours", "parquet", CORES),
     "ours, tar": ("ours", "tar", CORES),
     "ours, packed at 256": ("ours", "packed", CORES),
+    "ours, packed at 256, uncompressed": ("ours", "uncompressed", CORES),
     "ImageFolder, large photos": ("imagefolder", "large", CORES),
     "ours, large photos": ("ours", "large", CORES),
 }
@@ -76,7 +78,9 @@ def measure(seconds: float, rounds: int, photos: int = PHOTOS, large: int = LARG
         code = f"import sys; from resight.service.bench_load import worker; worker({name!r}, sys.argv[1])"
         ways = [way for way, (kind, _, _) in WAYS.items() if kind != "timm" or find_spec("timm")]
         found = interleave(code, ways, seconds, rounds)
-        differences = {data: difference(place, data) for data in ("folder", "packed", "large")}
+        differences = {
+            data: difference(place, data) for data in ("folder", "packed", "uncompressed", "large")
+        }
     rows = []
     for way in ways:
         kind, data, cores = WAYS[way]
@@ -178,8 +182,8 @@ def difference(place: Path, data: str) -> float:
         assert isinstance(content, bytes)  # they are files
         whole = resize_shorter(decode(content), CARD.resize)
         expected = np.asarray(centre_crop(whole, CARD.size)).astype(np.int16)
-        if data == "packed":
-            own = fit(decode(sample_of(train, index, REDUCTION).content), CARD)
+        if data in REDUCTIONS:
+            own = fit(decode(sample_of(train, index, REDUCTIONS[data]).content), CARD)
         else:
             own = fit(train.read(index, CARD.resize), CARD)
         found.append(float(np.abs(expected - own).mean()))
@@ -218,7 +222,8 @@ def make_photos(place: Path, photos: int, large: int) -> str:
     (place / "parquet").mkdir()
     pq.write_table(pa.Table.from_pylist(rows), place / "parquet" / "train.parquet", row_group_size=100)
     pack(str(place / "folder"), 4, None, str(place / "tar"))
-    pack(str(place / "folder"), 4, REDUCTION.side, str(place / "packed"), REDUCTION.quality)
+    pack(str(place / "folder"), 4, 256, str(place / "packed"))
+    pack(str(place / "folder"), 4, 256, str(place / "uncompressed"), uncompressed=True)
     size = statistics.mean(len(row["image"]["bytes"]) for row in rows) / 1000
     what = "of ImageNet, enlarged" if originals else "drawn, since imagenet_sample is not under the data root"
     return f"{photos} photos {what} to a shorter side of 375, {size:.0f} kB each; {large} large ones of 3000"

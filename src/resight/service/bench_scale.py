@@ -16,6 +16,7 @@ from resight.core.device import pick_device
 from resight.core.distributed import leave, world
 from resight.core.errors import ResightError
 from resight.models.zoo import create_model
+from resight.training.machine import Machine
 from resight.training.objective import Objective
 from resight.training.parallel import shared
 from resight.training.recipe import Recipe
@@ -109,7 +110,7 @@ def _work(seconds: float) -> dict[str, float]:
     apart = statistics.median(_times(lambda: step(alone), seconds))
     if world().processes > 1:
         synchronize(model)
-    objective = shared(Objective(model, RECIPE, None, compiled=False), RECIPE, device)
+    objective = shared(Objective(model, RECIPE, None, compiled=False), RECIPE, Machine(), device)
     times = _times(lambda: step(objective), seconds)
     facts = {"step": statistics.median(times), "shortest": min(times), "longest": max(times), "alone": apart}
     facts |= {"small": 0.0, "gradients": 0.0}

@@ -282,7 +282,10 @@ class ClassicJob:
             "support_vectors": fitted.support,
             "seconds": fitted.seconds,
         }
-        write_json(self.run / RECIPE_FILE, {**self.recorded, **costs_of(self), "fit": self.found})
+        write_json(
+            self.run / RECIPE_FILE,
+            {**self.recorded, **costs_of(self.model, self.recipe.image_size), "fit": self.found},
+        )
         save_model(self.run / MODEL_FILE, self.model, self.model.state_dict(), self.facts())
 
     def _note(self, fitted: Fitted, labels: Tensor, seconds: float) -> None:
@@ -329,6 +332,7 @@ class ClassicJob:
             "command": self.command(data, data_root, recipe),
             "base": "classic",
             **record_of(self, data, data_root),
+            **costs_of(self.model, self.recipe.image_size),
             "hardware": describe(torch.device("cpu")),
             "processes": 1,
             "machine": settings.to_dict(Machine()),

@@ -18,7 +18,6 @@ from resight.data.dataset import FINGERPRINT_DIGESTS, Dataset, fingerprint, shar
 from resight.data.prepare import Normalize
 from resight.data.splitting import with_validation
 from resight.evaluate.scores import logits_of
-from resight.models import cost
 from resight.models.classifier import Classifier
 from resight.models.criterion import Criterion
 from resight.models.modelfile import save_model
@@ -33,7 +32,7 @@ from resight.service.preparation import (
     require_size,
     validation_of,
 )
-from resight.service.record import facts_of, record_of
+from resight.service.record import costs_of, facts_of, record_of
 from resight.service.runs import MODEL_FILE
 from resight.training.checkpoints import Progress, load_state, save_state
 from resight.training.ema import AveragedWeights
@@ -44,6 +43,7 @@ from resight.training.objective import Objective
 from resight.training.optimizer import make_optimizer
 from resight.training.parallel import shared
 from resight.training.recipe import Recipe
+from resight.training.sharding import put_together, whole
 from resight.training.step import wrong_answers
 from resight.training.synced_norm import synchronize
 
@@ -70,6 +70,7 @@ class Job:
         identity: what a resumed run must share.
         leaks: test pictures that are learned too.
         data_root: where built-in data sets lie, if it was said.
+        costs: see `costs_of`.
     """
 
     dataset: Dataset
@@ -89,6 +90,7 @@ class Job:
     identity: dict[str, Any]
     leaks: int
     data_root: str | None
+    costs: dict[str, int]
 
     @classmethod
     def prepare(
@@ -133,6 +135,17 @@ class Job:
             console.print(f"left out: {fault}", highlight=False, markup=False, soft_wrap=True)
         if machine.sync_norm and world().processes > 1:
             synchronize(model)
+        objective = Objective(
+            model,
+            recipe,
+            make_teacher(recipe, dataset.classes, card, device),
+            compiled=_should_compile(recipe, machine, batches, device),
+            multi_label=dataset.multi_label,
+            weights=class_weights(dataset, device) if recipe.balance == "loss" else None,
+            old=make_old_self(recipe, card, device),
+        )
+        costs = costs_of(model, recipe.image_size)
+        together = shared(objective, recipe, machine, device)  # before the optimizer: it may replace weights
         optimizer = make_optimizer(model, recipe)
         averages = AveragedWeights(model, recipe.ema) if recipe.ema else None
         identity = {"recipe": settings.to_dict(recipe), "data": learned}
@@ -144,18 +157,9 @@ class Job:
         progress.leave_out(faults)
         if machine.parts > 1:
             progress.parts = machine.parts
-        objective = Objective(
-            model,
-            recipe,
-            make_teacher(recipe, dataset.classes, card, device),
-            compiled=_should_compile(recipe, machine, batches, device),
-            multi_label=dataset.multi_label,
-            weights=class_weights(dataset, device) if recipe.balance == "loss" else None,
-            old=make_old_self(recipe, card, device),
-        )
         job = cls(
-            dataset, recipe, machine, run, console, model, shared(objective, recipe, device), batches,
-            validation, normalize, optimizer, averages, progress, precision, identity, leaks, data_root,
+            dataset, recipe, machine, run, console, model, together, batches, validation, normalize,
+            optimizer, averages, progress, precision, identity, leaks, data_root, costs,
         )  # fmt: skip
         job.announce()
         return job
@@ -167,7 +171,7 @@ class Job:
         lines = [
             f"{self.dataset.name}: {sizes} pictures of {len(self.dataset.classes)} classes"
             + "".join(f"; {note}" for note in self.dataset.notes),
-            f"{r.model}, {cost.parameters(self.model):,} parameters, input {r.image_size}, "
+            f"{r.model}, {self.costs['parameters']:,} parameters, input {r.image_size}, "
             f"{r.epochs} epochs of {self.batches.order.steps} x {r.batch_size}, "
             f"{str(self.precision).removeprefix('torch.')} on {_hardware(self.normalize.device)}; "
             f"run folder {self.run}",
@@ -197,10 +201,7 @@ class Job:
 
     def save(self) -> None:
         """Write the full state; one process does, for all have the same."""
-        if world().is_main:
-            save_state(
-                self.run, self.model, self.optimizer, self.averages, self.progress, self.identity
-            )  # fmt: skip
+        save_state(self.run, self.model, self.optimizer, self.averages, self.progress, self.identity)
 
     def end_epoch(self, state: dict[str, Tensor], rate: float) -> None:
         """Judge the epoch's weights and keep them if they are the best."""
@@ -223,6 +224,7 @@ class Job:
         p.history.append(row)
         if error <= p.best_error:
             p.best_epoch, p.best_error = p.epoch + 1, error
+            state = whole(state)
             if world().is_main:
                 save_model(self.run / MODEL_FILE, self.model, state, self.facts())
 
@@ -231,7 +233,8 @@ class Job:
         own = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.model.load_state_dict(state)
         self.model.eval()
-        answers = self.validation_logits(self.model, self.precision)
+        with put_together(self.objective):
+            answers = self.validation_logits(self.model, self.precision)
         self.model.load_state_dict(own)
         return answers
 
@@ -253,6 +256,7 @@ class Job:
             "command": self.command(data, data_root, recipe),
             "base": recipe,
             **record_of(self, data, data_root),
+            **self.costs,
             "hardware": _hardware(self.normalize.device),
             "processes": world().processes,
             "machine": settings.to_dict(self.machine),
@@ -293,4 +297,4 @@ def _should_compile(recipe: Recipe, machine: Machine, batches: Batches, device: 
     """Whether compiling pays: it costs about a minute, and gains nothing on two CPU threads."""
     if machine.compile != "auto":
         return machine.compile == "on"
-    return device.type == "cuda" and recipe.epochs * batches.order.steps > 10_000
+    return device.type == "cuda" and not machine.shard and recipe.epochs * batches.order.steps > 10_000

@@ -9,6 +9,7 @@ import resight
 from resight.core import settings
 from resight.data.dataset import Dataset
 from resight.models import cost
+from resight.models.classifier import Classifier
 from resight.service.runs import absolute
 
 
@@ -35,7 +36,7 @@ def facts_of(job: Recorded) -> dict[str, Any]:
 
 
 def record_of(job: Recorded, data: str, data_root: str | None) -> dict[str, Any]:
-    """Return what recipe.json says of the data, the recipe, the costs and the versions."""
+    """Return what recipe.json says of the data, the recipe and the versions."""
     return {
         "recipe": settings.to_dict(job.recipe),
         "data": absolute(data),
@@ -45,7 +46,6 @@ def record_of(job: Recorded, data: str, data_root: str | None) -> dict[str, Any]
         "splits": {name: len(split) for name, split in job.dataset.splits.items()},
         "notes": list(job.dataset.notes),
         "leaks": job.leaks,
-        **costs_of(job),
         "versions": {
             "resight": resight.__version__,
             "torch": torch.__version__,
@@ -54,9 +54,6 @@ def record_of(job: Recorded, data: str, data_root: str | None) -> dict[str, Any]
     }
 
 
-def costs_of(job: Recorded) -> dict[str, int]:
-    """Return what a picture costs the network, and its size."""
-    return {
-        "multiply_adds": cost.multiply_adds(job.model, job.recipe.image_size),
-        "parameters": cost.parameters(job.model),
-    }
+def costs_of(model: Classifier, image_size: int) -> dict[str, int]:
+    """Return what recipe.json says of a network: what a picture costs it, and its size."""
+    return {"multiply_adds": cost.multiply_adds(model, image_size), "parameters": cost.parameters(model)}

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from resight.core.distributed import world
 from resight.core.errors import ModelFileError, PictureError
 from resight.models.modelfile import load_tensors, save_tensors
 from resight.training.ema import AveragedWeights
+from resight.training.sharding import like, whole
 
 FILE = Path("last") / "state.safetensors"
 SAVE_SECONDS = 300.0
@@ -75,7 +77,7 @@ def save_state(
     progress: Progress,
     identity: dict[str, Any],
 ) -> None:
-    """Write everything that going on needs into the run's `last/`.
+    """Write everything that going on needs into the run's `last/`: every process calls it, one writes.
 
     Args:
         run: the run folder.
@@ -92,7 +94,9 @@ def save_state(
         for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, torch.Tensor):
                 tensors[f"optimizer.{key}.{name}"] = value
-    save_tensors(run / FILE, tensors, {"identity": identity, "progress": dataclasses.asdict(progress)})
+    tensors = whole(tensors)
+    if world().is_main:
+        save_tensors(run / FILE, tensors, {"identity": identity, "progress": dataclasses.asdict(progress)})
 
 
 def load_state(
@@ -119,10 +123,11 @@ def load_state(
     def part(prefix: str) -> dict[str, torch.Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-    model.load_state_dict(part("model."))
+    state = model.state_dict()
+    model.load_state_dict({k: like(v, state[k]) for k, v in part("model.").items()})
     if averages:
         for name, value in part("ema.").items():
-            averages.state[name].copy_(value)
+            averages.state[name].copy_(like(value, averages.state[name]))
     parameters = dict(model.named_parameters())
     for word, stored in part("optimizer.").items():
         key, _, name = word.partition(".")
@@ -130,6 +135,6 @@ def load_state(
         if stored.shape == parameter.shape:
             # The layout in memory must be the parameter's own: sums then run in the same order.
             buffer = torch.empty_like(parameter, memory_format=torch.preserve_format)
-            stored = buffer.copy_(stored)
+            stored = buffer.copy_(like(stored, parameter))
         optimizer.state[parameter][key] = stored
     return Progress(**document["progress"])

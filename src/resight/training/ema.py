@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from resight.training.sharding import local
+
 EVERY = 5
 """Steps between two updates; the decay is raised to that power."""
 
@@ -29,8 +31,8 @@ class AveragedWeights:
         weights: list[Tensor] = []
         for name, value in model.state_dict().items():
             if value.is_floating_point():
-                averages.append(self.state[name])
-                weights.append(value)
+                averages.append(local(self.state[name]))
+                weights.append(local(value))
             else:
                 self.state[name].copy_(value)
         torch._foreach_lerp_(averages, weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]

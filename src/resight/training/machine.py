@@ -24,6 +24,8 @@ class Machine:
             are added up: less memory for as many pictures a step. Doubled when memory runs out.
         sync_norm: whether several processes share the statistics of batch normalization, so that it sees the
             whole step as one process alone would.
+        shard: whether several processes hold a part of the weights, gradients and momenta each, by
+            fully_shard, instead of all of them: less memory for more communication.
         patience: seconds after which a worker that gives nothing counts as hanging.
     """
 
@@ -32,6 +34,7 @@ class Machine:
     compile: str = "auto"
     parts: int = 1
     sync_norm: bool = True
+    shard: bool = False
     patience: float = 300.0
 
     def __post_init__(self) -> None:
@@ -41,6 +44,8 @@ class Machine:
             UsageError: naming the setting, its value and the range.
         """
         settings.require_choices(self, CHOICES)
+        if self.shard and self.compile == "on":
+            raise UsageError("shard=true: not with compile=on; leave one out")
         if self.parts < 1:
             raise UsageError(f"parts={self.parts} must be 1 or more")
         if self.patience <= 0:

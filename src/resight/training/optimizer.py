@@ -7,6 +7,7 @@ from torch import nn
 
 from resight.models.classifier import Classifier
 from resight.training.recipe import Recipe
+from resight.training.sharding import is_cut
 
 
 def make_optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Optimizer:
@@ -31,12 +32,13 @@ def make_optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Optimizer:
     ]
     if recipe.optimizer == "rmsprop":
         return torch.optim.RMSprop(groups, lr=recipe.lr, alpha=0.9, momentum=recipe.momentum)
+    first = next(model.parameters())
     return torch.optim.SGD(
         groups,
         lr=recipe.lr,
         momentum=recipe.momentum,
         nesterov=recipe.optimizer == "nesterov" and recipe.momentum > 0,
-        fused=next(model.parameters()).device.type in ("cpu", "cuda"),
+        fused=first.device.type in ("cpu", "cuda") and not is_cut(first),
     )
 
 

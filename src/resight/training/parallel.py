@@ -7,11 +7,13 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from resight.core.distributed import world
+from resight.training.machine import Machine
 from resight.training.objective import Objective
 from resight.training.recipe import Recipe
+from resight.training.sharding import shard
 
 
-def shared(objective: Objective, recipe: Recipe, device: torch.device) -> nn.Module:
+def shared(objective: Objective, recipe: Recipe, machine: Machine, device: torch.device) -> nn.Module:
     """Return the objective so that a backward pass leaves the mean of all processes' gradients.
 
     Statistics of batch normalization are not sent around: they are equal where they are synchronized, and
@@ -20,8 +22,15 @@ def shared(objective: Objective, recipe: Recipe, device: torch.device) -> nn.Mod
     Args:
         objective: of this process.
         recipe: says whether there are epochs in which some weights have no gradient.
+        machine: says whether weights are cut up among the processes; they are other objects then, so the
+            optimizer is made afterwards.
         device: where it runs.
+
+    Raises:
+        UsageError: see `shard`.
     """
+    if machine.shard:
+        return shard(objective, recipe, device)
     if world().processes == 1:
         return objective
     hinted = bool(objective.teacher and objective.model.guided_layer)

@@ -1,0 +1,87 @@
+"""Weights, gradients and momenta cut up among the processes, by torch's fully_shard.
+
+A sharded parameter is a DTensor. Only this module knows: the rest asks for the whole of it, for the part that
+this process holds, or for another tensor cut up like it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from resight.core.distributed import world
+from resight.core.errors import UsageError
+from resight.models.classifier import Classifier
+from resight.training.objective import Objective
+from resight.training.recipe import Recipe
+
+
+def shard(objective: Objective, recipe: Recipe, device: torch.device) -> nn.Module:
+    """Cut up the weights of an objective's network; a backward pass leaves the mean of all gradients.
+
+    All of them are put together at the beginning of a forward pass and once more for the backward pass.
+    Teachers and other old networks stay whole.
+
+    Args:
+        objective: of this process.
+        recipe: what is trained.
+        device: where it runs.
+
+    Raises:
+        UsageError: if there is one process only, or something of the training needs whole weights.
+    """
+    model = objective.model
+    if world().processes == 1:
+        raise UsageError("shard=true: there is one process only; start several with torchrun")
+    if recipe.head_first:
+        raise UsageError("shard=true: not with head_first, which changes what has gradients; leave one out")
+    if type(model).constrain is not Classifier.constrain:
+        raise UsageError(f"shard=true: {recipe.model} bounds its weights, for which they must be whole")
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload] # torch refuses others
+    own = {id(p) for p in model.parameters()}
+    fully_shard(
+        objective,
+        mesh=init_device_mesh(device.type, (world().processes,)),
+        ignored_params={p for p in objective.parameters() if id(p) not in own},
+    )
+    return objective
+
+
+def whole(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors put together; every process must call it, for all of them."""
+    return {k: v.full_tensor() if isinstance(v, DTensor) else v for k, v in tensors.items()}
+
+
+def local(tensor: Tensor) -> Tensor:
+    """Return the part of a tensor that this process holds, sharing memory with it."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def is_cut(tensor: Tensor) -> bool:
+    """Return whether a tensor is cut up among the processes."""
+    return isinstance(tensor, DTensor)
+
+
+def like(tensor: Tensor, other: Tensor) -> Tensor:
+    """Return a whole tensor cut up as another one is, on its device."""
+    if not isinstance(other, DTensor):
+        return tensor
+    moved = tensor.to(other.device)
+    return distribute_tensor(moved, other.device_mesh, other.placements, src_data_rank=None)
+
+
+@contextmanager
+def put_together(objective: nn.Module) -> Iterator[None]:
+    """Let the network be called, whole, inside the block, apart from its objective; in every process."""
+    if not isinstance(objective, FSDPModule):
+        yield
+        return
+    objective.unshard()
+    try:
+        yield
+    finally:
+        objective.reshard()
