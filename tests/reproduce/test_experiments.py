@@ -3,14 +3,21 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from resight.core import published
 from resight.core.errors import UnknownNameError, UsageError
-from resight.models.zoo import NETWORKS, list_options
+from resight.data.augment.operations import OPERATIONS
+from resight.data.open import open_dataset
+from resight.models.zoo import NETWORKS, create_model, list_options
 from resight.reproduce.catalogue import NAMES, catalogue, experiment, reproduce, scale_of
 from resight.reproduce.experiment import Figures, Measure, Scale
+from resight.reproduce.experiments import gan_augmentation, imbalance
+from resight.reproduce.heads import keep_classes, put_back
 from resight.reproduce.laboratory import Laboratory
+from resight.training.gan import GanSettings
 from resight.training.recipe import Recipe
 from resight.training.recipes import RECIPES
 
@@ -33,7 +40,10 @@ def test_its_words_exist(name):
         assert training.recipe in (*RECIPES, "")
         model = settings.get("model", "resnet20")
         known = {*list_options(model), "model", "augment"} | set(Recipe.__dataclass_fields__)
-        assert model in NETWORKS and not (settings.keys() - (known if training.recipe else {"model"}))
+        known |= {key for key in settings if key.partition("augment.")[2] in {*OPERATIONS, "gan"}}
+        known = known if training.recipe else {"model"}
+        known = known if training.command == "train" else set(GanSettings.__dataclass_fields__)
+        assert model in NETWORKS and not settings.keys() - known
         named = [c for c in conditions if f"{{{c}}}" in " ".join(training.words)]
         assert all(conditions.index(c) < place for c in named), "it needs a training that comes later"
 
@@ -42,7 +52,7 @@ class Blank(Laboratory):
     """A laboratory in which nothing has run."""
 
     def __init__(self, found):
-        super().__init__(found, Scale(), (0,), Path("none"), print, data="none")
+        super().__init__(found, Scale(), (0,), Path("none"), print, data=("none", "none"))
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "imagenet-check"])
@@ -116,3 +126,49 @@ def test_a_run_is_shared_by_experiments_with_the_same_training(tmp_path):
     assert folders[0] == folders[1]
     assert folders[0] != first.run_folder(first.training("resnet-20"), 1)
     assert folders[0] != first.run_folder(first.training("plain-20"), 0)
+
+
+def test_what_is_made_of_given_pictures_is_not_shared_with_what_is_made_of_others(tmp_path):
+    first, second = (
+        Laboratory(experiment("imbalance"), Scale(), (0,), tmp_path, print, data=(data,)) for data in "ab"
+    )
+    assert first.run_folder(first.training("none"), 0) != second.run_folder(second.training("none"), 0)
+
+
+def test_two_sets_are_taken_in_their_order(tmp_path):
+    lab = Laboratory(experiment("forgetting"), Scale(), (0,), tmp_path, print, data=("old", "new"))
+    assert (lab.given(), lab.given("--data 2")) == ("old", "new")
+    assert lab.words(lab.training("fine-tuning"), 0)[:2] == ["train", "new"]
+    with pytest.raises(UsageError, match=r"forgetting needs --data twice: .* then those of the new task"):
+        reproduce("forgetting", data=["old"])
+
+
+def test_a_long_tail_falls_from_class_to_class(folder):
+    split = open_dataset(folder).train
+    before = np.bincount(split.labels)
+    counts = np.bincount(imbalance.long_tail(split, 4.0).labels)
+    assert counts[0] == before[0] and counts[0] > counts[1] > counts[2]
+    assert counts[2] == max(2, round(before[2] / 4))
+
+
+def test_a_share_of_the_labels_is_one_of_every_class(folder):
+    split = open_dataset(folder).train
+    expected = [round(n / 2) for n in np.bincount(split.labels)]
+    assert np.array_equal(np.bincount(gan_augmentation.share_of(split, 0.5).labels), expected)
+
+
+def test_heads_that_are_changed_answer_for_their_own_classes():
+    torch.manual_seed(0)
+    model = create_model("resnet20", 5).eval()
+    model.classes = ("0-a", "0-b", "1-a", "1-b", "1-c")
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        whole = model(images)
+        keep_classes(model, ["1-a", "1-c"], ("a", "c"))
+        assert torch.allclose(model(images), whole[:, [2, 4]], atol=1e-6) and model.classes == ("a", "c")
+        before = create_model("resnet20", 3).eval()
+        before.classes = ("x", "y", "z")
+        put_back(model, before)
+        features = model.forward_features(images)
+        assert torch.allclose(model(images), before.forward_head(features), atol=1e-6)
+    assert model.classes == ("x", "y", "z") and model.num_classes == 3

@@ -55,7 +55,7 @@ def test_every_protocol_is_run_and_weights_that_cannot_be_had_are_left_out(valid
     monkeypatch.setattr(imagenet_check, "TOGETHER", ("resnet18", "resnet18"))
     monkeypatch.setitem(imagenet_check.PROTOCOLS, "multi-scale", ({"scales": (96, 128)}, "in-resnet-t4"))
     found = reproduce(
-        "imagenet-check", data=str(validation), out=str(tmp_path / "o"), results=str(tmp_path / "r")
+        "imagenet-check", data=[str(validation)], out=str(tmp_path / "o"), results=str(tmp_path / "r")
     )
     rows = {row["id"].removeprefix("imagenet-check/"): row for row in found["rows"]}
     expected = {"single-crop", "ten-crop", "multi-scale"}
@@ -71,10 +71,11 @@ def test_every_protocol_is_run_and_weights_that_cannot_be_had_are_left_out(valid
 
 def test_published_figures_stand_beside_the_released_networks(monkeypatch):
     class Answering:
-        data, failed = "photos", {}
+        def __init__(self):
+            self.failed = {}
 
-        def require_data(self):
-            return self.data
+        def given(self):
+            return "photos"
 
         def tested(self, runs, data, **protocol):
             return {"top1_error": 25.0, "top1_interval": (24.0, 26.0), "top5_error": 8.0}

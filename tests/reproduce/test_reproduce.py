@@ -130,7 +130,10 @@ def test_the_command_lists_and_refuses():
 DATA = {  # the file, the folder in it
     "bovw-vs-cnn": ("grocery", "grocery"),
     "compound-scaling": ("grocery", "grocery"),
+    "forgetting": ("grocery", "grocery"),
+    "gan-augmentation": ("grocery", "grocery"),
     "gap-gmp-cam": ("tiny_imagenet_boxes", "tiny-imagenet-200"),
+    "imbalance": ("tiny_imagenet_boxes", "tiny-imagenet-200"),
 }
 
 
@@ -140,6 +143,7 @@ def test_every_experiment_runs_at_smoke_scale(name, real_data, unzipped, tmp_pat
     """All its trainings come to an end and all its figures are there; what they are means nothing yet."""
     file, folder = DATA.get(name, ("", ""))
     given = ["--data", unzipped(file).parent / folder] if file else []
+    given += ["--data", "digits"] if name == "forgetting" else []
     done = resight("reproduce", name, "--data-root", real_data, *given, "--json", check=0, timeout=3000)
     rows = json.loads(done.stdout)
     document = json.loads((tmp_path / "results" / f"{name}-smoke.json").read_text())

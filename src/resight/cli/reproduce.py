@@ -22,7 +22,8 @@ def reproduce(
     ] = 1,
     jobs: Annotated[int, typer.Option(min=1, help="Trainings side by side, as on one GPU.")] = 1,
     data: Annotated[
-        str | None, typer.Option("--data", help="Pictures, where the experiment needs some.")
+        list[str] | None,
+        typer.Option("--data", help="Pictures, where the experiment needs some; may be repeated."),
     ] = None,
     out: Annotated[
         str, typer.Option(metavar="FOLDER", help="Where the runs go; finished ones are not run again.")
@@ -51,7 +52,7 @@ def reproduce(
         listed(catalogue(), as_json=as_json)
         return
     answer = service(
-        experiment, scale, epochs=epochs, pictures=pictures, seeds=range(seeds), jobs=jobs, data=data,
+        experiment, scale, epochs=epochs, pictures=pictures, seeds=range(seeds), jobs=jobs, data=data or (),
         data_root=data_root, out=out, results=results, say=show.progress,
     )  # fmt: skip
     reproduced(answer, as_json=as_json)
@@ -65,7 +66,7 @@ def listed(rows: list[dict[str, Any]], *, as_json: bool) -> None:
         show.document(rows)
         return
     for row in rows:
-        needs = f"; needs --data, {row['needs']}" if row["needs"] else ""
+        needs = "".join(f"; needs --data, {need}" for need in row["needs"])
         typer.echo(f"{row['name']:17} {row['claim']}")
         typer.echo(f"{'':17} {row['paper']}; {row['trainings']} trainings{needs}")
 

@@ -6,7 +6,6 @@ network's own filter, so that networks which differ by a scale that normalizatio
 same surface. As in the released code, biases and the parameters of normalizations do not move.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,12 +20,13 @@ from resight.models.cost import evaluating
 from resight.saliency.look import wide
 
 SIZES = (21, 15, 11)
-"""Points a side, the first that the time allows."""
+"""Points a side, the first that the budget allows."""
 REACH = 1.0
 """How far the directions are followed either way; 1 is as long as the weights themselves."""
-SECONDS = 40.0
+BUDGET = 1e12
+"""Multiply-adds: about a minute on two cores."""
 LEAST, MOST = 32, 1024
-"""Pictures; a power of two between, as many as the time allows."""
+"""Pictures; a power of two between, as many as the budget allows."""
 BATCH = 64
 
 
@@ -72,21 +72,15 @@ def filter_normalized(parameters: dict[str, Tensor], generator: torch.Generator)
     return direction
 
 
-def affordable(model: nn.Module, images: Tensor, seconds: float = SECONDS) -> tuple[int, int]:
-    """Return how many points a side and how many pictures fit into a time, by measuring one forward pass.
+def affordable(multiply_adds: int, budget: float = BUDGET) -> tuple[int, int]:
+    """Return how many points a side and how many pictures a budget allows: the same on every machine.
 
     Args:
-        model: the network.
-        images: some pictures (B, C, H, W).
-        seconds: for all points together.
+        multiply_adds: of one picture.
+        budget: multiply-adds of all points together.
     """
-    with torch.inference_mode(), evaluating(model):
-        model(images)
-        started = time.perf_counter()
-        model(images)
-    each = (time.perf_counter() - started) / len(images)
-    size = next((s for s in SIZES if seconds / (each * s**2) >= LEAST), SIZES[-1])
-    count = seconds / (each * size**2)
+    size = next((s for s in SIZES if budget / (multiply_adds * s**2) >= LEAST), SIZES[-1])
+    count = budget / (multiply_adds * size**2)
     return size, int(min(max(2 ** int(np.log2(max(count, 1))), LEAST // 2), MOST))
 
 

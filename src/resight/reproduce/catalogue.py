@@ -14,8 +14,9 @@ from resight.reproduce.record import PLACE, record_of, write_record
 
 NAMES = (
     "degradation", "cifar10-table", "layer-responses", "gap-shift", "nin-head", "shortcuts", "depth-1000",
-    "width", "cardinality", "dense", "compound-scaling", "activations", "normalization", "pooling", "dropout",
-    "augmentation", "he-init", "gap-gmp-cam", "bovw-vs-cnn", "imagenet-check",
+    "width", "cardinality", "dense", "compound-scaling", "activations", "normalization", "pooling",
+    "dropout", "augmentation", "he-init", "forgetting", "imbalance", "gan-augmentation", "gap-gmp-cam",
+    "bovw-vs-cnn", "imagenet-check",
 )  # fmt: skip
 """In the order in which they are listed; each is a file in `experiments`, hyphens as underscores."""
 
@@ -34,7 +35,13 @@ def catalogue() -> list[dict[str, Any]]:
     """Return name, paper and claim of every experiment, and how many trainings it is made of."""
     found = [(name, experiment(name)) for name in NAMES]
     return [
-        {"name": name, "paper": e.paper, "claim": e.claim, "trainings": len(e.trainings), "needs": e.needs}
+        {
+            "name": name,
+            "paper": e.paper,
+            "claim": e.claim,
+            "trainings": len(e.trainings),
+            "needs": list(e.needs),
+        }
         for name, e in found
     ]
 
@@ -62,7 +69,7 @@ def reproduce(
     pictures: int | None = None,
     seeds: Sequence[int] = (0,),
     jobs: int = 1,
-    data: str | None = None,
+    data: Sequence[str] = (),
     data_root: str | None = None,
     out: str = PLACE,
     results: str = "results",
@@ -78,7 +85,7 @@ def reproduce(
         pictures: training pictures that are kept.
         seeds: a run of every training for each.
         jobs: trainings side by side.
-        data: what the experiment needs of the user, if it does.
+        data: what the experiment needs of the user, if it does, in its order.
         data_root: see `open_dataset`.
         out: folder of the runs; finished ones in it are not run again.
         results: folder that RESULTS/NAME-SCALE.json is written to.
@@ -91,12 +98,13 @@ def reproduce(
         ResightError: in one line.
     """
     chosen = experiment(name)
-    if chosen.needs and not data:
-        raise UsageError(f"{name} needs --data: {chosen.needs}")
+    if len(data) < len(chosen.needs):
+        times = " twice" if len(chosen.needs) == 2 else ""
+        raise UsageError(f"{name} needs --data{times}: {', then '.join(chosen.needs)}")
     if jobs < 1 or not seeds:
         raise UsageError("--jobs and --seeds take 1 or more")
     taken = scale_of(chosen, scale, epochs, pictures)
-    laboratory = Laboratory(chosen, taken, tuple(seeds), Path(out), say, data_root, data)
+    laboratory = Laboratory(chosen, taken, tuple(seeds), Path(out), say, data_root, tuple(data))
     say(f"{name}, {taken.words()}: {len(chosen.trainings)} trainings, {len(laboratory.seeds)} seeds")
     laboratory.train(jobs)
     document = record_of(name, laboratory)

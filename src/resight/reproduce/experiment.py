@@ -17,21 +17,23 @@ STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """One training of an experiment: the words of a `resight train` call.
+    """One training of an experiment: the words of a call of `resight`.
 
     Attributes:
         condition: what it is called in the results, such as "plain-20".
-        data: what `open_dataset` takes, the name of a set that the experiment makes, or "--data": what the
-            user gave.
-        recipe: its name; empty for a classic pipeline, which has none.
+        data: what `open_dataset` takes, the name of a set that the experiment makes, "--data": what the user
+            gave, or "--data 2": what came second.
+        recipe: its name; empty for a classic pipeline and a GAN, which have none.
         words: key=value over the recipe. `{CONDITION}` stands for the run of an earlier training, of the
             same seed.
+        command: "train" or "train-gan".
     """
 
     condition: str
     data: str = "cifar10"
     recipe: str = "he2015-cifar"
     words: tuple[str, ...] = ()
+    command: str = "train"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +153,7 @@ class Experiment:
         smoke: the scale that takes minutes.
         sets: data sets that the experiment makes: name to what writes one into a folder.
         plots: what is drawn of it.
-        needs: what the user must give with --data; empty if nothing.
+        needs: what the user must give, one with each --data.
     """
 
     paper: str
@@ -162,4 +164,4 @@ class Experiment:
     smoke: Scale = field(default_factory=lambda: Scale(name="smoke", epochs=2, pictures=1000, tested=500))
     sets: "Mapping[str, Callable[[Laboratory, Path], Any]]" = field(default_factory=dict)
     plots: "Callable[[Laboratory], Iterator[Plot]] | None" = None
-    needs: str = ""
+    needs: tuple[str, ...] = ()

@@ -34,7 +34,7 @@ class Laboratory:
         place: folder of the runs and of the data sets that are made; experiments share what is the same.
         say: tells the user a line.
         data_root: where built-in data sets lie.
-        data: what the user gave with --data.
+        data: what the user gave, one for each --data.
         failed: conditions whose training failed, with why.
     """
 
@@ -44,7 +44,7 @@ class Laboratory:
     place: Path
     say: Callable[[str], None]
     data_root: str | None = None
-    data: str | None = None
+    data: Sequence[str] = ()
     failed: dict[str, str] = field(default_factory=dict)
 
     def train(self, jobs: int = 1) -> None:
@@ -57,7 +57,7 @@ class Laboratory:
         if jobs > 1:
             environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
         waiting = [(t, seed) for t in self.experiment.trainings for seed in self.seeds]
-        waiting = [(t, seed) for t, seed in waiting if not (self.run_folder(t, seed) / REPORT_FILE).exists()]
+        waiting = [(t, seed) for t, seed in waiting if not self.finished(t, seed)]
         for number, (training, seed) in enumerate(waiting, 1):
             self.say(f"{number}/{len(waiting)}  {self.command(training, seed)}")
         running: list[tuple[Training, int, subprocess.Popen[bytes], float]] = []
@@ -86,7 +86,13 @@ class Laboratory:
     def _missing(self, training: Training, seed: int) -> list[str]:
         """Return the conditions that a training waits for."""
         others = [t for t in self.experiment.trainings if f"{{{t.condition}}}" in " ".join(training.words)]
-        return [t.condition for t in others if not (self.run_folder(t, seed) / REPORT_FILE).exists()]
+        return [t.condition for t in others if not self.finished(t, seed)]
+
+    def finished(self, training: Training, seed: int) -> bool:
+        """Return whether a training has come to its end."""
+        folder = self.run_folder(training, seed)
+        done = folder / REPORT_FILE if training.command == "train" else folder.with_suffix(".done")
+        return done.exists()
 
     def _start(self, training: Training, seed: int, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
         folder = self.run_folder(training, seed)
@@ -113,13 +119,17 @@ class Laboratory:
             )
         else:
             took = time.perf_counter() - started
-            error = self.header(training, seed)["top1_error"]
-            self.say(f"{training.condition}, seed {seed}: {error:.2f} % in {took:.0f} s")
+            found = ""
+            if training.command == "train":
+                found = f"{self.header(training, seed)['top1_error']:.2f} % "
+            else:
+                self.run_folder(training, seed).with_suffix(".done").touch()
+            self.say(f"{training.condition}, seed {seed}: {found}in {took:.0f} s")
         return True
 
     def words(self, training: Training, seed: int) -> list[str]:
         """Return the words of a training's call after `resight`, without the run folder."""
-        words = ["train", str(self.set_of(training.data)), "--seed", str(seed)]
+        words = [training.command, str(self.set_of(training.data)), "--seed", str(seed)]
         words += ["--recipe", training.recipe] if training.recipe else []
         folders = {
             t.condition: str(self.run_folder(t, seed)) for t in self.experiment.trainings if t is not training
@@ -128,7 +138,7 @@ class Laboratory:
             for condition, folder in folders.items():
                 word = word.replace(f"{{{condition}}}", folder)
             words += ["--set", word]
-        if self.scale.epochs and training.recipe:
+        if self.scale.epochs and (training.recipe or training.command == "train-gan"):
             words += ["--epochs", str(self.scale.epochs)]
         return words
 
@@ -138,25 +148,29 @@ class Laboratory:
 
     def run_folder(self, training: Training, seed: int) -> Path:
         """Return the folder of a run: named after all that it depends on, so that experiments share it."""
+        data = training.data
         known = [
-            str(Path(self.data or "").resolve()) if training.data == "--data" else training.data,
+            str(Path(self.given(data)).resolve()) if data.startswith("--data") else data,
             training.recipe,
             *training.words,
             self.scale.epochs,
             self.scale.pictures,
             self.scale.tested,
+            *([training.command] if training.command != "train" else []),
+            *(self._resolved() if data in self.experiment.sets else []),
         ]
         name = digest(json.dumps(known).encode())[:8]
         return self.place / f"{training.condition.replace('/', '-')}-{name}-{seed}"
 
     def set_of(self, name: str) -> Path | str:
         """Return a data set by name: made by the experiment, or cut down to the scale, if need be."""
-        if name == "--data":
-            name = self.require_data()
+        if name.startswith("--data"):
+            name = self.given(name)
         made = self.experiment.sets.get(name)
         if made is None and not self.scale.pictures:
             return name
-        own = "" if made or name in BUILTIN else f"-{digest(os.fsencode(Path(name).resolve()))[:6]}"
+        source = "".join(self._resolved()) if made else "" if name in BUILTIN else str(Path(name).resolve())
+        own = source and f"-{digest(os.fsencode(source))[:6]}"
         cut = f"{self.scale.pictures or 'all'}-{self.scale.tested or 'all'}"
         folder = self.place / "data" / f"{Path(name).name}{own}-{cut}"
         if not (folder / "done").exists():
@@ -167,6 +181,10 @@ class Laboratory:
                 write_part(open_dataset(name, self.data_root), folder, self.scale)
             (folder / "done").touch()
         return folder
+
+    def _resolved(self) -> list[str]:
+        """Return what the user gave, as whole paths; what an experiment makes of it depends on that."""
+        return [str(Path(data).resolve()) for data in self.data]
 
     def training(self, condition: str) -> Training:
         """Return the training of a condition."""
@@ -213,9 +231,9 @@ class Laboratory:
         return test(runs, None if data is None else str(data), data_root=self.data_root, **protocol)
 
     def records(self) -> list[dict[str, Any]]:
-        """Return recipe.json of every finished run, with the seconds that its training took."""
+        """Return recipe.json of every finished network, with the seconds that its training took."""
         found = []
-        for training in self.experiment.trainings:
+        for training in (t for t in self.experiment.trainings if t.command == "train"):
             for folder in self.folders(training.condition):
                 rows = read_csv(folder / "metrics.csv")
                 seconds = sum(row["seconds"] for row in rows)
@@ -224,12 +242,13 @@ class Laboratory:
                 )
         return found
 
-    def require_data(self) -> str:
-        """Return what the user gave with --data.
+    def given(self, name: str = "--data") -> str:
+        """Return what the user gave: with the first "--data", or with the second, "--data 2".
 
         Raises:
-            ResightError: if nothing was given.
+            ResightError: if that was not given.
         """
-        if not self.data:
-            raise ResightError(f"this experiment needs --data: {self.experiment.needs}")
-        return self.data
+        place = int(name.partition(" ")[2] or 1) - 1
+        if place >= len(self.data):
+            raise ResightError(f"this experiment needs {name}: {self.experiment.needs[place]}")
+        return self.data[place]

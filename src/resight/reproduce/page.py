@@ -97,7 +97,9 @@ def _row(row: dict[str, Any]) -> str:
     if row["certainty"] not in (None, "verified"):
         published += f" *({row['certainty']})*"
     low, high = row["interval"] or (None, None)
-    interval = "" if low is None else f"{_number(low, row['unit'])} to {_number(high, row['unit'])}"
+    interval = (
+        "" if low is None or high is None else f"{_number(low, row['unit'])} to {_number(high, row['unit'])}"
+    )
     cells = (condition, metric, published, _figure(row), interval)
     return f"| {' | '.join(cells)} |"
 

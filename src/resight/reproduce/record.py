@@ -70,7 +70,7 @@ def _command(name: str, laboratory: Laboratory) -> str:
         words += ["--epochs", str(scale.epochs)] if scale.epochs else []
         words += ["--pictures", str(scale.pictures)] if scale.pictures else []
     words += ["--seeds", str(len(laboratory.seeds))] if len(laboratory.seeds) > 1 else []
-    return shlex.join(words + (["--data", laboratory.data] if laboratory.data else []))
+    return shlex.join(words + [word for data in laboratory.data for word in ("--data", data)])
 
 
 def _row(

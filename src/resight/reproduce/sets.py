@@ -18,9 +18,7 @@ def write_part(dataset: Dataset, folder: Path, scale: Scale) -> None:
     """Write a data set cut down to a scale."""
     for name, split in dataset.splits.items():
         most = scale.tested if name == "test" else scale.pictures
-        part = some(split, most)
-        pictures = (part.decode(i) for i in range(len(part)))
-        write_split(folder / f"{name}.parquet", pictures, part.labels.tolist(), dataset.classes)
+        write_whole(folder / f"{name}.parquet", some(split, most))
 
 
 def some(split: Split, most: int | None) -> Split:
@@ -30,6 +28,12 @@ def some(split: Split, most: int | None) -> Split:
     each = max(1, most // len(split.classes))
     kept = [np.flatnonzero(split.labels == number)[:each] for number in range(len(split.classes))]
     return split.take(np.sort(np.concatenate(kept)))
+
+
+def write_whole(file: Path, split: Split) -> None:
+    """Write a split; see `write_split`."""
+    pictures = (split.decode(i) for i in range(len(split)))
+    write_split(file, pictures, split.labels.tolist(), split.classes)
 
 
 def write_split(

@@ -9,8 +9,9 @@ from PIL import Image
 
 from resight.core.errors import DataError, UsageError
 from resight.data.dataset import Split
-from resight.evaluate.surface import SECONDS, Surface, affordable, loss_surface
+from resight.evaluate.surface import Surface, affordable, loss_surface
 from resight.metrics.embedding import FEWEST, STEPS, perplexity_for, tsne
+from resight.models import cost
 from resight.models.cost import evaluating
 from resight.render.embedding import Cloud
 from resight.service.look_data import known, read, some
@@ -78,10 +79,10 @@ def read_cloud(cloud: Cloud, split: str) -> str:
     )
 
 
-def find_surface(run: Run, split: Split, seed: int, seconds: float = SECONDS) -> tuple[Surface, float]:
+def find_surface(run: Run, split: Split, seed: int) -> tuple[Surface, float]:
     """Return the loss around a network on some pictures, and the seconds that it took.
 
-    Grid and number of pictures are what fits into `seconds`, by a measured forward pass.
+    Grid and number of pictures follow from what a picture costs the network.
 
     Raises:
         DataError: if the split's classes are not the run's, or no picture can be read.
@@ -89,12 +90,11 @@ def find_surface(run: Run, split: Split, seed: int, seconds: float = SECONDS) ->
     split = known(run, split)
     labelled = np.flatnonzero((split.labels >= 0).any(1) if split.multi_label else split.labels >= 0)
     split = split.take(labelled)
-    first = next(read(run, split, some(split, 32)), None)
-    if first is None:
-        raise DataError(f"the {split.name} split has no picture that can be read")
     started = time.perf_counter()
-    size, count = affordable(run.model, first.images, seconds)
+    size, count = affordable(cost.multiply_adds(run.model, run.preprocessing.size, run.model.in_channels))
     batches = list(read(run, split, some(split, count)))
+    if not batches:
+        raise DataError(f"the {split.name} split has no picture that can be read")
     indices = [i for batch in batches for i in batch.indices]
     labels = torch.from_numpy(split.labels[indices]).to(run.device)
     surface = loss_surface(run.model, torch.cat([b.images for b in batches]), labels, size, seed=seed)

@@ -32,7 +32,7 @@ def holds(found: Figures) -> bool:
 EXPERIMENT = Experiment(
     paper="Csurka et al. 2004; Lazebnik et al. 2006; Perronnin et al. 2010; Jegou et al. 2010",
     claim="on 60,000 digits the convolutional network has a smaller test error than every classic pipeline",
-    needs="pictures in class folders, such as grocery",
+    needs=("pictures in class folders, such as grocery",),
     trainings=tuple(trainings()), rows=rows, holds=holds,
     smoke=Scale(name="smoke", epochs=2, pictures=200, tested=100),
 )  # fmt: skip

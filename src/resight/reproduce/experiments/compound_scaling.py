@@ -36,7 +36,7 @@ def holds(found: Figures) -> bool:
 EXPERIMENT = Experiment(
     paper="Tan and Le 2019, section 5.3, table 7",
     claim="depth, width and resolution together lower the test error more than any alone, at equal cost",
-    needs="pictures in class folders, such as ImageNet's",
+    needs=("pictures in class folders, such as ImageNet's",),
     trainings=tuple(
         Training(
             condition=way, data="--data", recipe="fast",

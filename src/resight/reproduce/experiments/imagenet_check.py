@@ -30,7 +30,7 @@ def networks() -> list[str]:
 
 
 def rows(lab: Laboratory) -> Iterator[Row]:
-    lab.require_data()
+    lab.given()
     known = {figure.id for figure in published.load()}
     for name in networks():
         for protocol, (words, table) in PROTOCOLS.items():
@@ -47,7 +47,7 @@ def tested(
 ) -> Iterator[tuple[str, Measure]]:
     """Yield top-1 and top-5 error, or nothing, with the reason noted, if the weights cannot be had."""
     try:
-        found = lab.tested([f"zoo:{member}" for member in members], lab.data, **words)
+        found = lab.tested([f"zoo:{member}" for member in members], lab.given(), **words)
     except ResightError as error:
         lab.failed[f"{name}/{protocol}"] = str(error)
         return
@@ -63,6 +63,6 @@ def holds(found: Figures) -> bool:
 EXPERIMENT = Experiment(
     paper="He et al. 2015, tables 2 to 5",
     claim="deeper residual networks, more crops and ensembles lower the error on ImageNet",
-    needs="a folder of ImageNet's validation pictures, one folder a class",
+    needs=("a folder of ImageNet's validation pictures, one folder a class",),
     rows=rows, holds=holds, smoke=Scale(name="smoke"),
 )  # fmt: skip

@@ -1,0 +1,70 @@
+"""Classes of unequal size: what weighting the loss and balanced sampling do.
+
+Of class k of K only n 50^(-k / (K - 1)) training pictures are kept: a long tail, made as in Cui et al. 2019,
+"Class-balanced loss based on effective number of samples", section 5.1. Test pictures stay, so the test error
+counts all classes about the same; beside it stands that of the rarer half.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from resight.data.dataset import Split
+from resight.data.open import open_dataset
+from resight.data.splitting import with_validation
+from resight.reproduce.experiment import Experiment, Figures, Measure, Row, Scale, Training
+from resight.reproduce.laboratory import Laboratory
+from resight.reproduce.sets import write_whole
+
+RATIO = 50.0
+"""The commonest class to the rarest."""
+WAYS = ("none", "loss", "sampling")
+
+
+def long_tail(split: Split, ratio: float = RATIO) -> Split:
+    """Return a split whose classes shrink from all of their pictures to one in `ratio`."""
+    kept = []
+    for number in range(len(split.classes)):
+        members = np.flatnonzero(split.labels == number)
+        share = ratio ** (-number / max(len(split.classes) - 1, 1))
+        kept.append(members[: max(2, round(len(members) * share))])
+    return split.take(np.concatenate(kept))
+
+
+def write(lab: Laboratory, folder: Path) -> None:
+    """Write the pictures of --data with a long tail; validation and test stay as they are."""
+    dataset = with_validation(open_dataset(str(lab.set_of("--data")), lab.data_root), 0.1)
+    for name, split in dataset.splits.items():
+        write_whole(folder / f"{name}.parquet", long_tail(split) if name == "train" else split)
+
+
+def rarer_half(lab: Laboratory, condition: str) -> Measure | None:
+    """Return the mean error, in percent, of the classes that few training pictures were left of."""
+    tests = [lab.tested([str(run)])["per_class"] for run in lab.folders(condition)]
+    halves = [[figures["error"] for figures in classes.values()][len(classes) // 2 :] for classes in tests]
+    return Measure(tuple(float(np.mean(half)) for half in halves)) if halves else None
+
+
+def rows(lab: Laboratory) -> Iterator[Row]:
+    for way in WAYS:
+        yield Row(way, "test-error", lab.error(way))
+        yield Row(way, "rarer-half-error", rarer_half(lab, way))
+
+
+def holds(found: Figures) -> bool:
+    plain, *balanced = (found[f"{way}/rarer-half-error"] for way in WAYS)
+    return max(balanced) < plain
+
+
+EXPERIMENT = Experiment(
+    paper="after Cui et al. 2019, section 5.1",
+    claim="weighting the loss and balanced sampling each lower the error of the rarer half of the classes",
+    needs=("pictures in class folders, such as Tiny-ImageNet's",),
+    trainings=tuple(
+        Training(condition=way, data="long-tail", recipe="fast", words=("model=resnet20", f"balance={way}"))
+        for way in WAYS
+    ),
+    sets={"long-tail": write}, rows=rows, holds=holds,
+    smoke=Scale(name="smoke", epochs=2, pictures=300, tested=100),
+)  # fmt: skip

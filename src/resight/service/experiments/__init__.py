@@ -1,1 +1,0 @@
-"""One file for each published experiment; each can be run as a module."""
