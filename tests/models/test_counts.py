@@ -114,7 +114,10 @@ UNCOUNTED = {"bovw", "fisher", "vlad", "hog-svm", "dsn", "preact_resnet200", "sp
 """Of these no count is published."""
 
 
-@pytest.mark.parametrize("name", COUNTS)
+DEEPEST = ("resnet1202", "plain1202")  # half a minute each
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in DEEPEST)) for n in COUNTS])
 def test_counts(name):
     row = NETWORKS[name]
     with torch.device("meta"):

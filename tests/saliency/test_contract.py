@@ -209,7 +209,14 @@ def test_frozen_inference_mode_and_compiled_networks_give_the_same(method, name,
         torch.testing.assert_close(quickly(model, images, method, target=1).maps, expected)
 
 
-@pytest.mark.parametrize(("method", "name"), [c for c in CASES if c[1] in ("ours", "foreign", "ours, max")])
+HALVED = [
+    pytest.param(*c, marks=[pytest.mark.slow] * (c[0] in ("score_cam", "occlusion")))  # half a minute each
+    for c in CASES
+    if c[1] in ("ours", "foreign", "ours, max")
+]
+
+
+@pytest.mark.parametrize(("method", "name"), HALVED)
 def test_bfloat16(method, name, images):
     model, images = made(name, images)
     expected = quickly(model, images, method, target=1).maps

@@ -14,14 +14,13 @@ import torch
 from PIL import Image
 
 from resight.core.errors import ResightError, UsageError
+from resight.evaluate.surface import affordable
 from resight.models.modelfile import load_model, save_model
 from resight.models.zoo import create_model
 from resight.render.embedding import Cloud, apart, class_colours, interactive
 from resight.render.learned import Part, render_page
-from resight.service import look as service
-from resight.service import look_units
+from resight.service import look_features, look_units
 from resight.service.look import look
-from resight.service.look_features import find_surface
 from resight.service.look_filters import first_filters, look_at_filters
 from resight.service.look_section import learned
 from resight.service.look_units import find_units, stage_ends
@@ -46,7 +45,7 @@ def without_data(run):
 
 
 def test_everything_is_drawn(run, monkeypatch):
-    monkeypatch.setattr(service, "find_surface", partial(find_surface, seconds=0.1))
+    monkeypatch.setattr(look_features, "affordable", partial(affordable, budget=1e9))
     answer = look(str(run), units=2)
     names = [Path(image).name for image in answer["images"]]
     stages = ["patches-relu.png", "patches-layer1.png", "patches-layer2.png", "patches-layer3.png"]

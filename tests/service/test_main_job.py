@@ -118,6 +118,7 @@ def test_other_pictures_without_splits_are_all_tested(tiny_run, tmp_path):
     assert json.loads(resight("test", tiny_run, "--data", root, "--json", check=0).stdout)["n"] == 15
 
 
+@pytest.mark.slow
 def test_weights_of_ours_are_known_by_their_header_not_their_name(tiny_run, folder):
     shutil.copy(tiny_run / "model.safetensors", "renamed.safetensors")
     words = ("--recipe", "fine-tune", "--set", "weights=renamed.safetensors", "--epochs", "1", "--out", "r")
@@ -129,6 +130,7 @@ def test_weights_of_ours_are_known_by_their_header_not_their_name(tiny_run, fold
     assert second.preprocessing.mean == first.preprocessing.mean != (0.485, 0.456, 0.406)
 
 
+@pytest.mark.slow
 def test_trainings_without_a_name_get_folders_of_their_own(tmp_path):
     make_folder(tmp_path / "photos[1]", count=6)
     words = ("train", "photos[1]", "--epochs", "1", "--set", "model=resnet20", "--set", "image_size=16")

@@ -101,6 +101,7 @@ def test_old_answers_are_a_term_of_the_loss():
     torch.testing.assert_close(worse - alone, -(answers * moved).sum(1).mean())
 
 
+@pytest.mark.slow
 def test_a_run_learns_two_more_tasks_and_answers_all_three(tmp_path):
     shapes = {
         "first": ("blue", "green", "red"),

@@ -110,6 +110,7 @@ def test_a_teacher_is_fitted_to_the_students_pictures_and_classes(tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_a_student_and_its_teacher_from_the_command_and_resumed(folder):
     train(
         str(folder),
