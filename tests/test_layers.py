@@ -21,7 +21,7 @@ FENCED = {
     "sklearn": {"data", "metrics", "classic"},
     "cv2": {"models", "classic"},
     "skimage": {"models", "classic"},
-    "scipy": {"data", "localize"},
+    "scipy": {"data", "localize", "reproduce"},
 }
 MODULE_LEVEL_TORCH_FREE = {"cli", "core"}
 

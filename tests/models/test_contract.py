@@ -12,6 +12,7 @@ from resight.models.modelfile import load_model, save_model
 from resight.models.operators.activation import ACTIVATIONS
 from resight.models.operators.normalization import NORMALIZATIONS
 from resight.models.operators.pooling import POOLINGS
+from resight.models.weights import of_zoo
 from resight.models.zoo import NETWORKS, create_model, list_models, read_options
 from resight.saliency.methods import explain
 
@@ -408,6 +409,25 @@ def test_torchvisions_weights_bring_names_and_preprocessing(monkeypatch):
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(ours(images), theirs(images))
+
+
+def test_the_first_weights_of_torchvision_have_their_own_name(monkeypatch):
+    """ResNet-50's latest weights come from a later recipe, and want other pictures."""
+    from torchvision import models
+
+    theirs = models.resnet50()
+    asked = []
+    monkeypatch.setattr(
+        "torchvision.models._api.load_state_dict_from_url",
+        lambda url, *_, **__: asked.append(url) or theirs.state_dict(),
+    )
+    for weights, resize in (("torchvision", 232), ("torchvision-v1", 256)):
+        assert create_model("resnet50", weights=weights).preprocessing.resize == resize
+    assert asked == [w.url for w in (models.ResNet50_Weights.DEFAULT, models.ResNet50_Weights.IMAGENET1K_V1)]
+    assert of_zoo("zoo:resnet50/v1") == ("resnet50", "torchvision-v1")
+    assert of_zoo("zoo:resnet50") == ("resnet50", "torchvision")
+    with pytest.raises(UsageError, match="zoo:resnet50/v3: weights are the latest"):
+        of_zoo("zoo:resnet50/v3")
 
 
 def test_weights_without_a_network_are_one_line(monkeypatch):

@@ -1,6 +1,10 @@
 """The experiments as they stand in the catalogue: short, complete, and made of words that exist."""
 
+import importlib
 import math
+import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,18 +12,19 @@ import pytest
 import torch
 
 from resight.core import published
-from resight.core.errors import UnknownNameError, UsageError
+from resight.core.errors import DataError, UnknownNameError, UsageError
 from resight.data.augment.operations import OPERATIONS
 from resight.data.open import open_dataset
 from resight.models.zoo import NETWORKS, create_model, list_options
 from resight.reproduce.catalogue import NAMES, catalogue, experiment, reproduce, scale_of
 from resight.reproduce.experiment import Figures, Measure, Scale
-from resight.reproduce.experiments import gan_augmentation, imbalance
+from resight.reproduce.experiments import activations, gan_augmentation, imbalance
 from resight.reproduce.heads import keep_classes, put_back
 from resight.reproduce.laboratory import Laboratory
 from resight.training.gan import GanSettings
 from resight.training.recipe import Recipe
 from resight.training.recipes import RECIPES
+from support import make_folder
 
 FOLDER = Path(reproduce.__code__.co_filename).parent / "experiments"
 
@@ -94,6 +99,8 @@ def test_intervals():
     low, high = Measure((8.0, 9.0, 10.0), (0.0, 1.0)).interval
     assert (low, high) == pytest.approx((9 - 4.303 / math.sqrt(3), 9 + 4.303 / math.sqrt(3)), abs=1e-3)
     assert Measure((8.0, 9.0, 10.0)).mean == 9
+    low, high = Measure(tuple(range(11))).interval  # 10 degrees of freedom
+    assert high - low == pytest.approx(2 * 2.228 * math.sqrt(11) / math.sqrt(11), abs=1e-3)
 
 
 def test_scales():
@@ -102,10 +109,29 @@ def test_scales():
     assert scale_of(found, "smoke", None, None) == found.smoke
     part = scale_of(found, "smoke", 20, 5000)
     assert (part.name, part.epochs, part.pictures, part.tested) == ("part", 20, 5000, None)
-    assert "20 epochs, 5,000 pictures; not the paper's protocol" in part.words()
-    assert Scale().words() == "the paper's protocol"
+    assert "20 epochs, 5,000 pictures; not the full protocol" in part.words()
+    assert Scale().words() == "the full protocol"
+    changed = scale_of(found, "full", None, None, ["lr=0.025"])
+    assert (changed.name, changed.epochs, changed.pictures) == ("part", None, None)
+    assert changed.words() == "part: lr=0.025; not the full protocol"
     with pytest.raises(UsageError, match="neither smoke nor full"):
         scale_of(found, "small", None, None)
+    with pytest.raises(UsageError, match="--set lr: is not KEY=VALUE"):
+        scale_of(found, "full", None, None, ["lr"])
+
+
+def test_settings_come_after_the_experiments_words_and_spare_what_has_no_recipe(tmp_path):
+    found = experiment("bovw-vs-cnn")
+    whole, changed = (
+        Laboratory(found, Scale(settings=words), (0,), tmp_path, print, data=("mine",))
+        for words in ((), ("epochs=3",))
+    )
+    words = changed.words(changed.training("mnist-cnn"), 0)
+    assert words[-4:-2] == ["--set", "epochs=3"] and words != whole.words(whole.training("mnist-cnn"), 0)
+    folders = [[lab.run_folder(t, 0).name for t in found.trainings] for lab in (whole, changed)]
+    others = [a == b for a, b in zip(*folders, strict=True)]
+    assert others == [not t.recipe for t in found.trainings]  # a run of other settings is another run
+    assert changed.words(changed.training("mnist-bovw"), 0) == whole.words(whole.training("mnist-bovw"), 0)
 
 
 def test_bad_words_are_refused(tmp_path):
@@ -115,6 +141,14 @@ def test_bad_words_are_refused(tmp_path):
         reproduce("imagenet-check")
     with pytest.raises(UsageError, match="--jobs"):
         reproduce("pooling", jobs=0)
+    with pytest.raises(UsageError, match="gap-gmp-cam takes all pictures"):
+        reproduce("gap-gmp-cam", data=[str(make_folder(tmp_path / "colours"))], pictures=100)
+    with pytest.raises(DataError, match="none-such"):
+        reproduce("imagenet-check", data=["none-such"])
+    picture = next((tmp_path / "colours").rglob("*.png"))
+    (tmp_path / "listed.csv").write_text(f"path,labels\n{picture},red; warm\n{picture},warm\n")
+    with pytest.raises(UsageError, match="several classes each; imbalance needs one each"):
+        reproduce("imbalance", data=[str(tmp_path / "listed.csv")])
 
 
 def test_a_run_is_shared_by_experiments_with_the_same_training(tmp_path):
@@ -133,6 +167,63 @@ def test_what_is_made_of_given_pictures_is_not_shared_with_what_is_made_of_other
         Laboratory(experiment("imbalance"), Scale(), (0,), tmp_path, print, data=(data,)) for data in "ab"
     )
     assert first.run_folder(first.training("none"), 0) != second.run_folder(second.training("none"), 0)
+
+
+def test_a_run_that_goes_on_from_another_depends_on_what_that_was_trained_on(tmp_path):
+    first, second = (
+        Laboratory(experiment("forgetting"), Scale(), (0,), tmp_path, print, data=(old, "new"))
+        for old in ("one", "other")
+    )
+    for condition in ("before", "fine-tuning"):
+        folders = [lab.run_folder(lab.training(condition), 0) for lab in (first, second)]
+        assert folders[0] != folders[1]
+
+
+def test_a_set_that_an_experiment_makes_is_made_anew_when_its_file_has_changed(tmp_path, monkeypatch):
+    """Whoever copies an experiment and changes a number must not get the pictures of before."""
+    monkeypatch.syspath_prepend(tmp_path)
+    source = "SIDE = 64\n\n\ndef write(lab, folder):\n    (folder / 'side').write_text(str(SIDE))\n"
+    folders = []
+    for text in (source, source.replace("64", "96")):
+        (tmp_path / "own_experiment.py").write_text(text)
+        sys.modules.pop("own_experiment", None)
+        importlib.invalidate_caches()
+        made = importlib.import_module("own_experiment").write
+        own = replace(experiment("gap-shift"), sets={"centred": partial(made)})
+        lab = Laboratory(own, Scale(), (0,), tmp_path / "runs", print)
+        folders.append((lab.set_of("centred"), lab.run_folder(lab.training("cnn-gap"), 0)))
+    (before, run), (after, other) = folders
+    assert before != after and (after / "side").exists() and run != other
+
+
+def test_never_is_later_than_any_epoch():
+    """Where tanh does not reach the error at all, ReLU is judged the faster."""
+    metric = activations.METRIC
+    reached = {f"relu/{metric}": 5.0, "relu/least-training-error": 9.0}
+    holds = activations.EXPERIMENT.holds
+    assert holds(Figures({**reached, "tanh/least-training-error": 40.0}))
+    for epochs, faster in ((7.0, False), (8.0, True)):
+        tanh = {"tanh/least-training-error": 20.0, f"tanh/{metric}": epochs}
+        assert holds(Figures({**reached, **tanh})) is faster
+    both = Figures({"relu/least-training-error": 40.0, "tanh/least-training-error": 40.0})
+    assert not holds(both) and not both.missing
+
+
+class Curves(Blank):
+    """A laboratory whose curves are known."""
+
+    def curves(self, condition):
+        name, _, rate = condition.rpartition("-")
+        if name != "tanh" or rate not in ("0.03", "0.1"):
+            return []
+        falls = {"0.03": (20.0, 30.0), "0.1": (18.0, 16.0)}[rate]  # of both seeds, in the first epoch
+        return [[{"epoch": 1, "train_error": error}, {"epoch": 2, "train_error": 10.0}] for error in falls]
+
+
+def test_the_best_rate_is_that_of_all_seeds():
+    rate, epochs = activations.fastest(Curves(experiment("activations")), "tanh")
+    assert rate == 0.1 and epochs == pytest.approx((65 / 72, 65 / 74))
+    assert activations.fastest(Curves(experiment("activations")), "relu")[1] == ()
 
 
 def test_two_sets_are_taken_in_their_order(tmp_path):

@@ -51,7 +51,7 @@ def test_every_protocol_is_run_and_weights_that_cannot_be_had_are_left_out(valid
     monkeypatch.setattr(
         "torchvision.models._api.load_state_dict_from_url", lambda *_, **__: theirs.state_dict()
     )
-    monkeypatch.setattr(imagenet_check, "networks", lambda: ["resnet18", "resnet50"])
+    monkeypatch.setattr(imagenet_check, "networks", lambda: ["resnet18", "resnet18/v1", "resnet50"])
     monkeypatch.setattr(imagenet_check, "TOGETHER", ("resnet18", "resnet18"))
     monkeypatch.setitem(imagenet_check.PROTOCOLS, "multi-scale", ({"scales": (96, 128)}, "in-resnet-t4"))
     found = reproduce(
@@ -59,11 +59,13 @@ def test_every_protocol_is_run_and_weights_that_cannot_be_had_are_left_out(valid
     )
     rows = {row["id"].removeprefix("imagenet-check/"): row for row in found["rows"]}
     expected = {"single-crop", "ten-crop", "multi-scale"}
-    assert {k.split("/")[1] for k in rows if k.startswith("resnet18/")} == expected
+    assert {k.split("/")[1] for k in rows if k.startswith("resnet18/")} == {*expected, "v1"}
     one = rows["resnet18/ten-crop/top1-error"]
     assert one["measured"] == pytest.approx(100 * (KEPT - 1) / KEPT)
     assert rows["resnet-ensemble/single-crop/top1-error"]["measured"] == one["measured"]
     assert rows["resnet18/single-crop/top5-error"]["measured"] <= one["measured"]
+    assert rows["resnet18/v1/ten-crop/top1-error"]["measured"] == one["measured"]
+    assert rows["resnet50/ten-crop/top1-error"]["measured"] is None
     assert set(found["failed"]) == {f"resnet50/{protocol}" for protocol in expected}  # its weights do not fit
     assert found["holds"] is None and found["hardware"]
     assert np.isfinite(one["interval"]).all()
@@ -81,7 +83,8 @@ def test_published_figures_stand_beside_the_released_networks(monkeypatch):
             return {"top1_error": 25.0, "top1_interval": (24.0, 26.0), "top5_error": 8.0}
 
     rows = {f"{row.condition}/{row.metric}": row for row in imagenet_check.rows(Answering())}
-    assert rows["resnet50/single-crop/top1-error"].published == "in-resnet-1crop/resnet-50/top-1-error"
-    assert rows["resnet152/ten-crop/top5-error"].published == "in-resnet-t3/resnet-152/top-5-error"
+    assert rows["resnet50/v1/single-crop/top1-error"].published == "in-resnet-1crop/resnet-50/top-1-error"
+    assert rows["resnet152/v1/ten-crop/top5-error"].published == "in-resnet-t3/resnet-152/top-5-error"
     assert rows["resnet34/multi-scale/top1-error"].published == "in-resnet-t4/resnet-34-b/top-1-error"
     assert rows["resnet18/ten-crop/top1-error"].published == ""
+    assert rows["resnet50/ten-crop/top1-error"].published == ""  # weights from a later recipe

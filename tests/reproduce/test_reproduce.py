@@ -2,16 +2,21 @@
 
 import json
 import math
+import subprocess
+import sys
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
-from resight.core.errors import DataError
+from resight.core.errors import DataError, ResightError
 from resight.data.open import open_dataset
 from resight.reproduce import catalogue
 from resight.reproduce.catalogue import NAMES, reproduce
 from resight.reproduce.experiment import Experiment, Measure, Plot, Row, Scale, Training
+from resight.reproduce.laboratory import Job, Laboratory
 from resight.reproduce.page import write_page
+from resight.reproduce.record import KEYS, file_stem
 from resight.reproduce.sets import write_part
 from support import make_folder, one_line, resight
 
@@ -66,12 +71,16 @@ def test_an_experiment_runs_goes_on_and_is_written(trial, tmp_path):
     assert first["published"] == 9 and first["certainty"] == "uncertain" and len(first["values"]) == 2
     assert first["seed"] == [0, 1] and first["hardware"] and first["seconds"] > 0
     assert "18 pictures" in first["protocol"]
-    assert answer["holds"] is True
+    assert answer["holds"] is None, "a smoke run decides nothing"
     assert "none-such" in answer["failed"]["broken"] and answer["failed"]["after"] == "needs broken"
     assert by_id["trial/broken/test-error"]["measured"] is None
     written = json.loads((tmp_path / "results/trial-smoke.json").read_text())
+    assert written.keys() == KEYS
     assert written["rows"] == answer["rows"] and written["versions"]["torch"] == torch.__version__
-    assert any("weights=" in c and "first" in c for c in written["commands"])
+    second = next(t for t in written["trainings"] if (t["condition"], t["seed"]) == ("second", 1))
+    assert "weights=runs/reproduce/first-" in second["command"]
+    assert "-1 --epochs 1 --out runs/reproduce/second-" in second["command"]
+    assert second["recipe"]["batch_size"] == 8 and second["seconds"] > 0 and second["data"]
 
     started = [line for line in said if line.startswith("first, seed")]
     again = []
@@ -86,8 +95,65 @@ def test_an_experiment_runs_goes_on_and_is_written(trial, tmp_path):
     )
     assert "## trial, smoke" in page and "| first | test-error | 9 *(uncertain)* |" in page
     assert "| broken | test-error | 9 *(uncertain)* |  |  |" in page
-    assert "It holds here." in page and "![Curves](figures/trial-smoke-1.svg)" in page
+    assert "It is not judged" in page and "![Curves](figures/trial-smoke-1.svg)" in page
     assert "<svg" in (tmp_path / "docs/figures/trial-smoke-1.svg").read_text()
+    assert "## Not run yet" in page and page.count("\n### ") == len(NAMES)
+
+
+def test_what_was_not_run_stands_beside_empty_cells(tmp_path):
+    (tmp_path / "results").mkdir()
+    document = dict.fromkeys(KEYS, "") | {"experiment": "degradation", "holds": None, "seconds": 0}
+    document |= {"rows": [], "failed": {}, "plots": [], "trainings": [], "versions": {}, "data": []}
+    document["scale"] = asdict(Scale())
+    (tmp_path / "results/degradation.json").write_text(json.dumps(document))
+    page = write_page("page.md", "results").read_text()
+    _, _, unmeasured = page.partition("## Not run yet")
+    assert "### degradation" not in page and unmeasured.count("\n### ") == len(NAMES) - 1
+    assert "| resnet152/v1/ten-crop | top5-error | 5.71 |  |  |" in unmeasured
+    assert "| fully-connected | test-error | 11.59 *(high)* |  |  |" in unmeasured
+    assert "`resight reproduce forgetting --scale full --data ... --data ...`" in unmeasured
+
+
+def test_results_are_not_lost_to_a_call_that_measures_nothing(monkeypatch, tmp_path):
+    found = Experiment(
+        paper="a paper", claim="it holds", rows=lambda lab: iter([Row("a", "error", None)]),
+        holds=lambda found: found["a/error"] < 50,
+    )  # fmt: skip
+    monkeypatch.setattr(catalogue, "experiment", lambda name: found)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/trial.json").write_text("of before")
+    with pytest.raises(ResightError, match="trial: nothing was measured: no training has finished"):
+        reproduce("trial", "full")
+    assert (tmp_path / "results/trial.json").read_text() == "of before"
+
+
+def test_every_scale_and_every_set_has_results_of_its_own():
+    def stem(scale, *data):
+        return file_stem({"experiment": "dense", "scale": asdict(scale), "data": data})
+
+    assert stem(Scale()) == "dense" and stem(Scale(name="smoke", epochs=2)) == "dense-smoke"
+    part = Scale(name="part", epochs=8, pictures=4000, settings=("lr=0.025",))
+    assert stem(part, "photos/cats") == "dense-cats-8-epochs-4000-pictures-lr-0.025"
+
+
+def test_seeds_that_were_not_measured_are_not_claimed(trial, tmp_path):
+    lab = Laboratory(catalogue.experiment("trial"), Scale(), (0, 1), tmp_path, print)
+    folder = lab.run_folder(lab.training("first"), 1)
+    folder.mkdir()
+    (folder / "report.html").touch()
+    assert lab.measured("first") == [1] and lab.measured("no-training") == [0, 1]
+
+
+def test_a_training_that_says_nothing_still_has_a_reason(trial, tmp_path):
+    said = []
+    lab = Laboratory(catalogue.experiment("trial"), Scale(), (0,), tmp_path, said.append)
+    training = lab.training("first")
+    log = tmp_path / f"{lab.run_folder(training, 0).name}.log"
+    log.write_text("resight: of an attempt before\n")
+    silent = subprocess.Popen([sys.executable, "-c", "import os; os._exit(3)"])
+    silent.wait()
+    assert lab._over(Job(training, 0, silent, 0.0, log.stat().st_size))
+    assert lab.failed == {"first": "ended with code 3"}
 
 
 def test_a_claim_without_its_figures_is_not_judged(monkeypatch):
@@ -97,7 +163,7 @@ def test_a_claim_without_its_figures_is_not_judged(monkeypatch):
         holds=lambda found: found["a/error"] < 50,
     )  # fmt: skip
     monkeypatch.setattr(catalogue, "experiment", lambda name: found)
-    answer = reproduce("trial")
+    answer = reproduce("trial", "full")
     assert answer["holds"] is None
     assert [row["measured"] for row in answer["rows"]] == [None, 3.0]
 
@@ -112,9 +178,20 @@ def test_a_cut_set_has_all_classes_alike(tmp_path):
     assert part.split("train").class_names(0)[0] in whole.classes
 
 
+@pytest.mark.parametrize("mirrors", [False, True])
+def test_a_cut_set_is_mirrored_if_the_whole_is(tmp_path, mirrors):
+    whole = replace(open_dataset(make_folder(tmp_path / "colours", count=9)), mirrors=mirrors)
+    (tmp_path / "part").mkdir()
+    write_part(whole, tmp_path / "part", Scale(name="smoke", pictures=9))
+    assert open_dataset(tmp_path / "part").mirrors is mirrors
+
+
 def test_damaged_results_are_named(tmp_path):
     (tmp_path / "results").mkdir()
     with pytest.raises(DataError, match="holds no results"):
+        write_page("page.md", "results")
+    (tmp_path / "results/x.json").write_text(json.dumps(dict.fromkeys(KEYS - {"command"})))
+    with pytest.raises(DataError, match=r"x\.json: is no result of resight reproduce \(it lacks command\)"):
         write_page("page.md", "results")
     (tmp_path / "results/x.json").write_text("[]")
     with pytest.raises(DataError, match=r"x\.json: is no result of resight reproduce"):
@@ -144,9 +221,12 @@ def test_every_experiment_runs_at_smoke_scale(name, real_data, unzipped, tmp_pat
     file, folder = DATA.get(name, ("", ""))
     given = ["--data", unzipped(file).parent / folder] if file else []
     given += ["--data", "digits"] if name == "forgetting" else []
-    done = resight("reproduce", name, "--data-root", real_data, *given, "--json", check=0, timeout=3000)
+    done = resight(
+        "reproduce", name, "--data-root", real_data, *given, "--jobs", 2, "--json", check=0, timeout=3000
+    )
     rows = json.loads(done.stdout)
-    document = json.loads((tmp_path / "results" / f"{name}-smoke.json").read_text())
+    (written,) = (tmp_path / "results").glob(f"{name}*-smoke.json")
+    document = json.loads(written.read_text())
     assert not document["failed"] and document["protocol"].startswith("smoke: ")
     assert rows and all(row["hardware"] for row in rows)
     never = [row["id"] for row in rows if row["measured"] is None]

@@ -188,6 +188,19 @@ def test_each_class_for_itself():
     assert smooth > wanted
 
 
+def test_a_rare_class_weighs_as_much_as_there_is_of_it():
+    """A mixed picture that shows little of a rare class does not count as if it were one."""
+    logits, weights = torch.tensor([[0.3, -0.2]]), torch.tensor([50.0, 1.0])
+    criterion = Criterion(weights=weights, multi_label=True)
+    losses = [
+        F.binary_cross_entropy_with_logits(logits, torch.tensor([[y, 0.0]]), reduction="none")[0]
+        for y in (1.0, 0.05)
+    ]
+    for y, weight, loss in zip((1.0, 0.05), (50.0, 1 + 0.05 * 49), losses, strict=True):
+        wanted = (loss[0] * weight + loss[1]) / 2
+        torch.testing.assert_close(criterion(logits, torch.tensor([[y, 0.0]])), wanted)
+
+
 def test_classes_are_drawn_equally_often_and_their_samples_in_turn():
     labels = np.array([0] * 70 + [1] * 20 + [2] * 10)
     drawn = balanced(labels, 0, 0)

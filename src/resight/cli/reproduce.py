@@ -17,6 +17,10 @@ def reproduce(
     ] = "smoke",
     epochs: Annotated[int | None, typer.Option(min=1, help="In place of the scale's epochs.")] = None,
     pictures: Annotated[int | None, typer.Option(min=10, help="Training pictures that are kept.")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of every recipe; may be repeated."),
+    ] = None,
     seeds: Annotated[
         int, typer.Option(min=1, max=100, help="Trainings of each condition: seeds 0, 1, ...")
     ] = 1,
@@ -52,8 +56,8 @@ def reproduce(
         listed(catalogue(), as_json=as_json)
         return
     answer = service(
-        experiment, scale, epochs=epochs, pictures=pictures, seeds=range(seeds), jobs=jobs, data=data or (),
-        data_root=data_root, out=out, results=results, say=show.progress,
+        experiment, scale, epochs=epochs, pictures=pictures, settings=changes or (), seeds=range(seeds),
+        jobs=jobs, data=data or (), data_root=data_root, out=out, results=results, say=show.progress,
     )  # fmt: skip
     reproduced(answer, as_json=as_json)
     if answer["failed"]:
@@ -89,7 +93,8 @@ def reproduced(answer: dict[str, Any], *, as_json: bool) -> None:
             )
         )
     show.table((answer["experiment"], "published", "measured", "95 % interval"), rows)
-    verdict = {True: "holds", False: "does not hold", None: "cannot be judged: a figure is missing"}
+    small = "is not judged: a figure is missing, or the scale is too small,"
+    verdict = {True: "holds", False: "does not hold", None: small}
     typer.echo(
         f"{answer['protocol']}; {answer['seconds']:,.0f} s of training"
         f"{' on ' if answer['hardware'] else ''}{answer['hardware']}"

@@ -17,6 +17,8 @@ from resight.data.columns import ColumnPictures, unreadable
 from resight.data.dataset import Dataset, Split, multi_hot
 from resight.data.folder import check_classes, dataset_of_files, dataset_of_several
 
+MIRRORS = b"resight.mirrors"
+"""Key of a parquet file's schema metadata: b"false" where a mirrored picture is of another class."""
 SPLIT_PREFIXES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
@@ -42,7 +44,13 @@ def open_parquet(name: str, shards: dict[str, list[Path]]) -> Dataset:
     Raises:
         DataError: if the columns are not there, a file cannot be read, or the classes do not fit.
     """
-    return dataset_of_splits(name, {split: _split(split, files) for split, files in shards.items()})
+    built = {split: _split(split, files) for split, files in shards.items()}
+    return dataset_of_splits(name, built, mirrors=_mirrors(next(iter(shards.values()))[0]))
+
+
+def _mirrors(file: Path) -> bool:
+    """Return what the file says of mirrored pictures, in its schema metadata; most say nothing."""
+    return (pq.read_schema(file).metadata or {}).get(MIRRORS) != b"false"
 
 
 def dataset_of_splits(

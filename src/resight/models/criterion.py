@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -37,7 +36,7 @@ class Criterion:
         wanted = targets * (1 - self.smoothing) + self.smoothing / 2
         losses = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
         if self.weights is not None:
-            losses = losses * torch.where(targets > 0, self.weights, 1.0)
+            losses = losses * (1 + targets * (self.weights - 1))  # the rarer a yes, the more it weighs
         return losses.mean()
 
 

@@ -17,6 +17,8 @@ from resight.core.imagenet import imagenet_classes
 from resight.core.preprocessing import Preprocessing
 from resight.models.classifier import Classifier
 
+OFFICIAL = ("torchvision", "torchvision-v1", "timm")
+"""Words for official weights: torchvision's latest; its first, trained much as the papers say; timm's."""
 HALF = (0.5, 0.5, 0.5)
 GOOGLES = {
     "googlenet": Preprocessing(size=224, resize=256, mean=HALF, std=HALF),
@@ -49,13 +51,13 @@ def load_weights(model: Classifier, weights: str | Path) -> None:
 
     Args:
         model: the network; its last layer is replaced if the weights have another number of classes.
-        weights: "torchvision", "timm", or a file (.safetensors, or a torch file that holds tensors only).
+        weights: one of `OFFICIAL`, or a file (.safetensors, or a torch file that holds tensors only).
 
     Raises:
         ModelFileError: if there are no such weights, or names or shapes differ.
     """
-    if weights == "torchvision":
-        card = _from_torchvision(model.name)
+    if weights in ("torchvision", "torchvision-v1"):
+        card = _from_torchvision(model.name, first=weights == "torchvision-v1")
     elif weights == "timm":
         card = _from_timm(model.name)
     else:
@@ -146,11 +148,12 @@ def our_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def _from_torchvision(name: str) -> Card:
+def _from_torchvision(name: str, *, first: bool) -> Card:
     from torchvision import models
 
     try:
-        entry: Any = models.get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
+        entries: Any = models.get_model_weights(name)
+        entry = entries.IMAGENET1K_V1 if first else entries.DEFAULT
     except ValueError as error:
         raise UsageError(f"torchvision has no weights for {name}; give weights=PATH") from error
     try:
@@ -198,6 +201,14 @@ def _from_timm(name: str) -> Card:
     )
     classes = imagenet_classes() if other.num_classes == 1000 else ()
     return Card(dict(other.state_dict()), classes, card, f"timm {name}")
+
+
+def of_zoo(name: str) -> tuple[str, str]:
+    """Return the network and the weights that zoo:NAME stands for, or zoo:NAME/v1, torchvision's first."""
+    network, _, version = name.removeprefix("zoo:").partition("/")
+    if version not in ("", "v1"):
+        raise UsageError(f"{name}: weights are the latest, {network}, or the first, {network}/v1")
+    return network, "torchvision-v1" if version else official_source(network)
 
 
 def official_source(name: str) -> str:

@@ -72,7 +72,7 @@ def create_model(
         name: one of `list_models()`.
         num_classes: logits. Weights of another number of classes bring their own last layer.
         in_channels: channels of the image.
-        weights: None (fresh), "torchvision", "timm", or a file.
+        weights: None (fresh), "torchvision", "torchvision-v1" (its first ones), "timm", or a file.
         options: for all, head="gap", "gmp" or "flatten", last=STAGE, after which the head reads the map
             (weights of the stages before stay), sharpen=WEIGHT of the attention losses in training, and
             frozen_norm=True, which leaves the statistics of batch normalization as they are; shortcut="A"

@@ -25,8 +25,8 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "resight",  # the same rows give the same file
 }
 PALETTE = (
-    "#0072b2", "#d55e00", "#009e73", "#aa3377", "#b8860b", "#1d8fc4",
-    "#7f3c8d", "#666666", "#117733", "#cc6677", "#332288", "#882255",
+    "#0072b2", "#d55e00", "#009e73", "#aa3377", "#b8860b", "#666666",
+    "#7f3c8d", "#1d8fc4", "#117733", "#cc6677", "#332288", "#882255",
 )  # fmt: skip
 LABEL_SIZE = 9
 POINT = 6.0  # radius in points where marks are not bubbles

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from resight.render.compare import PALETTE, STYLE
 
@@ -37,6 +38,7 @@ def draw_lines(
         axes.set_title(title, loc="left", fontsize=12, fontweight="bold")
         axes.set_xlabel(across)
         axes.set_ylabel(up)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
         if names:
             axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -1,13 +1,13 @@
 """The experiments by name, and the door to run one."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from resight.core.errors import UsageError
 from resight.core.registry import lookup
+from resight.data.open import open_dataset
 from resight.reproduce.experiment import Experiment, Scale
 from resight.reproduce.laboratory import Laboratory
 from resight.reproduce.record import PLACE, record_of, write_record
@@ -46,19 +46,27 @@ def catalogue() -> list[dict[str, Any]]:
     ]
 
 
-def scale_of(chosen: Experiment, name: str, epochs: int | None, pictures: int | None) -> Scale:
+def scale_of(
+    chosen: Experiment, name: str, epochs: int | None, pictures: int | None, settings: Sequence[str] = ()
+) -> Scale:
     """Return the scale that the words of a call mean.
 
     Raises:
-        UsageError: if there is none of that name.
+        UsageError: if there is none of that name, or a setting is not KEY=VALUE.
     """
     if name not in ("smoke", "full"):
         raise UsageError(f"--scale {name}: is neither smoke nor full")
     scale = chosen.smoke if name == "smoke" else Scale()
-    if epochs is None and pictures is None:
+    if wrong := [word for word in settings if "=" not in word]:
+        raise UsageError(f"--set {wrong[0]}: is not KEY=VALUE")
+    if epochs is None and pictures is None and not settings:
         return scale
-    changed = replace(scale, name="part", epochs=epochs or scale.epochs, pictures=pictures or scale.pictures)
-    return replace(changed, tested=None) if name == "smoke" else changed
+    return Scale(
+        name="part",
+        epochs=epochs or scale.epochs,
+        pictures=pictures or scale.pictures,
+        settings=tuple(settings),
+    )
 
 
 def reproduce(
@@ -67,6 +75,7 @@ def reproduce(
     *,
     epochs: int | None = None,
     pictures: int | None = None,
+    settings: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
     jobs: int = 1,
     data: Sequence[str] = (),
@@ -80,9 +89,10 @@ def reproduce(
     Args:
         name: of the experiment.
         scale: "smoke", minutes on two cores, or "full", the paper's protocol.
-        epochs: in place of the scale's; this or `pictures` makes it "part" of the paper's protocol, tested on
-            all test pictures.
+        epochs: in place of the scale's; this, `pictures` or `settings` makes it "part" of the full protocol,
+            tested on all test pictures.
         pictures: training pictures that are kept.
+        settings: key=value over the recipe and the experiment's own words, for every training with a recipe.
         seeds: a run of every training for each.
         jobs: trainings side by side.
         data: what the experiment needs of the user, if it does, in its order.
@@ -103,7 +113,14 @@ def reproduce(
         raise UsageError(f"{name} needs --data{times}: {', then '.join(chosen.needs)}")
     if jobs < 1 or not seeds:
         raise UsageError("--jobs and --seeds take 1 or more")
-    taken = scale_of(chosen, scale, epochs, pictures)
+    for given in data:
+        if open_dataset(given, data_root, whole=True).multi_label:
+            raise UsageError(f"{given}: its pictures have several classes each; {name} needs one each")
+    taken = scale_of(chosen, scale, epochs, pictures, settings)
+    if taken.pictures and chosen.boxed:
+        raise UsageError(
+            f"{name} takes all pictures, since the boxes are not cut with them; leave out --pictures"
+        )
     laboratory = Laboratory(chosen, taken, tuple(seeds), Path(out), say, data_root, tuple(data))
     say(f"{name}, {taken.words()}: {len(chosen.trainings)} trainings, {len(laboratory.seeds)} seeds")
     laboratory.train(jobs)

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import stats
 
 if TYPE_CHECKING:
     from resight.reproduce.laboratory import Laboratory
-
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""The 97.5 % quantile of Student's distribution with 1 to 9 degrees of freedom."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,22 +43,26 @@ class Scale:
         epochs: in place of the recipe's; None leaves them.
         pictures: training pictures that are kept, of all classes alike; None keeps all.
         tested: test pictures that are kept; None keeps all.
+        settings: key=value over the recipe and the experiment's own words, of every training that has a
+            recipe.
     """
 
     name: str = "full"
     epochs: int | None = None
     pictures: int | None = None
     tested: int | None = None
+    settings: tuple[str, ...] = ()
 
     def words(self) -> str:
         """Return what a reader must know of it."""
         parts = [
             f"{self.epochs} epochs" if self.epochs else "",
             f"{self.pictures:,} pictures" if self.pictures else "",
+            f"{self.tested:,} tested" if self.tested else "",
+            *self.settings,
         ]
-        parts += [f"{self.tested:,} tested" if self.tested else ""]
         said = ", ".join(part for part in parts if part)
-        return f"{self.name}: {said}; not the paper's protocol" if said else "the paper's protocol"
+        return f"{self.name}: {said}; not the full protocol" if said else "the full protocol"
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,8 @@ class Measure:
         count = len(self.values)
         if count == 1:
             return self.own
-        quantile = STUDENT[count - 2] if count - 2 < len(STUDENT) else 1.96
-        half = quantile * float(np.std(self.values, ddof=1)) / math.sqrt(count)
-        return self.mean - half, self.mean + half
+        half = stats.t.ppf(0.975, count - 1) * np.std(self.values, ddof=1) / math.sqrt(count)
+        return self.mean - float(half), self.mean + float(half)
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,7 @@ class Experiment:
         sets: data sets that the experiment makes: name to what writes one into a folder.
         plots: what is drawn of it.
         needs: what the user must give, one with each --data.
+        boxed: whether it needs the pictures' boxes, which a part of a set does not have.
     """
 
     paper: str
@@ -165,3 +167,4 @@ class Experiment:
     sets: "Mapping[str, Callable[[Laboratory, Path], Any]]" = field(default_factory=dict)
     plots: "Callable[[Laboratory], Iterator[Plot]] | None" = None
     needs: tuple[str, ...] = ()
+    boxed: bool = False

@@ -1,18 +1,22 @@
 """Where an experiment's trainings run: each a `resight train` of its own, resumed if it stopped."""
 
+import inspect
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from resight.core.errors import ResightError
-from resight.core.files import digest
+from resight.core.files import digest, write_text
 from resight.data.builtin import BUILTIN
 from resight.data.open import open_dataset
 from resight.models.modelfile import load_header
@@ -21,6 +25,28 @@ from resight.reproduce.sets import write_part
 from resight.service.runs import MODEL_FILE, RECIPE_FILE, REPORT_FILE, Run, open_run, read_recipe_file
 from resight.service.test import test
 from resight.training.journal import read_csv
+
+DONE = "done"
+"""Ending of the file beside a run that says that it is finished, where the run itself does not."""
+
+
+@dataclass
+class Job:
+    """A training under way.
+
+    Attributes:
+        training: what is trained.
+        seed: its seed.
+        process: that trains it.
+        started: by `time.perf_counter`.
+        logged: bytes that its log had before.
+    """
+
+    training: Training
+    seed: int
+    process: "subprocess.Popen[bytes]"
+    started: float
+    logged: int
 
 
 @dataclass
@@ -31,7 +57,8 @@ class Laboratory:
         experiment: what is run.
         scale: how far.
         seeds: a run of each training for each.
-        place: folder of the runs and of the data sets that are made; experiments share what is the same.
+        place: folder of the runs and of the data sets that are made; experiments share what is the same. Data
+            of the same path are taken to be the same.
         say: tells the user a line.
         data_root: where built-in data sets lie.
         data: what the user gave, one for each --data.
@@ -51,7 +78,8 @@ class Laboratory:
         """Run every training that is not finished, several side by side.
 
         A training that fails is noted in `failed`; those that need it fail with it. The processor's cores
-        are shared out among the jobs, unless OMP_NUM_THREADS says otherwise.
+        are shared out among the jobs, unless OMP_NUM_THREADS says otherwise. Interrupted or asked to end, it
+        ends the trainings, which save their state.
         """
         environment = {**os.environ, **({"RESIGHT_DATA": self.data_root} if self.data_root else {})}
         if jobs > 1:
@@ -60,28 +88,31 @@ class Laboratory:
         waiting = [(t, seed) for t, seed in waiting if not self.finished(t, seed)]
         for number, (training, seed) in enumerate(waiting, 1):
             self.say(f"{number}/{len(waiting)}  {self.command(training, seed)}")
-        running: list[tuple[Training, int, subprocess.Popen[bytes], float]] = []
+        running: list[Job] = []
+        main = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler) if main else None
         try:
             while waiting or running:
                 ready = [(t, s) for t, s in waiting if not self._missing(t, s)]
                 while ready and len(running) < jobs:
                     training, seed = ready.pop(0)
                     waiting.remove((training, seed))
-                    running.append(
-                        (training, seed, self._start(training, seed, environment), time.perf_counter())
-                    )
+                    running.append(self._start(training, seed, environment))
                 if not running:  # what is left waits for what failed
                     for training, seed in waiting:
                         self.failed[training.condition] = f"needs {', '.join(self._missing(training, seed))}"
                     break
                 time.sleep(0.2)
-                running = [entry for entry in running if not self._over(*entry)]
+                running = [job for job in running if not self._over(job)]
         except BaseException:
-            for _, _, process, _ in running:
-                process.terminate()  # it saves its state
-            for _, _, process, _ in running:
-                process.wait()
+            for job in running:
+                job.process.terminate()  # it saves its state
+            for job in running:
+                job.process.wait()
             raise
+        finally:
+            if main:
+                signal.signal(signal.SIGTERM, before)
 
     def _missing(self, training: Training, seed: int) -> list[str]:
         """Return the conditions that a training waits for."""
@@ -90,56 +121,65 @@ class Laboratory:
 
     def finished(self, training: Training, seed: int) -> bool:
         """Return whether a training has come to its end."""
-        folder = self.run_folder(training, seed)
-        done = folder / REPORT_FILE if training.command == "train" else folder.with_suffix(".done")
-        return done.exists()
+        if training.command == "train":
+            return (self.run_folder(training, seed) / REPORT_FILE).exists()
+        return self._beside(training, seed, DONE).exists()
 
-    def _start(self, training: Training, seed: int, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+    def _beside(self, training: Training, seed: int, ending: str) -> Path:
+        """Return a file beside a run folder."""
         folder = self.run_folder(training, seed)
+        return folder.parent / f"{folder.name}.{ending}"
+
+    def _start(self, training: Training, seed: int, environment: dict[str, str]) -> "Job":
+        folder, log = self.run_folder(training, seed), self._beside(training, seed, "log")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        words = [sys.executable, "-m", "resight", *self.words(training, seed), "--out", str(folder)]
+        words = [sys.executable, "-m", "resight", *self.words(training, seed)]
         if (folder / RECIPE_FILE).exists():
             words.append("--resume")
-        with folder.with_suffix(".log").open("ab") as log:
-            return subprocess.Popen(words, stdout=log, stderr=log, env=environment)
+        before = log.stat().st_size if log.exists() else 0
+        with log.open("ab") as stream:
+            process = subprocess.Popen(words, stdout=stream, stderr=stream, env=environment)
+        return Job(training, seed, process, time.perf_counter(), before)
 
-    def _over(
-        self, training: Training, seed: int, process: "subprocess.Popen[bytes]", started: float
-    ) -> bool:
-        if process.poll() is None:
+    def _over(self, job: "Job") -> bool:
+        """Return whether a job has ended, and note how."""
+        if job.process.poll() is None:
             return False
-        log = self.run_folder(training, seed).with_suffix(".log")
-        if process.returncode:
-            lines = log.read_text(errors="replace").splitlines()
-            self.failed[training.condition] = next(
-                (x for x in reversed(lines) if x.startswith("resight: ")), lines[-1]
-            )
-            self.say(
-                f"{training.condition} failed: {self.failed[training.condition]}; its words are in {log}"
-            )
+        training, seed = job.training, job.seed
+        log = self._beside(training, seed, "log")
+        if job.process.returncode:
+            lines = log.read_bytes()[job.logged :].decode(errors="replace").splitlines()
+            faults = [line for line in lines if line.startswith("resight: ")] or lines
+            why = faults[-1] if faults else f"ended with code {job.process.returncode}"
+            self.failed[training.condition] = why
+            self.say(f"{training.condition} failed: {why}; its words are in {log}")
         else:
-            took = time.perf_counter() - started
+            took = time.perf_counter() - job.started
             found = ""
             if training.command == "train":
                 found = f"{self.header(training, seed)['top1_error']:.2f} % "
             else:
-                self.run_folder(training, seed).with_suffix(".done").touch()
+                write_text(self._beside(training, seed, DONE), f"{took:.1f}\n")
             self.say(f"{training.condition}, seed {seed}: {found}in {took:.0f} s")
         return True
 
     def words(self, training: Training, seed: int) -> list[str]:
-        """Return the words of a training's call after `resight`, without the run folder."""
+        """Return the words of a training's call after `resight`."""
         words = [training.command, str(self.set_of(training.data)), "--seed", str(seed)]
         words += ["--recipe", training.recipe] if training.recipe else []
-        folders = {
-            t.condition: str(self.run_folder(t, seed)) for t in self.experiment.trainings if t is not training
-        }
-        for word in training.words:
-            for condition, folder in folders.items():
-                word = word.replace(f"{{{condition}}}", folder)
+        for word in (*self._filled(training, seed, str), *(self.scale.settings if training.recipe else ())):
             words += ["--set", word]
         if self.scale.epochs and (training.recipe or training.command == "train-gan"):
             words += ["--epochs", str(self.scale.epochs)]
+        return [*words, "--out", str(self.run_folder(training, seed))]
+
+    def _filled(self, training: Training, seed: int, called: Callable[[Path], str]) -> list[str]:
+        """Return a training's words with every `{CONDITION}` filled in by how its run is called."""
+        words = list(training.words)
+        for other in self.experiment.trainings:
+            if any((mark := f"{{{other.condition}}}") in word for word in words):
+                run = called(self.run_folder(other, seed))
+                words = [word.replace(mark, run) for word in words]
         return words
 
     def command(self, training: Training, seed: int) -> str:
@@ -152,12 +192,13 @@ class Laboratory:
         known = [
             str(Path(self.given(data)).resolve()) if data.startswith("--data") else data,
             training.recipe,
-            *training.words,
+            *self._filled(training, seed, lambda run: run.name),
             self.scale.epochs,
             self.scale.pictures,
             self.scale.tested,
+            *(self.scale.settings if training.recipe else ()),
             *([training.command] if training.command != "train" else []),
-            *(self._resolved() if data in self.experiment.sets else []),
+            *(self._made_of(data) if data in self.experiment.sets else []),
         ]
         name = digest(json.dumps(known).encode())[:8]
         return self.place / f"{training.condition.replace('/', '-')}-{name}-{seed}"
@@ -169,7 +210,9 @@ class Laboratory:
         made = self.experiment.sets.get(name)
         if made is None and not self.scale.pictures:
             return name
-        source = "".join(self._resolved()) if made else "" if name in BUILTIN else str(Path(name).resolve())
+        source = (
+            "".join(self._made_of(name)) if made else "" if name in BUILTIN else str(Path(name).resolve())
+        )
         own = source and f"-{digest(os.fsencode(source))[:6]}"
         cut = f"{self.scale.pictures or 'all'}-{self.scale.tested or 'all'}"
         folder = self.place / "data" / f"{Path(name).name}{own}-{cut}"
@@ -182,40 +225,63 @@ class Laboratory:
             (folder / "done").touch()
         return folder
 
-    def _resolved(self) -> list[str]:
-        """Return what the user gave, as whole paths; what an experiment makes of it depends on that."""
-        return [str(Path(data).resolve()) for data in self.data]
+    def _made_of(self, name: str) -> list[str]:
+        """Return what a set that the experiment makes depends on: its file, and what the user gave."""
+        made = self.experiment.sets[name]
+        file = inspect.getsourcefile(made.func if isinstance(made, partial) else made)
+        written = digest(Path(file).read_bytes()) if file else ""
+        return [written, *(str(Path(data).resolve()) for data in self.data)]
 
     def training(self, condition: str) -> Training:
         """Return the training of a condition."""
         return next(t for t in self.experiment.trainings if t.condition == condition)
 
     def folders(self, condition: str) -> list[Path]:
-        """Return the finished runs of a condition, in the order of the seeds."""
+        """Return the finished runs of a condition, in the order of the seeds; none without what it needs."""
+        if len(self.data) < len(self.experiment.needs):
+            return []
         folders = [self.run_folder(self.training(condition), seed) for seed in self.seeds]
         return [folder for folder in folders if (folder / REPORT_FILE).exists()]
+
+    def run(self, condition: str, seed: int) -> Run | None:
+        """Return the finished run of a condition and a seed, opened; None if there is none."""
+        finished = self.folders(condition)
+        if not finished or (folder := self.run_folder(self.training(condition), seed)) not in finished:
+            return None
+        return open_run(str(folder))
 
     def runs(self, condition: str) -> list[Run]:
         """Return the finished runs of a condition, opened."""
         return [open_run(str(folder)) for folder in self.folders(condition)]
 
+    def measured(self, condition: str) -> list[int]:
+        """Return the seeds of a condition's finished runs; all, of one that no training has."""
+        known = [t for t in self.experiment.trainings if t.condition == condition]
+        return [seed for seed in self.seeds if all(self.finished(t, seed) for t in known)]
+
     def header(self, training: Training, seed: int) -> dict[str, Any]:
         """Return the test figures of a run."""
         return load_header(self.run_folder(training, seed) / MODEL_FILE)["test"]
 
+    def curves(self, condition: str) -> list[list[dict[str, float]]]:
+        """Return the rows of metrics.csv of every run of a condition."""
+        return [read_csv(folder / "metrics.csv") for folder in self.folders(condition)]
+
     def curve(self, condition: str) -> list[dict[str, float]]:
         """Return the rows of metrics.csv of a condition's first run; none if there is none."""
-        folders = self.folders(condition)
-        return read_csv(folders[0] / "metrics.csv") if folders else []
+        return next(iter(self.curves(condition)), [])
 
     def measure(self, condition: str, of: Callable[[Run], float]) -> Measure | None:
         """Return what a function says of every run of a condition; None if none has finished."""
         values = tuple(float(of(run)) for run in self.runs(condition))
         return Measure(values) if values else None
 
-    def error(self, condition: str) -> Measure | None:
-        """Return the test error of a condition, in percent."""
-        found = [load_header(folder / MODEL_FILE)["test"] for folder in self.folders(condition)]
+    def error(self, condition: str, split: str = "test") -> Measure | None:
+        """Return the error of a condition in percent: of "test" as its runs say, of others tested now."""
+        if split == "test":
+            found = [load_header(folder / MODEL_FILE)["test"] for folder in self.folders(condition)]
+        else:
+            found = [self.tested([str(run)], split=split) for run in self.folders(condition)]
         if not found:
             return None
         return Measure(tuple(f["top1_error"] for f in found), tuple(found[0]["top1_interval"]))
@@ -231,15 +297,18 @@ class Laboratory:
         return test(runs, None if data is None else str(data), data_root=self.data_root, **protocol)
 
     def records(self) -> list[dict[str, Any]]:
-        """Return recipe.json of every finished network, with the seconds that its training took."""
+        """Return recipe.json of every finished run, with its condition, its seed and the seconds it took."""
         found = []
-        for training in (t for t in self.experiment.trainings if t.command == "train"):
-            for folder in self.folders(training.condition):
-                rows = read_csv(folder / "metrics.csv")
-                seconds = sum(row["seconds"] for row in rows)
-                found.append(
-                    {**read_recipe_file(folder), "condition": training.condition, "seconds": seconds}
-                )
+        for training, seed in ((t, seed) for t in self.experiment.trainings for seed in self.seeds):
+            if not self.finished(training, seed):
+                continue
+            folder = self.run_folder(training, seed)
+            if training.command == "train":
+                seconds = sum(row["seconds"] for row in read_csv(folder / "metrics.csv"))
+            else:
+                seconds = float(self._beside(training, seed, DONE).read_text())
+            facts = {"condition": training.condition, "seed": seed, "seconds": seconds}
+            found.append({**read_recipe_file(folder), **facts})
         return found
 
     def given(self, name: str = "--data") -> str:

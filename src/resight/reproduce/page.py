@@ -5,19 +5,23 @@ from typing import Any
 
 from resight.core.files import write_text
 from resight.render.curves import draw_lines
-from resight.reproduce.catalogue import NAMES
-from resight.reproduce.record import plots_of, read_records
+from resight.reproduce.catalogue import NAMES, experiment
+from resight.reproduce.experiment import Scale
+from resight.reproduce.laboratory import Laboratory
+from resight.reproduce.record import file_stem, plots_of, read_records, row_of, title
 
 BY_HAND = "<!-- below: written by hand -->"
 HEAD = """# Results
 
 Published figures beside ours. Down to the line that says so, `resight reproduce --page docs/results.md`
 has written this from the files in `results/`, one for each experiment that was run. An empty cell was not
-measured or is not published. A published figure that is not verified says so: *high* was taken from a
-copy that agrees with others, *uncertain* remembered or read off a curve. Intervals are of 95 %: over the
-seeds (Student), or of one run's test pictures (Wilson). How figures came about, and what failed:
-[experiments.md](experiments.md).
+measured or is not published; what was not run yet stands at the end. A published figure that is not
+verified says so: *high* was taken from a copy that agrees with others, *uncertain* remembered or read off a
+curve. Intervals are of 95 %: over the seeds (Student), or of one run's test pictures (Wilson). How figures
+came about, and what failed: [experiments.md](experiments.md).
 """
+
+TABLE = ("| condition | metric | published | measured | 95 % interval |", "| --- | --- | --- | --- | --- |")
 
 
 def write_page(page: str, results: str) -> Path:
@@ -33,11 +37,11 @@ def write_page(page: str, results: str) -> Path:
     """
     path = Path(page)
     order = {name: place for place, name in enumerate(NAMES)}
-    records = sorted(
-        read_records(Path(results)), key=lambda r: (order.get(r["experiment"], 99), r["scale"]["name"])
-    )
+    records = sorted(read_records(Path(results)), key=lambda r: (order.get(r["experiment"], 99), title(r)))
     parts = [HEAD]
     parts += [_section(record, path.parent / "figures") for record in records]
+    run = {record["experiment"] for record in records}
+    parts += ["## Not run yet\n", *(_unmeasured(name) for name in NAMES if name not in run)]
     older = path.read_text(encoding="utf-8") if path.exists() else ""
     _, line, kept = older.partition(BY_HAND)
     write_text(path, "\n".join(parts) + line + kept)
@@ -45,36 +49,34 @@ def write_page(page: str, results: str) -> Path:
 
 
 def _section(record: dict[str, Any], figures: Path) -> str:
-    name, scale = record["experiment"], record["scale"]["name"]
+    name = title(record)
     verdict = {
         True: "It holds here.",
         False: "**It does not hold here.**",
-        None: "It cannot be judged: a figure is missing.",
+        None: "It is not judged: a figure is missing, or the scale is too small.",
     }
     seeds = len(record["seeds"])
-    paper = record["paper"][:1].upper() + record["paper"][1:]
     versions = ", ".join(f"{key} {value}" for key, value in record["versions"].items())
     lines = [
-        f"## {name}{'' if scale == 'full' else f', {scale}'}",
+        f"## {name}",
         "",
-        f"{paper}. Claim: {record['claim']}. {verdict[record['holds']]}",
+        f"{_capital(record['paper'])}. Claim: {record['claim']}. {verdict[record['holds']]}",
         "",
         f"Scale: {record['protocol']}; {seeds} seed{'s' if seeds > 1 else ''}; "
         f"{_hours(record['seconds'])} of training on "
         f"{record['hardware'] or 'no trainings'} ({versions}).",
         "",
-        "| condition | metric | published | measured | 95 % interval |",
-        "| --- | --- | --- | --- | --- |",
+        *TABLE,
         *map(_row, record["rows"]),
         "",
         *(f"Failed: {condition}: {why}." for condition, why in record["failed"].items()),
     ]
     for number, plot in enumerate(plots_of(record), 1):
-        file = figures / f"{name}-{scale}-{number}.svg"
+        file = figures / f"{file_stem(record)}-{number}.svg"
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, draw_lines(plot.title, plot.across, plot.up, plot.lines))
         lines += [f"![{plot.title}](figures/{file.name})", ""]
-    if record["commands"]:
+    if record["trainings"]:
         lines += [
             "<details><summary>Commands</summary>",
             "",
@@ -82,12 +84,31 @@ def _section(record: dict[str, Any], figures: Path) -> str:
             "",
             "and what it called:",
             "",
-            *(f"    {c}" for c in record["commands"]),
+            *(f"    {training['command']}" for training in record["trainings"]),
             "",
             "</details>",
             "",
         ]
     return "\n".join(lines)
+
+
+def _unmeasured(name: str) -> str:
+    """Return the published figures of an experiment that was not run, beside empty cells."""
+    chosen = experiment(name)
+    blank = Laboratory(chosen, Scale(), (0,), Path("none"), lambda line: None)
+    rows = [row_of(name, row, blank, {}, "") for row in chosen.rows(blank) if row.published]
+    lines = [
+        f"### {name}",
+        "",
+        f"{_capital(chosen.paper)}. Claim: {chosen.claim}. Run it: `resight reproduce {name} --scale full"
+        f"{' --data ...' * len(chosen.needs)}`.",
+        "",
+    ]
+    return "\n".join([*lines, *TABLE, *map(_row, rows), ""] if rows else lines)
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _row(row: dict[str, Any]) -> str:

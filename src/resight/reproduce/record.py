@@ -1,6 +1,7 @@
 """The results of an experiment as JSON: what was measured, beside what is published, and how."""
 
 import json
+import re
 import shlex
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from resight.core import published
 from resight.core.device import describe, pick_device
-from resight.core.errors import DataError
+from resight.core.errors import DataError, ResightError
 from resight.core.files import write_json
 from resight.reproduce.experiment import Figures, Plot, Row
 from resight.reproduce.laboratory import Laboratory
@@ -16,48 +17,70 @@ from resight.reproduce.laboratory import Laboratory
 PLACE = "runs/reproduce"
 """Where `resight reproduce` puts the runs unless it is told otherwise."""
 
+KEYS = {
+    "experiment", "data", "paper", "claim", "holds", "scale", "protocol", "seeds", "seconds", "hardware",
+    "versions", "rows", "command", "trainings", "failed", "plots",
+}  # fmt: skip
+"""Of a document."""
+
 
 def record_of(name: str, laboratory: Laboratory) -> dict[str, Any]:
     """Return the document of a run experiment.
 
     Returns:
-        {"experiment", "paper", "claim", "holds" (None if a deciding figure is missing), "scale", "protocol",
-        "seeds", "seconds" (of all trainings), "hardware", "versions", "rows", "command" (that runs it again),
-        "commands" (the trainings, as if in PLACE), "failed", "plots"}. A row has the keys of the JSON of
-        `resight reproduce`, and "unit", "values", "certainty" and "published_protocol".
+        {"experiment", "data" (as given), "paper", "claim", "holds" (None if a deciding figure is missing, or
+        at smoke scale), "scale", "protocol", "seeds", "seconds" (of all trainings), "hardware", "versions",
+        "rows", "command" (that runs it again), "trainings" (each with "condition", "seed", "command" as if in
+        PLACE, "seconds", "recipe", and "data": fingerprint of the pictures), "failed", "plots"}. A row has
+        the keys of the JSON of `resight reproduce`, and "unit", "values", "certainty" and
+        "published_protocol"; its seeds are those that were measured.
     """
     experiment, scale = laboratory.experiment, laboratory.scale
     rows = list(experiment.rows(laboratory))
     records = laboratory.records()
     figures = Figures({f"{row.condition}/{row.metric}": row.measure.mean for row in rows if row.measure})
     holds = experiment.holds(figures)
-    hardware = sorted({r["hardware"] for r in records}) or [describe(pick_device())]
-    versions = {key: value for r in records for key, value in r["versions"].items()}
+    hardware = sorted({r["hardware"] for r in records if "hardware" in r}) or [describe(pick_device())]
+    versions: dict[str, set[str]] = {}
+    for key, value in ((k, v) for r in records for k, v in r.get("versions", {}).items()):
+        versions.setdefault(key, set()).add(value)
     seconds: dict[str, float] = {
         c: sum(r["seconds"] for r in records if r["condition"] == c)
         for c in {r["condition"] for r in records}
     }
     return {
         "experiment": name,
+        "data": list(laboratory.data),
         "paper": experiment.paper,
         "claim": experiment.claim,
-        "holds": None if figures.missing else bool(holds),
+        "holds": None if figures.missing or scale.name == "smoke" else bool(holds),
         "scale": asdict(scale),
         "protocol": scale.words(),
         "seeds": list(laboratory.seeds),
         "seconds": sum(seconds.values()),
         "hardware": "; ".join(hardware),
-        "versions": versions,
-        "rows": [_row(name, row, laboratory, seconds, "; ".join(hardware)) for row in rows],
+        "versions": {key: ", ".join(sorted(values)) for key, values in versions.items()},
+        "rows": [row_of(name, row, laboratory, seconds, "; ".join(hardware)) for row in rows],
         "command": _command(name, laboratory),
-        "commands": [
-            laboratory.command(t, seed).replace(str(laboratory.place), PLACE)
-            for t in experiment.trainings
-            for seed in laboratory.seeds
+        "trainings": [
+            {
+                "condition": r["condition"],
+                "seed": r["seed"],
+                "command": _shown(laboratory, r["condition"], r["seed"]),
+                "seconds": round(r["seconds"], 1),
+                "recipe": r.get("recipe") or r["settings"],  # of a GAN
+                "data": r["data_fingerprint"],
+            }
+            for r in records
         ],
         "failed": laboratory.failed,
         "plots": [asdict(plot) for plot in (experiment.plots(laboratory) if experiment.plots else ())],
     }
+
+
+def _shown(laboratory: Laboratory, condition: str, seed: int) -> str:
+    command = laboratory.command(laboratory.training(condition), seed)
+    return command.replace(f"{laboratory.place}/", f"{PLACE}/")
 
 
 def _command(name: str, laboratory: Laboratory) -> str:
@@ -69,16 +92,19 @@ def _command(name: str, laboratory: Laboratory) -> str:
     if scale.name == "part":
         words += ["--epochs", str(scale.epochs)] if scale.epochs else []
         words += ["--pictures", str(scale.pictures)] if scale.pictures else []
+        words += [word for setting in scale.settings for word in ("--set", setting)]
     words += ["--seeds", str(len(laboratory.seeds))] if len(laboratory.seeds) > 1 else []
     return shlex.join(words + [word for data in laboratory.data for word in ("--data", data)])
 
 
-def _row(
+def row_of(
     name: str, row: Row, laboratory: Laboratory, seconds: dict[str, float], hardware: str
 ) -> dict[str, Any]:
+    """Return a row of the document."""
     measure = row.measure
     figure = _published(row.published) if row.published else None
     interval = measure.interval if measure else None
+    condition = row.condition.split("/")[0]
     return {
         "id": f"{name}/{row.condition}/{row.metric}",
         "paper": figure.source if figure else laboratory.experiment.paper,
@@ -90,9 +116,9 @@ def _row(
         "values": list(measure.values) if measure else [],
         "unit": row.unit,
         "protocol": laboratory.scale.words(),
-        "seed": list(laboratory.seeds),
+        "seed": laboratory.measured(condition),
         "hardware": hardware,
-        "seconds": seconds.get(row.condition.split("/")[0]),
+        "seconds": seconds.get(condition),
     }
 
 
@@ -101,12 +127,32 @@ def _published(number: str) -> published.Published:
 
 
 def write_record(document: dict[str, Any], results: Path) -> Path:
-    """Write the document to RESULTS/NAME-SCALE.json, or RESULTS/NAME.json at full scale."""
-    scale = document["scale"]["name"]
-    path = results / f"{document['experiment']}{'' if scale == 'full' else f'-{scale}'}.json"
+    """Write the document to RESULTS/NAME.json, with what was changed or given behind the name.
+
+    Raises:
+        ResightError: if nothing was measured; what lies there stays.
+    """
+    if not any(row["values"] for row in document["rows"]):
+        why = next(iter(document["failed"].values()), "no training has finished")
+        raise ResightError(f"{document['experiment']}: nothing was measured: {why}")
+    path = results / f"{file_stem(document)}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, document)
     return path
+
+
+def title(document: dict[str, Any]) -> str:
+    """Return an experiment's name, with its scale if that is not full, and with the names of given data."""
+    scale = document["scale"]
+    changed = [f"{scale[key]} {key}" for key in ("epochs", "pictures") if scale[key]]
+    changed = ["smoke"] if scale["name"] == "smoke" else [*changed, *scale["settings"]]
+    given = [Path(data).name for data in document["data"]]
+    return ", ".join([document["experiment"], *given, *changed])
+
+
+def file_stem(document: dict[str, Any]) -> str:
+    """Return the title as the name of a file."""
+    return re.sub(r"[^\w.]+", "-", title(document))
 
 
 def read_records(results: Path) -> list[dict[str, Any]]:
@@ -119,8 +165,8 @@ def read_records(results: Path) -> list[dict[str, Any]]:
     for path in sorted(results.glob("*.json")):
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
-            if not {"experiment", "rows", "scale", "plots"} <= document.keys():
-                raise ValueError("it lacks keys")
+            if missing := KEYS - document.keys():
+                raise ValueError(f"it lacks {', '.join(sorted(missing))}")
         except (OSError, ValueError, AttributeError) as error:
             raise DataError(f"{path}: is no result of resight reproduce ({error}); remove it") from error
         found.append(document)

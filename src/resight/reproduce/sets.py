@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from resight.data.dataset import Dataset, Split
+from resight.data.table import MIRRORS
 from resight.reproduce.experiment import Scale
 
 
@@ -18,11 +19,11 @@ def write_part(dataset: Dataset, folder: Path, scale: Scale) -> None:
     """Write a data set cut down to a scale."""
     for name, split in dataset.splits.items():
         most = scale.tested if name == "test" else scale.pictures
-        write_whole(folder / f"{name}.parquet", some(split, most))
+        write_whole(folder / f"{name}.parquet", some(split, most), mirrors=dataset.mirrors)
 
 
 def some(split: Split, most: int | None) -> Split:
-    """Return at most so many pictures of a split, the first ones of all classes alike."""
+    """Return at most so many pictures of a split, as many of each class, one at least."""
     if most is None or most >= len(split):
         return split
     each = max(1, most // len(split.classes))
@@ -30,16 +31,21 @@ def some(split: Split, most: int | None) -> Split:
     return split.take(np.sort(np.concatenate(kept)))
 
 
-def write_whole(file: Path, split: Split) -> None:
+def write_whole(file: Path, split: Split, *, mirrors: bool) -> None:
     """Write a split; see `write_split`."""
     pictures = (split.decode(i) for i in range(len(split)))
-    write_split(file, pictures, split.labels.tolist(), split.classes)
+    write_split(file, pictures, split.labels.tolist(), split.classes, mirrors=mirrors)
 
 
 def write_split(
-    file: Path, pictures: Iterable[Image.Image], labels: Sequence[int], classes: Sequence[str]
+    file: Path,
+    pictures: Iterable[Image.Image],
+    labels: Sequence[int],
+    classes: Sequence[str],
+    *,
+    mirrors: bool,
 ) -> None:
-    """Write pictures as PNG with their class numbers and the classes' names."""
+    """Write pictures as PNG with class numbers and names, and whether a mirrored picture is of its class."""
     encoded = []
     for picture in pictures:
         stream = io.BytesIO()
@@ -48,5 +54,6 @@ def write_split(
     features = {"features": {"label": {"names": list(classes), "_type": "ClassLabel"}}}
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     table = pa.table({"image": pa.array(encoded, kind), "label": pa.array(list(labels), pa.int64())})
-    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": features})})
+    said = {b"huggingface": json.dumps({"info": features}), MIRRORS: json.dumps(mirrors)}
+    table = table.replace_schema_metadata(said)
     pq.write_table(table, file, row_group_size=1000)

@@ -21,7 +21,7 @@ from resight.data.prepare import Normalize, contrast_normalized, decode_split, z
 from resight.models.classifier import Classifier
 from resight.models.cost import evaluating
 from resight.models.modelfile import is_model_file, load_model
-from resight.models.weights import load_weights
+from resight.models.weights import OFFICIAL, load_weights
 from resight.models.zoo import COMMON, NETWORKS, OF_TRAINING, create_model, list_options, read_options
 from resight.service.runs import MODEL_FILE
 from resight.training.objective import OldSelf, Teacher
@@ -41,7 +41,7 @@ def make_model(recipe: Recipe, classes: int) -> tuple[Classifier, Preprocessing 
     """Return the network, with the given weights and then a fresh head, and the weights' preprocessing."""
     options = read_options(recipe.model, recipe.options)
     facts: dict[str, Any] | None = None
-    if recipe.weights and recipe.weights not in ("torchvision", "timm"):
+    if recipe.weights and recipe.weights not in OFFICIAL:
         path = weight_file(recipe.weights)
         if is_model_file(path):
             model, facts = load_model(path)
@@ -264,7 +264,7 @@ def make_teacher(
     """
     if recipe.teacher in ("", OWN_WEIGHTS):
         return None
-    if recipe.teacher in ("torchvision", "timm") or recipe.teacher.startswith("zoo:"):
+    if recipe.teacher in OFFICIAL or recipe.teacher.startswith("zoo:"):
         raise UsageError(f"teacher={recipe.teacher}: give a run that was trained on these classes")
     model, _ = load_model(weight_file(recipe.teacher))
     if set(model.classes) != set(classes):

@@ -17,7 +17,7 @@ from resight.evaluate.scores import Member
 from resight.models.classifier import Classifier
 from resight.models.folding import Inference
 from resight.models.modelfile import load_model
-from resight.models.weights import official_source
+from resight.models.weights import of_zoo
 from resight.models.zoo import NETWORKS, create_model
 
 MODEL_FILE, RECIPE_FILE, REPORT_FILE = "model.safetensors", "recipe.json", "report.html"
@@ -81,17 +81,17 @@ def open_run(name: str) -> Run:
     """Open a RUN.
 
     Args:
-        name: a run folder, a model.safetensors, or zoo:NAME; RUN@TASK for a task that a run learned before
-            its last one and did not forget.
+        name: a run folder, a model.safetensors, zoo:NAME, or zoo:NAME/v1, see `of_zoo`; RUN@TASK for a task
+            that a run learned before its last one and did not forget.
 
     Raises:
         ModelFileError: if there is no model, or it cannot be used.
     """
     device = pick_device()
     if name.startswith("zoo:"):
-        network = name.removeprefix("zoo:")
+        network, weights = of_zoo(name)
         lookup(NETWORKS, network, "model", "All names: resight models")
-        model = create_model(network, weights=official_source(network)).eval()
+        model = create_model(network, weights=weights).eval()
         facts, folder = {"data": None}, None
     else:
         before, _, task = name.rpartition("@")

@@ -21,6 +21,7 @@ from resight.data.open import open_dataset
 from resight.data.prepare import typical_side
 from resight.metrics.calibration import fit_temperature
 from resight.models.modelfile import is_model_file, load_model, save_model
+from resight.models.weights import OFFICIAL, of_zoo
 from resight.models.zoo import NETWORKS, create_model, list_options, read_options
 from resight.service.classic import ClassicJob, is_classic, read_recipe
 from resight.service.job import Job
@@ -149,9 +150,10 @@ def _build_recipe(build: Any, dataset: Dataset, model: str, words: list[str]) ->
     weights, size = given.get("weights", ""), 0
     model = model or given.get("model", "")
     if weights.startswith("zoo:"):
-        model, weights = model or weights.removeprefix("zoo:"), "torchvision"
+        network, weights = of_zoo(weights)
+        model = model or network
         words = [*words, f"weights={weights}"]
-    if weights and weights not in ("torchvision", "timm"):
+    if weights and weights not in OFFICIAL:
         path = weight_file(weights)
         if not model or is_model_file(path):
             other, facts = load_model(path)

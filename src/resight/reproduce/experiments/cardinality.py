@@ -29,7 +29,7 @@ EXPERIMENT = Experiment(
     paper="Xie et al. 2017, section 5.2, table 7",
     claim="the test error falls with the number of branches",
     trainings=tuple(
-        Training(condition=c, recipe="resnext2016-cifar", words=(f"model={model}",))
+        Training(condition=c, recipe="resnext2016-cifar", words=(f"model={model}", "val_share=0"))
         for c, (model, _) in NETWORKS.items()
     ),
     rows=rows, holds=holds, smoke=Scale(name="smoke", epochs=1, pictures=60, tested=60),

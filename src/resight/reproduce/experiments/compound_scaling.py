@@ -1,8 +1,8 @@
 """Compound scaling (Tan and Le 2019, section 5.3, table 7).
 
-EfficientNet-B0 made four times as expensive in four ways: deeper, wider, on larger pictures, and all three
-together. The paper does it on ImageNet: 79.0, 78.9, 79.1 and 81.1 % of the answers right, from 77.3 %. Here
-the pictures are those of --data.
+EfficientNet-B0 made about four times as expensive in four ways: deeper, wider, on larger pictures, and all
+three together. The paper does it on ImageNet: 79.0, 78.9, 79.1 and 81.1 % of the answers right, from 77.3 %.
+Here the pictures are those of --data.
 """
 
 from collections.abc import Iterator
@@ -29,13 +29,17 @@ def rows(lab: Laboratory) -> Iterator[Row]:
 
 
 def holds(found: Figures) -> bool:
-    alone = min(found[f"{way}/test-error"] for way in ("depth", "width", "resolution"))
-    return found["compound/test-error"] < alone
+    alone = ("depth", "width", "resolution")
+    error, cost = (
+        [found[f"{way}/{metric}"] for way in ("compound", *alone)]
+        for metric in ("test-error", "million-multiply-adds")
+    )
+    return error[0] < min(error[1:]) and cost[0] <= max(cost[1:])
 
 
 EXPERIMENT = Experiment(
     paper="Tan and Le 2019, section 5.3, table 7",
-    claim="depth, width and resolution together lower the test error more than any alone, at equal cost",
+    claim="depth, width and resolution together lower the test error more than any alone, at no more cost",
     needs=("pictures in class folders, such as ImageNet's",),
     trainings=tuple(
         Training(

@@ -16,6 +16,7 @@ NETWORKS = {f"plain-{d}": f"plain{d}" for d in PLAIN} | {f"resnet-{d}": f"resnet
 PUBLISHED = {
     **{f"plain-{d}": f"cifar10-plain/plain-{d}/test-error-read-off" for d in PLAIN},
     **{f"resnet-{d}": f"cifar10-resnet-t6/resnet-{d}/test-error" for d in RESIDUAL},
+    "resnet-110": "cifar10-mean/resnet-110/mean-test-error",
 }
 
 

@@ -21,7 +21,7 @@ NETWORKS = {  # condition: network, recipe, id of the published figure
         "densenet2016-cifar",
         "densenet-cifar/densenet-bc-l-100-k-12/c10-error-2",
     ),
-    "resnet-110": ("resnet110", "he2015-cifar", "cifar10-resnet-t6/resnet-110/test-error"),
+    "resnet-110": ("resnet110", "he2015-cifar", "cifar10-mean/resnet-110/mean-test-error"),
 }
 
 
@@ -46,7 +46,7 @@ EXPERIMENT = Experiment(
     paper="Huang et al. 2017, section 4.3, table 2",
     claim="DenseNet-BC-100 has a smaller test error than ResNet-110 with less than half of its parameters",
     trainings=tuple(
-        Training(condition=c, recipe=recipe, words=(f"model={model}",))
+        Training(condition=c, recipe=recipe, words=(f"model={model}", "val_share=0"))
         for c, (model, recipe, _) in NETWORKS.items()
     ),
     rows=rows, holds=holds, smoke=Scale(name="smoke", epochs=1, pictures=60, tested=60),

@@ -11,7 +11,7 @@ from resight.reproduce.experiment import Experiment, Figures, Row, Scale, Traini
 from resight.reproduce.laboratory import Laboratory
 
 NETWORKS = {  # condition: network, recipe, id of the published figure
-    "resnet-110": ("resnet110", "he2015-cifar", "cifar10-resnet-t6/resnet-110/test-error"),
+    "resnet-110": ("resnet110", "he2015-cifar", "cifar10-mean/resnet-110/mean-test-error"),
     "resnet-1202": ("resnet1202", "he2015-cifar", "cifar10-resnet-t6/resnet-1202/test-error"),
     "pre-activation-1001": (
         "preact_resnet1001",
@@ -37,7 +37,7 @@ EXPERIMENT = Experiment(
     paper="He et al. 2015, section 4.2; He et al. 2016, table 3",
     claim="1202 layers can be trained but test worse than 110; 1001 layers with pre-activation test better",
     trainings=tuple(
-        Training(condition=c, recipe=recipe, words=(f"model={model}",))
+        Training(condition=c, recipe=recipe, words=(f"model={model}", "val_share=0"))
         for c, (model, recipe, _) in NETWORKS.items()
     ),
     rows=rows, holds=holds, smoke=Scale(name="smoke", epochs=1, pictures=60, tested=60),

@@ -35,7 +35,8 @@ def write(lab: Laboratory, folder: Path, share: float) -> None:
     """Write the pictures of --data with a share of its labels; validation and test stay as they are."""
     dataset = with_validation(open_dataset(str(lab.set_of("--data")), lab.data_root), 0.1)
     for name, split in dataset.splits.items():
-        write_whole(folder / f"{name}.parquet", share_of(split, share) if name == "train" else split)
+        kept = share_of(split, share) if name == "train" else split
+        write_whole(folder / f"{name}.parquet", kept, mirrors=dataset.mirrors)
 
 
 def trainings() -> Iterator[Training]:

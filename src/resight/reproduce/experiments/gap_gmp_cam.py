@@ -22,8 +22,8 @@ CONDITIONS = {
 def located(lab: Laboratory, condition: str) -> Measure | None:
     """Return the GT-known localization error in percent."""
     method = CONDITIONS[condition][1]
-    data = lab.given()
-    found = [locate(str(run), [data], [method])["metrics"][method] for run in lab.folders(condition)]
+    runs = lab.folders(condition)
+    found = [locate(str(run), [lab.given()], [method])["metrics"][method] for run in runs]
     values = tuple(figures["gt_known_error"] for figures in found)
     return Measure(values, tuple(found[0]["gt_known_interval"])) if found else None
 
@@ -41,7 +41,7 @@ def holds(found: Figures) -> bool:
 EXPERIMENT = Experiment(
     paper="Zhou et al. 2016, Learning Deep Features for Discriminative Localization, section 2 and table 2",
     claim="maps of a network that averages find objects better than those of one that takes the maximum",
-    needs=("pictures with boxes: Pascal VOC, COCO or Tiny-ImageNet",),
+    needs=("pictures with boxes: Pascal VOC, COCO or Tiny-ImageNet",), boxed=True,
     trainings=tuple(
         Training(condition=c, data="--data", recipe="fast", words=(*WORDS, *words))
         for c, (words, _) in CONDITIONS.items()

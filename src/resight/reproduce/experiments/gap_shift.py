@@ -39,7 +39,7 @@ def canvas(lab: Laboratory, folder: Path, *, shifted: bool) -> None:
             whole = Image.new("RGB", (SIDE, SIDE))
             whole.paste(part.decode(index), (x, y))
             pictures.append(whole)
-        write_split(folder / f"{name}.parquet", pictures, part.labels.tolist(), digits.classes)
+        write_split(folder / f"{name}.parquet", pictures, part.labels.tolist(), digits.classes, mirrors=False)
 
 
 def rows(lab: Laboratory) -> Iterator[Row]:

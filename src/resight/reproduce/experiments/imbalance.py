@@ -36,14 +36,16 @@ def write(lab: Laboratory, folder: Path) -> None:
     """Write the pictures of --data with a long tail; validation and test stay as they are."""
     dataset = with_validation(open_dataset(str(lab.set_of("--data")), lab.data_root), 0.1)
     for name, split in dataset.splits.items():
-        write_whole(folder / f"{name}.parquet", long_tail(split) if name == "train" else split)
+        kept = long_tail(split) if name == "train" else split
+        write_whole(folder / f"{name}.parquet", kept, mirrors=dataset.mirrors)
 
 
 def rarer_half(lab: Laboratory, condition: str) -> Measure | None:
     """Return the mean error, in percent, of the classes that few training pictures were left of."""
     tests = [lab.tested([str(run)])["per_class"] for run in lab.folders(condition)]
     halves = [[figures["error"] for figures in classes.values()][len(classes) // 2 :] for classes in tests]
-    return Measure(tuple(float(np.mean(half)) for half in halves)) if halves else None
+    means = [np.mean([error for error in half if error is not None]) for half in halves]
+    return Measure(tuple(map(float, means))) if means else None
 
 
 def rows(lab: Laboratory) -> Iterator[Row]:

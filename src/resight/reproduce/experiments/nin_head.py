@@ -18,6 +18,7 @@ HEADS = {  # condition: words, id of the published figure
     ),
     "global-average-pooling": (("head=gap",), "cifar10-gap/mlpconv-global-average-pooling/test-error"),
 }
+WORDS = ("model=nin_cifar", "augment=", "val_share=0")
 
 
 def rows(lab: Laboratory) -> Iterator[Row]:
@@ -35,7 +36,7 @@ EXPERIMENT = Experiment(
     paper="Lin et al. 2013, section 4.6, table 5",
     claim="averaging has a smaller test error than a fully connected layer with dropout, that than without",
     trainings=tuple(
-        Training(condition=c, recipe="nin2013-cifar", words=("model=nin_cifar", "augment=", *words))
+        Training(condition=c, recipe="nin2013-cifar", words=(*WORDS, *words))
         for c, (words, _) in HEADS.items()
     ),
     rows=rows, holds=holds, smoke=Scale(name="smoke", epochs=1, pictures=500, tested=200),

@@ -2,8 +2,7 @@
 
 ResNet-20 on CIFAR-10 with none, with local response normalization (Krizhevsky et al. 2012, section 3.3),
 with local contrast normalization (Jarrett et al. 2009, section 2.1) and with batch normalization in the
-same places. Without batch normalization only smaller rates converge, so all are trained at 0.01 beside
-batch normalization's own 0.1.
+same places, all at a rate of 0.01. Batch normalization stands a rate ten times as large.
 """
 
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ def rows(lab: Laboratory) -> Iterator[Row]:
 
 def holds(found: Figures) -> bool:
     others = min(found[f"{name}/training-error"] for name in ("none", "lrn", "lcn"))
-    return found["batch-at-0.1/training-error"] < others
+    return max(found["batch/training-error"], found["batch-at-0.1/training-error"]) < others
 
 
 def plots(lab: Laboratory) -> Iterator[Plot]:
@@ -36,7 +35,7 @@ def plots(lab: Laboratory) -> Iterator[Plot]:
 
 EXPERIMENT = Experiment(
     paper="Ioffe and Szegedy 2015, section 4.2 (there Inception on ImageNet)",
-    claim="with batch normalization the training error falls furthest, and rates ten times as large converge",
+    claim="with batch normalization the training error falls furthest, also at a rate ten times as large",
     trainings=tuple(Training(condition=c, words=("model=resnet20", *words)) for c, words in WORDS.items()),
     rows=rows, holds=holds, plots=plots, smoke=Scale(name="smoke", epochs=2, pictures=640, tested=200),
 )  # fmt: skip

@@ -34,7 +34,7 @@ EXPERIMENT = Experiment(
     paper="Zagoruyko and Komodakis 2016, tables 4 and 5",
     claim="28 layers, ten times as wide, have a smaller test error than 1001 narrow ones",
     trainings=tuple(
-        Training(condition=c, recipe=recipe, words=(f"model={model}",))
+        Training(condition=c, recipe=recipe, words=(f"model={model}", "val_share=0"))
         for c, (model, recipe, _) in NETWORKS.items()
     ),
     rows=rows, holds=holds, smoke=Scale(name="smoke", epochs=1, pictures=60, tested=60),
