@@ -5,11 +5,12 @@ import math
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from resight.core.errors import DataError, ResightError
+from resight.core.errors import DataError, ResightError, UsageError
 from resight.data.open import open_dataset
 from resight.reproduce import catalogue
 from resight.reproduce.catalogue import NAMES, reproduce
@@ -184,6 +185,27 @@ def test_a_cut_set_is_mirrored_if_the_whole_is(tmp_path, mirrors):
     (tmp_path / "part").mkdir()
     write_part(whole, tmp_path / "part", Scale(name="smoke", pictures=9))
     assert open_dataset(tmp_path / "part").mirrors is mirrors
+
+
+def test_a_file_of_ones_own_is_run(tmp_path):
+    source = (Path(catalogue.__file__).parent / "experiments" / "pooling.py").read_text()
+    (tmp_path / "copied.py").write_text(source.replace("strided/test-error", "average/test-error"))
+    copied = catalogue.experiment(str(tmp_path / "copied.py"))
+    assert copied.trainings == catalogue.experiment("pooling").trainings
+    (tmp_path / "my_own.py").write_text(
+        "from resight.reproduce.experiment import Experiment, Measure, Row\n"
+        "def rows(lab):\n    yield Row('a', 'error', Measure((3.0,)))\n"
+        "EXPERIMENT = Experiment(paper='mine', claim='it is small', rows=rows,\n"
+        "                        holds=lambda found: found['a/error'] < 5)\n"
+    )
+    done = resight("reproduce", "my_own.py", "--scale", "full", check=0, cwd=tmp_path)
+    assert "claim: it is small: holds here" in done.stdout and (tmp_path / "results/my-own.json").exists()
+    for text, fault in (("", "holds no EXPERIMENT"), ("import none_such", "cannot be read .No module")):
+        (tmp_path / "wrong.py").write_text(text)
+        with pytest.raises(UsageError, match=rf"wrong\.py: {fault}"):
+            catalogue.experiment("wrong.py")
+    with pytest.raises(UsageError, match=r"none\.py: there is no such file"):
+        catalogue.experiment("none.py")
 
 
 def test_damaged_results_are_named(tmp_path):

@@ -10,7 +10,8 @@ from resight.cli.words import DataRoot, Json
 
 def reproduce(
     experiment: Annotated[
-        str, typer.Argument(metavar="[EXPERIMENT]", help="Its name; without one all are listed.")
+        str,
+        typer.Argument(metavar="[EXPERIMENT]", help="Its name, or a file of your own."),
     ] = "",
     scale: Annotated[
         str, typer.Option(help="smoke: the same code in minutes; full: the paper's protocol.")

@@ -1,7 +1,9 @@
 """The experiments by name, and the door to run one."""
 
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,33 @@ NAMES = (
 
 
 def experiment(name: str) -> Experiment:
-    """Return an experiment by name.
+    """Return an experiment by name, or from a file of one's own, NAME.py.
 
     Raises:
-        UsageError: if there is none, with the nearest names.
+        UsageError: if there is none, with the nearest names, or the file holds none.
     """
+    if name.endswith(".py"):
+        return _own(Path(name))
     lookup(dict.fromkeys(NAMES), name, "experiment", "All names: resight reproduce")
     return import_module(f"resight.reproduce.experiments.{name.replace('-', '_')}").EXPERIMENT
+
+
+def _own(file: Path) -> Experiment:
+    """Return the EXPERIMENT of a file of the user's."""
+    called = f"resight_own_{file.stem}"
+    spec = spec_from_file_location(called, file)
+    if not file.is_file() or spec is None or spec.loader is None:
+        raise UsageError(f"{file}: there is no such file; give one, or a name of resight reproduce's list")
+    module = module_from_spec(spec)
+    sys.modules[called] = module  # where its classes are looked for
+    try:
+        spec.loader.exec_module(module)
+    except (ImportError, SyntaxError, NameError, TypeError) as error:
+        raise UsageError(f"{file}: cannot be read ({error}); copy one of resight's experiments") from error
+    found = getattr(module, "EXPERIMENT", None)
+    if not isinstance(found, Experiment):
+        raise UsageError(f"{file}: holds no EXPERIMENT; copy one of resight's experiments")
+    return found
 
 
 def catalogue() -> list[dict[str, Any]]:
@@ -87,7 +109,7 @@ def reproduce(
     """Run an experiment, or go on with it, and write its results.
 
     Args:
-        name: of the experiment.
+        name: of the experiment, or a file of one's own, see `experiment`.
         scale: "smoke", minutes on two cores, or "full", the paper's protocol.
         epochs: in place of the scale's; this, `pictures` or `settings` makes it "part" of the full protocol,
             tested on all test pictures.
@@ -108,6 +130,7 @@ def reproduce(
         ResightError: in one line.
     """
     chosen = experiment(name)
+    name = Path(name).stem.replace("_", "-")
     if len(data) < len(chosen.needs):
         times = " twice" if len(chosen.needs) == 2 else ""
         raise UsageError(f"{name} needs --data{times}: {', then '.join(chosen.needs)}")
