@@ -226,6 +226,16 @@ def test_the_best_rate_is_that_of_all_seeds():
     assert activations.fastest(Curves(experiment("activations")), "relu")[1] == ()
 
 
+def test_where_no_rate_gets_there_the_lowest_end_is_drawn():
+    class High(Blank):
+        def curves(self, condition):
+            end = {"sigmoid-0.03": 60.0, "sigmoid-0.1": 50.0}.get(condition)
+            return [] if end is None else [[{"epoch": 1, "train_error": end}]]
+
+    rate, epochs = activations.fastest(High(experiment("activations")), "sigmoid")
+    assert rate == 0.1 and math.isnan(epochs[0])
+
+
 def test_two_sets_are_taken_in_their_order(tmp_path):
     lab = Laboratory(experiment("forgetting"), Scale(), (0,), tmp_path, print, data=("old", "new"))
     assert (lab.given(), lab.given("--data 2")) == ("old", "new")

@@ -50,9 +50,10 @@ def write_page(page: str, results: str) -> Path:
 
 def _section(record: dict[str, Any], figures: Path) -> str:
     name = title(record)
+    where = "here" if record["scale"]["name"] == "full" else "at this scale"
     verdict = {
-        True: "It holds here.",
-        False: "**It does not hold here.**",
+        True: f"It holds {where}.",
+        False: f"**It does not hold {where}.**",
         None: "It is not judged: a figure is missing, or the scale is too small.",
     }
     seeds = len(record["seeds"])

@@ -35,11 +35,13 @@ def epochs_to(curve: list[dict[str, float]], target: float) -> float:
 
 
 def fastest(lab: Laboratory, name: str) -> tuple[float, tuple[float, ...]]:
-    """Return the rate that needs the fewest epochs in the mean over the seeds, and those of each seed."""
-    tried = {r: tuple(epochs_to(c, TARGET) for c in lab.curves(f"{name}-{r}")) for r in RATES}
-    mean = {rate: float(np.mean(epochs)) for rate, epochs in tried.items() if epochs}
-    best = min(mean, key=lambda rate: math.inf if math.isnan(mean[rate]) else mean[rate], default=RATES[0])
-    return best, tried[best]
+    """Return the rate that needs the fewest epochs, or else ends lowest, and the epochs of each seed."""
+    curves = {rate: found for rate in RATES if (found := lab.curves(f"{name}-{rate}"))}
+    epochs = {rate: tuple(epochs_to(c, TARGET) for c in found) for rate, found in curves.items()}
+    mean = {rate: float(np.mean(of_seeds)) for rate, of_seeds in epochs.items()}
+    last = {rate: float(np.mean([c[-1]["train_error"] for c in found])) for rate, found in curves.items()}
+    order = sorted(curves, key=lambda r: (math.inf if math.isnan(mean[r]) else mean[r], last[r]))
+    return (order[0], epochs[order[0]]) if order else (RATES[0], ())
 
 
 def rows(lab: Laboratory) -> Iterator[Row]:
