@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -157,6 +159,20 @@ def test_a_training_that_says_nothing_still_has_a_reason(trial, tmp_path):
     assert lab.failed == {"first": "ended with code 3"}
 
 
+def test_trainings_end_with_the_experiment(trial, tmp_path, monkeypatch):
+    started = []
+
+    def start(lab, training, seed, environment):
+        started.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return Job(training, seed, started[-1], 0.0, 0)
+
+    monkeypatch.setattr(Laboratory, "_start", start)
+    with pytest.raises(KeyboardInterrupt):
+        Laboratory(catalogue.experiment("trial"), Scale(), (0,), tmp_path, print).train()
+    assert len(started) == 1 and started[0].returncode == -signal.SIGTERM
+
+
 def test_a_claim_without_its_figures_is_not_judged(monkeypatch):
     known, unknown = Row("b", "error", Measure((3.0,))), Row("a", "error", None)
     found = Experiment(
@@ -199,8 +215,14 @@ def test_a_file_of_ones_own_is_run(tmp_path):
         "                        holds=lambda found: found['a/error'] < 5)\n"
     )
     done = resight("reproduce", "my_own.py", "--scale", "full", check=0, cwd=tmp_path)
-    assert "claim: it is small: holds here" in done.stdout and (tmp_path / "results/my-own.json").exists()
-    for text, fault in (("", "holds no EXPERIMENT"), ("import none_such", "cannot be read .No module")):
+    assert "claim: it is small: holds here" in done.stdout
+    written = json.loads((tmp_path / "results/my-own.json").read_text())
+    assert written["command"] == "resight reproduce my_own.py --scale full"
+    for text, fault in (
+        ("", "holds no EXPERIMENT"),
+        ("import none_such", "cannot be read .No module"),
+        ("1 / 0", "cannot be read .division by zero"),
+    ):
         (tmp_path / "wrong.py").write_text(text)
         with pytest.raises(UsageError, match=rf"wrong\.py: {fault}"):
             catalogue.experiment("wrong.py")

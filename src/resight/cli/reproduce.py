@@ -11,7 +11,9 @@ from resight.cli.words import DataRoot, Json
 def reproduce(
     experiment: Annotated[
         str,
-        typer.Argument(metavar="[EXPERIMENT]", help="Its name, or a file of your own."),
+        typer.Argument(
+            metavar="[EXPERIMENT]", help="Its name, or a file of your own; without one all are listed."
+        ),
     ] = "",
     scale: Annotated[
         str, typer.Option(help="smoke: the same code in minutes; full: the paper's protocol.")

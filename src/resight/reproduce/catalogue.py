@@ -45,7 +45,7 @@ def _own(file: Path) -> Experiment:
     sys.modules[called] = module  # where its classes are looked for
     try:
         spec.loader.exec_module(module)
-    except (ImportError, SyntaxError, NameError, TypeError) as error:
+    except Exception as error:  # whatever the user's own code raises
         raise UsageError(f"{file}: cannot be read ({error}); copy one of resight's experiments") from error
     found = getattr(module, "EXPERIMENT", None)
     if not isinstance(found, Experiment):
@@ -130,7 +130,7 @@ def reproduce(
         ResightError: in one line.
     """
     chosen = experiment(name)
-    name = Path(name).stem.replace("_", "-")
+    called, name = name, Path(name).stem.replace("_", "-")
     if len(data) < len(chosen.needs):
         times = " twice" if len(chosen.needs) == 2 else ""
         raise UsageError(f"{name} needs --data{times}: {', then '.join(chosen.needs)}")
@@ -147,5 +147,5 @@ def reproduce(
     laboratory = Laboratory(chosen, taken, tuple(seeds), Path(out), say, data_root, tuple(data))
     say(f"{name}, {taken.words()}: {len(chosen.trainings)} trainings, {len(laboratory.seeds)} seeds")
     laboratory.train(jobs)
-    document = record_of(name, laboratory)
+    document = record_of(name, laboratory, called)
     return {**document, "file": str(write_record(document, Path(results)))}

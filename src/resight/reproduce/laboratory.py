@@ -4,10 +4,8 @@ import inspect
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ from resight.data.open import open_dataset
 from resight.models.modelfile import load_header
 from resight.reproduce.experiment import Experiment, Measure, Scale, Training
 from resight.reproduce.sets import write_part
+from resight.service.run_folder import stop_asked
 from resight.service.runs import MODEL_FILE, RECIPE_FILE, REPORT_FILE, Run, open_run, read_recipe_file
 from resight.service.test import test
 from resight.training.journal import read_csv
@@ -89,30 +88,26 @@ class Laboratory:
         for number, (training, seed) in enumerate(waiting, 1):
             self.say(f"{number}/{len(waiting)}  {self.command(training, seed)}")
         running: list[Job] = []
-        main = threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler) if main else None
-        try:
-            while waiting or running:
-                ready = [(t, s) for t, s in waiting if not self._missing(t, s)]
-                while ready and len(running) < jobs:
-                    training, seed = ready.pop(0)
-                    waiting.remove((training, seed))
-                    running.append(self._start(training, seed, environment))
-                if not running:  # what is left waits for what failed
-                    for training, seed in waiting:
-                        self.failed[training.condition] = f"needs {', '.join(self._missing(training, seed))}"
-                    break
-                time.sleep(0.2)
-                running = [job for job in running if not self._over(job)]
-        except BaseException:
-            for job in running:
-                job.process.terminate()  # it saves its state
-            for job in running:
-                job.process.wait()
-            raise
-        finally:
-            if main:
-                signal.signal(signal.SIGTERM, before)
+        with stop_asked() as stop:
+            try:
+                while waiting or running:
+                    ready = [(t, s) for t, s in waiting if not self._missing(t, s)]
+                    for training, seed in ready[: jobs - len(running)]:
+                        waiting.remove((training, seed))
+                        running.append(self._start(training, seed, environment))
+                    if not running:  # what is left waits for what failed
+                        for training, seed in waiting:
+                            missing = ", ".join(self._missing(training, seed))
+                            self.failed[training.condition] = f"needs {missing}"
+                        break
+                    if stop.wait(0.2):
+                        raise KeyboardInterrupt
+                    running = [job for job in running if not self._over(job)]
+            finally:
+                for job in running:
+                    job.process.terminate()  # it saves its state
+                for job in running:
+                    job.process.wait()
 
     def _missing(self, training: Training, seed: int) -> list[str]:
         """Return the conditions that a training waits for."""
@@ -237,25 +232,26 @@ class Laboratory:
         return next(t for t in self.experiment.trainings if t.condition == condition)
 
     def folders(self, condition: str) -> list[Path]:
-        """Return the finished runs of a condition, in the order of the seeds; none without what it needs."""
-        if len(self.data) < len(self.experiment.needs):
-            return []
-        folders = [self.run_folder(self.training(condition), seed) for seed in self.seeds]
-        return [folder for folder in folders if (folder / REPORT_FILE).exists()]
+        """Return the finished runs of a condition, in the order of the seeds."""
+        return [self.run_folder(self.training(condition), seed) for seed in self.measured(condition)]
 
     def run(self, condition: str, seed: int) -> Run | None:
         """Return the finished run of a condition and a seed, opened; None if there is none."""
-        finished = self.folders(condition)
-        if not finished or (folder := self.run_folder(self.training(condition), seed)) not in finished:
+        if seed not in self.measured(condition):
             return None
-        return open_run(str(folder))
+        return open_run(str(self.run_folder(self.training(condition), seed)))
 
     def runs(self, condition: str) -> list[Run]:
         """Return the finished runs of a condition, opened."""
         return [open_run(str(folder)) for folder in self.folders(condition)]
 
     def measured(self, condition: str) -> list[int]:
-        """Return the seeds of a condition's finished runs; all, of one that no training has."""
+        """Return the seeds of a condition's finished runs; all, of one that no training has.
+
+        Without what the user must give there are none.
+        """
+        if len(self.data) < len(self.experiment.needs):
+            return []
         known = [t for t in self.experiment.trainings if t.condition == condition]
         return [seed for seed in self.seeds if all(self.finished(t, seed) for t in known)]
 
@@ -288,8 +284,7 @@ class Laboratory:
 
     def last(self, condition: str, column: str) -> Measure | None:
         """Return the last value of a column of metrics.csv."""
-        rows = [read_csv(folder / "metrics.csv")[-1] for folder in self.folders(condition)]
-        values = tuple(row[column] for row in rows if column in row)
+        values = tuple(curve[-1][column] for curve in self.curves(condition) if column in curve[-1])
         return Measure(values) if values else None
 
     def tested(self, runs: Sequence[str], data: str | Path | None = None, **protocol: Any) -> dict[str, Any]:

@@ -24,8 +24,13 @@ KEYS = {
 """Of a document."""
 
 
-def record_of(name: str, laboratory: Laboratory) -> dict[str, Any]:
+def record_of(name: str, laboratory: Laboratory, called: str) -> dict[str, Any]:
     """Return the document of a run experiment.
+
+    Args:
+        name: of the experiment.
+        laboratory: where it has run.
+        called: how the user called it: by its name, or by its file.
 
     Returns:
         {"experiment", "data" (as given), "paper", "claim", "holds" (None if a deciding figure is missing, or
@@ -61,7 +66,7 @@ def record_of(name: str, laboratory: Laboratory) -> dict[str, Any]:
         "hardware": "; ".join(hardware),
         "versions": {key: ", ".join(sorted(values)) for key, values in versions.items()},
         "rows": [row_of(name, row, laboratory, seconds, "; ".join(hardware)) for row in rows],
-        "command": _command(name, laboratory),
+        "command": _command(called, laboratory),
         "trainings": [
             {
                 "condition": r["condition"],
@@ -83,10 +88,10 @@ def _shown(laboratory: Laboratory, condition: str, seed: int) -> str:
     return command.replace(f"{laboratory.place}/", f"{PLACE}/")
 
 
-def _command(name: str, laboratory: Laboratory) -> str:
+def _command(called: str, laboratory: Laboratory) -> str:
     """Return the call that runs an experiment again."""
     scale = laboratory.scale
-    words = ["resight", "reproduce", name]
+    words = ["resight", "reproduce", called]
     if scale.name != "smoke":
         words += ["--scale", "full"]
     if scale.name == "part":
