@@ -16,12 +16,19 @@ signal.signal(
 DATA = Path(os.environ.get("RESIGHT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
+@pytest.fixture(scope="session")
+def fonts(tmp_path_factory):
+    """Where matplotlib keeps its list of fonts, which it takes a second to make."""
+    return tmp_path_factory.mktemp("fonts")
+
+
 @pytest.fixture(autouse=True)
-def own_place(tmp_path, monkeypatch):
+def own_place(tmp_path, monkeypatch, fonts):
     """Every test runs in a folder of its own, with no data root and a fixed seed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RESIGHT_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("MPLCONFIGDIR", str(fonts))
     torch.manual_seed(0)
 
 

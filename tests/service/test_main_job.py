@@ -5,6 +5,8 @@ import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +21,26 @@ def test_help_names_every_command_quickly_and_without_torch():
     done = resight("--help", check=0)
     for command in ("train", "test", "predict", "explain", "report", "check", "models", "compare", "bench"):
         assert command in done.stdout
-    import subprocess
-    import sys
-
     code = "import sys, resight.cli.main; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("words", ["predict", "test", "explain", "check"])
+def test_commands_do_not_wait_for_what_takes_seconds_to_load(folder, tiny_run, words):
+    places = {"predict": [tiny_run, folder], "test": [tiny_run], "check": [folder]}
+    code = (
+        "import sys, runpy, warnings; warnings.simplefilter('ignore')\n"
+        "try: runpy.run_module('resight', run_name='__main__')\n"
+        "except SystemExit as ended: assert not ended.code\n"
+        "sys.exit(', '.join({'torchvision', 'torch._dynamo', 'torch.distributed.tensor', 'sympy', 'sklearn',"
+        " 'scipy', 'tensorboard'} & set(sys.modules)) or 0)"
+    )
+    call = [words, *places.get(words, [tiny_run, folder / "red/000.png"])]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, call)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_run_folder_holds_what_it_promises(tiny_run):

@@ -21,7 +21,7 @@ from support import make_folder, resight
 
 WORDS = (
     "--set", "model=lenet5_modern", "--set", "image_size=32", "--set", "batch_size=8", "--set", "epochs=2",
-    "--set", "lr=0.02", "--set", "augment=resized-crop,flip,pca-colour",
+    "--set", "lr=0.02", "--set", "augment=resized-crop,flip,pca-colour", "--set", "precision=fp32",
 )  # fmt: skip
 """Without batch normalization, through which rounding errors grow tenfold with every few steps."""
 

@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass, replace
 from functools import partial
 
+import torch
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from resight.core.errors import UsageError
 from resight.models.classifier import Classifier
@@ -120,6 +120,34 @@ class SqueezeExcitation(nn.Module):
         return x * self.sigmoid(self.fc2(self.silu(self.fc1(mean))))
 
 
+class StochasticDepth(nn.Module):
+    """Leaves a residual branch out in training, for each picture by itself.
+
+    What stays is divided by the probability that it does, where the paper multiplies in testing instead.
+    Source: Huang et al. 2016, "Deep Networks with Stochastic Depth", section 3.
+
+    Args:
+        drop: probability that a branch is left out, in [0, 1).
+    """
+
+    def __init__(self, drop: float) -> None:
+        super().__init__()
+        self.drop = drop
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map a branch (B, C, h, w) to itself, with some of its pictures zero while training."""
+        if not self.training or not self.drop:
+            return x
+        stays = 1 - self.drop
+        return x * torch.empty((len(x), 1, 1, 1), dtype=x.dtype, device=x.device).bernoulli_(stays).div_(
+            stays
+        )
+
+    def extra_repr(self) -> str:
+        """Return the probability, for printing."""
+        return f"drop={self.drop}"
+
+
 class MBConv(nn.Module):
     """1x1 expansion, depth-wise, squeeze and excitation, 1x1 projection; shortcut if shapes agree.
 
@@ -148,7 +176,7 @@ class MBConv(nn.Module):
         ]
         self.block = nn.Sequential(*layers)
         self.residual = stride == 1 and channels == out
-        self.stochastic_depth = StochasticDepth(drop, "row")
+        self.stochastic_depth = StochasticDepth(drop)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to (B, out, h / stride, w / stride)."""

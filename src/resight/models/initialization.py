@@ -1,12 +1,18 @@
-"""Initializations, by name and source."""
+"""Initializations, by name and source; and none, where only shapes are asked for."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
+import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from resight.models.operators.convolution import LocallyConnected2d
 
 Weighted = nn.Conv2d | nn.Linear | LocallyConnected2d
+DRAWS = {"normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_", "xavier_uniform_"}
 
 
 def he_normal(model: nn.Module) -> None:
@@ -57,3 +63,19 @@ def fan_in(module: nn.Module) -> int:
     """Return how many inputs an output of a convolution or linear layer has."""
     weight = module.get_parameter("weight")
     return int(weight[0].numel()) if weight.ndim != 3 else int(weight.shape[2])
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Create networks without weights inside the block: on the meta device, no matter how large."""
+    with torch.device("meta"), _WithoutDraws():
+        yield
+
+
+class _WithoutDraws(TorchFunctionMode):
+    """Leaves out random draws: on the meta device they change nothing and take seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))

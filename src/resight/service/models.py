@@ -2,19 +2,17 @@
 
 from typing import Any
 
-import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from resight.core import published
 from resight.core.errors import UnknownNameError
 from resight.core.registry import nearest
 from resight.models import cost
 from resight.models.classifier import Classifier
+from resight.models.initialization import shapes_only
 from resight.models.network import Network
 from resight.models.zoo import NETWORKS, create_model, list_models, list_options
 
-DRAWS = {"normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_", "xavier_uniform_"}
 FREE = (nn.BatchNorm2d, nn.ReLU, nn.SiLU, nn.Dropout)
 """Keep a map's shape and cost no multiply-adds by our count."""
 
@@ -36,7 +34,7 @@ def list_networks(pattern: str = "*") -> list[dict[str, Any]]:
 def count(name: str) -> tuple[int, int]:
     """Return parameters and multiply-adds of a network at its paper's input; weights take no memory."""
     row = NETWORKS[name]
-    with torch.device("meta"), _WithoutDraws():
+    with shapes_only():
         model = build(name)
     parameters = cost.parameters(model)
     # Most of the time would go to layers that count nothing.
@@ -65,12 +63,3 @@ def _row(name: str, network: Network) -> dict[str, Any]:
         "paper": network.paper,
         "published": [figure.record() for figure in published.of(name)],
     }
-
-
-class _WithoutDraws(TorchFunctionMode):
-    """Leaves out random draws: on the meta device they change nothing and take seconds."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in DRAWS:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **(kwargs or {}))

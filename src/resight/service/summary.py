@@ -4,9 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from resight.core.registry import lookup
+from resight.models.initialization import shapes_only
 from resight.models.summary import summarize
 from resight.models.zoo import NETWORKS, create_model, list_options, read_options
 
@@ -27,7 +26,7 @@ def summary(name: str, size: int | None = None, changes: Sequence[str] = ()) -> 
     if "aux" in list_options(name):
         options = {"aux": False, **options}
     side = size or row.input_size
-    with torch.device("meta"):  # shapes only: no weights are made
+    with shapes_only():
         model = create_model(name, row.classes, row.channels, **options)
     result = summarize(model, side, row.channels)
     return {

@@ -20,6 +20,7 @@ from resight.data.dataset import Dataset
 from resight.data.open import open_dataset
 from resight.data.prepare import typical_side
 from resight.metrics.calibration import fit_temperature
+from resight.models.initialization import shapes_only
 from resight.models.modelfile import is_model_file, load_model, save_model
 from resight.models.weights import OFFICIAL, of_zoo
 from resight.models.zoo import NETWORKS, create_model, list_options, read_options
@@ -181,7 +182,7 @@ def _build_recipe(build: Any, dataset: Dataset, model: str, words: list[str]) ->
 def _is_normalized(model: str, given: dict[str, str]) -> bool:
     words = [f"{k}={v}" for k, v in given.items() if k in list_options(model)]
     words += [word for word in given.get("options", "").split(",") if word]
-    with torch.device("meta"):
+    with shapes_only():
         network = create_model(model, **read_options(model, words))
     return any(isinstance(m, nn.BatchNorm2d) for m in network.modules())
 

@@ -1,23 +1,26 @@
 """Weights, gradients and momenta cut up among the processes, by torch's fully_shard.
 
 A sharded parameter is a DTensor. Only this module knows: the rest asks for the whole of it, for the part that
-this process holds, or for another tensor cut up like it.
+this process holds, or for another tensor cut up like it. torch's module for it takes as long to load as torch
+itself, so only a training that is sharded does.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from resight.core.distributed import world
 from resight.core.errors import UsageError
 from resight.models.classifier import Classifier
 from resight.training.objective import Objective
 from resight.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch.distributed.fsdp import FSDPModule
+    from torch.distributed.tensor import DTensor
 
 
 def shard(objective: Objective, recipe: Recipe, device: torch.device) -> nn.Module:
@@ -34,6 +37,9 @@ def shard(objective: Objective, recipe: Recipe, device: torch.device) -> nn.Modu
     Raises:
         UsageError: if there is one process only, or something of the training needs whole weights.
     """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
     model = objective.model
     if world().processes == 1:
         raise UsageError("shard=true: there is one process only; start several with torchrun")
@@ -53,23 +59,25 @@ def shard(objective: Objective, recipe: Recipe, device: torch.device) -> nn.Modu
 
 def whole(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return tensors put together; every process must call it, for all of them."""
-    return {k: v.full_tensor() if isinstance(v, DTensor) else v for k, v in tensors.items()}
+    return {k: v.full_tensor() if is_cut(v) else v for k, v in tensors.items()}
 
 
 def local(tensor: Tensor) -> Tensor:
     """Return the part of a tensor that this process holds, sharing memory with it."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if is_cut(tensor) else tensor
 
 
-def is_cut(tensor: Tensor) -> bool:
+def is_cut(tensor: Tensor) -> "TypeGuard[DTensor]":
     """Return whether a tensor is cut up among the processes."""
-    return isinstance(tensor, DTensor)
+    return hasattr(tensor, "full_tensor")
 
 
 def like(tensor: Tensor, other: Tensor) -> Tensor:
     """Return a whole tensor cut up as another one is, on its device."""
-    if not isinstance(other, DTensor):
+    if not is_cut(other):
         return tensor
+    from torch.distributed.tensor import distribute_tensor
+
     moved = tensor.to(other.device)
     return distribute_tensor(moved, other.device_mesh, other.placements, src_data_rank=None)
 
@@ -77,11 +85,12 @@ def like(tensor: Tensor, other: Tensor) -> Tensor:
 @contextmanager
 def put_together(objective: nn.Module) -> Iterator[None]:
     """Let the network be called, whole, inside the block, apart from its objective; in every process."""
-    if not isinstance(objective, FSDPModule):
+    if not hasattr(objective, "unshard"):
         yield
         return
-    objective.unshard()
+    sharded = cast("FSDPModule", objective)
+    sharded.unshard()
     try:
         yield
     finally:
-        objective.reshard()
+        sharded.reshard()

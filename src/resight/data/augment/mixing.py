@@ -8,7 +8,6 @@ each has an even number of it.
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -36,6 +35,8 @@ def pairs_of(positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[n
 
 def beta(draws: Draws, a: float) -> NDArray[np.float64]:
     """Return a draw of Beta(a, a) for each pair, (P,): the inverse of its distribution function."""
+    from scipy.special import betaincinv  # takes half a second, and only these need it
+
     return betaincinv(a, a, draws.uniform("lambda"))
 
 
