@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
+from resight.classic import svm
 from resight.classic.fitting import fit_pipeline
 from resight.classic.recipe import ClassicRecipe, default_recipe
 from resight.classic.svm import (
@@ -25,9 +27,9 @@ def clouds(count=30, classes=3, seed=0):
     return torch.rand(count, 6, generator=generator) + 2 * torch.eye(6)[labels], labels
 
 
-def stripes(count=24, size=48):
+def stripes(count=24, size=48, seed=0):
     """Pictures of stripes that lie, stand or lean: one class each."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
     pictures = []
     for number in range(count):
@@ -103,11 +105,38 @@ def test_a_kernel_machine_is_libsvms_one_against_all():
 
 def test_folds_are_even_and_keep_copies_together():
     labels, groups = torch.arange(20) % 2, torch.arange(20)
-    folds = make_folds(labels.repeat(2), groups.repeat(2), 5, seed=1)
-    assert sorted(np.concatenate(folds).tolist()) == list(range(40))
+    chosen, folds = make_folds(labels.repeat(2), groups.repeat(2), 5, 1, 100)
+    assert chosen.tolist() == list(range(40)) and sorted(np.concatenate(folds).tolist()) == list(range(40))
     for fold in folds:
         assert len(fold) == 8 and {i % 20 for i in fold.tolist()} == {i for i in fold.tolist() if i < 20}
         assert labels.repeat(2)[fold].sum() == 4
+
+
+def test_every_class_is_known_outside_of_each_fold():
+    labels = torch.cat(
+        [torch.zeros(300, dtype=torch.long), torch.arange(1, 40).repeat(2), torch.tensor([40])]
+    )
+    groups = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    chosen, folds = make_folds(labels.repeat(2), groups.repeat(2), 4, 0, 400)
+    assert 300 < len(chosen) <= 400 and len(folds) == 4
+    tested = set(np.concatenate(folds).tolist())
+    for fold in folds:
+        rest = np.setdiff1d(np.arange(len(chosen)), fold)
+        own, other = (set(groups.repeat(2)[chosen[part]].tolist()) for part in (fold, rest))
+        assert not own & other, "copies of a picture stay together"
+        assert set(labels.repeat(2)[chosen[rest]].tolist()) == set(range(41))
+    assert {i for i in range(len(chosen)) if labels.repeat(2)[chosen[i]] == 40}.isdisjoint(tested)
+    assert make_folds(torch.arange(5), torch.arange(5), 4, 0, 100)[1] == []
+
+
+def test_rare_classes_do_not_spoil_the_choice_of_c(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(100).repeat(6)
+    vectors = F.one_hot(labels).float() + 0.05 * torch.randn(600, 100, generator=generator)
+    monkeypatch.setattr(svm, "CHOOSE_ON", 250)
+    for kernel in (False, True):
+        found = cross_validate(vectors.abs(), labels, torch.arange(600), 100, (1.0,), 4, 0, kernel=kernel)
+        assert found[1.0] < 2
 
 
 @pytest.mark.parametrize("kernel", [False, True])
@@ -133,7 +162,7 @@ def test_cross_validation_judges_unseen_pictures(kernel):
 def test_every_pipeline_learns(model, options):
     pictures, labels = stripes()
     network, result = fitted(recipe(model, *options), pictures, labels)
-    fresh, _ = stripes(36)
+    fresh, _ = stripes(36, seed=1)
     with torch.no_grad():
         scores = network(pictures)
         torch.testing.assert_close(scores, result.scores, atol=2e-3, rtol=1e-3)

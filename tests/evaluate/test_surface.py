@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from resight.evaluate.surface import LEAST, SIZES, affordable, filter_normalized, loss_surface
+from resight.models.operators.convolution import LocallyConnected2d
 
 
 def network():
@@ -36,10 +37,11 @@ def test_the_middle_is_the_networks_own_loss_and_the_rest_that_of_the_moved_weig
         own = F.cross_entropy(net(images), labels)
         assert surface.centre == pytest.approx(float(own), rel=1e-12)
         generator = torch.Generator().manual_seed(2)
-        first, second = (filter_normalized(dict(net.named_parameters()), generator) for _ in range(2))
+        first, second = (filter_normalized(net, generator) for _ in range(2))
         moved = copy.deepcopy(net)
         for name, p in moved.named_parameters():
-            p.add_(surface.axis[3] * first[name] + surface.axis[1] * second[name])
+            if name in first:
+                p.add_(surface.axis[3] * first[name] + surface.axis[1] * second[name])
         there = F.cross_entropy(moved(images), labels)
     assert surface.losses[1, 3] == pytest.approx(float(there), rel=1e-9)
     assert surface.axis.tolist() == pytest.approx([-0.8, -0.4, 0, 0.4, 0.8]) and surface.axis[2] == 0
@@ -47,16 +49,22 @@ def test_the_middle_is_the_networks_own_loss_and_the_rest_that_of_the_moved_weig
 
 
 def test_filters_have_the_norms_of_the_networks_own_and_the_rest_stays():
-    weights = dict(network().named_parameters())
-    direction = filter_normalized(weights, torch.Generator().manual_seed(0))
-    moved = 0
+    net = network()
+    weights = dict(net.named_parameters())
+    direction = filter_normalized(net, torch.Generator().manual_seed(0))
     for name, d in direction.items():
-        if weights[name].ndim > 1:
-            torch.testing.assert_close(d.flatten(1).norm(dim=1), weights[name].flatten(1).norm(dim=1))
-            moved += 1
-        else:
-            assert not d.any()
-    assert moved == 3 and len(direction) == 10
+        torch.testing.assert_close(d.flatten(1).norm(dim=1), weights[name].flatten(1).norm(dim=1))
+    assert set(direction) == {"0.weight", "3.weight", "8.weight"}
+
+
+def test_a_locally_connected_layer_has_filters_of_its_own_at_each_place():
+    layer = LocallyConnected2d(3, 4, 6, 3)
+    with torch.no_grad():
+        layer.weight[5, 2] *= 100
+        layer.bias.fill_(1.0)
+    direction = filter_normalized(layer, torch.Generator().manual_seed(0))
+    assert set(direction) == {"weight"}
+    torch.testing.assert_close(direction["weight"].norm(dim=2), layer.weight.detach().norm(dim=2))
 
 
 def test_a_scale_that_normalization_takes_out_leaves_the_surface_as_it_was():

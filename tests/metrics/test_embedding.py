@@ -31,6 +31,9 @@ def test_few_vectors_and_constant_ones():
     with pytest.raises(UsageError, match="9 pictures says nothing: it needs 10"):
         tsne(np.zeros((9, 4)))
     assert np.isfinite(tsne(clouds(4)[0])).all()
+    assert np.isfinite(tsne(clouds(4)[0][:, :1])).all()
+    with pytest.raises(UsageError, match="finite"):
+        tsne(np.full((20, 4), np.nan))
     assert perplexity_for(12) == pytest.approx(2.4) and perplexity_for(2000) == 30
 
 

@@ -33,6 +33,7 @@ from resight.models.encoding import (
 )
 from resight.models.folding import Inference
 from resight.models.modelfile import load_model, save_model
+from resight.models.summary import field_of, summarize
 from resight.models.zoo import create_model
 from resight.saliency.methods import explain
 
@@ -101,9 +102,33 @@ def test_normalized_descriptors():
 def test_hog_is_scikit_images():
     images = torch.rand(2, 3, 33, 40)
     maps = dense_hog(images, 4, 9)
-    theirs = hog(grey(images)[1].numpy(), 9, (8, 8), (2, 2), "L2-Hys", feature_vector=False)
+    theirs = hog(grey(images)[1, :32].numpy(), 9, (8, 8), (2, 2), "L2-Hys", feature_vector=False)
     np.testing.assert_allclose(maps[1, :, 2, 3].numpy(), theirs[2, 3].ravel(), rtol=1e-5)
     assert maps.shape == (2, 36, 3, 4)
+
+
+def test_hog_has_as_many_cells_as_were_asked_for():
+    images = torch.rand(1, 3, 143, 150)
+    maps = dense_hog(images, 16, 9)
+    assert maps.shape == (1, 36, 15, 17), "8 pixels a cell; 17 more fit, were there not 15 rows left over"
+    torch.testing.assert_close(maps, dense_hog(images[:, :, 7:135, 3:147], 16, 9))
+
+
+@pytest.mark.parametrize("side", [64, 71])
+def test_what_a_block_and_a_patch_are_made_from(side):
+    summary = summarize(create_model("hog-svm", 3, cells=8), side)
+    model = create_model("hog-svm", 3, cells=8)
+    images = torch.rand(1, 3, side, side)
+    maps = model.hog(images)
+    depends = []
+    for row in range(side):
+        other = images.clone()
+        other[:, :, row] = 1 - other[:, :, row]
+        depends.append(bool((model.hog(other) != maps)[0, :, 3, 2].any()))
+    top, left, bottom, right = field_of(summary, "hog").box(3, 2, side, side)
+    assert np.flatnonzero(depends).tolist() == list(range(top, bottom)) and right - left == 18
+    sift = field_of(summarize(create_model("bovw", 3, patch=16, step=8, scales=3), 128), "words")
+    assert sift.box(7, 7, 128, 128) == (48, 48, 80, 80) and sift.box(0, 0, 128, 128) == (0, 0, 24, 24)
 
 
 def test_projection_is_that_of_each_descriptor():

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from resight import create_model, explain
 from resight.core.errors import UsageError
 from resight.geometry import heatmaps
+from resight.models.operators.pooling import GlobalAveragePool, GlobalMaxPool
 from resight.saliency import look
 from resight.saliency.capture import last_map_layer
 from resight.saliency.methods import METHODS
@@ -481,6 +482,22 @@ def test_a_head_is_not_mistaken_for_another_when_few_logits_are_there(images, po
                     explain(model, images[:count], method, 0)
     single, batch = explain(model, images[:1], target=0).raw, explain(model, images, target=0).raw
     torch.testing.assert_close(single, batch[:1], atol=1e-5 * float(batch.abs().max()), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("pool", "layer"), [("gap", GlobalAveragePool()), ("gmp", GlobalMaxPool())], ids=["gap", "gmp"]
+)
+def test_the_head_of_a_network_that_has_died_is_still_its_own(images, pool, layer):
+    model = Pooled(layer, 5).eval()
+    with torch.no_grad():
+        model.body[0].weight.zero_()
+        model.body[0].bias.fill_(-1.0)
+    for method, own in (("cam", "gap"), ("gmp_cam", "gmp")):
+        if pool == own:
+            assert not explain(model, images, method, 0).raw.any()
+        else:
+            with pytest.raises(UsageError, match="use grad_cam"):
+                explain(model, images, method, 0)
 
 
 def test_a_side_output_that_runs_last_is_not_taken_in_silence(images):

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from resight.core.errors import UsageError
+from resight.service.look import look
 from resight.service.runs import open_run
 from resight.service.train import train
 from support import make_folder, one_line, resight
@@ -94,6 +95,12 @@ def test_the_command_in_the_record_makes_the_same_run(place, tmp_path):
     assert set(first) == set(second)
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
+
+
+def test_a_look_shows_words_and_leaves_the_loss_out(place, tmp_path):
+    answer = look(str(place / "run"), str(tmp_path / "look"), only=("patches", "surface"))
+    assert [line.partition(":")[0] for line in answer["left_out"]] == ["surface"]
+    assert {facts["layer"] for facts in answer["patches"]} >= {"words"}
 
 
 def test_maps_of_methods_with_and_without_gradients(place, tmp_path):

@@ -60,12 +60,14 @@ def test_a_jump_of_the_loss_is_a_rate_too_high():
 
 
 def test_a_loss_above_guessing_is_a_rate_too_high():
-    (only,) = diagnose(rows([40.0, 5, 2.4, 2.35, 2.31], [90.0] * 5), CHANCE)[:1]
+    rises = rows([40.0, 5, 2.4, 2.35, 2.31], [90.0] * 5)
+    (only,) = diagnose(rises, CHANCE, guessing=math.log(10))[:1]
     assert (
         only.startswith("Learning rate too high")
         and "reached 40" in only
         and "the 2.3 that guessing costs" in only
     )
+    assert not diagnose(rises, CHANCE)[0].startswith("Learning rate too high"), "the loss has other parts"
 
 
 def test_a_loss_that_hardly_moves_is_a_rate_too_low():

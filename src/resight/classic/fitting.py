@@ -234,19 +234,18 @@ def _learn_machine(
 ) -> Fitted:
     """Choose C, fit the machine to all vectors, and put it into the network."""
     classes, is_kernel = model.num_classes, model.part("kernel") is not None
-    pictures = torch.zeros(classes, dtype=torch.long)
-    for number in range(classes):
-        pictures[number] = len(groups[labels == number].unique())
-    folds = min(recipe.folds, int(pictures.min()))
     errors: dict[float, float] = {}
     c = recipe.c[len(recipe.c) // 2]
-    if len(recipe.c) > 1 and folds > 1:
+    if len(recipe.c) > 1:
         errors = cross_validate(
-            vectors, labels, groups, classes, recipe.c, folds, recipe.seed,
+            vectors, labels, groups, classes, recipe.c, recipe.folds, recipe.seed,
             kernel=is_kernel, check=clock.check,
         )  # fmt: skip
-        c = min(errors, key=lambda value: errors[value])
-        clock.done("C", ", ".join(f"{value:g}: {error:.2f} %" for value, error in errors.items()))
+        if errors:
+            c = min(errors, key=lambda value: errors[value])
+            clock.done("C", ", ".join(f"{value:g}: {error:.2f} %" for value, error in errors.items()))
+        else:
+            clock.say(f"C: {c:g}, not compared: no class has two pictures to train on")
     if is_kernel:
         gram = gram_of(vectors)
         machine = kernel_machine(gram, labels, classes, c)

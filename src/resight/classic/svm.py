@@ -12,7 +12,7 @@ from torch import Tensor
 from resight.models.encoding import intersections
 
 CHOOSE_ON = 4000
-"""C is chosen on at most so many pictures."""
+"""C is chosen on about so many samples, mirrored ones counted too."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ def linear_machine(vectors: Tensor, labels: Tensor, classes: int, c: float, seed
     with warnings.catch_warnings():
         # Where the classes can be parted the last digits of the largest C take long and change no answer.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")
         machine.fit(coordinates.numpy(), labels.numpy())
     weight, bias = torch.from_numpy(machine.coef_), torch.from_numpy(machine.intercept_).float()
     weight = (weight if basis is None else weight @ basis).float()
@@ -100,27 +101,47 @@ def gram_of(vectors: Tensor) -> Tensor:
     return torch.cat([intersections(part, vectors) for part in vectors.split(256)])
 
 
-def make_folds(labels: Tensor, groups: Tensor, count: int, seed: int) -> list[NDArray[np.int64]]:
-    """Divide samples into folds: classes evenly, groups together.
+def make_folds(
+    labels: Tensor, groups: Tensor, count: int, seed: int, most: int
+) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    """Choose samples and divide them into folds: classes evenly, groups together.
+
+    Every class has samples outside of each fold. So the only group of a class is in none.
 
     Args:
         labels: (N,).
         groups: (N,); samples of a group are copies of one picture and of one class.
-        count: of the folds.
+        count: of the folds, two or more.
         seed: of the order.
+        most: samples that are chosen, at random; more where two groups of each class are.
+
+    Returns:
+        The chosen samples in their order, (M,), and the folds: places among them. Empty folds are left out.
     """
     order = np.random.default_rng(seed).permutation(int(groups.max()) + 1)
-    fold_of = np.full(len(order), -1)
-    class_of = np.zeros(len(order), dtype=np.int64)
+    class_of = np.full(len(order), -1)
     class_of[groups.numpy()] = labels.numpy()
-    present = np.unique(groups.numpy())
+    copies = np.bincount(groups.numpy(), minlength=len(order))
+    by_class = [order[class_of[order] == number] for number in np.unique(labels.numpy())]
+    rank = np.full(len(order), -1)
+    for members in by_class:
+        rank[members] = np.arange(len(members))
+    first = order[(rank[order] >= 0) & (rank[order] < 2)]
+    later = order[rank[order] >= 2]
+    fits = np.cumsum(copies[later]) <= most - copies[first].sum()
+    taken = np.zeros(len(order), dtype=bool)
+    taken[np.concatenate([first, later[fits]])] = True
+    fold_of = np.full(len(order), -1)
     place = 0
-    for number in np.unique(class_of[present]):
-        for group in order[np.isin(order, present) & (class_of[order] == number)]:
-            fold_of[group] = place % count
-            place += 1
-    own = fold_of[groups.numpy()]
-    return [np.flatnonzero(own == fold) for fold in range(count)]
+    for members in by_class:
+        members = members[taken[members]]
+        if len(members) > 1:
+            fold_of[members] = (place + np.arange(len(members))) % count
+            place += len(members)
+    chosen = np.flatnonzero(taken[groups.numpy()])
+    own = fold_of[groups.numpy()[chosen]]
+    folds = [np.flatnonzero(own == fold) for fold in range(count)]
+    return chosen, [fold for fold in folds if len(fold)]
 
 
 def cross_validate(
@@ -135,23 +156,20 @@ def cross_validate(
         groups: see `make_folds`.
         classes: how many.
         candidates: values of C.
-        folds: how many.
+        folds: how many, two or more.
         seed: see `make_folds`.
         kernel: whether the machine has the intersection kernel.
         check: called before each fit; what it raises ends the work.
 
     Returns:
-        Errors by C.
+        Errors by C; none if no class has two groups.
     """
-    chosen = torch.arange(len(labels))
-    if len(labels) > CHOOSE_ON:
-        chosen = (
-            torch.from_numpy(np.random.default_rng(seed).permutation(len(labels))[:CHOOSE_ON]).sort().values
-        )
+    chosen, parts = make_folds(labels, groups, folds, seed, CHOOSE_ON)
+    if not parts:
+        return {}
     x, y = vectors[chosen], labels[chosen]
     gram = gram_of(x) if kernel else None
     x = x if kernel else in_their_span(x)[0].float()
-    parts = make_folds(y, groups[chosen], folds, seed)
     errors = {}
     for c in candidates:
         wrong = 0
@@ -167,5 +185,5 @@ def cross_validate(
                 assert machine.support is not None
                 scores = gram[out][:, rest[machine.support]] @ machine.weight.T
             wrong += int(((scores + machine.bias).argmax(1) != y[out]).sum())
-        errors[c] = 100 * wrong / len(y)
+        errors[c] = 100 * wrong / sum(map(len, parts))
     return errors

@@ -17,6 +17,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from resight.models.cost import evaluating
+from resight.models.operators.convolution import LocallyConnected2d
 from resight.saliency.look import wide
 
 SIZES = (21, 15, 11)
@@ -26,7 +27,7 @@ REACH = 1.0
 BUDGET = 1e12
 """Multiply-adds: about a minute on two cores."""
 LEAST, MOST = 32, 1024
-"""Pictures; a power of two between, as many as the budget allows."""
+"""Pictures that a larger grid must allow, of the smallest one half as many; and the most. A power of two."""
 BATCH = 64
 
 
@@ -52,23 +53,28 @@ class Surface:
         return float(self.losses[middle, middle])
 
 
-def filter_normalized(parameters: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-    """Return a random direction whose filters have the norms of the parameters' own.
+def filter_normalized(model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
+    """Return a random direction whose filters have the norms of the network's own.
 
     Args:
-        parameters: of a network by name. A filter is one output of a convolution or linear layer; what has
-            one dimension or none (biases, normalizations, slopes) gets zeros.
+        model: a network. A filter is one output of a convolution or linear layer, of a locally connected one
+            at one place.
         generator: on the CPU.
+
+    Returns:
+        The weights' directions by name; what stays (biases, normalizations, slopes) is not among them.
     """
+    local = {name for name, module in model.named_modules() if isinstance(module, LocallyConnected2d)}
     direction = {}
-    for name, weight in parameters.items():
-        if weight.ndim <= 1:
-            direction[name] = torch.zeros_like(weight)
+    for name, parameter in model.named_parameters():
+        owner, _, kind = name.rpartition(".")
+        weight = parameter.detach()
+        if weight.ndim <= 1 or kind == "bias":
             continue
         drawn = torch.empty_like(weight).copy_(torch.randn(weight.shape, generator=generator))
-        axes, ones = tuple(range(1, weight.ndim)), [1] * (weight.ndim - 1)
-        norm = weight.detach().pow(2).sum(axes).sqrt() / drawn.pow(2).sum(axes).sqrt().clamp(min=1e-10)
-        direction[name] = drawn * norm.view(-1, *ones)
+        axes = tuple(range(2 if owner in local else 1, weight.ndim))
+        norm, its = (tensor.pow(2).sum(axes, keepdim=True).sqrt() for tensor in (weight, drawn))
+        direction[name] = drawn * norm / its.clamp(min=1e-10)
     return direction
 
 
@@ -109,16 +115,15 @@ def loss_surface(
     """
     own = {name: p.detach() for name, p in model.named_parameters()}
     generator = torch.Generator().manual_seed(seed)
-    first, second = (filter_normalized(own, generator) for _ in range(2))
-    moving = [name for name, p in own.items() if p.ndim > 1]
+    first, second = (filter_normalized(model, generator) for _ in range(2))
     axis = np.linspace(-reach, reach, size)
     axis[size // 2] = 0.0
     losses = np.empty((size, size))
     with torch.inference_mode(), evaluating(model):
         for i, b in enumerate(axis):
-            row = {name: own[name] + float(b) * second[name] for name in moving}
+            row = {name: own[name] + float(b) * step for name, step in second.items()}
             for j, a in enumerate(axis):
-                weights = {name: row[name] + float(a) * first[name] for name in moving}
+                weights = {name: row[name] + float(a) * step for name, step in first.items()}
                 losses[i, j] = _loss(model, weights, images, labels)
             progress(i + 1, size)
     return Surface(axis, np.where(np.isfinite(losses), losses, np.inf), len(images))

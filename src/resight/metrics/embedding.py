@@ -34,7 +34,7 @@ def tsne(vectors: NDArray[np.floating], seed: int = 0, steps: int = STEPS) -> ND
         steps: of the descent; half as many do for a few hundred vectors.
 
     Raises:
-        UsageError: if there are fewer than `FEWEST`.
+        UsageError: if there are fewer than `FEWEST`, or one is not finite.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -43,6 +43,10 @@ def tsne(vectors: NDArray[np.floating], seed: int = 0, steps: int = STEPS) -> ND
     count, length = vectors.shape
     if count < FEWEST:
         raise UsageError(f"t-SNE of {count} pictures says nothing: it needs {FEWEST} or more")
+    if not np.isfinite(vectors).all():
+        raise UsageError("t-SNE needs finite vectors; the network gives some that are not")
+    if length < 2:
+        vectors = np.pad(vectors, ((0, 0), (0, 2 - length)))  # it begins with two principal components
     if np.ptp(vectors, axis=0).max(initial=0) <= 1e-6 * np.abs(vectors).max(initial=0):
         return np.full((count, 2), 0.5)  # scikit-learn's tree cannot be built over one point
     most = min(DIMENSIONS, count - 1)

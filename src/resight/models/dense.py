@@ -4,7 +4,6 @@ Both are operators of torch, so that a network that holds them is traced, compil
 memory like any other; they compute on the CPU, picture by picture.
 """
 
-import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,8 @@ SIFT = CELLS * CELLS * BINS
 HOG_BLOCK = 2
 """Cells along a side of a HOG block (Dalal and Triggs 2005, section 6.4)."""
 NORMS = ("root", "l2")
+Window = tuple[tuple[int, int], int, int, tuple[float, float]]
+"""Kernel, stride, dilation and padding, in pixels: what one position of a map is made from."""
 
 
 def grey(images: Tensor) -> Tensor:
@@ -132,7 +133,8 @@ def dense_hog(images: Tensor, cells: int, orientations: int) -> Tensor:
 
     Args:
         images: (B, C, H, W) in [0, 1]; C is 3 (RGB) or 1.
-        cells: along the shorter side; a cell is a square of whole pixels.
+        cells: along the shorter side; a cell is a square of whole pixels, and what they leave of the picture
+            is cut off all around.
         orientations: bins of unsigned orientation.
 
     Returns:
@@ -140,8 +142,8 @@ def dense_hog(images: Tensor, cells: int, orientations: int) -> Tensor:
     """
     from skimage.feature import hog
 
-    whole = grey(images).cpu().numpy()
-    side = _cell(images, cells)
+    side, (top, rows), (left, columns) = _cells(int(images.shape[2]), int(images.shape[3]), cells)
+    whole = grey(images)[:, top : top + rows * side, left : left + columns * side].cpu().numpy()
 
     def one(picture: NDArray[Any]) -> NDArray[Any]:
         return hog(
@@ -158,16 +160,19 @@ def dense_hog(images: Tensor, cells: int, orientations: int) -> Tensor:
 
 @dense_hog.register_fake
 def _empty_hog(images: Tensor, cells: int, orientations: int) -> Tensor:
-    side = _cell(images, cells)
-    height, width = (int(extent) // side - HOG_BLOCK + 1 for extent in images.shape[2:])
+    _, (_, rows), (_, columns) = _cells(int(images.shape[2]), int(images.shape[3]), cells)
+    height, width = rows - HOG_BLOCK + 1, columns - HOG_BLOCK + 1
     return images.new_empty(images.shape[0], HOG_BLOCK**2 * orientations, height, width)
 
 
-def _cell(images: Tensor, cells: int) -> int:
-    height, width = (int(extent) for extent in images.shape[2:])
-    if (side := min(height, width) // cells) < 1:
+def _cells(height: int, width: int, cells: int) -> tuple[int, tuple[int, int], tuple[int, int]]:
+    """Return the side of a cell, and for rows and columns the first pixel and how many cells follow."""
+    shorter = min(height, width)
+    if (side := shorter // cells) < 1:
         raise UsageError(f"{height} x {width} pixels are too few for {cells} cells; set cells= lower")
-    return side
+    counts = [cells if extent == shorter else extent // side for extent in (height, width)]
+    (top, left) = ((extent - n * side) // 2 for extent, n in zip((height, width), counts, strict=True))
+    return side, (top, counts[0]), (left, counts[1])
 
 
 def _no_gradient(ctx: Any, gradient: Tensor) -> None:
@@ -211,7 +216,14 @@ class DenseSift(nn.Module):
         self.patches = [round(patch * (1 + extra / 2)) for extra in range(scales)]
         self.step, self.norm, self.sigma = step, norm, sigma
         self.channels = scales * SIFT
-        self.kernel_size, self.stride = self.patches[-1], step  # what a position depends on, for the summary
+
+    def window(self, height: int, width: int) -> Window:
+        """Return the largest patch as a sliding window; soft bins and the blur feel pixels beyond it."""
+        largest = self.patches[-1]
+        up, back = (
+            (largest - 1) / 2 - float(grid(side, self.patches[0], self.step)[0]) for side in (height, width)
+        )
+        return (largest, largest), self.step, 1, (up, back)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return normalized descriptors."""
@@ -251,6 +263,12 @@ class Hog(nn.Module):
         self.cells, self.orientations = cells, orientations
         self.channels = HOG_BLOCK**2 * orientations
 
+    def window(self, height: int, width: int) -> Window:
+        """Return a block as a sliding window, with the neighbours that its gradients read."""
+        side, (top, _), (left, _) = _cells(height, width, self.cells)
+        block = HOG_BLOCK * side + 2
+        return (block, block), side, 1, (1 - top, 1 - left)
+
     def forward(self, images: Tensor) -> Tensor:
         """Return the blocks' histograms."""
         return torch.ops.resight.dense_hog(images, self.cells, self.orientations)
@@ -263,6 +281,5 @@ def descriptor_count(model: nn.Module, size: int) -> int:
             side = positions(size, module.patches[0], module.step)
             return side * side * len(module.patches)
         if isinstance(module, Hog):
-            cell = max(1, size // module.cells)
-            return max(0, math.floor(size / cell) - HOG_BLOCK + 1) ** 2
+            return (module.cells - HOG_BLOCK + 1) ** 2 if size >= module.cells else 0
     return 0

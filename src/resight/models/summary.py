@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 
 from resight.core.errors import UsageError
 from resight.models.cost import evaluating, parameters
+from resight.models.dense import DenseSift, Hog
 from resight.models.operators.convolution import LocallyConnected2d
 
 IN_PLACE = (
@@ -55,7 +56,7 @@ class Field:
         return max(self.height, self.width)
 
     def through(
-        self, kernel: tuple[int, int], stride: int, dilation: int = 1, padding: tuple[int, int] = (0, 0)
+        self, kernel: tuple[int, int], stride: int, dilation: int = 1, padding: tuple[float, float] = (0, 0)
     ) -> "Field":
         """Return the field after a sliding window."""
         if self == WHOLE:
@@ -150,7 +151,7 @@ class _Meter(fx.Interpreter):
             self._note("input", "Input", result, field=field)
         elif n.op == "call_module":
             module = self.module.get_submodule(str(n.target))
-            field = _module_field(module, field)
+            field = _module_field(module, field, self.fetch_args_kwargs_from_env(n)[0][0])
             self._note(str(n.target), type(module).__name__, result, module=module, field=field)
         elif n.op in ("call_function", "call_method"):
             kind = n.target if isinstance(n.target, str) else getattr(n.target, "__name__", str(n.target))
@@ -185,7 +186,10 @@ def _multiply_adds(module: nn.Module, result: Tensor) -> int:
     return result.numel() * dense
 
 
-def _module_field(module: nn.Module, field: Field) -> Field:
+def _module_field(module: nn.Module, field: Field, images: Tensor) -> Field:
+    """Return the field after a layer that got `images` (1, C, H, W) or vectors."""
+    if isinstance(module, DenseSift | Hog):
+        return field.through(*module.window(*images.shape[-2:]))
     if isinstance(module, nn.Linear) or type(module).__name__ in ("GlobalAveragePool", "GlobalMaxPool"):
         return WHOLE
     if isinstance(module, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 LEAST = 1e-30
 FEW = 4
 """So few logits may be right by chance."""
+ROUNDING = 1e-6
+"""Of the largest logit; differences below it say nothing."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,10 @@ def pooled_head(
     """Return the head behind a map, or None if it is another.
 
     The head is not recognized by its class but by what it computes: with the candidate layer's weights,
-    pool(map) w + b must give the logits that the network gave, up to one constant factor. A factor, or few
-    logits, prove little (a single logit fits every head up to a factor): then the gradient at the map must
-    be the head's, too. A layer with one map a class that is only pooled (Network in Network) has the identity
-    for weights.
+    pool(map) w + b must give the logits that the network gave, up to one constant factor. A factor, few
+    logits (a single one fits every head up to a factor), or logits that are the biases (of a network that has
+    died) prove little: then the gradient at the map must be the head's, too. A layer with one map a class
+    that is only pooled (Network in Network) has the identity for weights.
 
     Args:
         model: the network.
@@ -74,10 +76,11 @@ def pooled_head(
                 wanted, product = logits - bias, pooled @ weight.T
                 factor = (product * wanted).sum() / (product * product).sum().clamp(min=LEAST)
                 factor = factor if fitted else torch.ones_like(factor)
-                if not _close(product * factor, wanted, tolerance):
+                rounding = ROUNDING * _size(logits)
+                if not _close(product * factor, wanted, tolerance, rounding):
                     continue
                 head = Head(features, weight * factor, pooling, rectified)
-                if not fitted and logits.numel() > FEW:
+                if not fitted and logits.numel() > FEW and _size(wanted) > rounding:
                     return head
                 kept = slope() if kept is None else kept
                 if _has_slope(head, kept, tolerance):
@@ -96,8 +99,8 @@ def _has_slope(head: Head, slope: Tensor, tolerance: float) -> bool:
     return not slope[below].any() and _close(slope.sum((2, 3)) * live, weight[..., 0, 0] * live, tolerance)
 
 
-def _close(values: Tensor, wanted: Tensor, tolerance: float) -> bool:
-    return torch.allclose(values, wanted, rtol=tolerance, atol=tolerance * _size(wanted))
+def _close(values: Tensor, wanted: Tensor, tolerance: float, least: float = 0.0) -> bool:
+    return torch.allclose(values, wanted, rtol=tolerance, atol=max(tolerance * _size(wanted), least))
 
 
 def _size(values: Tensor) -> float:

@@ -1,5 +1,6 @@
 """Pictures of what a network learned: filters, what drives units, features, the loss, the curves."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ from resight.core.errors import ResightError, UsageError
 from resight.core.files import require_place, write_text
 from resight.core.registry import nearest
 from resight.data.dataset import Dataset
+from resight.models.classic import Pipeline
+from resight.models.classifier import Classifier
 from resight.render.embedding import draw_cloud, interactive
 from resight.render.landscape import draw_curves, draw_surface
 from resight.render.learned import Part, data_uri, render_page
@@ -186,6 +189,10 @@ def _features(work: _Look, seed: int) -> None:
 
 
 def _surface(work: _Look, seed: int) -> None:
+    if isinstance(work.run.model, Pipeline):
+        raise UsageError(
+            "nothing but the support vector machine is trained by its loss, and that has one minimum"
+        )
     split = work.split("train")
     surface, seconds = find_surface(work.run, split, seed)
     words = read_surface(surface, split.name)
@@ -226,5 +233,14 @@ def diagnosis(run: Run, rows: Sequence[dict[str, float]], dataset: Dataset | Non
     if counts is not None and counts.sum():
         share = float(counts.max()) / len(dataset.train) if dataset else share
     assert run.folder is not None  # it has curves
-    validation = read_recipe_file(run.folder)["splits"].get("val", 0)
-    return diagnose(rows, 100 * (1 - share), validation)
+    record = read_recipe_file(run.folder)
+    return diagnose(rows, 100 * (1 - share), record["splits"].get("val", 0), _guessing(run.model, record))
+
+
+def _guessing(model: Classifier, record: dict[str, Any]) -> float | None:
+    """Return the training loss of a network that gives every class the same score; None if more is in it."""
+    recipe = record["recipe"]
+    extra = model.sharpen or model.old_tasks or recipe.get("teacher") or recipe.get("balance") == "loss"
+    if extra or type(model).loss is not Classifier.loss:
+        return None
+    return math.log(2 if model.multi_label else model.num_classes)

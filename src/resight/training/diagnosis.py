@@ -1,7 +1,8 @@
 """What learning curves say, in the textbook's words, from the curves alone.
 
 The rules, in the order in which they are asked. L is the training loss, W the validation loss, T and V the
-errors in percent; "a third" is of the epochs; the loss of guessing is ln C of C equally frequent classes.
+errors in percent; "a third" is of the epochs. Guessing is, for errors, the commonest class for every picture,
+and for losses the same score for every class: ln C of C classes.
 
 | word | rule |
 | --- | --- |
@@ -33,13 +34,15 @@ UNFIT, FLAT = 0.35, 0.08
 Rows = Sequence[dict[str, float]]
 
 
-def diagnose(rows: Rows, chance: float, validation: int = 0) -> list[str]:
+def diagnose(rows: Rows, chance: float, validation: int = 0, guessing: float | None = None) -> list[str]:
     """Say what the learning curves of a run show.
 
     Args:
         rows: one an epoch, as in metrics.csv.
         chance: error in percent of guessing the commonest class.
         validation: pictures that were validated on; the gap must then exceed twice its standard error.
+        guessing: training loss of the same score for every class; None where the loss has other parts, and no
+            height of it means anything.
 
     Returns:
         Sentences: a diagnosis each, with the figures that it rests on; one that nothing is wrong if so.
@@ -47,7 +50,6 @@ def diagnose(rows: Rows, chance: float, validation: int = 0) -> list[str]:
     rows = [row for row in rows if math.isfinite(row.get("train_loss", math.nan))]
     if len(rows) < FEWEST:
         return [f"Too few epochs ({len(rows)}) for the curves to say anything; {FEWEST} are the least."]
-    guessing = math.log(100 / max(100 - chance, 1e-9)) if chance < 100 else math.inf
     high = _too_high(rows, guessing)
     if not high and rows[-1]["train_error"] >= NOTHING * chance:
         return [_not_learned(rows, chance)]
@@ -70,11 +72,11 @@ def diagnose(rows: Rows, chance: float, validation: int = 0) -> list[str]:
     return found
 
 
-def _too_high(rows: Rows, guessing: float) -> str:
+def _too_high(rows: Rows, guessing: float | None) -> str:
     rate = max(row["lr"] for row in rows)
     advice = f"The largest rate was {rate:.3g}; try a third of it, or a longer warm-up."
     worst = max(rows, key=lambda row: row["train_loss"])
-    if worst["train_loss"] > ABOVE * guessing:
+    if guessing is not None and worst["train_loss"] > ABOVE * guessing:
         return (
             f"Learning rate too high: the training loss reached {worst['train_loss']:.3g} in epoch "
             f"{worst['epoch']:.0f}, above the {guessing:.3g} that guessing costs. {advice}"

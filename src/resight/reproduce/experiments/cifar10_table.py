@@ -49,5 +49,5 @@ EXPERIMENT = Experiment(
     paper="He et al. 2015, table 6",
     claim="ResNet-110 has a smaller test error than every network before it",
     trainings=tuple(trainings()), rows=rows, holds=holds,
-    smoke=Scale(name="smoke", epochs=1, pictures=200, tested=200),
+    smoke=Scale(name="smoke", epochs=1, pictures=60, tested=60),
 )  # fmt: skip
