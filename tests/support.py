@@ -47,7 +47,8 @@ class Warm:
         if self.process is None:
             command = [sys.executable, Path(__file__).with_name("warm.py")]
             pipe = subprocess.PIPE
-            self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+            own = {**os.environ, "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}  # CUDA begins in the copies
+            self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=own)
             atexit.register(self.process.communicate)
         with tempfile.TemporaryDirectory() as place:
             out, err = Path(place) / "out", Path(place) / "err"
@@ -65,13 +66,13 @@ class Warm:
 WARM = Warm()
 
 
-def resight(*words, check=None, env=None, timeout=300, cwd=None):
+def resight(*words, check=None, env=None, timeout=300, cwd=None, **options):
     """Run the command in a process of its own."""
     words = list(map(str, words))
-    if env or not sys.platform.startswith("linux"):  # what torch reads when it is loaded may be among it
+    if env or options or not sys.platform.startswith("linux"):  # torch may read env when it is loaded
         done = subprocess.run(
-            [sys.executable, "-m", "resight", *words],
-            capture_output=True, text=True, timeout=timeout, env={**os.environ, **(env or {})}, cwd=cwd,
+            [sys.executable, "-m", "resight", *words], cwd=cwd, capture_output=True, text=True,
+            timeout=timeout, env={**os.environ, **(env or {})}, **options,
         )  # fmt: skip
     else:
         done = WARM.run(words, dict(os.environ), str(cwd or Path.cwd()), timeout)

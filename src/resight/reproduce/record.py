@@ -72,7 +72,7 @@ def record_of(name: str, laboratory: Laboratory, called: str) -> dict[str, Any]:
                 "condition": r["condition"],
                 "seed": r["seed"],
                 "command": _shown(laboratory, r["condition"], r["seed"]),
-                "seconds": round(r["seconds"], 1),
+                "seconds": round(r["seconds"], 3),
                 "recipe": r.get("recipe") or r["settings"],  # of a GAN
                 "data": r["data_fingerprint"],
             }
