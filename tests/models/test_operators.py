@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from resight.core.errors import UsageError
+from resight.models.efficientnet import StochasticDepth
 from resight.models.operators.activation import ACTIVATIONS, Maxout, activation
 from resight.models.operators.convolution import (
     Im2colConv2d,
@@ -195,3 +196,14 @@ def test_unknown_names_give_the_nearest(make, word):
 def test_normalizations_keep_the_shape():
     for name in NORMALIZATIONS:
         assert normalization(name, 6)(torch.randn(2, 6, 9, 9)).shape == (2, 6, 9, 9)
+
+
+def test_stochastic_depth_is_torchvisions_of_rows():
+    from torchvision.ops import StochasticDepth as Theirs
+
+    branch, ours, theirs = torch.rand(64, 3, 4, 4), StochasticDepth(0.25), Theirs(0.25, "row")
+    torch.manual_seed(1)
+    made = ours(branch)
+    torch.manual_seed(1)
+    assert torch.equal(made, theirs(branch)) and (made == 0).flatten(1).all(1).any()
+    assert ours.eval()(branch) is branch and StochasticDepth(0.0)(branch) is branch

@@ -139,9 +139,8 @@ class StochasticDepth(nn.Module):
         if not self.training or not self.drop:
             return x
         stays = 1 - self.drop
-        return x * torch.empty((len(x), 1, 1, 1), dtype=x.dtype, device=x.device).bernoulli_(stays).div_(
-            stays
-        )
+        kept = torch.empty((len(x), 1, 1, 1), dtype=x.dtype, device=x.device).bernoulli_(stays)
+        return x * kept.div_(stays)
 
     def extra_repr(self) -> str:
         """Return the probability, for printing."""
