@@ -58,6 +58,8 @@ class Warm:
             late = threading.Timer(timeout, os.kill, (number, signal.SIGKILL))
             late.start()
             code = int(self.process.stdout.readline())
+            if late.finished.is_set():
+                raise subprocess.TimeoutExpired(words, timeout)
             late.cancel()
             texts = (file.read_bytes().decode() for file in (out, err))
             return subprocess.CompletedProcess(words, code, *texts)

@@ -10,7 +10,7 @@ LAYERS = [
     {"metrics", "saliency", "localize", "classic", "render"},
     {"training", "evaluate"},
     {"service"},
-    {"reproduce"},
+    {"reproduce", "bench"},
     {"cli"},
 ]
 LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in packages}
@@ -23,6 +23,14 @@ FENCED = {
     "skimage": {"models", "classic"},
     "scipy": {"data", "localize", "reproduce"},
 }
+ROOMS = SOURCE / "service"
+DOORS = {
+    "train": {"test", "report", "gan"},
+    "report": {"test", "look"},
+    "gan": {"train"},
+    "explain": {"train"},
+}
+"""Rooms of service that may open others; all open `run`."""
 MODULE_LEVEL_TORCH_FREE = {"cli", "core"}
 
 
@@ -55,6 +63,21 @@ def test_imports_go_down():
             if parts[1] != own and LEVEL[parts[1]] >= LEVEL[own]:
                 wrong.append(f"{file.relative_to(SOURCE)}:{line} {own} imports {name}")
     assert seen > 80
+    assert not wrong, "\n".join(wrong)
+
+
+def test_rooms_of_service_open_only_their_doors():
+    seen, wrong = set(), []
+    for room in (f.parent for f in ROOMS.glob("*/__init__.py")):
+        for file in room.glob("*.py"):
+            for line, name in imports(file):
+                parts = name.split(".")
+                if parts[:2] != ["resight", "service"] or parts[2] in (room.name, "run", "pictures"):
+                    continue
+                seen.add((room.name, parts[2]))
+                if parts[2] not in DOORS.get(room.name, ()):
+                    wrong.append(f"{file.relative_to(SOURCE)}:{line} {room.name} imports {name}")
+    assert seen == {(room, other) for room, others in DOORS.items() for other in others}
     assert not wrong, "\n".join(wrong)
 
 

@@ -14,7 +14,17 @@ import sys
 LOADED = (
     "torch._dynamo",  # an optimizer loads it
     "torch.utils.tensorboard",
-    *(f"resight.service.{name}" for name in ("train", "test", "predict", "explain", "locate", "report")),
+    *(
+        f"resight.service.{name}"
+        for name in (
+            "train.train",
+            "test.test",
+            "test.predict",
+            "explain.explain",
+            "locate.locate",
+            "report.report",
+        )
+    ),
 )
 
 

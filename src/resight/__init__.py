@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from resight.models.zoo import list_models as list_models
     from resight.saliency.explanation import Explanation as Explanation
     from resight.saliency.methods import explain as explain
-    from resight.service.predict import predict as predict
-    from resight.service.runs import open_run as open_run
-    from resight.service.test import test as test
-    from resight.service.train import train as train
+    from resight.service.run.run import open_run as open_run
+    from resight.service.test.predict import predict as predict
+    from resight.service.test.test import test as test
+    from resight.service.train.train import train as train
 
 # Public names and where they live; loaded on first use, because torch takes seconds to import.
 _HOMES = {
@@ -23,10 +23,10 @@ _HOMES = {
     "explain": "resight.saliency.methods",
     "list_models": "resight.models.zoo",
     "open_dataset": "resight.data.open",
-    "open_run": "resight.service.runs",
-    "predict": "resight.service.predict",
-    "test": "resight.service.test",
-    "train": "resight.service.train",
+    "open_run": "resight.service.run.run",
+    "predict": "resight.service.test.predict",
+    "test": "resight.service.test.test",
+    "train": "resight.service.train.train",
 }
 
 __all__ = [

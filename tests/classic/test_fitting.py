@@ -17,7 +17,7 @@ from resight.classic.svm import (
     make_folds,
 )
 from resight.core.errors import UsageError
-from resight.models.encoding import intersections
+from resight.models.operators.encoding import intersections
 from resight.models.zoo import create_model, read_options
 
 

@@ -12,8 +12,8 @@ from resight.core.preprocessing import Preprocessing
 from resight.data.prepare import Normalize, contrast_normalized, fit, resize_shorter, zca
 from resight.models.modelfile import load_model, save_model
 from resight.models.zoo import create_model
-from resight.service.test import test as run_test
-from resight.service.train import train
+from resight.service.test.test import test as run_test
+from resight.service.train.train import train
 from support import picture
 
 CPU = torch.device("cpu")

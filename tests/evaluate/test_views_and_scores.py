@@ -128,7 +128,7 @@ def test_the_prepared_square_is_what_predicting_sees():
 def test_the_published_weights_reach_their_published_errors(real_data, tmp_path, depth, error):
     from resight.data.open import open_dataset
     from resight.models.modelfile import save_model
-    from resight.service.test import test
+    from resight.service.test.test import test
 
     dataset = open_dataset("cifar10", real_data)
     model = create_model(f"resnet{depth}", 10, weights=real_data / "weights" / f"cifar10_resnet{depth}.th")

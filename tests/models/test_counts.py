@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from resight.models import cost
-from resight.models.googlenet import Inception, NaiveInception
+from resight.models.families.googlenet import Inception, NaiveInception
 from resight.models.operators.convolution import conv_size, separable
 from resight.models.summary import summarize
 from resight.models.zoo import NETWORKS, create_model

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from resight.models.efficientnet import compound_scaling, round_channels
-from resight.models.highway import HighwayLayer
-from resight.models.lenet import EuclideanRBF
-from resight.models.nin import squared_hinge
-from resight.models.preact import PreActUnit
+from resight.models.families.efficientnet import compound_scaling, round_channels
+from resight.models.families.highway import HighwayLayer
+from resight.models.families.lenet import EuclideanRBF
+from resight.models.families.nin import squared_hinge
+from resight.models.families.preact import PreActUnit
 from resight.models.zoo import create_model
 
 

@@ -121,7 +121,7 @@ def test_a_size_that_is_too_small_is_said():
 def test_the_command(capsys):
     import json
 
-    from resight.service.summary import summary
+    from resight.service.networks.summary import summary
 
     answer = summary("googlenet")
     assert answer["parameters"] == sum(layer["parameters"] for layer in answer["layers"]) == 6_624_904

@@ -9,7 +9,7 @@ import torch
 from resight.core.errors import UsageError
 from resight.models.modelfile import load_model
 from resight.models.zoo import create_model
-from resight.service.train import train
+from resight.service.train.train import train
 from resight.training.attention import attention_losses
 from resight.training.objective import Objective
 from resight.training.recipe import Recipe

@@ -102,7 +102,7 @@ def broken(descriptor):
 files.os.fsync = broken
 """,
     "between the model file and the checkpoint": """
-import resight.service.job as job
+import resight.service.train.job as job
 save = job.save_state
 def broken(*a):
     count('save') == 2 and die()
@@ -297,7 +297,7 @@ def test_shards_are_learned_as_pictures_listed_in_their_order(packed):
 def test_killed_while_a_shard_is_read(packed):
     fault = """
 from resight.data.samples import Samples
-from resight.data.shards import TarPictures
+from resight.data.shards.members import TarPictures
 pread, square, epochs = TarPictures._pread, Samples._square, []
 def told(self, epoch, index):
     epochs.append(epoch)

@@ -6,7 +6,7 @@ import torch
 from rich.console import Console
 
 from resight.models.zoo import create_model
-from resight.service.train import train
+from resight.service.train.train import train
 from resight.training.ema import EVERY, AveragedWeights
 from resight.training.journal import suspicion
 from support import make_folder, one_line, resight

@@ -11,8 +11,8 @@ from resight.core.errors import UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.models.modelfile import load_model, save_model
 from resight.models.zoo import create_model
-from resight.service.preparation import make_teacher
-from resight.service.train import train
+from resight.service.train.teachers import make_teacher
+from resight.service.train.train import train
 from resight.training.objective import HINT_SHARE, Objective, Teacher, soft_cross_entropy
 from resight.training.optimizer import make_optimizer
 from resight.training.recipe import Facts, Recipe

@@ -13,9 +13,16 @@ from torch import Tensor, nn
 from resight.classic.recipe import ClassicRecipe
 from resight.classic.svm import Machine, cross_validate, gram_of, kernel_machine, linear_machine
 from resight.core.errors import UsageError
-from resight.models.classic import Pipeline
-from resight.models.dense import SIFT, DenseSift
-from resight.models.encoding import NEAREST, FisherVector, IntersectionKernel, Projection, Vlad, Words
+from resight.models.families.classic import Pipeline
+from resight.models.operators.descriptors import SIFT, DenseSift
+from resight.models.operators.encoding import (
+    NEAREST,
+    FisherVector,
+    IntersectionKernel,
+    Projection,
+    Vlad,
+    Words,
+)
 
 Batches = Callable[[], Iterator[Tensor]]
 """Goes through all training images, (B, C, S, S) in [0, 1], always in the same order."""

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resight.models.encoding import intersections
+from resight.models.operators.encoding import intersections
 
 CHOOSE_ON = 4000
 """C is chosen on about so many samples, mirrored ones counted too."""
@@ -123,11 +123,8 @@ def make_folds(
     class_of[groups.numpy()] = labels.numpy()
     copies = np.bincount(groups.numpy(), minlength=len(order))
     by_class = [order[class_of[order] == number] for number in np.unique(labels.numpy())]
-    rank = np.full(len(order), -1)
-    for members in by_class:
-        rank[members] = np.arange(len(members))
-    first = order[(rank[order] >= 0) & (rank[order] < 2)]
-    later = order[rank[order] >= 2]
+    first = np.concatenate([members[:2] for members in by_class])
+    later = order[(class_of[order] >= 0) & ~np.isin(order, first)]
     fits = np.cumsum(copies[later]) <= most - copies[first].sum()
     taken = np.zeros(len(order), dtype=bool)
     taken[np.concatenate([first, later[fits]])] = True

@@ -37,8 +37,8 @@ def look(
     as_json: Json = False,
 ) -> None:
     """Draw what a network learned: first filters, what drives units, features, the loss around it, curves."""
-    from resight.service.look import PARTS as ALL
-    from resight.service.look import look as service
+    from resight.service.look.look import PARTS as ALL
+    from resight.service.look.look import look as service
 
     answer = service(
         run, out, data, show.names(layer, "--layer") if layer is not None else None, units,

@@ -73,7 +73,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a network, test it and write a report."""
-    from resight.service.train import train as service
+    from resight.service.train.train import train as service
 
     answer = service(
         data, model=model, recipe=recipe, epochs=epochs, seed=seed, changes=changes or (), out=out,
@@ -98,7 +98,7 @@ def test(
     as_json: Json = False,
 ) -> None:
     """Test a run on a split; several runs are an ensemble that averages probabilities."""
-    from resight.service.test import test as service
+    from resight.service.test.test import test as service
 
     answer = service(
         runs, data, split, views, show.whole_numbers(scales, "--scales"), data_root=data_root, strict=strict,
@@ -118,7 +118,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Name what is on pictures; a broken file among them is reported and the rest answered."""
-    from resight.service.predict import predict as service
+    from resight.service.test.predict import predict as service
 
     form = show.form("json" if as_json else form, ("table", "json", "csv"))
     raise typer.Exit(show.predicted(service(run, paths, top, exact=exact), form))
@@ -181,7 +181,7 @@ def explain(
     if methods is not None:
         if evaluate or method is not None:
             raise UsageError("--methods draws a sheet: leave --method and --evaluate out")
-        from resight.service.sheet import draw_sheets
+        from resight.service.explain.sheet import draw_sheets
 
         answer = draw_sheets(
             run, paths, show.names(methods, "--methods"), target, layers, out, changes or (),
@@ -191,12 +191,12 @@ def explain(
         return
     chosen = show.names(method, "--method") if method is not None else ["grad_cam"]
     if evaluate:
-        from resight.service.believe import believe
+        from resight.service.explain.believe import believe
 
         answer = believe(run, paths, chosen, target, layers, changes or (), progress=show.progress)
         show.believed(answer, as_json=as_json)
         return
-    from resight.service.explain import explain_paths
+    from resight.service.explain.explain import explain_paths
 
     rows = explain_paths(run, paths, chosen, target, layers, out, changes or ())
     raise typer.Exit(show.explained(rows, as_json=as_json))
@@ -234,7 +234,7 @@ def locate(
 ) -> None:
     """Find boxes on pictures from class labels alone; where boxes are known, measure how well."""
     from resight.localize.rule import Rule
-    from resight.service.locate import locate as service
+    from resight.service.locate.locate import locate as service
 
     answer = service(
         run, paths, show.names(method, "--method"), Rule(threshold, normalization, boxes), top=top,
@@ -266,7 +266,7 @@ def train_decoder(
     as_json: Json = False,
 ) -> None:
     """Train a decoder that turns a run's last map back into the picture; the network stays as it is."""
-    from resight.service.decoder import train_decoder as service
+    from resight.service.explain.decoder import train_decoder as service
 
     answer = service(run, data, epochs, changes or (), data_root=data_root, strict=strict)
     show.decoded(answer, as_json=as_json)
@@ -304,7 +304,7 @@ def train_gan(
     as_json: Json = False,
 ) -> None:
     """Train a conditional GAN on the training pictures; validation and test pictures are not looked at."""
-    from resight.service.gan import train_gan as service
+    from resight.service.gan.train import train_gan as service
 
     answer = service(
         data, epochs=epochs, seed=seed, changes=changes or (), out=out, features=features, resume=resume,
@@ -316,7 +316,7 @@ def train_gan(
 @app.command(short_help="Test a run again and write its report.html.")
 def report(run: RunName, data: Data = None, *, data_root: DataRoot = None, as_json: Json = False) -> None:
     """Test a run again on its data and write its report.html."""
-    from resight.service.report import report as service
+    from resight.service.report.report import report as service
 
     show.one("report", str(service(run, data, data_root)), as_json=as_json)
 
@@ -332,7 +332,7 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Decode every picture of a data set and say what is wrong with it, and what to do."""
-    from resight.service.check import check as service
+    from resight.service.data.check import check as service
 
     show.checked(service(data, data_root), as_json=as_json)
 
@@ -363,7 +363,7 @@ def pack(
     as_json: Json = False,
 ) -> None:
     """Pack a data set into WebDataset tar shards, shuffled once, with an index for reading in any order."""
-    from resight.service.pack import pack as service
+    from resight.service.data.pack import pack as service
 
     show.packed(
         service(data, shards, size, out, quality, data_root, uncompressed=uncompressed), as_json=as_json
@@ -390,7 +390,7 @@ def augment(
     as_json: Json = False,
 ) -> None:
     """Draw every operation on a picture at five strengths, or what `--set augment=` makes of a data set."""
-    from resight.service.gallery import gallery, list_operations
+    from resight.service.data.gallery import gallery, list_operations
 
     if where is None:
         show.operations(list_operations(), as_json=as_json)
@@ -405,7 +405,7 @@ def models(
     as_json: Json = False,
 ) -> None:
     """List networks with their size, their cost and what is published of them."""
-    from resight.service.models import list_networks
+    from resight.service.networks.models import list_networks
 
     show.networks(list_networks(pattern), as_json=as_json)
 
@@ -424,7 +424,7 @@ def summary(
     as_json: Json = False,
 ) -> None:
     """Show what each layer of a network gives, holds, costs and sees, for one image."""
-    from resight.service.summary import summary as service
+    from resight.service.networks.summary import summary as service
 
     show.summarized(service(model, size, changes or ()), as_json=as_json)
 
@@ -447,7 +447,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Draw the published ImageNet accuracy of the networks against multiply-adds and against parameters."""
-    from resight.service.compare import compare as service
+    from resight.service.networks.compare import compare as service
 
     show.compared(service(out, measure=measure, progress=show.progress), as_json=as_json)
 
@@ -477,7 +477,7 @@ def bench(
     The benchmarks of maps measure beside pytorch-grad-cam, torch-cam and captum, with peak memory and whether
     the maps agree; they need pip install 'resight[bench]'.
     """
-    from resight.service.bench import bench as service
+    from resight.bench.bench import bench as service
 
     show.benched(service(name, seconds, rounds), as_json=as_json)
 

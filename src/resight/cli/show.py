@@ -212,7 +212,7 @@ def sheets(answer: dict[str, Any], *, as_json: bool) -> None:
 def located(answer: dict[str, Any], *, as_json: bool) -> int:
     """Print boxes, or how good they are where boxes are known; returns the exit code: 1 without a picture."""
     if as_json:
-        from resight.service.locate import document as of
+        from resight.service.locate.locate import document as of
 
         document(of(answer))
     elif answer["metrics"]:

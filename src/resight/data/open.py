@@ -5,16 +5,16 @@ from pathlib import Path
 
 from resight.core.errors import DataError
 from resight.core.registry import nearest
-from resight.data.builtin import BUILTIN, open_builtin
-from resight.data.coco import coco_files, open_coco
 from resight.data.dataset import Dataset
-from resight.data.folder import open_folder
-from resight.data.hub import is_hub, open_hub
-from resight.data.shards import PACKED, open_shards, split_of, tar_shards
+from resight.data.layouts.builtin import BUILTIN, open_builtin
+from resight.data.layouts.coco import coco_files, open_coco
+from resight.data.layouts.folder import open_folder
+from resight.data.layouts.hub import is_hub, open_hub
+from resight.data.layouts.table import SPLIT_PREFIXES, open_csv, open_parquet, parquet_shards
+from resight.data.layouts.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet
+from resight.data.layouts.voc import is_voc, open_voc
+from resight.data.shards.members import PACKED, open_shards, split_of, tar_shards
 from resight.data.splitting import with_test_split
-from resight.data.table import SPLIT_PREFIXES, open_csv, open_parquet, parquet_shards
-from resight.data.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet
-from resight.data.voc import is_voc, open_voc
 
 
 def open_dataset(where: str | Path, data_root: str | Path | None = None, *, whole: bool = False) -> Dataset:

@@ -18,8 +18,8 @@ from torch import Tensor, fx, nn
 
 from resight.core.errors import UsageError
 from resight.models.cost import evaluating, parameters
-from resight.models.dense import DenseSift, Hog
 from resight.models.operators.convolution import LocallyConnected2d
+from resight.models.operators.descriptors import DenseSift, Hog
 
 IN_PLACE = (
     "ReLU", "GELU", "SiLU", "Sigmoid", "Tanh", "ScaledTanh", "LeakyReLU", "PReLU", "ELU", "Identity",
@@ -133,7 +133,7 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         del module_qualified_name
-        return not list(m.children()) or type(m).__name__ == "StochasticDepth"
+        return not list(m.children())
 
 
 class _Meter(fx.Interpreter):

@@ -8,7 +8,8 @@ from typing import Any
 from resight.core import settings
 from resight.core.errors import UsageError
 from resight.core.registry import lookup, matching
-from resight.models import (
+from resight.models.classifier import Classifier
+from resight.models.families import (
     alexnet,
     classic,
     deepface,
@@ -27,7 +28,6 @@ from resight.models import (
     speed,
     vgg,
 )
-from resight.models.classifier import Classifier
 from resight.models.weights import load_weights
 
 FAMILIES = (

@@ -15,14 +15,14 @@ from typing import Any
 
 from resight.core.errors import ResightError
 from resight.core.files import digest, write_text
-from resight.data.builtin import BUILTIN
+from resight.data.layouts.builtin import BUILTIN
 from resight.data.open import open_dataset
 from resight.models.modelfile import load_header
 from resight.reproduce.experiment import Experiment, Measure, Scale, Training
 from resight.reproduce.sets import write_part
-from resight.service.run_folder import stop_asked
-from resight.service.runs import MODEL_FILE, RECIPE_FILE, REPORT_FILE, Run, open_run, read_recipe_file
-from resight.service.test import test
+from resight.service.run.folder import stop_asked
+from resight.service.run.run import MODEL_FILE, RECIPE_FILE, REPORT_FILE, Run, open_run, read_recipe_file
+from resight.service.test.test import test
 from resight.training.journal import read_csv
 
 DONE = "done"

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from resight.data.dataset import Dataset, Split
-from resight.data.table import MIRRORS
+from resight.data.layouts.table import MIRRORS
 from resight.reproduce.experiment import Scale
 
 

@@ -68,6 +68,7 @@ def pooled_head(
     positive = activation.relu()
     pools = [(f, r, p) for f, r in ((activation, False), (positive, True)) for p in ("gap", "gmp")]
     pools = pools if (activation < 0).any() else pools[:2]
+    rounding = ROUNDING * _size(logits)
     kept: Tensor | None = None
     for fitted in (False, True):
         for features, rectified, pooling in pools:
@@ -76,7 +77,6 @@ def pooled_head(
                 wanted, product = logits - bias, pooled @ weight.T
                 factor = (product * wanted).sum() / (product * product).sum().clamp(min=LEAST)
                 factor = factor if fitted else torch.ones_like(factor)
-                rounding = ROUNDING * _size(logits)
                 if not _close(product * factor, wanted, tolerance, rounding):
                     continue
                 head = Head(features, weight * factor, pooling, rectified)

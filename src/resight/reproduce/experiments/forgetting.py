@@ -15,7 +15,7 @@ from resight.reproduce.experiment import Experiment, Figures, Measure, Row, Scal
 from resight.reproduce.heads import keep_classes, put_back
 from resight.reproduce.laboratory import Laboratory
 from resight.reproduce.sets import write_split
-from resight.service.test import test_split
+from resight.service.test.test import test_split
 
 WAYS = {  # condition: set, words
     "feature-extraction": ("--data 2", ("teacher=", "trunk_lr=0")),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from resight.reproduce.experiment import Experiment, Figures, Measure, Row, Scale, Training
 from resight.reproduce.laboratory import Laboratory
-from resight.service.locate import locate
+from resight.service.locate.locate import locate
 
 WORDS = ("model=resnet20", "image_size=64", "epochs=24")
 CONDITIONS = {

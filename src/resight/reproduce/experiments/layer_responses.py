@@ -15,7 +15,7 @@ from resight.data.open import open_dataset
 from resight.data.prepare import Normalize, decode_split
 from resight.reproduce.experiment import Experiment, Figures, Plot, Row, Scale, Training
 from resight.reproduce.laboratory import Laboratory
-from resight.service.runs import Run
+from resight.service.run.run import Run
 
 CONDITIONS = ("plain-20", "plain-56", "resnet-20", "resnet-56", "resnet-110")
 PICTURES = 500

@@ -1,0 +1,1 @@
+"""Speed beside peers, interleaved in the same run."""

@@ -1,0 +1,397 @@
+"""Saliency maps beside pytorch-grad-cam, torch-cam and captum: speed, peak memory, and whether they agree.
+
+All work on one network with the same weights (random; speed does not depend on them), on the same pictures
+and classes, at the same layer, with the same threads and the allocator setting that helps (`keep_pages`).
+Each of the others is tried with and without channels last, and measured with the faster. Each gives what its
+users get from one call: ours and pytorch-grad-cam's maps have the pictures' size, torch-cam's and captum's
+the layer's.
+
+Memory is the process's peak during one step above what network and pictures take. A difference is the
+largest between maps that are scaled to [0, 1] at the pictures' size.
+"""
+
+import gc
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from resight.bench.interleave import Contest, timed
+from resight.bench.peak import peak_of
+from resight.core.device import pick_device
+from resight.geometry import heatmaps
+from resight.models.folding import Inference
+from resight.models.zoo import create_model
+from resight.saliency.methods import explain
+
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
+SAMPLES = 4
+"""Noisy copies of Smooth Grad-CAM++; torch-cam's default."""
+REDUCED = 96
+"""Channels that reduced Score-CAM shows, of about 1,950 that are not the same everywhere."""
+OURS, FORWARD = "resight", "forward only"
+
+PYTORCH_GRAD_CAM = {
+    "grad_cam": "GradCAM", "grad_cam_pp": "GradCAMPlusPlus",
+    "ablation_cam": "AblationCAM", "score_cam": "ScoreCAM",
+}  # fmt: skip
+TORCH_CAM = {
+    "grad_cam": "GradCAM", "grad_cam_pp": "GradCAMpp",
+    "smooth_grad_cam_pp": "SmoothGradCAMpp", "score_cam": "ScoreCAM",
+}  # fmt: skip
+
+Arrays = dict[str, np.ndarray]
+Build = Callable[[torch.memory_format], tuple[Callable[[], Any], Callable[[Any], Arrays]]]
+"""From a layout to a step, and what reads from the step's result the arrays that are compared."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is explained.
+
+    Attributes:
+        network: its name, here and in torchvision.
+        batch: pictures a step.
+        side: of the pictures.
+        layer: whose map is read.
+    """
+
+    network: str = "resnet50"
+    batch: int = 16
+    side: int = 224
+    layer: str = "layer4"
+
+    def other(self, layout: torch.memory_format) -> nn.Module:
+        """Return torchvision's network."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = getattr(torchvision.models, self.network)().eval()
+        return model.to(pick_device(), memory_format=layout)
+
+    def ours(self) -> nn.Module:
+        """Return our network with the same weights."""
+        model = create_model(self.network).eval()
+        model.load_state_dict(self.other(torch.contiguous_format).state_dict())
+        return model.to(pick_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def pictures(self, layout: torch.memory_format) -> Tensor:
+        """Return (B, 3, side, side)."""
+        made = torch.randn(self.batch, 3, self.side, self.side, generator=torch.Generator().manual_seed(1))
+        return made.to(pick_device(), memory_format=layout)
+
+    def classes(self) -> list[int]:
+        """Return the class that is asked for in each picture: the network's first."""
+        with torch.inference_mode():
+            return (
+                self.other(torch.contiguous_format)(self.pictures(torch.contiguous_format)).argmax(1).tolist()
+            )
+
+
+class Looked:
+    """A block whose first call finds the better layout and looks at one step: memory and maps.
+
+    Args:
+        build: makes the step.
+        case: what is explained.
+        layouts: that are tried.
+        trial: what is timed to choose among them, where the step itself takes minutes.
+    """
+
+    def __init__(
+        self,
+        build: Build,
+        case: Case,
+        layouts: tuple[torch.memory_format, ...] = LAYOUTS,
+        trial: Build | None = None,
+    ) -> None:
+        self.build, self.case, self.layouts, self.trial = build, case, layouts, trial or build
+        self.facts: dict[str, Any] = {}
+        self.step: Callable[[], Any] | None = None
+
+    def __call__(self, seconds: float) -> tuple[int, float]:
+        """Take one step at first, later steps for so many seconds."""
+        if self.step is not None:
+            step = self.step
+            return timed(lambda: step() is None or self.case.batch)(seconds)
+        layout = min(self.layouts, key=self._seconds)
+        self.step, read = self.build(layout)
+        started = time.perf_counter()
+        result, memory = peak_of(self.step, pick_device())
+        taken = time.perf_counter() - started
+        self.facts = {
+            "memory": memory,
+            "layout": "channels last" if layout == torch.channels_last else "NCHW",
+            **read(result),
+        }
+        return self.case.batch, taken
+
+    def _seconds(self, layout: torch.memory_format) -> float:
+        """Return how long the trial takes once it is warm, the better of two."""
+        gc.collect()  # the network of the layout before
+        step, _ = self.trial(layout)
+        step()
+        return min(timed(lambda: step() is None or 1)(0)[1] for _ in range(2))
+
+
+def compare(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Turn what the blocks tell into columns of the rows.
+
+    Returns:
+        For each candidate "layout"; "memory_mb"; "memory_ratio", to the forward pass alone, if it is
+        there; "difference", the largest to our maps; and, of maps of all classes by fewer passes,
+        "spearman", the mean over the classes of the rank correlation with those by all.
+    """
+    ours, columns = facts[OURS], {}
+    plain = facts.get(FORWARD, {}).get("memory")
+    for name, told in facts.items():
+        memory = told["memory"]
+        row: dict[str, Any] = {"layout": told["layout"], "memory_mb": memory}
+        row["memory_ratio"] = memory / plain if memory is not None and plain else None
+        has = name != OURS and "maps" in told and "maps" in ours
+        row["difference"] = float(np.abs(told["maps"] - ours["maps"]).max()) if has else None
+        if "raw" in told and "raw" in ours and name != OURS:
+            row["spearman"] = spearman(told["raw"], ours["raw"])
+        columns[name] = row
+    return columns
+
+
+def spearman(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the mean rank correlation of the rows of two arrays (N, M) without ties."""
+    ranks = [rows.argsort(1).argsort(1) - (rows.shape[1] - 1) / 2 for rows in (first, second)]
+    return float(np.mean((ranks[0] * ranks[1]).sum(1) / (ranks[0] ** 2).sum(1)))
+
+
+def _shown(case: Case, raw: Tensor) -> Arrays:
+    """Scale maps (B, h, w) as they are compared."""
+    shown = heatmaps.resize(heatmaps.rectify(raw.detach().float()), case.side, case.side)
+    return {"maps": heatmaps.normalize(shown).cpu().numpy()}
+
+
+# --- the candidates ------------------------------------------------------------------------------
+
+
+def forward(case: Case) -> Build:
+    """The network alone, nothing explained."""
+
+    def build(layout: torch.memory_format) -> tuple[Callable[[], Any], Callable[[Any], Arrays]]:
+        model, images = case.other(layout), case.pictures(layout)
+
+        def step() -> Tensor:
+            with torch.inference_mode():
+                return model(images).cpu()
+
+        return step, lambda _: {}
+
+    return build
+
+
+def resight(case: Case, method: str, **options: Any) -> Build:
+    """One map a picture."""
+
+    def build(layout: torch.memory_format) -> tuple[Callable[[], Any], Callable[[Any], Arrays]]:
+        model, images, classes = case.ours(), case.pictures(layout), case.classes()
+        return (
+            lambda: explain(model, images, method, classes, case.layer, **options).maps.cpu(),
+            lambda maps: {"maps": maps.numpy()},
+        )
+
+    return build
+
+
+def resight_all(case: Case, method: str, **options: Any) -> Build:
+    """Maps of all classes, at the layer's size."""
+
+    def build(layout: torch.memory_format) -> tuple[Callable[[], Any], Callable[[Any], Arrays]]:
+        model, images, classes = case.ours(), case.pictures(layout), case.classes()
+
+        def read(raw: Tensor) -> Arrays:
+            return _shown(case, raw[range(len(raw)), classes]) | {"raw": raw.flatten(0, 1).flatten(1).numpy()}
+
+        return lambda: explain(model, images, method, "all", case.layer, **options).raw.cpu(), read
+
+    return build
+
+
+class _Bf16(nn.Module):
+    """The trunk as `resight predict` has it in bf16, and the head; no second look at close calls."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__()
+        both = Inference(case.ours(), torch.bfloat16)  # pyright: ignore[reportArgumentType]
+        self.trunk, self.head = both.trunk, both.model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head.forward_head(self.trunk(images.bfloat16()).float())
+
+
+def resight_bf16(case: Case, method: str, target: str = "") -> Build:
+    """The same in bf16: of each picture's class, or of all."""
+
+    def build(layout: torch.memory_format) -> tuple[Callable[[], Any], Callable[[Any], Arrays]]:
+        model, images, classes = _Bf16(case).eval(), case.pictures(layout), case.classes()
+        if target:
+            return lambda: explain(model, images, method, target, "trunk").raw.cpu(), lambda _: {}
+        return (
+            lambda: explain(model, images, method, classes, "trunk").maps.cpu(),
+            lambda maps: {"maps": maps.numpy()},
+        )
+
+    return build
+
+
+def pytorch_grad_cam(case: Case, method: str) -> Build:
+    """pytorch-grad-cam."""
+
+    def build(layout: torch.memory_format) -> tuple[Callable[[], Any], Callable[[Any], Arrays]]:
+        import pytorch_grad_cam as library  # pyright: ignore[reportMissingImports] - an extra
+        from pytorch_grad_cam.utils.model_targets import (  # pyright: ignore[reportMissingImports]
+            ClassifierOutputTarget,
+        )
+
+        model, images = case.other(layout), case.pictures(layout)
+        cam = getattr(library, PYTORCH_GRAD_CAM[method])(model, [model.get_submodule(case.layer)])
+        wanted = [ClassifierOutputTarget(number) for number in case.classes()]
+        return (
+            lambda: cam(input_tensor=images, targets=wanted),
+            lambda maps: {"maps": heatmaps.normalize(torch.from_numpy(maps)).numpy()},
+        )
+
+    return build
+
+
+def torch_cam(case: Case, method: str, **options: Any) -> Build:
+    """torch-cam; where it needs no gradient of the first pass, as its manual has it: without one."""
+    graph = method in ("grad_cam", "grad_cam_pp")
+
+    def build(layout: torch.memory_format) -> tuple[Callable[[], Any], Callable[[Any], Arrays]]:
+        from torchcam import methods as library  # pyright: ignore[reportMissingImports] - an extra
+
+        model, images, classes = case.other(layout), case.pictures(layout), case.classes()
+        extractor = getattr(library, TORCH_CAM[method])(model, case.layer, **options)
+
+        def step() -> Tensor:
+            with torch.set_grad_enabled(graph):
+                scores = model(images)
+            return extractor(classes, scores)[0].cpu()
+
+        return step, lambda maps: _shown(case, maps)
+
+    return build
+
+
+def captum(case: Case) -> Build:
+    """Grad-CAM of captum; it has no other of these methods."""
+
+    def build(layout: torch.memory_format) -> tuple[Callable[[], Any], Callable[[Any], Arrays]]:
+        from captum.attr import LayerGradCam  # pyright: ignore[reportMissingImports] - an extra
+
+        model, images, classes = case.other(layout), case.pictures(layout), case.classes()
+        cam = LayerGradCam(model, model.get_submodule(case.layer))
+        return (
+            lambda: cam.attribute(images, target=classes, relu_attributions=True),
+            lambda maps: _shown(case, maps[:, 0]),
+        )
+
+    return build
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+NEEDS = ("pytorch_grad_cam", "torchcam", "captum")
+
+
+def contests(case: Case = Case(), one: Case = Case(batch=1)) -> dict[str, Contest]:
+    """Return the benchmarks.
+
+    Args:
+        case: of the methods that take a batch.
+        one: of those that take many passes a picture.
+    """
+
+    def looked(build: Build) -> Callable[[], Looked]:
+        return lambda: Looked(build, case)
+
+    def ours(build: Build, what: Case = case) -> Callable[[], Looked]:
+        return lambda: Looked(build, what, (torch.channels_last,))
+
+    def slow(build: Build, layouts: tuple[torch.memory_format, ...] = LAYOUTS) -> Callable[[], Looked]:
+        return lambda: Looked(build, one, layouts, forward(case))
+
+    channels_last = (torch.channels_last,)
+    return {
+        "explain": Contest(
+            {
+                FORWARD: looked(forward(case)),
+                OURS: ours(resight(case, "grad_cam")),
+                "resight bf16": ours(resight_bf16(case, "grad_cam")),
+                "pytorch-grad-cam": looked(pytorch_grad_cam(case, "grad_cam")),
+                "torch-cam": looked(torch_cam(case, "grad_cam")),
+                "captum": looked(captum(case)),
+            },
+            "pytorch-grad-cam", needs_bf16=("resight bf16",), needs=NEEDS, compare=compare,
+        ),
+        "explain-pp": Contest(
+            {
+                FORWARD: looked(forward(case)),
+                OURS: ours(resight(case, "grad_cam_pp")),
+                "resight bf16": ours(resight_bf16(case, "grad_cam_pp")),
+                "pytorch-grad-cam": looked(pytorch_grad_cam(case, "grad_cam_pp")),
+                "torch-cam": looked(torch_cam(case, "grad_cam_pp")),
+            },
+            "pytorch-grad-cam", needs_bf16=("resight bf16",), needs=NEEDS, compare=compare,
+            notes={
+                "pytorch-grad-cam": "another formula: adds 1e-6 to a denominator that is as small",
+                "torch-cam": "another formula: its division by the denominator has no effect",
+            },
+        ),
+        "explain-all": Contest(
+            {
+                FORWARD: looked(forward(case)),
+                OURS: ours(resight_all(case, "grad_cam")),
+                "resight bf16": ours(resight_bf16(case, "grad_cam", "all")),
+                "torch-cam, one class": looked(torch_cam(case, "grad_cam")),
+            },
+            FORWARD, needs_bf16=("resight bf16",), needs=NEEDS[1:2], compare=compare,
+            notes={OURS: "maps of every class, at the layer's size"},
+        ),
+        "explain-smooth": Contest(
+            {
+                OURS: ours(resight(case, "smooth_grad_cam_pp", samples=SAMPLES)),
+                "torch-cam": looked(torch_cam(case, "smooth_grad_cam_pp", num_samples=SAMPLES)),
+            },
+            "torch-cam", needs=NEEDS[1:2], compare=compare,
+            notes={
+                OURS: "its weights do not depend on the noise (pooling, linear layer): no noisy pass",
+                "torch-cam": "another formula, and it weights the map of the last noisy copy",
+            },
+        ),
+        "explain-ablation": Contest(
+            {
+                OURS: ours(resight(one, "ablation_cam"), one),
+                "pytorch-grad-cam": slow(pytorch_grad_cam(one, "ablation_cam")),
+            },
+            "pytorch-grad-cam", needs=NEEDS[:1], compare=compare,
+            notes={OURS: "in closed form behind pooling and one linear layer"},
+        ),
+        "explain-score": Contest(
+            {
+                OURS: slow(resight_all(one, "score_cam"), channels_last),
+                f"resight, {REDUCED} passes": slow(
+                    resight_all(one, "score_cam", reduced=REDUCED), channels_last
+                ),
+                "pytorch-grad-cam": slow(pytorch_grad_cam(one, "score_cam")),
+                "torch-cam": slow(torch_cam(one, "score_cam")),
+            },
+            "pytorch-grad-cam", once=True, needs=NEEDS[:2], compare=compare,
+            notes={
+                OURS: "maps of every class; the others give one",
+                "pytorch-grad-cam": "another formula: enlarges masks with their corners aligned",
+                "torch-cam": "another formula: scales a mask before it enlarges it, not after",
+            },
+        ),
+    }  # fmt: skip

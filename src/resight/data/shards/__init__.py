@@ -1,0 +1,1 @@
+"""Pictures packed into few files: tar shards, and the columns of parquet."""

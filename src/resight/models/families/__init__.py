@@ -1,0 +1,1 @@
+"""One file a family of networks: the table of its paper, its blocks, its names."""

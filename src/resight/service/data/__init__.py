@@ -1,0 +1,1 @@
+"""Data sets looked over, packed, and drawn as they are augmented."""

@@ -1,0 +1,202 @@
+"""Are a network's saliency maps to be believed: faithfulness beside know-nothing maps, and sanity checks."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resight.core.errors import PictureError, UsageError
+from resight.core.registry import lookup
+from resight.evaluate import faithfulness, sanity
+from resight.evaluate.faithfulness import MEASURES, Examination
+from resight.saliency.methods import METHODS, explain, read_options
+from resight.service.explain import perceive
+from resight.service.explain.target import best_of, wanted
+from resight.service.pictures import batches, expand
+from resight.service.run.run import open_run
+
+RANDOM, CENTRE = "random map", "centre map"
+ENOUGH = 20
+"""Pictures below which intervals are rough."""
+LEAST = 6
+"""Pictures below which no verdict but "unclear" can be reached."""
+
+
+def believe(
+    run: str,
+    paths: Sequence[str],
+    methods: Sequence[str] = ("grad_cam",),
+    target: str | None = None,
+    layers: Sequence[str] | None = None,
+    changes: Sequence[str] = (),
+    *,
+    share: float = faithfulness.SHARE,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Measure whether saliency maps show what a network uses.
+
+    Each method is measured as `MEASURES` says, beside a random map and a spot in the middle, and its maps are
+    compared with those of copies of the network with random weights.
+
+    Args:
+        run: a RUN.
+        paths: files, folders and patterns.
+        methods: names in `METHODS`.
+        target: a class name or number; by default the best class of each picture.
+        layers: whose maps are read and fused; by default the last one with a spatial map.
+        changes: `key=value` words, options of the methods; each method takes those that it has.
+        share: of the pixels a step of deletion and insertion changes.
+        seed: of everything that is drawn.
+        progress: gets a line after each batch of pictures.
+
+    Returns:
+        The document of `resight explain --evaluate --json`: "rows", one for each method and measure with
+        mean, 95 % interval and verdicts; those of the sanity check say in "randomized" which layers had
+        random weights ("chance": the maps of two different pictures by the trained network). "warnings", in
+        plain words.
+
+    Raises:
+        ResightError: in one line; PictureError if no picture can be read.
+    """
+    methods = list(dict.fromkeys(methods))
+    for method in methods:
+        if method == perceive.METHOD:
+            raise UsageError(f"{method} has no map of its own to evaluate; its map is that of grad_cam")
+        lookup(METHODS, method, "saliency method")
+    options = read_options(methods, changes)
+    opened = open_run(run)
+    if best_of(target, opened.model.classes) > 1:
+        raise UsageError(f"--target {target}: maps are evaluated for one class a picture; name it, or none")
+    files = expand(paths)
+    values: dict[str, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
+    alike: dict[str, dict[str, list[sanity.Likeness]]] = defaultdict(lambda: defaultdict(list))
+    faults: list[PictureError] = []
+    count, read = 0, ""
+    for batch in batches(opened, files):
+        images = batch.images
+        faults += batch.faults
+        if not batch.paths:
+            continue
+        seen = explain(opened.model, images, "grad_cam", wanted(opened, images, target), layers)
+        targets, read = seen.targets[:, 0], seen.layer
+        makers = {name: _maker(name, read.split(", "), seed, options[name]) for name in methods}
+        maps = {name: maker(opened.model, images, targets) for name, maker in makers.items()}
+        numbers = range(count, count + len(images))
+        cells = (seen.raw.shape[-2], seen.raw.shape[-1])
+        maps[RANDOM] = faithfulness.random_maps(numbers, cells, seen.size, seed).to(images.device)
+        maps[CENTRE] = faithfulness.centre_maps(len(images), seen.size).to(images.device)
+        examination = Examination(opened.model, images, targets, share=share, seed=seed)
+        for name, shown in maps.items():
+            for measure, entry in MEASURES.items():
+                values[name][measure].append(entry.compute(examination, shown))
+        for name, depths in sanity.cascade(opened.model, images, targets, makers, seed).items():
+            for depth, likeness in depths.items():
+                alike[name][depth].append(likeness)
+        count += len(images)
+        progress(f"{count} of {len(files)} pictures")
+    if not count:
+        raise faults[0]
+    rows = _faithful(values, seed) + _sane(alike, seed)
+    return {
+        "run": run,
+        "n": count,
+        "methods": methods,
+        "target": target,
+        "layer": read,
+        "share": share,
+        "seed": seed,
+        "rows": rows,
+        "warnings": list(_warnings(rows, methods, count)),
+        "skipped": [{"path": f.name, "fault": f.fault, "cure": f.cure} for f in faults],
+    }
+
+
+def _maker(method: str, layers: Sequence[str], seed: int, options: dict[str, Any]) -> sanity.MapsOf:
+    read = None if METHODS[method].layerless else layers
+
+    def maps_of(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        with torch.inference_mode():
+            overflowed = not model(images).isfinite().all()
+        if overflowed:  # of random weights: nothing to explain
+            return images.new_full((len(images), *images.shape[2:]), math.nan)
+        return explain(model, images, method, targets, read, seed=seed, **options).maps
+
+    return maps_of
+
+
+def _faithful(values: dict[str, dict[str, list[Tensor]]], seed: int) -> list[dict[str, Any]]:
+    whole = {name: {m: torch.cat(parts) for m, parts in of.items()} for name, of in values.items()}
+    rows = []
+    for measure, entry in MEASURES.items():
+        for name, of in whole.items():
+            row = _row(name, measure, None, of[measure], entry.interval(of[measure], seed))
+            for word, other in (("random", RANDOM), ("centre", CENTRE)):
+                better, p = None, None
+                if name != other:
+                    better, p = faithfulness.verdict(of[measure], whole[other][measure], entry.better, seed)
+                row |= {f"against_{word}": better, f"p_{word}": p}
+            rows.append(
+                row | {"better": entry.better, "baseline": entry.baseline, "protocol": entry.protocol}
+            )
+    return rows
+
+
+def _sane(alike: dict[str, dict[str, list[sanity.Likeness]]], seed: int) -> list[dict[str, Any]]:
+    rows = []
+    for name, depths in alike.items():
+        for depth, parts in depths.items():
+            for measure in ("spearman", "ssim"):
+                found = torch.cat([getattr(part, measure) for part in parts])
+                found = found[~found.isnan()]
+                row = _row(name, measure, depth, found, faithfulness.bootstrap_interval(found, seed))
+                row |= dict.fromkeys(("against_random", "p_random", "against_centre", "p_centre", "baseline"))
+                protocol = "maps of the trained network and of one with random weights (Adebayo et al.)"
+                if depth == "chance":
+                    protocol = "maps of the trained network for two different pictures"
+                rows.append(row | {"better": None if depth == "chance" else "low", "protocol": protocol})
+    return rows
+
+
+def _row(
+    method: str, measure: str, depth: str | None, values: Tensor, interval: tuple[float, float] | None
+) -> dict[str, Any]:
+    return {
+        "method": method,
+        "measure": measure,
+        "randomized": depth,
+        "value": float(values.mean()) if len(values) else None,
+        "interval": list(interval) if interval else None,
+        "n": len(values),
+    }
+
+
+def _warnings(rows: list[dict[str, Any]], methods: Sequence[str], count: int) -> Iterator[str]:
+    if count < ENOUGH:
+        only = f"only {count} picture{'s' * (count > 1)}"
+        yield f"{only}: intervals are rough, verdicts need {LEAST} at least; give {ENOUGH} or more"
+    of = {(r["method"], r["measure"], r["randomized"]): r for r in rows}
+    for method in methods:
+        value = of[method, "spearman", "all"]["value"]
+        if value is None:
+            yield f"{method}: random weights overflow in this network, so the sanity check says nothing"
+        elif value > sanity.TOO_ALIKE:
+            chance = of.get((method, "spearman", "chance"), {"value": None})["value"]
+            alike = f"{method} looks almost the same on random weights (rank correlation {value:.2f})"
+            if chance is not None and chance >= value:
+                yield (
+                    f"{alike}, and as much so for two different pictures ({chance:.2f}): it shows the same "
+                    "places on every picture rather than what the network learned"
+                )
+            else:
+                yield f"{alike}, so it shows edges of the picture rather than what the network learned"
+        for word, other in (("random", "a random map"), ("centre", "a spot in the middle")):
+            verdicts = {m: of[method, m, None][f"against_{word}"] for m in MEASURES}
+            worse = [measure for measure, answer in verdicts.items() if answer == "no"]
+            if "yes" not in verdicts.values() and count >= LEAST:
+                yield f"{method} is better than {other} in no measure"
+            if worse:
+                yield f"{method} is worse than {other} in {', '.join(worse)}"

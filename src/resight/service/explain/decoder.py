@@ -1,0 +1,248 @@
+"""Train the decoder of Perception Visualization for a run, and open it again."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+import resight
+from resight.core import settings as words
+from resight.core.device import describe, pick_precision
+from resight.core.errors import DataError, ModelFileError, PictureError, UsageError
+from resight.core.files import require_place
+from resight.core.preprocessing import Preprocessing
+from resight.data.augment.pipeline import Pipeline
+from resight.data.batches import Batches, ResidentBatches, StreamedBatches, resident_bytes
+from resight.data.dataset import Dataset
+from resight.data.open import open_dataset
+from resight.data.order import Order
+from resight.data.prepare import Normalize, decode_split
+from resight.data.splitting import with_validation
+from resight.data.stream import Readers
+from resight.models.cost import parameters
+from resight.models.decoder import Decoder, load_decoder, save_decoder, weights_digest
+from resight.saliency.perception import Encoder
+from resight.service.run.data import dataset_of
+from resight.service.run.run import Run, open_run
+from resight.service.train.pictures import first_images, squares_of
+from resight.training.decoder import DecoderSettings, feature_variance, fit, judge, require_finite
+
+DECODER_FILE = "decoder.safetensors"
+EVERY_SECONDS = 30
+"""Time between two lines inside an epoch."""
+VAL_SHARE = 0.1
+"""Of the training pictures, where the run held none out."""
+
+
+@dataclass(frozen=True)
+class OpenDecoder:
+    """A decoder, ready to use.
+
+    Attributes:
+        decoder: in eval mode, on the run's device.
+        residuals: of its validation pictures, sorted, (N,).
+        facts: the header of its file.
+    """
+
+    decoder: Decoder
+    residuals: Tensor
+    facts: dict[str, Any]
+
+    def percentile(self, residual: float) -> float:
+        """Return the share of validation pictures with a residual at most this one, in percent."""
+        place = torch.searchsorted(self.residuals, torch.tensor(residual), right=True)
+        return 100 * int(place) / max(len(self.residuals), 1)
+
+
+def decoder_file(run: Run) -> Path:
+    """Return where a run's decoder is kept: beside its model.
+
+    Raises:
+        UsageError: for a network of the zoo, which has no folder.
+    """
+    if run.name.startswith("zoo:"):
+        raise UsageError(f"{run.name}: has no folder to keep a decoder in; train a run from it first")
+    return (run.folder or Path(run.name).parent) / DECODER_FILE
+
+
+def open_decoder(run: Run) -> OpenDecoder:
+    """Open the decoder of a run.
+
+    Raises:
+        ModelFileError: if there is none, it is damaged, or it was trained for other weights.
+        UsageError: as `decoder_file` and `Encoder`.
+    """
+    Encoder(run.model)
+    path = decoder_file(run)
+    if not path.is_file():
+        raise ModelFileError(f"{run.name}: has no decoder; train one with: resight train-decoder {run.name}")
+    decoder, residuals, facts = load_decoder(path)
+    if facts.get("network") != weights_digest(run.model):
+        raise ModelFileError(
+            f"{path}: was trained for other weights than {run.name} has now; train it anew with: "
+            f"resight train-decoder {run.name}"
+        )
+    decoder = decoder.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return OpenDecoder(decoder, residuals, facts)
+
+
+def train_decoder(
+    run: str,
+    data: str | None = None,
+    epochs: int | None = None,
+    changes: Sequence[str] = (),
+    *,
+    data_root: str | None = None,
+    strict: bool = False,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Train a decoder that inverts a run's trunk, and write it beside the model after every epoch.
+
+    Args:
+        run: a RUN with a folder.
+        data: a data set with the run's classes; by default the one that the run was trained on. Its test
+            split is used once, at the end, to judge.
+        epochs: in place of the settings'.
+        changes: key=value words over `DecoderSettings`.
+        data_root: see `open_dataset`.
+        strict: stop at a broken picture.
+        console: where progress is shown; by default standard error.
+
+    Returns:
+        The header of the file, and "decoder": the file. "validation" and, where there is a test split, "test"
+        have the figures of `Judgement`.
+
+    Raises:
+        ResightError: in one line.
+        KeyboardInterrupt: if interrupted; the last epoch's decoder is kept.
+    """
+    console = console or Console(stderr=True)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    chosen = words.override(DecoderSettings(), changes)
+    chosen = chosen if epochs is None else replace(chosen, epochs=epochs)
+    opened = open_run(run)
+    path = decoder_file(opened)
+    encoder, card, device = Encoder(opened.model), opened.preprocessing, opened.device
+    dataset, notes = _pictures(opened, data, data_root)
+    require_place(path)
+    batches, faults = _batches(dataset, card, chosen, device, strict=strict)
+    validation = squares_of(dataset, "val", card, faults, strict=strict)
+    if validation is None:
+        raise DataError(f"{dataset.name}: no validation picture can be read; name other data with --data")
+    images = first_images(dataset, card, Normalize(card, device))
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(chosen.seed)
+        side, channels = _map_of(encoder, images[:1])
+        decoder = Decoder(channels, side, card.size, chosen.widest)
+    decoder.variance.copy_(feature_variance(encoder, images))
+    decoder = decoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    precision = pick_precision(chosen.precision, device)
+    for fault in faults:
+        say(f"left out: {fault}")
+    for line in (
+        f"{dataset.name}: {len(dataset.train):,} train, {len(validation[1]):,} val pictures"
+        + "".join(f"; {note}" for note in notes),
+        f"decoder of {opened.model.name}, {channels} x {side} x {side} to 3 x {card.size} x {card.size}, "
+        f"{parameters(decoder):,} parameters, {chosen.epochs} epochs of {batches.order.steps} x "
+        f"{chosen.batch_size}, {str(precision).removeprefix('torch.')} on {describe(device)}; file {path}",
+    ):
+        say(line)
+    facts: dict[str, Any] = {
+        "network": weights_digest(opened.model),
+        "settings": asdict(chosen),
+        "data": dataset.name,
+        "notes": notes,
+        "resight": resight.__version__,
+    }
+    left_out = {fault.name: fault for fault in faults}
+    spoken, residuals = time.monotonic(), torch.empty(0)
+
+    def end_step(epoch: int, step: int) -> None:
+        nonlocal spoken
+        if time.monotonic() - spoken > EVERY_SECONDS and step < batches.order.steps:
+            spoken = time.monotonic()
+            say(f"epoch {epoch:3d}/{chosen.epochs}  step {step}/{batches.order.steps}")
+
+    def end_epoch(epoch: int, loss: float, seconds: float, more: list[PictureError]) -> None:
+        nonlocal residuals
+        for fault in more:
+            if fault.name not in left_out:
+                say(f"left out: {fault}")
+        left_out.update((fault.name, fault) for fault in more)
+        judged = judge(encoder, decoder, *validation)
+        require_finite("the reconstruction", float(judged.dsim.mean()), epoch, chosen)
+        facts.update(epochs=epoch, loss=loss, validation=judged.figures())
+        facts["skipped"] = [{"path": f.name, "fault": f.fault, "cure": f.cure} for f in left_out.values()]
+        residuals = judged.residuals.sort().values
+        save_decoder(path, decoder, residuals, facts)
+        figures = facts["validation"]
+        area = "-" if figures["auc"] is None else f"{figures['auc']:.3f}"
+        say(
+            f"epoch {epoch:3d}/{chosen.epochs}  loss {loss:.4f}  val PSNR {figures['psnr']:.2f} dB  "
+            f"SSIM {figures['ssim']:.3f}  DSIM {figures['dsim']:.3f}  AUC {area}  {seconds:.0f} s"
+        )
+
+    try:
+        fit(encoder, decoder, batches, chosen, precision, end_step, end_epoch)
+        if test := squares_of(dataset, "test", card, [], strict=False):
+            facts["test"] = judge(encoder, decoder, *test).figures()
+            save_decoder(path, decoder, residuals, facts)
+    except KeyboardInterrupt:
+        kept = f"{path} is of epoch {facts['epochs']}" if "epochs" in facts else "nothing was written"
+        say(f"stopped; {kept}")
+        raise
+    return {"run": run, "decoder": str(path), **facts}
+
+
+def _pictures(run: Run, data: str | None, data_root: str | None) -> tuple[Dataset, list[str]]:
+    """Return the data set with a validation split by the run's classes, and what to know about it."""
+    own, notes = run.facts.get("data"), []
+    if data and data != own and str(Path(data).resolve()) != own:
+        dataset = open_dataset(data, data_root)
+        notes.append("if the network learned some of these validation pictures, their AUC is too good")
+    else:
+        dataset = dataset_of(run, data, data_root)
+        if "val" not in dataset.splits:
+            notes.append("the network has learned the validation pictures too, so their AUC is too good")
+    dataset = with_validation(dataset, VAL_SHARE)
+    for name in ("train", "val"):
+        if name not in dataset.splits:
+            raise DataError(f"{dataset.name}: has no {name} pictures, or too few to hold some out")
+    judging = {k: v.relabelled(run.model.classes) for k, v in dataset.splits.items() if k in ("val", "test")}
+    return replace(dataset, splits={**dataset.splits, **judging}), notes
+
+
+def _batches(
+    dataset: Dataset, card: Preprocessing, chosen: DecoderSettings, device: torch.device, *, strict: bool
+) -> tuple[Batches, list[PictureError]]:
+    """Return batches of pictures in [0, 1] as the network sees them before normalization, not augmented."""
+    plain = replace(card, mean=(0.0,) * 3, std=(1.0,) * 3, pixel_mean=(), contrast=0.0, whitening=None)
+    normalize = Normalize(plain, device)
+    pipeline = Pipeline()
+    if resident_bytes(dataset.train, card, pipeline) <= chosen.memory_gib * 2**30:
+        train, squares, faults = decode_split(dataset.train, card, strict=strict)
+        if not squares:
+            raise DataError(f"{dataset.name}: no training picture can be read; the first: {faults[0]}")
+        pixels, labels = torch.from_numpy(np.stack(squares)), torch.from_numpy(train.labels)
+        order = Order(len(train), chosen.batch_size, chosen.seed)
+        return ResidentBatches(pixels.to(device), labels.to(device), normalize, pipeline, order), faults
+    readers = Readers(torch.get_num_threads() if chosen.workers < 0 else chosen.workers)
+    order = Order(len(dataset.train), chosen.batch_size, chosen.seed, dataset.train.blocks())
+    batches = StreamedBatches(dataset.train, None, plain, normalize, pipeline, order, readers, strict=strict)
+    return batches, []
+
+
+def _map_of(encoder: Encoder, image: Tensor) -> tuple[int, int]:
+    """Return side and channels of the trunk's map of an image (1, 3, S, S)."""
+    with torch.no_grad():
+        features = encoder.model.forward_features(image)
+    return features.shape[-1], features.shape[1]

@@ -1,0 +1,35 @@
+"""Which classes a call asks about: the words of `--target`."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from resight.core.errors import UsageError
+from resight.service.run.run import Run
+
+
+def wanted(run: Run, images: Tensor, target: str | None) -> Tensor | list[list[int | str]]:
+    """Turn the words of `--target` into targets (B, T)."""
+    best = best_of(target, run.model.classes)
+    if best:
+        with torch.no_grad():
+            return run.model(images).topk(min(best, run.model.num_classes), dim=1).indices
+    assert target is not None  # without one the best class is asked for
+    word: int | str = int(target) if target.isdecimal() and target not in run.model.classes else target
+    return [[word]] * len(images)
+
+
+def best_of(target: str | None, classes: Sequence[str]) -> int:
+    """Return K if `--target` asks for the K best classes, 1 if it is left out, 0 if it names a class.
+
+    Raises:
+        UsageError: for top0.
+    """
+    if target is None:
+        return 1
+    if target in classes or not target.startswith("top") or not target[3:].isdecimal():
+        return 0
+    if not int(target[3:]):
+        raise UsageError(f"--target {target}: asks for no class at all; give top1 or more")
+    return int(target[3:])

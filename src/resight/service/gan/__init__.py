@@ -1,0 +1,1 @@
+"""Pictures that a GAN draws: its training, and its use."""

@@ -1,0 +1,128 @@
+"""One training of a GAN: prepared, run epoch by epoch, what it gives written down."""
+
+import copy
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from resight.core.errors import PictureError
+from resight.core.files import replacing
+from resight.data.dataset import Dataset
+from resight.models.gan import save_gan
+from resight.render.grid import draw_grid
+from resight.service.gan.synthetic import GAN_FILE, OpenGan, ready
+from resight.training.checkpoints import Progress, load_state, save_state
+from resight.training.ema import AveragedWeights
+from resight.training.gan import Adversaries, GanSettings, Reals, draw_noise
+from resight.training.gan_loop import fit, make_optimizer
+from resight.training.journal import write_csv
+
+NOT_IDENTITY = ("epochs", "memory_gib")
+"""Settings that do not change what is learned so far; a run may be resumed with others."""
+COLUMNS, ROWS = 10, 20
+"""Pictures of a class on a grid of samples, and most classes on it."""
+
+
+@dataclass
+class GanJob:
+    """One training of a GAN, prepared.
+
+    Attributes:
+        dataset: with a validation split, which is not looked at.
+        settings: with epochs and side settled.
+        folder: of the run.
+        console: where it speaks.
+        squares: the training pictures, (N, S, S, C) uint8; C is 1 if all are grey.
+        labels: their classes, (N,).
+        learned: fingerprint of the training split.
+        faults: pictures that were left out.
+        pair: both networks, on their device.
+        facts: what the header of the file says besides the networks.
+    """
+
+    dataset: Dataset
+    settings: GanSettings
+    folder: Path
+    console: Console
+    squares: Tensor
+    labels: Tensor
+    learned: str
+    faults: list[PictureError]
+    pair: Adversaries
+    facts: dict[str, Any]
+
+    def say(self, text: str) -> None:
+        """Print a line of progress."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def fit(self, stop: threading.Event, *, resume: bool) -> tuple[dict[str, Tensor], Progress]:
+        """Train to the last epoch; returns the generator's weights that are kept, and the history.
+
+        Raises:
+            Stopped: if asked to stop; the state is saved.
+        """
+        chosen, pair = self.settings, self.pair
+        device = next(pair.parameters()).device
+        flips = chosen.flip == "on" or (chosen.flip == "auto" and self.dataset.mirrors)
+        reals = Reals(self.squares, self.labels, chosen, device, flips=flips)
+        optimizer = make_optimizer(pair, chosen)
+        averages = AveragedWeights(pair.generator, chosen.ema) if chosen.ema else None
+        identity = {
+            "settings": {k: v for k, v in asdict(chosen).items() if k not in NOT_IDENTITY},
+            "data": self.learned,
+        }
+        progress = load_state(self.folder, pair, optimizer, averages, identity) if resume else None
+        if progress:
+            self.say(f"going on with {self.folder} at epoch {progress.epoch + 1}, step {progress.step}")
+        progress = progress or Progress()
+        progress.leave_out(self.faults)
+        state = averages.state if averages else pair.generator.state_dict()
+        fit(
+            pair, reals, chosen, optimizer, averages, progress,
+            end_epoch=lambda: self.end_epoch(state, progress),
+            save=lambda: save_state(self.folder, pair, optimizer, averages, progress, identity),
+            stop=stop.is_set,
+        )  # fmt: skip
+        return state, progress
+
+    def end_epoch(self, state: dict[str, Tensor], progress: Progress) -> None:
+        """Write what an epoch gave: the generator, its figures and a grid of samples."""
+        row = progress.history[-1]
+        write_csv(self.folder / "metrics.csv", progress.history, list(row))
+        self.write(state, progress)
+        epoch = int(row["epoch"])
+        sheet = draw_grid(*self.samples(state))
+        with replacing(self.folder / "samples" / f"epoch-{epoch:03d}.png") as temporary:
+            sheet.save(temporary, "PNG")
+        self.say(
+            f"epoch {epoch:3d}/{self.settings.epochs}  critic {row['critic_loss']:.3f}  generator "
+            f"{row['generator_loss']:.3f}  taken for "
+            f"real: {row['real_taken_for_real']:.0f} % of the real, {row['drawn_taken_for_real']:.0f} % of "
+            f"the drawn  {row['images_per_second']:,.0f} images/s"
+        )
+
+    def write(self, state: dict[str, Tensor], progress: Progress, **more: Any) -> None:
+        """Write the generator's file."""
+        facts = {**self.facts, "epochs": len(progress.history), "left_out": progress.faults, **more}
+        save_gan(self.folder / GAN_FILE, self.pair.generator, state, self.dataset.classes, facts)
+
+    def opened(self, state: dict[str, Tensor]) -> OpenGan:
+        """Return the generator with some weights, in eval mode."""
+        generator = copy.deepcopy(self.pair.generator)
+        generator.load_state_dict(state)
+        classes = self.dataset.classes
+        return ready(str(self.folder), generator.eval(), classes, self.facts, classes)
+
+    def samples(self, state: dict[str, Tensor]) -> tuple[list[str], np.ndarray]:
+        """Draw a row of pictures for each class, of the same noise in every epoch."""
+        gan, count = self.opened(state), len(self.dataset.classes)
+        shown = np.unique(np.linspace(0, count - 1, min(count, ROWS)).astype(np.int64))
+        noise = draw_noise(self.settings.seed, 0, len(shown) * COLUMNS, gan.noise, "gan/samples")
+        drawn = gan.generated(torch.from_numpy(np.repeat(shown, COLUMNS)), noise).cpu().numpy()
+        return [self.dataset.classes[c] for c in shown], drawn.reshape(-1, COLUMNS, *drawn.shape[1:])

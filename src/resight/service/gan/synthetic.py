@@ -1,0 +1,204 @@
+"""Pictures that a GAN draws: open one, draw by class, score what it draws."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resight.core import seeds
+from resight.core.device import pick_device
+from resight.core.errors import DataError, ModelFileError
+from resight.data.prepare import Normalize
+from resight.evaluate.scores import logits_of
+from resight.metrics.frechet import frechet_distance
+from resight.models.classifier import Classifier
+from resight.models.gan import Generator, load_gan
+from resight.service.run.run import Run
+from resight.training.gan import draw_noise
+
+GAN_FILE = "gan.safetensors"
+CHUNK = 16
+"""Pictures that are drawn at once: always as many, so that a picture does not depend on those beside it."""
+MOST = 10_000
+"""Real pictures that a score looks at."""
+
+
+@dataclass(frozen=True)
+class OpenGan:
+    """A GAN, ready to draw.
+
+    Attributes:
+        name: what the user called it.
+        generator: in eval mode, on the device.
+        classes: the names that labels count through.
+        order: the generator's own number of each class, (classes,), on the device.
+        side: of the pictures that are wanted, in pixels.
+        facts: the header of its file.
+    """
+
+    name: str
+    generator: Generator
+    classes: tuple[str, ...]
+    order: Tensor
+    side: int
+    facts: dict[str, Any]
+
+    @property
+    def noise(self) -> int:
+        """Z, how many normal numbers a picture is drawn from."""
+        return self.generator.noise
+
+    @torch.no_grad()
+    def generated(self, labels: Tensor, noise: Tensor) -> Tensor:
+        """Draw pictures; each is a function of its own label and noise.
+
+        Nothing is filtered: to draw again until a classifier agrees would make a picture depend on how often
+        that happened. Whether the classes can be told apart is a figure of `train-gan --features RUN`.
+
+        Args:
+            labels: class numbers into `classes`, (B,).
+            noise: standard normal, (B, Z).
+
+        Returns:
+            (B, side, side, 3) uint8, RGB, on the generator's device.
+        """
+        device, parts = self.order.device, []
+        labels, noise = self.order[labels.to(device)], noise.to(device)
+        for start in range(0, len(labels), CHUNK):
+            some, of = noise[start : start + CHUNK], labels[start : start + CHUNK]
+            missing = CHUNK - len(of)
+            drawn = self.generator(F.pad(some, (0, 0, 0, missing)), F.pad(of, (0, missing)))
+            parts.append(resized(drawn[: len(of)] / 2 + 0.5, self.side))
+        return torch.cat(parts) if parts else torch.empty(0, self.side, self.side, 3, dtype=torch.uint8)
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """Turn images (B, C, S, S) in [0, 1] into squares (B, side, side, 3) uint8: bilinear, antialiased."""
+    if images.shape[-1] != side:
+        images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
+    pixels = (images.clamp(0, 1) * 255).round().to(torch.uint8)
+    return pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
+
+
+def open_gan(
+    where: str, classes: tuple[str, ...] | None = None, side: int = 0, learned: str | None = None
+) -> OpenGan:
+    """Open a GAN.
+
+    Args:
+        where: the folder that `train_gan` left, or its gan.safetensors.
+        classes: the names that labels shall count through, matched by name; by default the GAN's own order.
+        side: of the pictures that are wanted, in pixels; 0 for the GAN's own.
+        learned: fingerprint of the training pictures that its pictures will stand beside. A GAN that learned
+            others may have learned what is tested, or labels that shall not be known.
+
+    Raises:
+        ModelFileError: if there is no GAN, or it cannot be used.
+        DataError: if it lacks a class, or learned other pictures than `learned`.
+    """
+    path = Path(where) / GAN_FILE if Path(where).is_dir() else Path(where)
+    if not path.is_file():
+        raise ModelFileError(f"{where}: holds no GAN; train one with: resight train-gan DATA --out {where}")
+    generator, own, facts = load_gan(path)
+    if learned is not None and facts.get("data_fingerprint") != learned:
+        raise DataError(
+            f"{where}: learned other pictures than this training split, perhaps some that are tested; train "
+            f"one with: resight train-gan on the same data and val_share= (it had {facts.get('data')})"
+        )
+    return ready(where, generator.to(pick_device()), own, facts, classes or own, side)
+
+
+def ready(
+    name: str,
+    generator: Generator,
+    own: tuple[str, ...],
+    facts: dict[str, Any],
+    classes: tuple[str, ...],
+    side: int = 0,
+) -> OpenGan:
+    """Return a generator that draws by other labels than its own, matched by name.
+
+    Raises:
+        DataError: if it lacks a class.
+    """
+    if missing := [c for c in classes if c not in own]:
+        raise DataError(f"{name}: was trained without the class {missing[0]!r}; train it on the same data")
+    order = torch.tensor([own.index(c) for c in classes], device=generator.first.weight.device)
+    return OpenGan(name, generator, classes, order, side or generator.side, facts)
+
+
+class _Answers(nn.Module):
+    """A network that gives its features beside its logits, (B, D + classes)."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return what the last layer reads, then the logits."""
+        maps = self.model.forward_features(images)
+        return torch.cat([self.model.forward_head(maps, pre_logits=True), self.model.forward_head(maps)], 1)
+
+
+def require_judge(run: Run, classes: tuple[str, ...]) -> None:
+    """Refuse a network that cannot judge pictures of these classes.
+
+    Raises:
+        DataError: if it has other classes.
+    """
+    if differ := sorted(set(run.model.classes) ^ set(classes)):
+        raise DataError(f"{run.name}: has other classes than the data ({', '.join(differ[:4])})")
+
+
+def score(gan: OpenGan, run: Run, squares: Tensor, labels: Tensor, seed: int) -> dict[str, Any] | None:
+    """Judge drawn pictures by the features and answers of one of our networks.
+
+    The real pictures are halved. The Frechet distance is that from the first half to drawn pictures of the
+    second half's classes; its floor is that to the second half itself, which is as many pictures. All go the
+    same way: at the GAN's side, resized to the network's. Features are what the network's last layer reads,
+    so the figures compare GANs under one network only; they are not the published FID.
+
+    Args:
+        gan: whose classes the labels count through.
+        run: the network.
+        squares: real pictures, (N, S, S, C) uint8.
+        labels: their classes, (N,).
+        seed: of the halves and of the noise.
+
+    Returns:
+        "n" pictures of each kind, "frechet", "frechet_floor", and the shares of pictures that the network
+        names rightly, in percent: "right" of the drawn ones, "right_real" of the real ones; None with fewer
+        than 4 pictures.
+    """
+    order = torch.from_numpy(seeds.permutation(seed, 0, len(squares))[:MOST])
+    half = len(order) // 2
+    if half < 2:
+        return None
+    card = run.preprocessing
+    chosen = labels[order[half : 2 * half]]
+    noise = draw_noise(seed, 0, half, gan.noise, "gan/score")
+    wanted = replace(gan, side=card.size)
+    first, second = (
+        resized(squares[part].permute(0, 3, 1, 2).float() / 255, card.size)
+        for part in (order[:half], order[half : 2 * half])
+    )
+    network, normalize = _Answers(run.model), Normalize(card, run.device)
+    count = len(run.model.classes)
+    answers = [
+        logits_of(network, pixels, normalize, torch.float32)
+        for pixels in (first, second, wanted.generated(chosen, noise).cpu())
+    ]
+    features = [part[:, :-count] for part in answers]
+    own = torch.tensor([run.model.classes.index(c) for c in gan.classes])[chosen]
+    right = [100 * float((part[:, -count:].argmax(1) == own).double().mean()) for part in answers[1:]]
+    return {
+        "features": run.name,
+        "n": half,
+        "frechet": frechet_distance(features[0], features[2]),
+        "frechet_floor": frechet_distance(features[0], features[1]),
+        "right": right[1],
+        "right_real": right[0],
+    }

@@ -1,0 +1,192 @@
+"""Train a conditional GAN on the training pictures of a data set, to draw more of them."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+import resight
+from resight.core import settings as words
+from resight.core.device import describe, pick_device
+from resight.core.distributed import launched
+from resight.core.errors import DataError, PictureError, UsageError
+from resight.core.files import locked, write_json
+from resight.core.preprocessing import Preprocessing
+from resight.data.dataset import Dataset, fingerprint
+from resight.data.open import open_dataset
+from resight.data.prepare import decode_split, typical_side
+from resight.data.splitting import with_validation
+from resight.models.cost import parameters
+from resight.models.gan import Critic, Generator, side_for
+from resight.service.gan.job import GanJob
+from resight.service.gan.synthetic import GAN_FILE, require_judge, score
+from resight.service.run.folder import leave_empty, run_folder, stop_asked
+from resight.service.run.run import RECIPE_FILE, Run, absolute, open_run
+from resight.service.train.pictures import require_every_class
+from resight.training.checkpoints import Progress
+from resight.training.gan import LEAST_EPOCHS, STEPS, Adversaries, GanSettings
+from resight.training.loop import Stopped
+
+
+def train_gan(
+    data: str,
+    *,
+    epochs: int | None = None,
+    seed: int | None = None,
+    changes: Sequence[str] = (),
+    out: str | None = None,
+    features: str | None = None,
+    resume: bool = False,
+    data_root: str | None = None,
+    strict: bool = False,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Train a conditional GAN on the training split of a data set.
+
+    The split is the one that `train` learns from with the same val_share=: what is held out to choose and to
+    test is never seen.
+
+    Args:
+        data: what `open_dataset` takes.
+        epochs: in place of the settings'.
+        seed: in place of the settings'.
+        changes: key=value words over `GanSettings`.
+        out: the run folder; by default runs/DATA-gan-N.
+        features: a RUN with the same classes that judges what is drawn at the end, see `synthetic.score`.
+        resume: go on with the run in `out` (or the latest one of this data), to more epochs if so said.
+        data_root: see `open_dataset`.
+        strict: stop at a broken picture.
+        console: where progress is shown; by default standard error.
+
+    Returns:
+        "run" (the folder), "gan" (its file), "samples" (the last grid), "settings", "last" (the last epoch's
+        figures) and "score" (None without `features`).
+
+    Raises:
+        ResightError: in one line.
+        KeyboardInterrupt: after saving, if interrupted.
+    """
+    if launched():
+        raise UsageError("train-gan works in one process; start it without torchrun")
+    console = console or Console(stderr=True)
+    chosen = words.override(GanSettings(), changes)
+    chosen = chosen if epochs is None else replace(chosen, epochs=epochs)
+    chosen = chosen if seed is None else replace(chosen, seed=seed)
+    dataset = open_dataset(data, data_root)
+    if dataset.multi_label:
+        raise UsageError(f"{data}: its pictures have several classes each; a GAN draws pictures of one")
+    if "train" not in dataset.splits:
+        raise DataError(f"{data}: has no training pictures")
+    judge = open_run(features) if features else None
+    if judge:
+        require_judge(judge, dataset.classes)
+    folder, resume = run_folder(out, data, "gan", resume=resume)
+    with locked(folder):
+        try:
+            job = _prepare(dataset, chosen, folder, console, data, data_root, strict=strict)
+        except BaseException:
+            leave_empty(folder)
+            raise
+        command = _command(data, data_root, job.settings)
+        write_json(folder / RECIPE_FILE, {"command": command, **job.facts, "left_out": len(job.faults)})
+        with stop_asked() as stop:
+            try:
+                state, progress = job.fit(stop, resume=resume)
+            except Stopped:
+                job.say(f"stopped; go on with: {command} --out {folder} --resume")
+                raise KeyboardInterrupt from None
+        return _finish(job, state, progress, judge)
+
+
+def _prepare(
+    dataset: Dataset,
+    chosen: GanSettings,
+    folder: Path,
+    console: Console,
+    data: str,
+    data_root: str | None,
+    *,
+    strict: bool,
+) -> GanJob:
+    """Read the training pictures, make the networks, and say what is to be done."""
+    dataset, device = with_validation(dataset, chosen.val_share), pick_device()
+    learned = fingerprint(dataset.train)
+    side = chosen.side or side_for(typical_side(dataset.train))
+    squares, labels, faults = _read(dataset, chosen, side, strict=strict)
+    steps = max(1, len(labels) // chosen.batch_size)
+    chosen = replace(chosen, side=side, epochs=chosen.epochs or max(LEAST_EPOCHS, -(-STEPS // steps)))
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(chosen.seed)
+        count, channels = len(dataset.classes), squares.shape[3]
+        pair = Adversaries(
+            Generator(count, side, chosen.noise, 2 * chosen.width, channels),
+            Critic(count, side, chosen.width, channels),
+        ).to(device)
+    facts = {
+        "settings": asdict(chosen),
+        "data": absolute(data),
+        "data_root": data_root and absolute(data_root),
+        "data_fingerprint": learned,
+        "pictures": len(labels),
+        "notes": list(dataset.notes),
+        "resight": resight.__version__,
+    }
+    job = GanJob(dataset, chosen, folder, console, squares, labels, learned, faults, pair, facts)
+    for fault in faults:
+        job.say(f"left out: {fault}")
+    colours = "grey" if channels == 1 else "RGB"
+    job.say(f"{dataset.name}: learns from {len(labels):,} training pictures of {count} classes, {colours}")
+    job.say(
+        f"GAN of {side} x {side}: generator {parameters(pair.generator):,}, critic "
+        f"{parameters(pair.critic):,} parameters, {chosen.epochs} epochs of {steps} x "
+        f"{min(chosen.batch_size, len(labels))} on {describe(device)}; run folder {folder}"
+    )
+    return job
+
+
+def _read(
+    dataset: Dataset, chosen: GanSettings, side: int, *, strict: bool
+) -> tuple[Tensor, Tensor, list[PictureError]]:
+    """Return the training pictures as squares (N, S, S, C), C = 1 if all are grey; labels; and faults."""
+    needed = len(dataset.train) * side * side * 3 / 2**30
+    if needed > chosen.memory_gib:
+        raise UsageError(
+            f"{len(dataset.train):,} pictures of {side} x {side} take {needed:.2g} GiB: set memory_gib= "
+            "higher, or a smaller side="
+        )
+    part, found, faults = decode_split(dataset.train, Preprocessing(size=side, resize=side), strict=strict)
+    require_every_class(dataset, part)
+    squares = np.stack(found)
+    if (squares == squares[..., :1]).all():
+        squares = squares[..., :1]
+    return torch.from_numpy(np.ascontiguousarray(squares)), torch.from_numpy(part.labels), faults
+
+
+def _finish(job: GanJob, state: dict[str, Tensor], progress: Progress, judge: Run | None) -> dict[str, Any]:
+    """Score the generator if there is a judge, and return the answer."""
+    figures = None
+    if judge:
+        figures = score(job.opened(state), judge, job.squares, job.labels, job.settings.seed)
+        job.write(state, progress, score=figures)
+    return {
+        "run": str(job.folder),
+        "gan": str(job.folder / GAN_FILE),
+        "samples": str(job.folder / "samples" / f"epoch-{len(progress.history):03d}.png"),
+        "data": job.dataset.name,
+        "settings": asdict(job.settings),
+        "last": progress.history[-1],
+        "score": figures,
+        "left_out": progress.faults,
+    }
+
+
+def _command(data: str, data_root: str | None, chosen: GanSettings) -> str:
+    """Return the exact command of a run."""
+    said = ["resight", "train-gan", data, *(["--data-root", data_root] if data_root else [])]
+    return shlex.join([*said, *words.as_words(chosen)])

@@ -1,0 +1,1 @@
+"""Boxes from class labels alone."""

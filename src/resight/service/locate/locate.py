@@ -1,0 +1,303 @@
+"""Boxes from labels alone: saliency maps cut at a threshold, and how well they find what is marked.
+
+The whole picture is resized to the network's square, as the protocols for weakly supervised localization do:
+nothing is cropped away, and boxes are scaled back to the picture.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from resight.core.errors import DataError, UsageError
+from resight.core.files import require_place, write_text
+from resight.core.registry import lookup
+from resight.data.prepare import Normalize
+from resight.evaluate.localization import GUESSES, Tally
+from resight.geometry import heatmaps
+from resight.localize import boxes as finding
+from resight.localize.rule import Rule
+from resight.render.boxes import draw_boxes
+from resight.saliency.methods import METHODS, explain, fitting, read_options
+from resight.service.locate.annotations import write_coco, write_voc
+from resight.service.locate.marked import Picture, pictures_of, squares_of
+from resight.service.pictures import write_png
+from resight.service.run.run import Run, open_run
+
+EVERY_SECONDS = 20
+FORMS = {"json": None, "coco": "located.json", "voc": "located"}
+"""Where each is written by default."""
+CENTRE = "centre"
+"""The baseline that knows nothing of a picture."""
+
+
+def locate(
+    run: str,
+    paths: Sequence[str],
+    methods: Sequence[str] = ("grad_cam",),
+    rule: Rule | None = None,
+    *,
+    top: int = 1,
+    split: str | None = None,
+    layers: Sequence[str] | None = None,
+    changes: Sequence[str] = (),
+    form: str = "json",
+    out: str | None = None,
+    draw: str | None = None,
+    data_root: str | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Find boxes on pictures, and measure them where boxes are known.
+
+    Pictures of a data set are asked for their own class, since it is known; others for the best classes.
+
+    Args:
+        run: a RUN.
+        paths: a data set, or pictures, folders and patterns.
+        methods: names in `METHODS`, or "all" alone; the boxes are the first one's, the measures are of all.
+        rule: how a map becomes boxes.
+        top: how many classes of a picture whose class is not known.
+        split: of a data set; by default "test" if boxes are known, else all. A data set without splits is
+            "test" as a whole, unless the run was trained on it.
+        layers: whose maps are read and fused; by default the last one with a spatial map.
+        changes: `key=value` words, options of the methods; each method takes those that it has.
+        form: "json", "coco" or "voc".
+        out: the file, or for "voc" the folder, to write to; by default located.json or located for "coco"
+            and "voc", and nothing for "json".
+        draw: a folder to write the pictures to, with their boxes.
+        data_root: see `open_dataset`.
+        progress: gets a line now and then.
+
+    Returns:
+        {"boxes": [{"path", "label", "score", "box": [x, y, w, h]}], "results": the same in COCO's results
+        format, "pictures": count, "how": in words, "threshold", "normalization", "metrics": by method where
+        boxes are known, "left_out": methods that do not fit the network, "errors", "notes", "out", "drawn"}.
+
+    Raises:
+        ResightError: in one line.
+    """
+    rule, methods, place = rule or Rule(), _named(methods, layers), _place(form, out)
+    opened = _open(run)
+    left_out: dict[str, str] = {}
+    if methods == ["all"]:
+        side = opened.preprocessing.size
+        noise = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+        methods, left_out = fitting(opened.model, noise.to(opened.device), layers)
+    options = read_options(methods, changes)
+    pictures, notes = pictures_of(opened, paths, split, data_root)
+    if place:
+        require_place(Path(place) / "voc" if form == "voc" else Path(place))
+    if draw:
+        require_place(Path(draw) / "png")
+    search = _Search(opened, methods, options, layers, top, rule)
+    tallies = {name: Tally(rule.threshold, rule.normalization) for name in [*methods, CENTRE]}
+    rows: list[dict[str, Any]] = []
+    errors: list[dict[str, str]] = []
+    spoken = time.monotonic()
+    for batch, squares in squares_of(opened, pictures, errors):
+        found = search(batch, squares, tallies)
+        if draw:
+            _draw(Path(draw), batch, found, len(rows))
+        rows += found
+        if time.monotonic() - spoken > EVERY_SECONDS:
+            spoken = time.monotonic()
+            progress(f"{len(rows):,} of {len(pictures):,} pictures")
+    how = f"{methods[0]} at {search.read} of {opened.name}; {rule.words}; whole pictures at {search.side}"
+    answer = {
+        "boxes": [{"path": row["path"], **box} for row in rows for box in row["boxes"]],
+        "results": _results(rows, opened.model.classes),
+        "pictures": len(rows),
+        "how": how,
+        "threshold": rule.threshold,
+        "normalization": rule.normalization,
+        "metrics": {name: tally.figures() for name, tally in tallies.items() if tally.count},
+        "left_out": left_out,
+        "errors": errors,
+        "notes": notes,
+        "out": place,
+        "drawn": draw,
+    }
+    if form == "coco":
+        write_coco(Path(str(place)), rows, opened.model.classes, how)
+    elif form == "voc":
+        write_voc(Path(str(place)), rows)
+    elif place:
+        write_text(Path(place), json.dumps(document(answer), indent=1) + "\n")
+    return answer
+
+
+def _named(methods: Sequence[str], layers: Sequence[str] | None) -> list[str]:
+    """Return the methods, each once, or "all" alone."""
+    methods = list(dict.fromkeys(methods))
+    if not methods:
+        raise UsageError("no method is named")
+    if methods == ["all"]:
+        return methods
+    for method in methods:
+        lookup(METHODS, method, "saliency method")
+    if layers and all(METHODS[method].layerless for method in methods):
+        raise UsageError(f"{' and '.join(methods)} reads the pictures, no layer; leave --layer out")
+    return methods
+
+
+def _place(form: str, out: str | None) -> str | None:
+    """Return the file or folder to write to."""
+    if form not in FORMS:
+        raise UsageError(f"--format {form!r} is none of {', '.join(FORMS)}")
+    place = out or FORMS[form]
+    if place and form != "voc" and Path(place).is_dir():
+        raise UsageError(f"--out {place!r} is a folder; name a file")
+    return place
+
+
+def _open(run: str) -> Run:
+    """Return a run that has class names and sees pictures."""
+    opened = open_run(run)
+    if not opened.model.classes:
+        raise DataError(f"{run}: does not know its class names")
+    if opened.model.in_channels != 3:
+        raise DataError(f"{run}: the network sees {opened.model.in_channels} channels, pictures have 3")
+    return opened
+
+
+def _results(rows: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Return boxes in COCO's results format; pictures and classes count from 1."""
+    return [
+        {
+            "image_id": number,
+            "category_id": classes.index(box["label"]) + 1,
+            "bbox": box["box"],
+            "score": box["score"],
+            "file_name": row["path"],
+            "category": box["label"],
+        }
+        for number, row in enumerate(rows, start=1)
+        for box in row["boxes"]
+    ]
+
+
+def document(answer: dict[str, Any]) -> Any:
+    """Return what other programs read: with metrics where boxes are known, else COCO's results format."""
+    if not answer["metrics"]:
+        return answer["results"]
+    return {k: v for k, v in answer.items() if k != "results"}
+
+
+class _Search:
+    """What is asked of every batch.
+
+    Attributes:
+        read: the layer that the first method read.
+        side: of the network's square.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        methods: Sequence[str],
+        options: Mapping[str, dict[str, Any]],
+        layers: Sequence[str] | None,
+        top: int,
+        rule: Rule,
+    ) -> None:
+        self.run, self.methods, self.options, self.layers = run, methods, options, layers
+        self.top, self.rule = top, rule
+        self.read, self.side = "", run.preprocessing.size
+        self.normalize = Normalize(run.preprocessing, run.device)
+        self.number = {name: i for i, name in enumerate(run.model.classes)}
+
+    def __call__(
+        self, batch: Sequence[tuple[Picture, Image.Image]], squares: Tensor, tallies: Mapping[str, Tally]
+    ) -> list[dict[str, Any]]:
+        """Return a row for each picture, and count those whose boxes are known."""
+        images = self.normalize(squares.to(self.run.device))
+        with torch.inference_mode():
+            logits = self.run.model(images).float().cpu()
+        scaled = logits / self.run.temperature
+        probabilities = scaled.sigmoid() if self.run.model.multi_label else scaled.softmax(1)
+        best = logits.topk(min(max(GUESSES, self.top), logits.shape[1]), dim=1).indices
+        known = [
+            self.number[p.label] if p.label else int(b[0]) for (p, _), b in zip(batch, best, strict=True)
+        ]
+        targets = torch.cat([torch.tensor(known)[:, None], best], 1)
+        rows = []
+        for place, method in enumerate(self.methods):
+            maps, layer = self._maps(images, method, targets)
+            for own, (picture, image), likely, named in zip(maps, batch, probabilities, targets, strict=True):
+                self._measure(tallies[method], picture, image.size, own, named.tolist())
+                if place == 0:
+                    rows.append(self._row(picture, image.size, own, named.tolist(), likely))
+            self.read = layer if place == 0 else self.read
+        for (picture, image), named in zip(batch, targets, strict=True):
+            blind = finding.centre_maps(len(named), self.side, self.side)
+            self._measure(tallies[CENTRE], picture, image.size, blind, named.tolist())
+        return rows
+
+    def _maps(self, images: Tensor, method: str, targets: Tensor) -> tuple[NDArray[np.float32], str]:
+        """Return the maps (B, T, S, S), rectified where the paper does, not normalized; and the layer."""
+        layers = None if METHODS[method].layerless else self.layers
+        result = explain(
+            self.run.model, images, method, targets.to(self.run.device), layers, **self.options[method]
+        )
+        raw = heatmaps.rectify(result.raw) if result.rectified else result.raw
+        return heatmaps.resize(raw.float(), self.side, self.side).cpu().numpy(), result.layer
+
+    def _row(
+        self,
+        picture: Picture,
+        size: tuple[int, int],
+        maps: NDArray[np.float32],
+        named: list[int],
+        likely: Tensor,
+    ) -> dict[str, Any]:
+        asked = [0] if picture.label else list(range(1, 1 + min(self.top, len(named) - 1)))
+        scale = np.array([size[0] / self.side, size[1] / self.side] * 2)
+        found = []
+        for place, own in zip(asked, finding.scaled(maps[asked], self.rule.normalization), strict=True):
+            for box in self.rule(own):
+                x0, y0, x1, y1 = (np.array(box) * scale).round(2).tolist()
+                found.append(
+                    {
+                        "label": self.run.model.classes[named[place]],
+                        "score": float(likely[named[place]]),
+                        "box": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
+                    }
+                )
+        return {"path": picture.path, "width": size[0], "height": size[1], "boxes": found}
+
+    def _measure(
+        self,
+        tally: Tally,
+        picture: Picture,
+        size: tuple[int, int],
+        maps: NDArray[np.float32],
+        named: list[int],
+    ) -> None:
+        """Count one picture, if its own class is marked on it: maps (1 + guesses, S, S)."""
+        if not picture.boxes:
+            return
+        scale = np.array([self.side / size[0], self.side / size[1]] * 2)
+        truth = {
+            label: np.array([b for name, b in picture.boxes if name == label]) * scale
+            for label in dict.fromkeys(name for name, _ in picture.boxes)
+        }
+        if picture.label in truth:
+            names = [self.run.model.classes[n] for n in named]
+            tally.add(maps, names, truth, picture.mask(self.side))
+
+
+def _draw(
+    folder: Path, batch: Sequence[tuple[Picture, Image.Image]], rows: list[dict[str, Any]], start: int
+) -> None:
+    """Write pictures with their boxes: found ones in yellow, marked ones in green."""
+    for place, ((picture, image), row) in enumerate(zip(batch, rows, strict=True), start=start + 1):
+        found = [(f"{box['label']} {100 * box['score']:.0f} %", box["box"]) for box in row["boxes"]]
+        shown = draw_boxes(image, found, [box for _, box in picture.boxes or ()])
+        write_png(folder / f"{place:05d}-{Path(picture.path).stem}.png", shown)

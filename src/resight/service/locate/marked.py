@@ -1,0 +1,155 @@
+"""Pictures of a call with what is known of them: their class, and what is marked on them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from resight.core.errors import DataError, PictureError, UsageError
+from resight.data.dataset import Dataset, Split
+from resight.data.decode import SUFFIXES, decode
+from resight.data.layouts.builtin import BUILTIN
+from resight.data.layouts.coco import coco_files
+from resight.data.layouts.voc import is_voc
+from resight.data.open import open_dataset
+from resight.data.prepare import FILTERS
+from resight.service.pictures import expand
+from resight.service.run.run import Run, absolute
+
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is known of a picture.
+
+    Attributes:
+        path: its name.
+        split: of the data set, and the place there; None for a file of its own.
+        index: place in the split.
+        label: the name of its class, if it is known.
+        boxes: class name and box (x0, y0, x1, y1) of every object, if they are known.
+    """
+
+    path: str
+    split: Split | None = None
+    index: int = 0
+    label: str | None = None
+    boxes: list[tuple[str, tuple[float, float, float, float]]] | None = None
+
+    def decode(self) -> Image.Image:
+        """Return the whole picture.
+
+        Raises:
+            PictureError: if it cannot be read.
+        """
+        return self.split.decode(self.index) if self.split else decode(Path(self.path))
+
+    def mask(self, side: int) -> NDArray[np.bool_] | None:
+        """Return the mask of the picture's own class as a square (side, side), where it is known."""
+        if self.split is None:
+            return None
+        if self.label is None or self.label not in self.split.classes:
+            return None
+        mask = self.split.picture_mask(self.index, self.split.classes.index(self.label))
+        if mask is None:
+            return None
+        return np.asarray(Image.fromarray(mask).resize((side, side), Image.Resampling.NEAREST), dtype=bool)
+
+
+def pictures_of(
+    run: Run, paths: Sequence[str], split: str | None, data_root: str | None
+) -> tuple[list[Picture], list[str]]:
+    """Return the pictures that the words of a call mean, and what to know about their data set.
+
+    Args:
+        run: what was trained on a data set keeps its splits.
+        paths: a data set, or pictures, folders and patterns.
+        split: of a data set; by default "test" if boxes are known, else all.
+        data_root: see `open_dataset`.
+
+    Raises:
+        ResightError: in one line.
+    """
+    if len(paths) != 1 or _is_plain(paths[0]):
+        if split:
+            raise UsageError("--split is of a data set; these are pictures")
+        return [Picture(str(path)) for path in expand(paths)], []
+    own = run.facts.get("data")
+    known = own is not None and own in (paths[0], absolute(paths[0]))
+    dataset = open_dataset(paths[0], data_root, whole=not known)
+    marked = any(part.boxes is not None for part in dataset.splits.values())
+    names = [split] if split else ["test"] if marked else list(dataset.splits)
+    return [p for name in names for p in _of_split(dataset, name)], list(dataset.notes)
+
+
+def _is_plain(word: str) -> bool:
+    """Return whether a word means pictures: no data set, but a file, a pattern, or a folder of pictures."""
+    path = Path(word)
+    if word in BUILTIN:
+        return False
+    if not path.is_dir():
+        return path.suffix.lower() in SUFFIXES or any(c in word for c in "*?[")
+    try:
+        inside = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+        return any(p.is_file() for p in inside) and not is_voc(path) and not coco_files(path)
+    except OSError as error:
+        raise DataError(f"{word}: cannot be read ({error.strerror}); check its permissions") from error
+
+
+def _of_split(dataset: Dataset, name: str) -> Iterator[Picture]:
+    split = dataset.split(name)
+    for index in range(len(split)):
+        names, marked = split.class_names(index), split.picture_boxes(index)
+        if len(names) > 1 and marked:  # of several classes, that of the largest box
+            largest = max(marked, key=lambda b: (b.x1 - b.x0) * (b.y1 - b.y0))
+            names = (split.classes[largest.label],) if largest.label >= 0 else ()
+        yield Picture(
+            split.picture_name(index),
+            split,
+            index,
+            names[0] if len(names) == 1 else None,
+            None
+            if marked is None
+            else [(split.classes[b.label], (b.x0, b.y0, b.x1, b.y1)) for b in marked if b.label >= 0],
+        )
+
+
+def squares_of(
+    run: Run, pictures: Sequence[Picture], errors: list[dict[str, str]]
+) -> Iterator[tuple[list[tuple[Picture, Image.Image]], Tensor]]:
+    """Yield pictures as they are, and as whole squares (B, S, S, 3) uint8, `BATCH` at a time.
+
+    Args:
+        run: gives the side S, and the classes that a picture may have.
+        pictures: what to read.
+        errors: gets {"path", "error"} of each picture that is left out.
+
+    Raises:
+        DataError: if none is left.
+    """
+    side, kind = run.preprocessing.size, FILTERS[run.preprocessing.interpolation]
+    for start in range(0, len(pictures), BATCH):
+        good, squares = [], []
+        for picture in pictures[start : start + BATCH]:
+            try:
+                image = picture.decode()
+            except PictureError as error:
+                errors.append({"path": picture.path, "error": f"{error.fault}; {error.cure}"})
+                continue
+            if picture.label is not None and picture.label not in run.model.classes:
+                fault = f"the network knows no class {picture.label!r}"
+                cure = "rename the class, or give the picture as a file of its own"
+                errors.append({"path": picture.path, "error": f"{fault}; {cure}"})
+                continue
+            good.append((picture, image))
+            squares.append(np.asarray(image.resize((side, side), kind)))
+        if good:
+            yield good, torch.from_numpy(np.stack(squares))
+    if errors and len(errors) == len(pictures):
+        raise DataError(f"{errors[0]['path']}: {errors[0]['error']}; no picture is left")

@@ -1,0 +1,125 @@
+"""First-layer filters beside Gabor functions, as a picture and as figures."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+from torch import Tensor, nn
+
+from resight.metrics.gabor import GOOD, LEAST_SIDE, GaborFit, fit_gabors, noise_floor
+from resight.render.filters import MOST, Filter, draw_filters
+from resight.service.run.run import Run
+
+TELLING = 0.5
+"""Where plain noise reaches this R^2, a fit tells nothing."""
+NORMALIZED = (
+    "Grey is zero. The three colours of a filter are scaled together, by its largest absolute weight, so "
+    "signs and proportions of colours show, strengths do not; the weights act on normalized pictures."
+)
+GREY = (
+    "The pictures are grey: what acts on them is the sum of a filter's three colours, which is shown. Grey "
+    "is zero; each filter is scaled by its largest absolute weight."
+)
+
+
+@dataclass(frozen=True)
+class FilterPicture:
+    """The picture, its summary in a sentence, and the figures."""
+
+    image: Image.Image
+    summary: str
+    facts: dict[str, Any]
+
+
+def first_filters(model: nn.Module) -> tuple[str, Tensor] | None:
+    """Return the name and weights (N, C, k, k) of the convolution that reads the picture; None without."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            weights = module.weight.detach().float().cpu()
+            return (name, weights) if weights.shape[-1] > 1 else None
+    return None
+
+
+def look_at_filters(run: Run, *, grey: bool = False) -> FilterPicture | None:
+    """Draw the first layer's filters, each beside its Gabor function, the best fit first.
+
+    Of filters below 5 x 5 no fit is made: they have too few values to tell a Gabor function from anything.
+
+    Args:
+        run: the network.
+        grey: whether its pictures are; then a filter's colours are summed, as that is all that acts on them.
+    """
+    found = first_filters(run.model)
+    if found is None:
+        return None
+    name, weights = found
+    weights = weights.sum(1, keepdim=True) if grey else weights
+    count, colours, *kernel = weights.shape
+    size = f"{kernel[0]} x {kernel[1]}"
+    title = f"{run.model.name}, layer {name}: {count} filters of {size}"
+    facts: dict[str, Any] = {"layer": name, "filters": count, "kernel": kernel, "r2": None}
+    if kernel[0] != kernel[1] or kernel[0] < LEAST_SIDE:
+        order = weights.flatten(1).norm(dim=1).argsort(descending=True).tolist()
+        summary = (
+            f"A filter of {size} has too few values to tell a Gabor function from anything else, so none is "
+            "fitted; the strongest stand first."
+        )
+        if kernel[0] != kernel[1]:
+            summary = "Gabor functions are fitted to square filters only; the strongest stand first."
+        drawn = [Filter(weights[i].numpy(), None, ("", "")) for i in order[:MOST]]
+    else:
+        fit = fit_gabors(weights)
+        floor = noise_floor(colours, kernel[0])
+        summary = _sentence(fit, floor)
+        order = fit.r2.argsort(descending=True).tolist()
+        facts |= _figures(fit, floor)
+        shown = (fit.filters + weights.mean((2, 3), keepdim=True)).numpy()
+        drawn = [Filter(weights[i].numpy(), shown[i], _words(fit, i)) for i in order[:MOST]]
+        title += ", each beside the Gabor function fitted to it"
+    if count > MOST:
+        summary += f" The first {MOST} of {count} are drawn."
+    return FilterPicture(
+        draw_filters(drawn, title, [summary, GREY if grey else NORMALIZED]),
+        summary,
+        facts | {"summary": summary},
+    )
+
+
+def _sentence(fit: GaborFit, floor: float) -> str:
+    good = fit.r2 > GOOD
+    gabors, spots = int((good & fit.directed).sum()), int((good & ~fit.directed).sum())
+    noise = f"of filters of plain noise 95 % stay below {floor:.2f}"
+    if floor > TELLING:
+        return (
+            f"The fits explain {100 * float(fit.r2.median()):.0f} % of a filter's variance (median), but "
+            f"{noise}, so at this size a good fit tells nothing: no filter is called a Gabor function."
+        )
+    return (
+        f"{gabors} of {len(good)} filters are Gabor functions: a fit explains more than {100 * GOOD:.0f} % "
+        f"of their variance (R\u00b2 > {GOOD}) and has a direction; spots without one: {spots}. For "
+        f"comparison, {noise}."
+    )
+
+
+def _figures(fit: GaborFit, floor: float) -> dict[str, Any]:
+    good = fit.r2 > GOOD
+    telling = floor <= TELLING
+    return {
+        "r2": [round(v, 4) for v in fit.r2.tolist()],
+        "orientation": [round(v, 1) for v in fit.orientation.tolist()],
+        "wavelength": [round(v, 2) for v in fit.wavelength.tolist()],
+        "directed": fit.directed.tolist(),
+        "noise_r2": floor,
+        "gabors": int((good & fit.directed).sum()) if telling else None,
+        "spots": int((good & ~fit.directed).sum()) if telling else None,
+    }
+
+
+def _words(fit: GaborFit, number: int) -> tuple[str, str]:
+    side = fit.filters.shape[-1]
+    wave = float(fit.wavelength[number])
+    first = f"R\u00b2 {max(float(fit.r2[number]), 0):.2f}"
+    if not fit.directed[number]:
+        return f"{first}, no direction", f"filter {number}"
+    length = f"{wave:.1f} px" if wave < 2 * side else "one edge"
+    return f"{first}, {float(fit.orientation[number]):.0f}\u00b0, {length}", f"filter {number}"

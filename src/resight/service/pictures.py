@@ -1,0 +1,120 @@
+"""Pictures of a call: found, read in batches as a network wants them, drawn and written."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from resight.core.errors import DataError, PictureError
+from resight.core.files import digest, replacing
+from resight.data.decode import decode
+from resight.data.layouts.folder import list_pictures
+from resight.data.prepare import Normalize, fit
+from resight.service.run.run import Run
+
+BATCH = 16
+LEAST_SIDE = 224
+"""Overlays of smaller pictures are enlarged to about this side."""
+
+
+def expand(paths: Sequence[str]) -> list[Path]:
+    """Return the files that paths, folders and patterns stand for, in their order, each once.
+
+    A file that is not there stays in the list: it is answered with its error.
+
+    Raises:
+        DataError: if a folder holds no pictures, or a pattern matches nothing.
+    """
+    files: list[Path] = []
+    for word in paths:
+        path = Path(word)
+        if path.is_dir():
+            found = list_pictures(path)
+            if not found:
+                raise DataError(f"{word}: holds no pictures; name a folder or files that do")
+        elif not path.exists() and any(c in word for c in "*?["):
+            # pathlib globs from a folder; a user's pattern may be absolute, or begin with ..
+            matches = sorted(glob.glob(word, recursive=True))  # noqa: PTH207
+            found = [Path(p) for p in matches if Path(p).is_file()]
+            if not found:
+                raise DataError(f"{word}: matches no file; mend the pattern")
+        else:
+            found = [path]
+        files += found
+    return list(dict.fromkeys(files))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some of a call's files.
+
+    Attributes:
+        paths: of the pictures that could be read, B.
+        squares: the pictures as the network sees them, (S, S, 3) uint8 each.
+        images: the same, normalized, on the run's device, (B, 3, S, S); (0, 3, S, S) if none could be read.
+        faults: of the other files.
+    """
+
+    paths: list[Path]
+    squares: list[NDArray[np.uint8]]
+    images: Tensor
+    faults: list[PictureError]
+
+
+def batches(run: Run, files: Sequence[Path]) -> Iterator[Batch]:
+    """Yield files as the network wants them, `BATCH` at a time."""
+    card, normalize = run.preprocessing, Normalize(run.preprocessing, run.device)
+    for start in range(0, len(files), BATCH):
+        paths, squares, faults = [], [], []
+        for path in files[start : start + BATCH]:
+            try:
+                squares.append(fit(decode(path, at_least=card.resize), card))
+                paths.append(path)
+            except PictureError as error:
+                faults.append(error)
+        images = torch.empty(0, 3, card.size, card.size, device=run.device)
+        if squares:
+            images = normalize(torch.from_numpy(np.stack(squares)).to(run.device))
+        yield Batch(paths, squares, images, faults)
+
+
+def place_of(folder: Path, path: Path, method: str, name: str) -> tuple[Path, Path]:
+    """Return where a picture's overlay (PNG) and map (npy) go for a class; no two share a place."""
+    mark = digest(os.fsencode(path.resolve()))[:6]
+    stem = folder / f"{_cut(path.stem)}-{mark}-{method}-{_word(name)}"
+    return stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".npy")
+
+
+def write(picture: Path, array: Path, blended: np.ndarray, heat: np.ndarray) -> None:
+    """Write an overlay (H, W, 3) uint8, enlarged if it is small, and a map (H, W)."""
+    image = Image.fromarray(blended)
+    if max(image.size) < LEAST_SIDE:
+        factor = LEAST_SIDE // max(image.size)
+        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    write_png(picture, image)
+    with replacing(array) as temporary, temporary.open("wb") as stream:
+        np.save(stream, heat.astype(np.float32))
+
+
+def write_png(path: Path, image: Image.Image) -> None:
+    """Write a picture as PNG."""
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        image.save(stream, "PNG")
+
+
+def _word(name: str) -> str:
+    """Return a class name as a part of a file name; one that had to be changed gets a mark of its own."""
+    word = _cut("".join(c if c.isalnum() or c in "-_" else "_" for c in name))
+    return word if word == name else f"{word}-{digest(os.fsencode(name))[:6]}"
+
+
+def _cut(text: str) -> str:
+    """Return a text in at most 80 bytes of UTF-8, without bytes that are none."""
+    return os.fsencode(text)[:80].decode("utf-8", "ignore")

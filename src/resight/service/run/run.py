@@ -1,0 +1,138 @@
+"""RUN: a run folder, a model.safetensors, or zoo:NAME; opened as one kind of thing."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resight.core.device import pick_device, pick_precision
+from resight.core.errors import DataError, ModelFileError
+from resight.core.preprocessing import Preprocessing
+from resight.core.registry import lookup
+from resight.data.layouts.builtin import BUILTIN
+from resight.data.open import MULTI_LABEL, parted_name
+from resight.evaluate.scores import Member
+from resight.models.classifier import Classifier
+from resight.models.folding import Inference
+from resight.models.modelfile import load_model
+from resight.models.weights import of_zoo
+from resight.models.zoo import NETWORKS, create_model
+
+MODEL_FILE, RECIPE_FILE, REPORT_FILE = "model.safetensors", "recipe.json", "report.html"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained network, ready to use.
+
+    Attributes:
+        name: what the user called it.
+        folder: the run folder; None for a single file or the zoo.
+        model: in eval mode, on the device.
+        facts: the header of its file: recipe, data, test figures.
+        device: where it is.
+    """
+
+    name: str
+    folder: Path | None
+    model: Classifier
+    facts: dict[str, Any]
+    device: torch.device
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What must happen to a picture first."""
+        assert self.model.preprocessing is not None  # open_run refuses a model without
+        return self.model.preprocessing
+
+    @property
+    def temperature(self) -> float:
+        """The temperature fitted on validation; 1 if none was."""
+        return float(self.facts.get("temperature") or 1.0)
+
+    def class_name(self, index: int) -> str:
+        """Return the name of a class, or its number in words if the network knows no names."""
+        return self.model.classes[index] if self.model.classes else str(index)
+
+    def member(self, classes: tuple[str, ...], *, fast: bool = False) -> Member:
+        """Return the run as a member of an ensemble over `classes`.
+
+        Args:
+            classes: the ensemble's classes; the same names as the run's, in any order.
+            fast: fold batch normalization and use the hardware's fastest precision.
+
+        Raises:
+            DataError: if the run has other classes.
+        """
+        own = self.model.classes
+        if set(own) != set(classes):
+            differ = sorted(set(own) ^ set(classes))
+            raise DataError(f"{self.name}: has other classes than the first run ({', '.join(differ[:4])})")
+        order = torch.tensor([own.index(c) for c in classes])
+        precision = pick_precision("auto", self.device) if fast else torch.float32
+        network = Inference(self.model, precision) if fast else self.model
+        card, several = self.preprocessing, self.model.multi_label
+        return Member(network, card, self.temperature, torch.float32, order, several)
+
+
+def open_run(name: str) -> Run:
+    """Open a RUN.
+
+    Args:
+        name: a run folder, a model.safetensors, zoo:NAME, or zoo:NAME/v1, see `of_zoo`; RUN@TASK for a task
+            that a run learned before its last one and did not forget.
+
+    Raises:
+        ModelFileError: if there is no model, or it cannot be used.
+    """
+    device = pick_device()
+    if name.startswith("zoo:"):
+        network, weights = of_zoo(name)
+        lookup(NETWORKS, network, "model", "All names: resight models")
+        model = create_model(network, weights=weights).eval()
+        facts, folder = {"data": None}, None
+    else:
+        before, _, task = name.rpartition("@")
+        task = "" if Path(name).exists() or not before else task
+        path = Path(before if task else name)
+        folder = path if path.is_dir() else None
+        if not path.exists():
+            raise ModelFileError(
+                f"{name}: there is no such run; give a run folder, a model.safetensors or zoo:NAME"
+            )
+        if folder and not (folder / MODEL_FILE).is_file():
+            more = "; go on training with --resume" if (folder / RECIPE_FILE).exists() else ""
+            raise ModelFileError(f"{name}: holds no {MODEL_FILE}, so it is not a finished run{more}")
+        model, facts = load_model(folder / MODEL_FILE if folder else path)
+        if task:
+            facts = {**facts, **model.use_old_head(task).facts}
+            assert model.preprocessing is not None  # load_model gives it
+            model.preprocessing = replace(model.preprocessing, **facts["geometry"])
+    if model.preprocessing is None:
+        raise ModelFileError(f"{name}: its weights do not say how pictures must be prepared")
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Run(name, folder, model, facts, device)
+
+
+def absolute(data: str) -> str:
+    """Return a data set's name so that it holds from any folder: a place becomes its whole path."""
+    multi_label, place = parted_name(data)
+    if place in BUILTIN or not Path(place).exists():
+        return data
+    return f"{MULTI_LABEL * multi_label}{Path(place).resolve()}"
+
+
+def read_recipe_file(folder: Path) -> dict[str, Any]:
+    """Return a run's recipe.json.
+
+    Raises:
+        ModelFileError: if it is not there or is damaged.
+    """
+    try:
+        return json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelFileError(f"{folder}: holds no {RECIPE_FILE}: it is not a run to resume") from error
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{folder / RECIPE_FILE}: is damaged ({error}); train anew") from error

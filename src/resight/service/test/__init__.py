@@ -1,0 +1,1 @@
+"""Test runs on a split, and name what pictures show."""

@@ -1,0 +1,1 @@
+"""The main job: from words and a data set to a tested network."""

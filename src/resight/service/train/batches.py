@@ -1,0 +1,79 @@
+"""A training's pictures as batches: which operations, which samples, from memory or read ahead."""
+
+import numpy as np
+import torch
+
+from resight.core.distributed import world
+from resight.core.errors import UsageError
+from resight.core.preprocessing import Preprocessing
+from resight.data.augment.operations import parse
+from resight.data.augment.pipeline import Pipeline
+from resight.data.batches import Batches, ResidentBatches, StreamedBatches
+from resight.data.dataset import Dataset
+from resight.data.order import Order
+from resight.data.prepare import Normalize
+from resight.data.stream import Readers
+from resight.training.machine import Machine
+from resight.training.recipe import Recipe
+
+
+def make_batches(
+    dataset: Dataset,
+    recipe: Recipe,
+    machine: Machine,
+    pictures: list[np.ndarray] | None,
+    normalize: Normalize,
+    device: torch.device,
+    *,
+    strict: bool,
+    learned: str | None = None,
+) -> Batches:
+    """Return this process's training batches: resident where pictures and operations allow it, else streamed.
+
+    Args:
+        dataset: its training split is read.
+        recipe: the operations, and which samples make a step.
+        machine: the workers.
+        pictures: the decoded training split; None to read it from its files.
+        normalize: of the network's preprocessing.
+        device: where the network is.
+        strict: stop at a broken picture.
+        learned: fingerprint of the training split, which a generator must have learned too.
+
+    Raises:
+        UsageError: if classes shall be drawn equally often and pictures have several.
+        ResightError: see `make_pipeline`.
+    """
+    train, card = dataset.train, normalize.preprocessing
+    if train.multi_label and recipe.balance == "sampling":
+        raise UsageError("balance=sampling: pictures have several classes each; use balance=loss")
+    pipeline = make_pipeline(dataset, recipe, card, learned)
+    order = Order(
+        len(train), recipe.batch_size, recipe.seed,
+        blocks=train.blocks() if pictures is None else None,
+        labels=train.labels if recipe.balance == "sampling" else None,
+        rank=world().rank, processes=world().processes,
+    )  # fmt: skip
+    if pictures is not None and not pipeline.whole:
+        squares = torch.from_numpy(np.stack(pictures)).to(device)
+        return ResidentBatches(squares, torch.from_numpy(train.labels).to(device), normalize, pipeline, order)
+    count = torch.get_num_threads() if machine.workers < 0 else machine.workers
+    processes = machine.readers == "processes" or (machine.readers == "auto" and device.type == "cuda")
+    readers = Readers(count, processes, machine.patience)
+    return StreamedBatches(train, pictures, card, normalize, pipeline, order, readers, strict=strict)
+
+
+def make_pipeline(dataset: Dataset, recipe: Recipe, card: Preprocessing, learned: str | None) -> Pipeline:
+    """Return the recipe's operations, with the generator that it names.
+
+    Raises:
+        ResightError: if there is no such generator, or it learned other pictures or classes.
+    """
+    steps = parse(recipe.augment)
+    folder = next((step.folder for step in steps if step.folder), "")
+    if not folder:
+        return Pipeline(steps, len(dataset.classes))
+    from resight.service.gan.synthetic import open_gan
+
+    gan = open_gan(folder, dataset.classes, card.size, learned)
+    return Pipeline(steps, len(dataset.classes), gan.generated, gan.noise)

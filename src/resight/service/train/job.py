@@ -1,0 +1,293 @@
+"""One training: prepared, run epoch by epoch, its best weights kept."""
+
+import shlex
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from resight.core import settings
+from resight.core.device import describe, pick_device, pick_precision
+from resight.core.distributed import world
+from resight.data.batches import Batches
+from resight.data.dataset import FINGERPRINT_DIGESTS, Dataset, fingerprint, shared_pictures
+from resight.data.prepare import Normalize
+from resight.data.splitting import with_validation
+from resight.evaluate.scores import logits_of
+from resight.models.classifier import Classifier
+from resight.models.criterion import Criterion
+from resight.models.modelfile import save_model
+from resight.service.run.record import costs_of, facts_of, record_of
+from resight.service.run.run import MODEL_FILE
+from resight.service.train.batches import make_batches
+from resight.service.train.network import make_model, require_size
+from resight.service.train.pictures import class_weights, first_images, read_training, validation_of
+from resight.service.train.teachers import make_old_self, make_teacher
+from resight.training.checkpoints import Progress, load_state, save_state
+from resight.training.ema import AveragedWeights
+from resight.training.journal import Journal
+from resight.training.loop import Actions, fit
+from resight.training.machine import Machine
+from resight.training.objective import Objective
+from resight.training.optimizer import make_optimizer
+from resight.training.parallel import shared
+from resight.training.recipe import Recipe
+from resight.training.sharding import put_together, whole
+from resight.training.step import wrong_answers
+from resight.training.synced_norm import synchronize
+
+
+@dataclass
+class Job:
+    """One training, prepared; `prepare` makes it.
+
+    Attributes:
+        dataset: with a validation split, without unreadable training pictures.
+        recipe: its settings.
+        machine: how it is spread over the hardware.
+        run: its folder.
+        console: where it speaks.
+        model: the network, on its device.
+        objective: gives the loss of a batch.
+        batches: the training pictures of this process.
+        validation: this process's squares (N, S, S, 3) and labels (N,), or None.
+        normalize: the preprocessing, applied.
+        optimizer: see `make_optimizer`.
+        averages: of the weights, or None.
+        progress: where it stands.
+        precision: of the products.
+        identity: what a resumed run must share.
+        leaks: test pictures that are learned too.
+        data_root: where built-in data sets lie, if it was said.
+        costs: see `costs_of`.
+    """
+
+    dataset: Dataset
+    recipe: Recipe
+    machine: Machine
+    run: Path
+    console: Console
+    model: Classifier
+    objective: nn.Module
+    batches: Batches
+    validation: tuple[Tensor, Tensor] | None
+    normalize: Normalize
+    optimizer: torch.optim.Optimizer
+    averages: AveragedWeights | None
+    progress: Progress
+    precision: torch.dtype
+    identity: dict[str, Any]
+    leaks: int
+    data_root: str | None
+    costs: dict[str, int]
+
+    @classmethod
+    def prepare(
+        cls,
+        dataset: Dataset,
+        recipe: Recipe,
+        machine: Machine,
+        run: Path,
+        console: Console,
+        data_root: str | None,
+        *,
+        resume: bool,
+        strict: bool,
+    ) -> "Job":
+        """Read the pictures, make the network, take up where a run stopped, and say what is to be done.
+
+        Raises:
+            ResightError: in one line.
+        """
+        device = pick_device()
+        precision = pick_precision(recipe.precision, device)
+        torch.manual_seed(recipe.seed)
+        dataset, leaks = with_leaks_noted(dataset)
+        dataset = with_validation(dataset, recipe.val_share)
+        learned = fingerprint(dataset.train)
+        with world().main_first():
+            model, card = make_model(recipe, len(dataset.classes))
+        require_size(model, recipe.image_size)
+        dataset, pictures, card, faults = read_training(dataset, recipe, card, strict=strict)
+        model.classes, model.preprocessing = dataset.classes, card
+        model.multi_label = dataset.multi_label
+        model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        normalize = Normalize(card, device)
+        batches = make_batches(
+            dataset, recipe, machine, pictures, normalize, device, strict=strict, learned=learned
+        )  # fmt: skip
+        looks = type(model).initialize_from is not Classifier.initialize_from
+        if looks and not recipe.weights:
+            model.initialize_from(first_images(dataset, card, normalize))
+        validation = validation_of(dataset, card, faults, strict=strict)
+        for fault in faults:
+            console.print(f"left out: {fault}", highlight=False, markup=False, soft_wrap=True)
+        if machine.sync_norm and world().processes > 1:
+            synchronize(model)
+        objective = Objective(
+            model,
+            recipe,
+            make_teacher(recipe, dataset.classes, card, device),
+            compiled=_should_compile(recipe, machine, batches, device),
+            multi_label=dataset.multi_label,
+            weights=class_weights(dataset, device) if recipe.balance == "loss" else None,
+            old=make_old_self(recipe, card, device),
+        )
+        costs = costs_of(model, recipe.image_size)
+        together = shared(objective, recipe, machine, device)  # before the optimizer: it may replace weights
+        optimizer = make_optimizer(model, recipe)
+        averages = AveragedWeights(model, recipe.ema) if recipe.ema else None
+        identity = {"recipe": settings.to_dict(recipe), "data": learned}
+        before = load_state(run, model, optimizer, averages, identity) if resume else None
+        if before:
+            where = f"epoch {before.epoch + 1}, step {before.step}"
+            console.print(f"going on with {run} at {where}", highlight=False, markup=False, soft_wrap=True)
+        progress = before or Progress()
+        progress.leave_out(faults)
+        if machine.parts > 1:
+            progress.parts = machine.parts
+        job = cls(
+            dataset, recipe, machine, run, console, model, together, batches, validation, normalize,
+            optimizer, averages, progress, precision, identity, leaks, data_root, costs,
+        )  # fmt: skip
+        job.announce()
+        return job
+
+    def announce(self) -> None:
+        """Say in two lines what is about to be done."""
+        sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.dataset.splits.items())
+        r = self.recipe
+        lines = [
+            f"{self.dataset.name}: {sizes} pictures of {len(self.dataset.classes)} classes"
+            + "".join(f"; {note}" for note in self.dataset.notes),
+            f"{r.model}, {self.costs['parameters']:,} parameters, input {r.image_size}, "
+            f"{r.epochs} epochs of {self.batches.order.steps} x {r.batch_size}, "
+            f"{str(self.precision).removeprefix('torch.')} on {_hardware(self.normalize.device)}; "
+            f"run folder {self.run}",
+        ]
+        for line in lines:
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def fit(self, stop: threading.Event) -> None:
+        """Train to the last epoch."""
+        chance = 100 * (1 - self.dataset.train.class_counts().max() / len(self.dataset.train))
+        with Journal(self.run if world().is_main else None, self.console, chance) as journal:
+
+            def begin_epoch(epoch: int, done: int) -> Any:
+                return journal.start_bar(epoch, self.recipe.epochs, self.batches.order.steps, done)
+
+            def end_epoch(state: dict[str, Tensor], rate: float) -> None:
+                journal.stop_bar()
+                self.end_epoch(state, rate)
+                left = (self.recipe.epochs - self.progress.epoch - 1) * self.batches.order.steps
+                journal.epoch(self.progress.history, self.recipe.epochs, left)
+
+            actions = Actions(begin_epoch, end_epoch, self.save, stop.is_set, journal.say)
+            fit(
+                self.model, self.objective, self.batches, self.recipe, self.optimizer, self.averages,
+                self.progress, self.precision, actions,
+            )  # fmt: skip
+
+    def save(self) -> None:
+        """Write the full state; one process does, for all have the same."""
+        save_state(self.run, self.model, self.optimizer, self.averages, self.progress, self.identity)
+
+    def end_epoch(self, state: dict[str, Tensor], rate: float) -> None:
+        """Judge the epoch's weights and keep them if they are the best."""
+        p = self.progress
+        row = {
+            "epoch": p.epoch + 1,
+            "step": (p.epoch + 1) * self.batches.order.steps,
+            "lr": rate,
+            "train_loss": p.loss_sum / max(p.step, 1),
+            "train_error": 100 * p.wrong / max(p.seen, 1),
+            "seconds": p.seconds,
+            "images_per_second": p.seen / max(p.seconds, 1e-9),
+        }
+        error = 0.0  # without validation the last epoch is kept
+        if self.validation:
+            logits, labels = self.judge(state)
+            error = 100 * float(wrong_answers(logits, labels).double().mean())
+            loss = Criterion(multi_label=self.model.multi_label)(logits, labels)
+            row |= {"val_loss": float(loss), "val_error": error}
+        p.history.append(row)
+        if error <= p.best_error:
+            p.best_epoch, p.best_error = p.epoch + 1, error
+            state = whole(state)
+            if world().is_main:
+                save_model(self.run / MODEL_FILE, self.model, state, self.facts())
+
+    def judge(self, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the validation logits (N, classes) of some weights, and the labels (N,)."""
+        own = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        self.model.load_state_dict(state)
+        self.model.eval()
+        with put_together(self.objective):
+            answers = self.validation_logits(self.model, self.precision)
+        self.model.load_state_dict(own)
+        return answers
+
+    def validation_logits(self, model: nn.Module, precision: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return the logits (N, classes) of a network in eval mode on validation, and the labels (N,)."""
+        assert self.validation is not None
+        squares, labels = self.validation
+        logits = logits_of(model, squares, self.normalize, precision) if len(squares) else torch.empty(0)
+        parts = [part for part in world().all_of((logits, labels)) if len(part[1])]
+        return torch.cat([p for p, _ in parts]), torch.cat([p for _, p in parts])
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the model file says besides the network."""
+        return {**facts_of(self), "best_epoch": self.progress.best_epoch}
+
+    def record(self, data: str, data_root: str | None, recipe: str) -> dict[str, Any]:
+        """Return recipe.json: everything needed to train again."""
+        return {
+            "command": self.command(data, data_root, recipe),
+            "base": recipe,
+            **record_of(self, data, data_root),
+            **self.costs,
+            "hardware": _hardware(self.normalize.device),
+            "processes": world().processes,
+            "machine": settings.to_dict(self.machine),
+            "precision": str(self.precision).removeprefix("torch."),
+        }
+
+    def command(self, data: str, data_root: str | None, recipe: str) -> str:
+        """Return the exact command of this run."""
+        words = ["resight", "train", data]
+        words += ["--recipe", recipe] if recipe != "fast" else []
+        words += ["--data-root", data_root] if data_root else []
+        return shlex.join([*words, *settings.as_words(self.recipe)])
+
+
+def with_leaks_noted(dataset: Dataset) -> tuple[Dataset, int]:
+    """Say if test pictures are learned too, or chosen on: the test figure is then too good."""
+    test = dataset.split("test")
+    others = [split for split in dataset.splits.values() if split is not test]
+    if sum(map(len, dataset.splits.values())) > FINGERPRINT_DIGESTS:
+        note, leaks = "too many pictures to look for leaks in passing; resight check does", 0
+    else:
+        leaks = sum(shared_pictures(split, test) for split in others)
+        note = (
+            f"{leaks} test pictures stand in the training split too, so the test error is too good; "
+            "resight check names them"
+        )
+        if not leaks:
+            return dataset, 0
+    return replace(dataset, notes=(*dataset.notes, note)), leaks
+
+
+def _hardware(device: torch.device) -> str:
+    count = world().processes
+    return describe(device) if count == 1 else f"{count} processes, each {describe(device)}"
+
+
+def _should_compile(recipe: Recipe, machine: Machine, batches: Batches, device: torch.device) -> bool:
+    """Whether compiling pays: it costs about a minute, and gains nothing on two CPU threads."""
+    if machine.compile != "auto":
+        return machine.compile == "on"
+    return device.type == "cuda" and not machine.shard and recipe.epochs * batches.order.steps > 10_000

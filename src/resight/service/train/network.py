@@ -1,0 +1,89 @@
+"""The network of a training: built by its recipe, with the weights that it starts from."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resight.core.errors import UsageError
+from resight.core.preprocessing import Preprocessing
+from resight.models.classifier import Classifier
+from resight.models.cost import evaluating
+from resight.models.modelfile import is_model_file, load_model
+from resight.models.weights import OFFICIAL, load_weights
+from resight.models.zoo import COMMON, NETWORKS, OF_TRAINING, create_model, list_options, read_options
+from resight.service.train.weight_files import OWN_WEIGHTS, weight_file
+from resight.training.recipe import Recipe
+
+
+def make_model(recipe: Recipe, classes: int) -> tuple[Classifier, Preprocessing | None]:
+    """Return the network, with the given weights and then a fresh head, and the weights' preprocessing."""
+    options = read_options(recipe.model, recipe.options)
+    facts: dict[str, Any] | None = None
+    if recipe.weights and recipe.weights not in OFFICIAL:
+        path = weight_file(recipe.weights)
+        if is_model_file(path):
+            model, facts = load_model(path)
+            if model.name != recipe.model:
+                raise UsageError(f"weights={recipe.weights} are of {model.name}, not of {recipe.model}")
+            defaults = list_options(recipe.model)
+            ended = bool(model.options.get("last"))  # only a whole trunk can end earlier
+            free = [option for option in COMMON if not (ended and option == "last")]
+            differ = [k for k, v in options.items() if v != model.options.get(k, defaults[k])]
+            if fixed := [k for k in differ if k not in free]:
+                raise UsageError(f"weights={recipe.weights} have another {fixed[0]}; leave {fixed[0]}= out")
+            if "last" in differ:
+                model.end_at(options["last"], NETWORKS[model.name].input_size)
+            built = {k: v for k, v in model.options.items() if k not in OF_TRAINING}
+            model.options = {**built, **options}
+        else:
+            model = create_model(recipe.model, classes, **options)
+            load_weights(model, path)
+    else:
+        model = create_model(recipe.model, classes, weights=recipe.weights or None, **options)
+    card = model.preprocessing
+    if recipe.teacher == OWN_WEIGHTS:
+        _keep_head(model, facts)
+    if recipe.weights:
+        torch.manual_seed(recipe.seed)
+        model.reset_classifier(classes)
+    return model, card
+
+
+def _keep_head(model: Classifier, facts: dict[str, Any] | None) -> None:
+    """Keep a network's head as that of an old task, named after the data that it learned.
+
+    Args:
+        model: as its run left it.
+        facts: the header of that run's model file; None if the weights are no run's.
+
+    Raises:
+        UsageError: if the weights are no run's.
+    """
+    card = model.preprocessing
+    if facts is None or card is None:
+        raise UsageError(f"teacher={OWN_WEIGHTS}: needs weights=RUN, whose answers shall not be forgotten")
+    name = Path(str(facts.get("data") or "old")).stem
+    taken = [task.name for task in model.old_tasks]
+    if name in taken:
+        name += f"-{sum(t.startswith(name) for t in taken) + 1}"
+    kept = ("data", "data_root", "data_fingerprint", "recipe", "temperature", "test", "left_out")
+    geometry = {"size": card.size, "resize": card.resize, "interpolation": card.interpolation}
+    model.keep_head(name, {**{key: facts[key] for key in kept if key in facts}, "geometry": geometry})
+
+
+def require_size(model: Classifier, size: int) -> None:
+    """Refuse pictures that leave no map, before anything is read.
+
+    Raises:
+        UsageError: naming a size that the network takes.
+    """
+    try:
+        with torch.no_grad(), evaluating(model):
+            model(torch.zeros(1, model.in_channels, size, size))
+    except (RuntimeError, UsageError) as error:
+        least = NETWORKS[model.name].least_size
+        cure = f"set image_size= to {least} or more"
+        if "input_size" in list_options(model.name):
+            cure = f"set input_size= and image_size= to the same side (the paper's is {least})"
+        raise UsageError(f"{model.name} does not take pictures of {size} x {size}; {cure}") from error

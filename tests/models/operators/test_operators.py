@@ -1,0 +1,209 @@
+"""Each operator against its formula, written out as slow loops in float64."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from resight.core.errors import UsageError
+from resight.models.families.efficientnet import StochasticDepth
+from resight.models.operators.activation import ACTIVATIONS, Maxout, activation
+from resight.models.operators.convolution import (
+    Im2colConv2d,
+    LocallyConnected2d,
+    depthwise,
+    dilated,
+    grouped,
+    im2col,
+)
+from resight.models.operators.normalization import (
+    NORMALIZATIONS,
+    LocalContrastNorm,
+    LocalResponseNorm,
+    normalization,
+)
+from resight.models.operators.pooling import (
+    POOLINGS,
+    GlobalAveragePool,
+    GlobalMaxPool,
+    L2Pool,
+    TrainableSubsample,
+    pooling,
+)
+
+FORMULAS = {
+    "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
+    "tanh": math.tanh,
+    "scaled_tanh": lambda x: 1.7159 * math.tanh(2 * x / 3),
+    "relu": lambda x: max(0.0, x),
+    "leaky_relu": lambda x: max(x, 0.01 * x),
+    "prelu": lambda x: max(x, 0.25 * x),
+    "elu": lambda x: x if x > 0 else math.exp(x) - 1,
+    "gelu": lambda x: x * 0.5 * (1 + math.erf(x / math.sqrt(2))),
+    "silu": lambda x: x / (1 + math.exp(-x)),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations(name):
+    x = torch.randn(1, 2, 3, 3, dtype=torch.double)
+    y = activation(name, 2).double()(x)
+    wanted = [FORMULAS[name](v) for v in x.flatten().tolist()]
+    torch.testing.assert_close(y.flatten(), torch.tensor(wanted, dtype=torch.double))
+
+
+def test_scaled_tanh_passes_through_one():
+    torch.testing.assert_close(
+        activation("scaled_tanh", 1)(torch.tensor([1.0, -1.0])), torch.tensor([1.0, -1.0]), rtol=0, atol=1e-4
+    )
+
+
+def test_maxout_takes_the_largest_piece():
+    x = torch.randn(2, 6, 2, 2)
+    y = Maxout(3)(x)
+    for b in range(2):
+        for c in range(2):
+            assert torch.equal(y[b, c], torch.stack([x[b, 3 * c + j] for j in range(3)]).max(0).values)
+
+
+def test_local_response_norm_is_krizhevskys():
+    x = torch.randn(1, 7, 2, 2)
+    y = LocalResponseNorm()(x)
+    for i in range(7):
+        total = sum(x[0, j] ** 2 for j in range(max(0, i - 2), min(6, i + 2) + 1))
+        torch.testing.assert_close(y[0, i], x[0, i] / (2 + 1e-4 * total) ** 0.75)
+
+
+def test_local_contrast_norm_is_jarretts():
+    x = torch.randn(1, 3, 20, 20, dtype=torch.double)
+    norm = LocalContrastNorm(3).double()
+    y, w = norm(x), norm.window[0, 0].double()
+    assert w.sum().item() == pytest.approx(1)
+
+    def blur(z, i, j):  # away from the border the window is whole
+        return sum(
+            w[p, q] * z[0, c, i + p - 4, j + q - 4] / 3 for c in range(3) for p in range(9) for q in range(9)
+        )
+
+    v = x - norm._blur(x)
+    s = norm._blur(v * v).sqrt()[0, 0]
+    for i, j in ((5, 9), (10, 10)):
+        torch.testing.assert_close(v[0, :, i, j], x[0, :, i, j] - blur(x, i, j))
+        torch.testing.assert_close(s[i, j], blur(v * v, i, j).sqrt(), rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(
+            y[0, :, i, j], v[0, :, i, j] / max(s.mean(), s[i, j]), rtol=1e-6, atol=1e-9
+        )
+    assert LocalContrastNorm(3)(torch.full((1, 3, 12, 12), 7.0)).abs().max() < 0.1  # flat: nothing to see
+
+
+def test_poolings():
+    x = torch.randn(1, 2, 6, 6, dtype=torch.double)
+    window = x[0, 1, 2:4, 4:6]
+    for name, wanted in (
+        ("max", window.max()),
+        ("average", window.mean()),
+        ("l2", (window**2).mean().sqrt()),
+        ("strided", window[0, 0]),
+    ):
+        torch.testing.assert_close(pooling(name, 2, 2)(x)[0, 1, 1, 2], wanted)
+    assert set(POOLINGS) == {"max", "average", "l2", "strided"}
+    torch.testing.assert_close(GlobalAveragePool()(x)[0, 0], x[0, 0].mean())
+    torch.testing.assert_close(GlobalMaxPool()(x)[0, 0], x[0, 0].max())
+    assert torch.isfinite(
+        torch.autograd.grad(L2Pool(2, 2)(z := torch.zeros(1, 1, 2, 2, requires_grad=True)).sum(), z)[0]
+    ).all()
+
+
+def test_lenets_subsampling():
+    layer = TrainableSubsample(2)
+    layer.weight.data, layer.bias.data = (
+        torch.tensor([0.3, 2.0]).view(2, 1, 1),
+        torch.tensor([0.1, -1.0]).view(2, 1, 1),
+    )
+    x = torch.randn(1, 2, 4, 4)
+    wanted = 1.7159 * math.tanh(2 / 3 * (float(x[0, 1, 2:, :2].sum()) * 2.0 - 1.0))
+    assert layer(x)[0, 1, 1, 0].item() == pytest.approx(wanted, abs=1e-5)
+
+
+def test_im2col_shows_alexnets_matrices():
+    layer = Im2colConv2d(3, 96, 11, 4)
+    columns = im2col(torch.randn(1, 3, 227, 227), (11, 11), 4)
+    assert columns.shape == (1, 363, 3025) and layer.weight.flatten(1).shape == (96, 363)
+    assert (layer.weight.flatten(1) @ columns).shape == (1, 96, 3025)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(4, 6, 3), (4, 6, 5, 2, 1), (4, 6, 3, 1, 2, 2), (4, 6, 3, 2, 1, 1, 2), (4, 4, 3, 1, 1, 1, 4)],
+)
+def test_im2col_is_torchs_convolution(arguments):
+    ours, theirs = Im2colConv2d(*arguments).double(), nn.Conv2d(*arguments).double()
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 4, 9, 11, dtype=torch.double, requires_grad=True)
+    torch.testing.assert_close(ours(x), theirs(x))
+    weights = torch.randn_like(theirs(x))
+    torch.testing.assert_close(
+        torch.autograd.grad((ours(x) * weights).sum(), [x, ours.weight]),
+        torch.autograd.grad((theirs(x) * weights).sum(), [x, theirs.weight]),
+    )
+
+
+def test_locally_connected_is_its_formula():
+    layer = LocallyConnected2d(2, 3, 5, 3, 2).double()
+    layer.bias.data.normal_()
+    x = torch.randn(1, 2, 5, 5, dtype=torch.double)
+    y = layer(x)
+    for o in range(3):
+        for i in range(2):
+            for j in range(2):
+                patch = x[0, :, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3].flatten()
+                wanted = layer.bias[o, i, j] + layer.weight[2 * i + j, o] @ patch
+                torch.testing.assert_close(y[0, o, i, j], wanted)
+    with pytest.raises(UsageError, match="made for maps of 5 x 5, not 6 x 5"):
+        layer(torch.zeros(1, 2, 6, 5))
+
+
+def test_shared_weights_make_it_a_convolution():
+    layer, shared = LocallyConnected2d(2, 3, 6, 3), nn.Conv2d(2, 3, 3)
+    layer.weight.data = shared.weight.flatten(1).detach().expand(16, 3, 18).contiguous()
+    layer.bias.data = shared.bias.detach().view(3, 1, 1).expand(3, 4, 4).contiguous()
+    x = torch.randn(2, 2, 6, 6)
+    torch.testing.assert_close(layer(x), shared(x))
+
+
+def test_kinds_of_convolution():
+    x = torch.randn(1, 8, 7, 7)
+    assert dilated(8, 4, 3, 2)(x).shape == (1, 4, 7, 7) and dilated(8, 4, 3, 2).dilation == (2, 2)
+    layer = grouped(8, 4, 3, 2)
+    assert layer.weight.numel() == 8 * 4 * 9 // 2
+    torch.testing.assert_close(
+        layer(x)[:, :2], F.conv2d(x[:, :4], layer.weight[:2], layer.bias[:2], padding=1)
+    )
+    layer = depthwise(8, 3, 2)
+    assert layer.weight.shape == (8, 1, 3, 3) and layer(x).shape == (1, 8, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("make", "word"), [(activation, "an activation"), (normalization, "a normalization")]
+)
+def test_unknown_names_give_the_nearest(make, word):
+    with pytest.raises(UsageError, match=f"is not {word}; nearest"):
+        make("reluu", 3)
+
+
+def test_normalizations_keep_the_shape():
+    for name in NORMALIZATIONS:
+        assert normalization(name, 6)(torch.randn(2, 6, 9, 9)).shape == (2, 6, 9, 9)
+
+
+def test_stochastic_depth_is_torchvisions_of_rows():
+    from torchvision.ops import StochasticDepth as Theirs
+
+    branch, ours, theirs = torch.rand(64, 3, 4, 4), StochasticDepth(0.25), Theirs(0.25, "row")
+    torch.manual_seed(1)
+    made = ours(branch)
+    torch.manual_seed(1)
+    assert torch.equal(made, theirs(branch)) and (made == 0).flatten(1).all(1).any()
+    assert ours.eval()(branch) is branch and StochasticDepth(0.0)(branch) is branch
