@@ -7,13 +7,13 @@ import time
 import numpy as np
 import pytest
 import torch
-from data.test_shards import png, write_tar
 
+from data.shards.test_shards import png, write_tar
 from resight.core.errors import DataError, PictureError
 from resight.data import stream as module
 from resight.data.open import open_dataset
 from resight.data.order import Order
-from resight.data.shards.members import columns
+from resight.data.shards import columns
 from resight.data.stream import Readers, stream
 
 KINDS = [(0, False), (1, False), (3, False), (1, True), (2, True)]

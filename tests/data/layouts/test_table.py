@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from data.test_shards import png
 
+from data.shards.test_shards import png
 from resight.core.errors import DataError
 from resight.data.dataset import fingerprint
 from resight.data.open import open_dataset
-from resight.data.shards.members import columns
+from resight.data.shards import columns
 from support import picture
 
 

@@ -12,9 +12,9 @@ import pytest
 from resight.core.errors import DataError, ResightError
 from resight.data.dataset import Box, fingerprint
 from resight.data.open import open_dataset
+from resight.data.shards import index as shard_index
+from resight.data.shards import members as shards_module
 from resight.data.shards.index import load_index
-from resight.data.shards.members import index as shard_index
-from resight.data.shards.members import members as shards_module
 from resight.data.shards.members import split_of
 from support import picture
 

@@ -13,7 +13,7 @@ from PIL import Image
 from resight.core.errors import ResightError, UsageError
 from resight.data.dataset import fingerprint
 from resight.data.open import open_dataset
-from resight.data.shards.members import packing
+from resight.data.shards import packing
 from resight.data.splitting import with_validation
 from resight.service.data.pack import pack
 from support import make_folder, one_line, picture, resight
@@ -69,7 +69,7 @@ def test_other_tools_find_what_webdataset_shards_hold(folder):
 
 
 def test_the_index_is_there_at_once_and_as_a_scan_would_make_it(folder, monkeypatch):
-    from resight.data.shards.members import index as shard_index
+    from resight.data.shards import index as shard_index
 
     pack(str(folder), 2, None, "packed")
     scan, asked = shard_index.scan, []

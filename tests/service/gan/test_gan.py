@@ -18,9 +18,10 @@ from resight.data.open import open_dataset
 from resight.data.splitting import with_validation
 from resight.models.gan import load_gan
 from resight.models.modelfile import load_tensors
+from resight.service.gan import job
+from resight.service.gan import train as service
 from resight.service.gan.synthetic import open_gan
-from resight.service.gan.train import job, train_gan
-from resight.service.gan.train import train as service
+from resight.service.gan.train import train_gan
 from resight.service.train.train import train
 from resight.training.gan import draw_noise
 from support import COLOURS, TINY, make_folder, one_line, resight

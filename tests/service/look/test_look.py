@@ -19,10 +19,10 @@ from resight.models.modelfile import load_model, save_model
 from resight.models.zoo import create_model
 from resight.render.embedding import Cloud, apart, class_colours, interactive
 from resight.render.learned import Part, render_page
+from resight.service.look import features as look_features
+from resight.service.look import units as look_units
 from resight.service.look.filters import first_filters, look_at_filters
-from resight.service.look.look import features as look_features
 from resight.service.look.look import look
-from resight.service.look.look import units as look_units
 from resight.service.look.units import find_units, stage_ends
 from resight.service.report.learned import learned
 from resight.service.run.data import dataset_of

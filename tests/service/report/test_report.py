@@ -15,8 +15,9 @@ from resight.data.dataset import ArrayPictures, Dataset, Split
 from resight.evaluate.cues import Group
 from resight.models.classifier import Classifier
 from resight.render.report import share
+from resight.service.report import cues
 from resight.service.report.cues import find_cues
-from resight.service.report.report import cues, report, write_report
+from resight.service.report.report import report, write_report
 from resight.service.run.run import Run
 from resight.service.test.test import test as testing
 
