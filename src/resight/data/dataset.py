@@ -226,6 +226,7 @@ class Dataset:
         splits: "train", and "val" and "test" where there are any.
         mirrors: whether a mirrored picture is still of its class (not for digits).
         notes: what was decided about the splits, in words for the user.
+        unused: files, folders, columns and rows that were found and not used, each with the reason.
     """
 
     name: str
@@ -233,6 +234,7 @@ class Dataset:
     splits: dict[str, Split]
     mirrors: bool = True
     notes: tuple[str, ...] = field(default=())
+    unused: tuple[str, ...] = field(default=())
 
     @property
     def train(self) -> Split:

@@ -73,7 +73,7 @@ def with_test_split(dataset: Dataset) -> Dataset:
             f"it has no splits of its own: {len(splits['test'])} pictures are held out as the test "
             "split by a hash of their content"
         )
-    return Dataset(dataset.name, dataset.classes, splits, dataset.mirrors, (*dataset.notes, note))
+    return replace(dataset, splits=splits, notes=(*dataset.notes, note))
 
 
 def with_validation(dataset: Dataset, share: float) -> Dataset:
@@ -89,4 +89,4 @@ def with_validation(dataset: Dataset, share: float) -> Dataset:
     if not len(val):
         return dataset
     splits = {**dataset.splits, "train": train, "val": val}
-    return Dataset(dataset.name, dataset.classes, splits, dataset.mirrors, dataset.notes)
+    return replace(dataset, splits=splits)

@@ -1,0 +1,63 @@
+"""JSON from outside is bounded, and refused by the place that differs."""
+
+import pytest
+
+from resight.core.documents import Whole, Within, parse, read
+from resight.core.errors import DataError, ModelFileError
+
+CARD = {
+    "size": Whole(1, 4096),
+    "mean": [Within(0, 1)],
+    "name?": (str, None),
+    "facts?": {str: int},
+    "on?": bool,
+}
+
+
+def test_what_fits_is_returned_as_it_is():
+    text = '\ufeff{"size": 32, "mean": [0, 0.5], "name": null, "facts": {"a": 1}, "more": [[]]}'
+    expected = {"size": 32, "mean": [0, 0.5], "name": None, "facts": {"a": 1}, "more": [[]]}
+    assert read(text, CARD, "f.json") == expected
+    assert read(text.encode(), CARD, "f.json") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[1", "is not usable JSON"),
+        ("NaN", "NaN is not a number"),
+        ("-Infinity", "not a number"),
+        ("1e999", "out of range"),
+        ("1" * 5000, "5,000 digits"),
+        ('{"a": 1, "a": 2}', "'a' stands twice"),
+        ("[" * 100 + "]" * 100, "deeper than 64"),
+        ("[" * 200_000, "nests too deeply"),
+        (b"\xff\xfe", "not usable JSON"),
+    ],
+)
+def test_text_that_is_not_bounded_json_is_refused(text, words):
+    with pytest.raises(ModelFileError, match=r"^f\.json: ") as caught:
+        parse(text, "f.json", ModelFileError)
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[]", "the document is [] where an object belongs"),
+        ('{"mean": []}', "the document has no 'size'"),
+        ('{"size": 0, "mean": []}', "size is 0 where a whole number from 1 to 4096 belongs"),
+        ('{"size": true, "mean": []}', "size is true"),
+        ('{"size": 2.0, "mean": []}', "size is 2.0"),
+        ('{"size": 2, "mean": [0, 2]}', "mean[1] is 2 where a number from 0 to 1 belongs"),
+        ('{"size": 2, "mean": {}}', "mean is {} where a list belongs"),
+        ('{"size": 2, "mean": [], "name": 3}', "name is 3 where text belongs"),
+        ('{"size": 2, "mean": [], "facts": {"a": "b"}}', 'facts.a is "b" where a whole number belongs'),
+        ('{"size": 2, "mean": [], "on": 1}', "on is 1 where true or false belongs"),
+    ],
+)
+def test_what_differs_is_named_by_its_place(text, words):
+    with pytest.raises(DataError, match=r"f\.json") as caught:
+        read(text, CARD, "f.json")
+    assert words in str(caught.value)
