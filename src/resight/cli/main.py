@@ -4,7 +4,6 @@ Nothing here imports torch at module level: `--help` answers at once. Results go
 progress and log lines to standard error.
 """
 
-import io
 import os
 import sys
 from typing import Annotated
@@ -12,13 +11,14 @@ from typing import Annotated
 import typer
 
 import resight
-from resight.cli import show
+from resight.cli import show, streams
 from resight.cli.look import look
 from resight.cli.reproduce import reproduce
 from resight.cli.words import Data, DataRoot, Json, Paths, Resume, RunName, Seed, Strict
 from resight.core.device import keep_pages
 from resight.core.distributed import launched, leave
 from resight.core.errors import HangingError, ResightError, UsageError
+from resight.core.text import one_line
 
 app = typer.Typer(
     name="resight",
@@ -513,32 +513,55 @@ def main(
 
 
 def run() -> None:
-    """Run the command and exit: 0 done, 1 the work failed, 2 the call's words are off, 130 interrupted.
+    """Run the command and exit: 0 done, 1 the work failed, 2 invalid command line, 130 interrupted.
 
     Where a launcher started several processes, the first one alone shows answers.
     """
     keep_pages()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
+    streams.prepare()
     rank, errors = int(os.environ.get("RANK", "0")) if launched() else 0, sys.stderr
     if rank:
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - to the end
     try:
-        app(standalone_mode=True)
+        code = _answered()
+        sys.stdout.flush()
     except ResightError as error:
-        # Words that are off are off in every process.
+        # An invalid command line is invalid in every process.
         if not rank or not isinstance(error, UsageError):
-            typer.echo(f"resight{f' (process {rank})' if rank else ''}: {error}", errors)
+            typer.echo(f"resight{f' (process {rank})' if rank else ''}: {one_line(str(error))}", errors)
         if isinstance(error, HangingError):
             errors.flush()
             os._exit(error.exit_code)  # whoever hangs would be waited for
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("resight: interrupted", err=True)
-        sys.exit(130)
+        code = error.exit_code
     except BrokenPipeError:  # the reader of our output went away
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        code = 1
     finally:
         sys.stderr = errors
         leave()
+    sys.exit(code)
+
+
+def _answered() -> int:
+    """Run the command and return its exit code.
+
+    Raises:
+        ResightError: also for what the operating system refuses: a name, a place, memory.
+    """
+    try:
+        app(standalone_mode=True)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        typer.echo("resight: interrupted", err=True)
+        return 130
+    except MemoryError:
+        cure = "use smaller pictures, a smaller batch_size or --set memory_gib=0"
+        raise ResightError(f"memory ran out; {cure}") from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        where = os.fsdecode(error.filename)
+        raise ResightError(
+            f"{where}: cannot be used ({error.strerror}); check its name and permissions"
+        ) from error
+    return 0

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from resight.core.errors import UsageError
+from resight.core.text import printable
 
 
 def whole_numbers(words: str, option: str) -> tuple[int, ...]:
@@ -64,6 +65,11 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     for row in rows:
         grid.add_row(*(str(cell) for cell in row))
     console.print(grid, highlight=False, markup=False)
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """Print a line; control characters, which names of files and classes may hold, become escapes."""
+    typer.echo(printable(line), err=err)
 
 
 def one(name: str, value: str, *, as_json: bool) -> None:
@@ -170,14 +176,14 @@ def predicted(rows: Iterable[dict[str, Any]], form: str) -> int:
                 )
             )
         elif "error" in row:
-            typer.echo(f"{row['path']}: {row['error']}", err=True)
+            say(f"{row['path']}: {row['error']}", err=True)
         else:
             best = ", ".join(f"{label} {100 * p:.1f} %" for label, p in row["top"])
-            typer.echo(f"{row['path']}  {best}")
+            say(f"{row['path']}  {best}")
     if form == "json":
         document(collected)
     if faults:
-        typer.echo(f"{faults} of {answered + faults} files could not be read", err=True)
+        say(f"{faults} of {answered + faults} files could not be read", err=True)
     return 0 if answered else 1
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from resight.core.errors import DataError, PictureError
+from resight.core.errors import DataError, PictureError, UsageError
 from resight.core.files import digest, replacing
 from resight.data.decode import decode
 from resight.data.layouts.folder import list_pictures
@@ -31,9 +31,12 @@ def expand(paths: Sequence[str]) -> list[Path]:
 
     Raises:
         DataError: if a folder holds no pictures, or a pattern matches nothing.
+        UsageError: if a path is empty.
     """
     files: list[Path] = []
     for word in paths:
+        if not word:
+            raise UsageError("a path is empty; name files, folders or patterns")
         path = Path(word)
         if path.is_dir():
             found = list_pictures(path)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -159,8 +158,3 @@ def _duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-
-
-def stderr_console() -> Console:
-    """Return a console on standard error."""
-    return Console(file=sys.stderr)

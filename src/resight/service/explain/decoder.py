@@ -13,6 +13,7 @@ from torch import Tensor
 
 import resight
 from resight.core import settings as words
+from resight.core.console import stderr_console
 from resight.core.device import describe, pick_precision
 from resight.core.errors import DataError, ModelFileError, PictureError, UsageError
 from resight.core.files import require_place
@@ -122,7 +123,7 @@ def train_decoder(
         ResightError: in one line.
         KeyboardInterrupt: if interrupted; the last epoch's decoder is kept.
     """
-    console = console or Console(stderr=True)
+    console = console or stderr_console()
 
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)

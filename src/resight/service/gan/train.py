@@ -13,6 +13,7 @@ from torch import Tensor
 
 import resight
 from resight.core import settings as words
+from resight.core.console import stderr_console
 from resight.core.device import describe, pick_device
 from resight.core.distributed import launched
 from resight.core.errors import DataError, PictureError, UsageError
@@ -74,7 +75,7 @@ def train_gan(
     """
     if launched():
         raise UsageError("train-gan works in one process; start it without torchrun")
-    console = console or Console(stderr=True)
+    console = console or stderr_console()
     chosen = words.override(GanSettings(), changes)
     chosen = chosen if epochs is None else replace(chosen, epochs=epochs)
     chosen = chosen if seed is None else replace(chosen, seed=seed)

@@ -12,6 +12,7 @@ from rich.console import Console
 from torch import nn
 
 from resight.core import settings
+from resight.core.console import stderr_console
 from resight.core.distributed import world
 from resight.core.errors import DataError, TrainingError, UsageError
 from resight.core.files import locked, write_json
@@ -74,7 +75,7 @@ def train(
         KeyboardInterrupt: after saving, if interrupted.
     """
     started, among = time.perf_counter(), world()
-    console = console or Console(stderr=True, quiet=not among.is_main)
+    console = console or stderr_console(quiet=not among.is_main)
     build = lookup(RECIPES, recipe, "recipe")
     if model:
         lookup(NETWORKS, model, "model", "All names: resight models")

@@ -1,0 +1,38 @@
+"""Text from outside, made safe to show: names of files and classes may hold anything."""
+
+import unicodedata
+
+LONGEST_LINE = 2_000
+"""Letters of one line on the terminal; a file's name may have thousands."""
+
+_TURNING = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x2028, 0x2029, 0x200E, 0x200F}
+"""Characters that turn the reading direction or break lines."""
+
+
+def printable(text: str) -> str:
+    r"""Return the text with control characters as escapes, so that a name cannot steer a terminal.
+
+    Line feed and tab stay. Control characters (ESC, the C1 set, DEL), characters that turn the reading
+    direction and bytes that are no UTF-8 (surrogates) become `\x1b`, `\u202e` or `\udcff`.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c in "\n\t" or not _steers(c) else _escape(c) for c in text)
+
+
+def one_line(text: str) -> str:
+    """Return the text as one printable line of bounded length, its middle left out where it is longer."""
+    line = printable(text).replace("\r", r"\r").replace("\n", r"\n").replace("\t", r"\t")
+    if len(line) <= LONGEST_LINE:
+        return line
+    half = LONGEST_LINE // 2 - 3
+    return f"{line[:half]} ... {line[-half:]}"
+
+
+def _steers(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs") or ord(character) in _TURNING
+
+
+def _escape(character: str) -> str:
+    number = ord(character)
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"

@@ -1,0 +1,27 @@
+"""Names from outside cannot steer a terminal."""
+
+import pytest
+
+from resight.core.text import LONGEST_LINE, one_line, printable
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("cat", "cat"),
+        ("Füße 猫 🐈 e\u0301", "Füße 猫 🐈 e\u0301"),
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("a\x9b2Jb\x7f\x00\x07\r", r"a\x9b2Jb\x7f\x00\x07\x0d"),
+        ("gpj.\u202eexe", r"gpj.\u202eexe"),
+        ("bad\udcff", r"bad\udcff"),
+        ("two\nlines\tand tabs", "two\nlines\tand tabs"),
+    ],
+)
+def test_control_characters_become_escapes(text, shown):
+    assert printable(text) == shown
+
+
+def test_a_line_stays_one_line_of_bounded_length():
+    assert one_line("a\nb\tc\r") == r"a\nb\tc\x0d"
+    long = one_line("x" * 5_000 + "y")
+    assert len(long) <= LONGEST_LINE and long.startswith("xx") and long.endswith("xy") and " ... " in long
