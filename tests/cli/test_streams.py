@@ -18,28 +18,28 @@ def shell(line, **options):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("words", ["augment --json", "augment"])
+@pytest.mark.parametrize("words", ["augment --json", "--help"])
 def test_a_full_standard_output_is_one_line(words):
     done = shell(f"$RESIGHT {words} > /dev/full")
     assert "No space left on device" in one_line(done, 1)
 
 
-@pytest.mark.parametrize("words", ["augment --json", "augment"])
+@pytest.mark.parametrize("words", ["augment", "--help"])
 def test_a_closed_standard_output_is_one_line(words):
     done = shell(f"$RESIGHT {words} >&-")
     assert "standard output cannot be written" in one_line(done, 1)
 
 
 def test_a_closed_or_full_standard_error_loses_no_answer():
-    whole = shell("$RESIGHT augment --json").stdout
-    assert whole.startswith("{")
+    whole = shell("$RESIGHT --help").stdout
+    assert "train" in whole
     for place in ("2>&-", "2> /dev/full"):
-        done = shell(f"$RESIGHT augment --json {place}")
+        done = shell(f"$RESIGHT --help {place}")
         assert (done.returncode, done.stdout) == (0, whole)
 
 
 def test_a_reader_that_leaves_is_no_fault_of_the_command():
-    done = shell("$RESIGHT augment --json | head -c 1")
+    done = shell("$RESIGHT --help | head -c 1")
     assert done.returncode == 0
     assert done.stderr == ""
 
