@@ -8,12 +8,12 @@ import zlib
 import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
-from tests.data.written import chunk, png, tiff
 
 from resight.core.errors import PictureError
 from resight.data import formats
 from resight.data.decode import decode, decode_array, decode_either
 from resight.data.frames import read_frame
+from written import chunk, png, tiff
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (32, 64, 3), dtype=np.uint8)
 

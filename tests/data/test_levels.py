@@ -5,7 +5,6 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from tests.data.written import png, tiff
 
 from resight.core.errors import PictureError
 from resight.core.levels import BY_TYPE, Levels
@@ -14,6 +13,7 @@ from resight.data.dataset import Dataset, FilePictures, Split
 from resight.data.decode import decode_array
 from resight.data.levels import settled
 from resight.data.open import open_dataset
+from written import png, tiff
 
 RAMP = np.linspace(0, 1, 64).reshape(8, 8, 1)
 

@@ -6,12 +6,12 @@ import itertools
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
-from tests.data.written import png, tiff
 
 from resight.core.errors import PictureError
 from resight.core.levels import Levels
 from resight.data.decode import decode_array, decode_either
 from resight.data.prepare import pixels_of
+from written import png, tiff
 
 HEIGHT, WIDTH = 6, 22
 RANDOM = np.random.default_rng(5)

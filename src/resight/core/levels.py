@@ -34,8 +34,10 @@ class Levels:
         """Build from `to_dict`; files from before there were levels have none.
 
         Raises:
-            ValueError: if a pair is not two finite numbers, the first smaller.
+            ValueError: if a pair is not two finite numbers, the first smaller; TypeError if it is no pair.
         """
+        if not isinstance(document or {}, dict):
+            raise ValueError(f"levels: {document!r} is no object")
         pairs = {f.name: (document or {}).get(f.name) for f in fields(cls)}
         return cls(**{kind: None if pair is None else _pair(kind, pair) for kind, pair in pairs.items()})
 

@@ -112,7 +112,7 @@ def colour_words(upper: Image.Image, source: Source) -> NDArray[np.uint16]:
     tiles = image.tile  # type: ignore[attr-defined]
     image.tile = [tile._replace(args=_with_other_bytes(tile.args, native)) for tile in tiles]  # type: ignore[attr-defined]
     lower = np.asarray(turned(image))[..., :3].astype(np.uint16)
-    return np.asarray(upper)[..., :3].astype(np.uint16) << 8 | lower
+    return (np.asarray(upper)[..., :3].astype(np.uint16) << 8 | lower).astype(np.uint16)
 
 
 def _with_other_bytes(args: str | tuple, native: str) -> str | tuple:
