@@ -11,7 +11,7 @@ from PIL import EpsImagePlugin, Image
 
 from resight.core.errors import PictureError
 from resight.data import formats
-from resight.data.decode import decode, decode_array, decode_either
+from resight.data.decode import decode, decode_array, decode_either, deep_values
 from resight.data.frames import read_frame
 from written import chunk, png, tiff
 
@@ -145,6 +145,14 @@ def test_a_png_with_a_long_text_is_read(text, tmp_path):
     assert np.array_equal(decode_array(content), PIXELS)
     (tmp_path / "x.png").write_bytes(content)
     assert read_frame(tmp_path / "x.png", None).size == (64, 32)
+
+
+def test_a_long_text_after_the_pixels_is_no_fault():
+    content = png(PIXELS, 8, 2)
+    late = chunk(b"zTXt", b"C\0\0" + zlib.compress(bytes(3_000_000)))
+    assert np.array_equal(decode_array(content[:-12] + late + content[-12:]), PIXELS)
+    deep = png(np.full((4, 4, 1), 4000), 16, 0)
+    assert deep_values(deep[:-12] + late + deep[-12:], "x").values.max() == 4000
 
 
 def test_many_long_texts_are_read():

@@ -18,7 +18,8 @@ uncompressed picture (binary PPM of 8 bits), whose pixels are in the file as the
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from resight.core.levels import BY_TYPE, Levels
 from resight.data import tiff
 from resight.data.deep import Deep, Source, colour_words, grey_values, may_be_deep, turned
 from resight.data.files import read_file, too_large_for_memory
-from resight.data.formats import fault_of, open_picture
+from resight.data.formats import fault_of, is_of_text, open_picture, without_text
 from resight.data.modes import to_rgb
 
 PIXEL_LIMIT = 100_000_000
@@ -151,15 +152,36 @@ def _decode(
         content = read_file(content, name)
     if not content:
         raise PictureError(name, "is empty (zero bytes)", "copy it again, or remove it")
+    if tensors and (pixels := _by_header(content, limit)) is not None:
+        return pixels
+    with _in_one_line(name, limit):
+        return _past_texts(lambda c: _read(c, name, at_least, limit, levels, tensors=tensors), content)
+
+
+def _past_texts(read: Callable[[bytes], Any], content: bytes) -> Any:
+    """Return what `read` makes of a picture, without the texts of a PNG if Pillow refuses their length."""
     try:
-        if tensors and (pixels := _by_header(content, limit)) is not None:
-            return pixels
-        return _read(content, name, at_least, limit, levels, tensors=tensors)
+        return read(content)
+    except ValueError as error:
+        if not is_of_text(error):
+            raise
+        return read(without_text(content))
+
+
+@contextmanager
+def _in_one_line(name: str, limit: int) -> Iterator[None]:
+    """Raise as a PictureError whatever goes wrong with a picture's bytes."""
+    try:
+        yield
+    except PictureError:
+        raise
     except Image.DecompressionBombError as error:
         fault = f"has more pixels than the limit of {limit:,}"
         raise PictureError(name, fault, "reduce it") from error
     except MemoryError as error:
         raise too_large_for_memory(name) from error
+    except Exception as error:
+        raise fault_of(error, "pixels", name) from error
 
 
 def decode_array(content: bytes | Path, name: str = "", **options: Any) -> NDArray[np.uint8]:
@@ -171,27 +193,19 @@ def _read(
     content: bytes, name: str, at_least: int | None, limit: int, levels: Levels, *, tensors: bool
 ) -> Image.Image | Tensor:
     image = open_picture(io.BytesIO(content), name)
-    kind = image.format or ""
     width, height = image.size
     if width * height > limit:
         fault = f"has {width} x {height} pixels, more than the limit of {limit:,}"
         raise PictureError(name, fault, "reduce it")
-    try:
-        if kind == "JPEG" and image.mode in ("RGB", "L"):
-            if (
-                at_least and (ratio := SPARE * at_least / min(width, height)) <= 0.5
-            ):  # the next scale is a half
-                image.draft(None, (round(width * ratio), round(height * ratio)))
-            if image.size != (width, height) and _is_upright(image):
-                image.info[WHOLE] = (width, height)
-            elif tensors and _is_upright(image) and (pixels := _by_torchvision(content)) is not None:
-                return pixels
-        source = source_of(image, content, name)
-        return to_rgb(turned(image), source, levels)
-    except (PictureError, Image.DecompressionBombError, MemoryError):
-        raise
-    except Exception as error:
-        raise fault_of(error, kind, name) from error
+    if image.format == "JPEG" and image.mode in ("RGB", "L"):
+        if at_least and (ratio := SPARE * at_least / min(width, height)) <= 0.5:  # the next scale is a half
+            image.draft(None, (round(width * ratio), round(height * ratio)))
+        if image.size != (width, height) and _is_upright(image):
+            image.info[WHOLE] = (width, height)
+        elif tensors and _is_upright(image) and (pixels := _by_torchvision(content)) is not None:
+            return pixels
+    source = source_of(image, content, name)
+    return to_rgb(turned(image), source, levels)
 
 
 def source_of(image: ImageFile.ImageFile, content: bytes, name: str) -> Source:
@@ -213,17 +227,19 @@ def deep_values(content: bytes, name: str, limit: int = PIXEL_LIMIT) -> Deep | N
     """
     if not content:
         return None
+    with _in_one_line(name, limit):
+        return _past_texts(lambda c: _deep_values(c, name, limit), content)
+
+
+def _deep_values(content: bytes, name: str, limit: int) -> Deep | None:
     image = open_picture(io.BytesIO(content), name)
     source = source_of(image, content, name)
     if image.size[0] * image.size[1] > limit or not may_be_deep(image, source):
         return None
-    try:
-        seen = turned(image)
-        if source.is_deep_colour:
-            return Deep("word", colour_words(seen, source))
-        return grey_values(seen, source)
-    except (OSError, SyntaxError, ValueError, MemoryError) as error:
-        raise fault_of(error, source.format, name) from error
+    seen = turned(image)
+    if source.is_deep_colour:
+        return Deep("word", colour_words(seen, source))
+    return grey_values(seen, source)
 
 
 def _by_header(content: bytes, limit: int) -> Tensor | None:

@@ -158,9 +158,9 @@ def open_picture(file: BinaryIO, name: str) -> ImageFile.ImageFile:
     except UnidentifiedImageError:
         raise fault_of(_reason(file, kind), kind, name) from None
     except Exception as error:
-        if kind == "PNG" and "MAX_TEXT" in str(error):
+        if is_of_text(error):
             file.seek(0)
-            return _open(io.BytesIO(without_text(file.read())), kind)
+            return open_picture(io.BytesIO(without_text(file.read())), name)
         raise fault_of(error, kind, name) from error
 
 
@@ -214,8 +214,13 @@ def fault_of(error: Exception, kind: str, name: str) -> PictureError:
     return PictureError(name, fault, "copy it again from its source, or leave it out")
 
 
+def is_of_text(error: Exception) -> bool:
+    """Return whether Pillow refuses a PNG for the length of its texts alone."""
+    return isinstance(error, ValueError) and "MAX_TEXT" in str(error)
+
+
 def without_text(content: bytes) -> bytes:
-    """Return a PNG without its texts and profiles, which Pillow refuses above a megabyte; pixels stay."""
+    """Return a PNG without its texts and profiles, of which Pillow takes a megabyte; its pixels stay."""
     kept, place = [content[:8]], 8
     while place + 8 <= len(content):
         end = place + 12 + int.from_bytes(content[place : place + 4], "big")
