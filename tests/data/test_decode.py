@@ -11,6 +11,7 @@ import torch
 from PIL import Image, ImageCms
 
 from resight.core.errors import PictureError
+from resight.core.levels import Levels
 from resight.core.preprocessing import Preprocessing
 from resight.data.decode import SPARE, decode, decode_array, decode_either
 from resight.data.prepare import cut_box, fit, pixels_of
@@ -84,10 +85,7 @@ READ_AS_RAMP = {
     "16-bit big-endian pgm": lambda: (
         b"P5 64 32 65535\n" + np.asarray(grey16(np.uint16)).astype(">u2").tobytes()
     ),
-    "32-bit integer tiff of 16-bit values": lambda: encode(grey16(np.int32), "TIFF"),
     "float tiff of 0 to 1": lambda: float_tiff(1),
-    "float tiff of 0 to 255": lambda: float_tiff(255),
-    "float tiff of 0 to 65535": lambda: float_tiff(65535),
     "grey and opaque alpha png": lambda: encode(Image.fromarray(RAMP).convert("LA"), "PNG"),
 }
 
@@ -97,6 +95,22 @@ def test_is_read_as_the_grey_ramp(kind):
     seen = decode_array(READ_AS_RAMP[kind]())
     expected = np.repeat(RAMP[..., None], 3, axis=-1)
     assert np.abs(seen.astype(int) - expected).max() <= 3
+
+
+READ_BY_LEVELS = {
+    "32-bit integer tiff of 16-bit values": (lambda: encode(grey16(np.int32), "TIFF"), 65535),
+    "float tiff of 0 to 255": (lambda: float_tiff(255), 255),
+    "float tiff of 0 to 65535": (lambda: float_tiff(65535), 65535),
+}
+
+
+@pytest.mark.parametrize("kind", READ_BY_LEVELS)
+def test_is_read_as_the_grey_ramp_by_levels_only(kind):
+    content, white = READ_BY_LEVELS[kind][0](), float(READ_BY_LEVELS[kind][1])
+    seen = decode_array(content, levels=Levels(integer=(0.0, white), real=(0.0, white)))
+    assert np.abs(seen.astype(int) - np.repeat(RAMP[..., None], 3, axis=-1)).max() <= 3
+    with pytest.raises(PictureError, match="nothing says which are black and white; convert it to 8 or 16"):
+        decode(content)
 
 
 def test_bilevel_is_black_and_white():
@@ -210,7 +224,9 @@ def test_a_png_with_a_wrong_checksum_is_refused():
 
 
 def test_there_are_at_least_thirty_kinds():
-    assert len(READ_AS_SCENE) + len(READ_AS_RAMP) + len(TRANSPARENT) + len(REFUSED) >= 40
+    assert (
+        len(READ_AS_SCENE) + len(READ_AS_RAMP) + len(READ_BY_LEVELS) + len(TRANSPARENT) + len(REFUSED) >= 40
+    )
 
 
 def test_missing_and_unreadable_files_are_named(tmp_path):

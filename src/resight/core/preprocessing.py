@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from resight.core.levels import BY_TYPE, Levels
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -27,6 +29,7 @@ class Preprocessing:
         interpolation: of the resizing, "bilinear" or "bicubic", both antialiased.
         contrast: global contrast normalization (Goodfellow et al. 2013, section 5.2); 0 for none.
         whitening: ZCA, (3 * size * size, 3 * size * size), over the order of `pixel_mean`; None for none.
+        levels: which values are black and white in pictures of more than 8 bits.
     """
 
     size: int
@@ -37,12 +40,12 @@ class Preprocessing:
     interpolation: str = "bilinear"
     contrast: float = 0.0
     whitening: "NDArray[np.float32] | None" = field(default=None, compare=False, repr=False)
+    levels: Levels = BY_TYPE
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, without the two tables (they are stored as tensors)."""
-        return {
-            f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("pixel_mean", "whitening")
-        }
+        plain = [f.name for f in fields(self) if f.name not in ("pixel_mean", "whitening", "levels")]
+        return {**{name: getattr(self, name) for name in plain}, "levels": self.levels.to_dict()}
 
     @classmethod
     def from_dict(
@@ -61,4 +64,5 @@ class Preprocessing:
             interpolation=str(document.get("interpolation", "bilinear")),
             contrast=float(document.get("contrast", 0.0)),
             whitening=whitening,
+            levels=Levels.from_dict(document.get("levels")),
         )

@@ -12,7 +12,9 @@ from torch import Tensor
 from resight.core.errors import DataError
 from resight.core.files import digest
 from resight.core.imagenet import are_synsets_of, imagenet_synsets
+from resight.core.levels import BY_TYPE, Levels
 from resight.data.decode import decode, decode_either
+from resight.data.files import too_large_for_memory
 from resight.data.pictures import ArrayPictures as ArrayPictures
 from resight.data.pictures import FilePictures as FilePictures
 from resight.data.pictures import Pictures
@@ -68,6 +70,7 @@ class Split:
         classes: the names that the labels count through.
         boxes: of each of the source's pictures; None if the data set has no boxes.
         masks: of the source's pictures; None if the data set has no masks.
+        levels: which values are black and white in pictures of more than 8 bits.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Split:
     classes: tuple[str, ...]
     boxes: Sequence[tuple[Box, ...]] | None = None
     masks: Masks | None = None
+    levels: Levels = BY_TYPE
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -116,19 +120,28 @@ class Split:
 
     def decode(self, index: int, at_least: int | None = None) -> Image.Image:
         """Return the split's picture `index` as an RGB image; see `decode`."""
-        position = int(self.positions[index])
-        content = self.pictures.content(position)
+        content = self.content(index)
         if isinstance(content, np.ndarray):
             return Image.fromarray(content)
-        return decode(content, self.pictures.name(position), at_least=at_least)
+        return decode(content, self.picture_name(index), at_least=at_least, levels=self.levels)
 
     def read(self, index: int, at_least: int | None = None) -> Image.Image | Tensor:
         """Return the split's picture `index` in the form that is prepared fastest; see `decode_either`."""
-        position = int(self.positions[index])
-        content = self.pictures.content(position)
+        content = self.content(index)
         if isinstance(content, np.ndarray):
             return Image.fromarray(content)
-        return decode_either(content, self.pictures.name(position), at_least=at_least)
+        return decode_either(content, self.picture_name(index), at_least=at_least, levels=self.levels)
+
+    def content(self, index: int) -> bytes | NDArray[np.uint8]:
+        """Return the encoded bytes of the split's picture `index`, or its RGB pixels (H, W, 3).
+
+        Raises:
+            PictureError: if it cannot be read, or does not fit in memory.
+        """
+        try:
+            return self.pictures.content(int(self.positions[index]))
+        except MemoryError as error:
+            raise too_large_for_memory(self.picture_name(index)) from error
 
     def picture_boxes(self, index: int) -> tuple[Box, ...] | None:
         """Return the boxes of the split's picture `index`; None if the data set has no boxes."""
@@ -255,6 +268,12 @@ class Dataset:
         if name not in self.splits:
             raise DataError(f"{self.name}: has no split {name!r}; it has {', '.join(self.splits)}")
         return self.splits[name]
+
+    def with_levels(self, levels: Levels) -> "Dataset":
+        """Return the data set with one scale for all splits, as a run has it or `levels.settled` finds it."""
+        return replace(
+            self, splits={name: replace(split, levels=levels) for name, split in self.splits.items()}
+        )
 
 
 FINGERPRINT_DIGESTS = 200_000

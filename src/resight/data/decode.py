@@ -3,9 +3,12 @@
 Every picture in the product comes through here: training, test, prediction, explanation, checks.
 
 What is done: EXIF orientation applied; transparency laid on white; palette, grey, bilevel, CMYK (by
-its embedded profile where there is one), YCbCr and Lab turned into RGB; 16-bit and floating-point
-values scaled to 8 bits, not clipped; the first frame of an animation taken. What is not: RGB colour
-profiles are ignored, as the published networks' own preprocessing does.
+its embedded profile where there is one), YCbCr and Lab turned into RGB; values of more than 8 bits scaled
+to 8 by their type, or by the levels of their data set; the first frame of an animation taken. What is not:
+RGB colour profiles are ignored, as the published networks' own preprocessing does.
+
+`formats.py` says which formats are read, `files.py` which files, `modes.py` turns modes into RGB, `deep.py`
+scales values of more than 8 bits.
 
 An upright JPEG of 8-bit RGB or grey can also be had as a tensor (`decode_either`): the same pixels from the
 same library under torchvision, without a copy, for torch's resize, which is faster than Pillow's. So can an
@@ -15,7 +18,8 @@ uncompressed picture (binary PPM of 8 bits), whose pixels are in the file as the
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,10 +27,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile
 from torch import Tensor
 
 from resight.core.errors import PictureError
+from resight.core.levels import BY_TYPE, Levels
+from resight.data import tiff
+from resight.data.deep import Deep, Source, colour_words, grey_values, may_be_deep, turned
+from resight.data.files import read_file, too_large_for_memory
+from resight.data.formats import fault_of, is_of_text, open_picture, without_text
+from resight.data.modes import to_rgb
 
 PIXEL_LIMIT = 100_000_000
 """A picture of more pixels is refused from its header alone, before any memory is taken.
@@ -82,7 +92,12 @@ warnings.filterwarnings("ignore", module=r"PIL\b")
 
 
 def decode(
-    content: bytes | Path, name: str = "", *, at_least: int | None = None, limit: int = PIXEL_LIMIT
+    content: bytes | Path,
+    name: str = "",
+    *,
+    at_least: int | None = None,
+    limit: int = PIXEL_LIMIT,
+    levels: Levels = BY_TYPE,
 ) -> Image.Image:
     """Decode one picture.
 
@@ -93,6 +108,9 @@ def decode(
             is then scaled inside libjpeg, but never below SPARE times that side, so that the caller's
             own antialiased reduction still decides the result.
         limit: most pixels (width x height) that are accepted.
+        levels: which values are black and white in pictures of more than 8 bits, as the data set or the run
+            has it. Without, 16-bit integers fill their type's range and floating-point values 0 to 1; other
+            values are refused.
 
     Returns:
         A Pillow image of mode "RGB".
@@ -100,13 +118,18 @@ def decode(
     Raises:
         PictureError: with the file's name, the fault and the cure.
     """
-    image = _decode(content, name, at_least, limit, tensors=False)
+    image = _decode(content, name, at_least, limit, levels, tensors=False)
     assert isinstance(image, Image.Image)
     return image
 
 
 def decode_either(
-    content: bytes | Path, name: str = "", *, at_least: int | None = None, limit: int = PIXEL_LIMIT
+    content: bytes | Path,
+    name: str = "",
+    *,
+    at_least: int | None = None,
+    limit: int = PIXEL_LIMIT,
+    levels: Levels = BY_TYPE,
 ) -> Image.Image | Tensor:
     """Decode one picture as `decode`, but give an ordinary JPEG and an uncompressed picture as a tensor.
 
@@ -118,51 +141,62 @@ def decode_either(
     Raises:
         PictureError: as `decode`.
     """
-    return _decode(content, name, at_least, limit, tensors=True)
+    return _decode(content, name, at_least, limit, levels, tensors=True)
 
 
 def _decode(
-    content: bytes | Path, name: str, at_least: int | None, limit: int, *, tensors: bool
+    content: bytes | Path, name: str, at_least: int | None, limit: int, levels: Levels, *, tensors: bool
 ) -> Image.Image | Tensor:
     name = name or (str(content) if isinstance(content, Path) else "picture")
     if isinstance(content, Path):
-        try:
-            content = content.read_bytes()
-        except OSError as error:
-            raise PictureError(name, f"cannot be read ({error.strerror})", "check the file") from error
+        content = read_file(content, name)
     if not content:
-        raise PictureError(name, "is empty (zero bytes)", "delete it or copy it again")
+        raise PictureError(name, "is empty (zero bytes)", "copy it again, or remove it")
+    if tensors and (pixels := _by_header(content, limit)) is not None:
+        return pixels
+    with _in_one_line(name, limit):
+        return _past_texts(lambda c: _read(c, name, at_least, limit, levels, tensors=tensors), content)
+
+
+def _past_texts(read: Callable[[bytes], Any], content: bytes) -> Any:
+    """Return what `read` makes of a picture, without the texts of a PNG if Pillow refuses their length."""
     try:
-        return _read(content, name, at_least, limit, tensors=tensors)
+        return read(content)
+    except ValueError as error:
+        if not is_of_text(error):
+            raise
+        return read(without_text(content))
+
+
+@contextmanager
+def _in_one_line(name: str, limit: int) -> Iterator[None]:
+    """Raise as a PictureError whatever goes wrong with a picture's bytes."""
+    try:
+        yield
     except PictureError:
         raise
     except Image.DecompressionBombError as error:
         fault = f"has more pixels than the limit of {limit:,}"
-        raise PictureError(name, fault, "reduce it, or delete it if it is not a photo") from error
-    except UnidentifiedImageError as error:
-        fault = f"is not a picture that can be read ({_sniff(content)})"
-        raise PictureError(name, fault, "convert it to JPEG or PNG, or delete it") from error
+        raise PictureError(name, fault, "reduce it") from error
+    except MemoryError as error:
+        raise too_large_for_memory(name) from error
     except Exception as error:
-        reason = str(error).strip() or type(error).__name__
-        fault = "is truncated" if "truncated" in reason.lower() else f"is damaged ({reason})"
-        raise PictureError(name, fault, "copy it again from its source or delete it") from error
+        raise fault_of(error, "pixels", name) from error
 
 
-def decode_array(content: bytes | Path, name: str = "", **options: int | None) -> NDArray[np.uint8]:
+def decode_array(content: bytes | Path, name: str = "", **options: Any) -> NDArray[np.uint8]:
     """Decode one picture to an array (H, W, 3) of uint8 RGB; see `decode`."""
-    return np.asarray(decode(content, name, **options))  # type: ignore[arg-type]
+    return np.asarray(decode(content, name, **options))
 
 
 def _read(
-    content: bytes, name: str, at_least: int | None, limit: int, *, tensors: bool
+    content: bytes, name: str, at_least: int | None, limit: int, levels: Levels, *, tensors: bool
 ) -> Image.Image | Tensor:
-    if tensors and (pixels := _by_header(content, limit)) is not None:
-        return pixels
-    image = Image.open(io.BytesIO(content))
+    image = open_picture(io.BytesIO(content), name)
     width, height = image.size
     if width * height > limit:
         fault = f"has {width} x {height} pixels, more than the limit of {limit:,}"
-        raise PictureError(name, fault, "reduce it, or delete it if it is not a photo")
+        raise PictureError(name, fault, "reduce it")
     if image.format == "JPEG" and image.mode in ("RGB", "L"):
         if at_least and (ratio := SPARE * at_least / min(width, height)) <= 0.5:  # the next scale is a half
             image.draft(None, (round(width * ratio), round(height * ratio)))
@@ -170,9 +204,42 @@ def _read(
             image.info[WHOLE] = (width, height)
         elif tensors and _is_upright(image) and (pixels := _by_torchvision(content)) is not None:
             return pixels
-    image.seek(0)
-    image.load()
-    return _to_rgb(ImageOps.exif_transpose(image), name)
+    source = source_of(image, content, name)
+    return to_rgb(turned(image), source, levels)
+
+
+def source_of(image: ImageFile.ImageFile, content: bytes, name: str) -> Source:
+    """Return what an opened picture says before it is loaded."""
+    args = image.tile[0].args if image.tile else ""
+    raw = args if isinstance(args, str) else str(args[0]) if isinstance(args, tuple) and args else ""
+    stored = tiff.stored(image) if image.format == "TIFF" else None
+    bits = content[24] if image.format == "PNG" else 8
+    return Source(
+        name, image.format or "", raw, bits, stored, lambda: open_picture(io.BytesIO(content), name)
+    )
+
+
+def deep_values(content: bytes, name: str, limit: int = PIXEL_LIMIT) -> Deep | None:
+    """Return the values of a picture of more than 8 bits; None of others, which are not decoded.
+
+    Raises:
+        PictureError: as `decode`.
+    """
+    if not content:
+        return None
+    with _in_one_line(name, limit):
+        return _past_texts(lambda c: _deep_values(c, name, limit), content)
+
+
+def _deep_values(content: bytes, name: str, limit: int) -> Deep | None:
+    image = open_picture(io.BytesIO(content), name)
+    source = source_of(image, content, name)
+    if image.size[0] * image.size[1] > limit or not may_be_deep(image, source):
+        return None
+    seen = turned(image)
+    if source.is_deep_colour:
+        return Deep("word", colour_words(seen, source))
+    return grey_values(seen, source)
 
 
 def _by_header(content: bytes, limit: int) -> Tensor | None:
@@ -212,81 +279,3 @@ def _torchvisions() -> Callable[..., Any] | None:
     except ImportError:
         return None
     return decode_jpeg
-
-
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    mode = image.mode
-    if mode == "RGB":
-        # A PNG or GIF may name one RGB colour as transparent.
-        return _on_white(image.convert("RGBA")) if "transparency" in image.info else image
-    if mode.startswith("I;16"):
-        array = np.frombuffer(image.convert("I;16").tobytes(), dtype="<u2").reshape(image.size[::-1])
-        return _from_grey(array / 65535.0)
-    if mode == "I":
-        array = np.asarray(image).astype(np.float64)
-        return _from_grey(_scale(array, (255, 65535, 2**31 - 1), name))
-    if mode == "F":
-        return _from_grey(_scale(np.asarray(image, dtype=np.float64), (1, 255, 65535), name))
-    if mode == "CMYK" and (converted := _by_profile(image)) is not None:
-        return converted
-    if mode in ("LA", "La", "PA", "RGBA", "RGBa") or (mode == "P" and "transparency" in image.info):
-        return _on_white(image.convert("RGBA"))
-    if mode == "L" and "transparency" in image.info:
-        return _on_white(image.convert("LA").convert("RGBA"))
-    if mode == "LAB":
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-        assert converted is not None  # only inPlace=True returns nothing
-        return converted
-    return image.convert("RGB")
-
-
-def _on_white(rgba: Image.Image) -> Image.Image:
-    white = Image.new("RGBA", rgba.size, "white")
-    return Image.alpha_composite(white, rgba).convert("RGB")
-
-
-def _from_grey(unit: NDArray[np.float64]) -> Image.Image:
-    return Image.fromarray(np.round(unit * 255).astype(np.uint8)).convert("RGB")
-
-
-def _scale(array: NDArray[np.float64], tops: tuple[int, ...], name: str) -> NDArray[np.float64]:
-    """Scale to [0, 1] by the smallest usual full scale that holds all values, else by the range."""
-    if not np.isfinite(array).all():
-        raise PictureError(name, "holds values that are not numbers", "write it again without NaN")
-    low, high = float(array.min()), float(array.max())
-    for top in tops:
-        if low >= 0 and high <= top:
-            return array / top
-    return (array - low) / (high - low) if high > low else np.zeros_like(array)
-
-
-def _by_profile(image: Image.Image) -> Image.Image | None:
-    """Convert CMYK by its own profile; None where there is none or it does not work."""
-    profile = image.info.get("icc_profile")
-    if not profile:
-        return None
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        srgb = ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return None
-
-
-def _sniff(content: bytes) -> str:
-    """Say what a file that no codec knows looks like."""
-    head = content[:512].lstrip()
-    if content[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
-        return "it is HEIC"
-    if head[:5].lower() in (b"<?xml", b"<svg ") or b"<svg" in head.lower():
-        return "it is SVG, a drawing"
-    if head[:1] == b"<":
-        return "it is a web page or XML"
-    if head[:4] == b"%PDF":
-        return "it is PDF"
-    if head[:2] == b"PK":
-        return "it is a zip archive"
-    if head and all(32 <= byte < 127 or byte in (9, 10, 13) for byte in head):
-        return "it is text"
-    return "its first bytes are of no known format"

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags
+
+from resight.data.files import opened
+from resight.data.formats import open_picture
 
 TURNS = {
     2: (False, True, False),
@@ -82,9 +85,15 @@ def read_frame(path: Path, stated: tuple[int, int] | None) -> Frame:
 def _header(path: Path) -> tuple[tuple[int, int] | None, tuple[bool, bool, bool]]:
     as_stored = (False, False, False)
     try:
-        with Image.open(path) as image:
-            if image.format == "PNG" and not any(mark in path.read_bytes() for mark in PNG_METADATA):
-                return image.size, as_stored
+        with opened(path) as file:
+            image = open_picture(file, str(path))
+            if image.format == "PNG":
+                place = file.tell()
+                file.seek(0)
+                content = file.read()
+                if not any(mark in content for mark in PNG_METADATA):
+                    return image.size, as_stored
+                file.seek(place)
             turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1), as_stored)
             # Pillow opens a TIFF with its sides as turned.
             return (_swapped(image.size) if image.format == "TIFF" and turn[0] else image.size), turn

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from resight.core.errors import PictureError
 from resight.core.files import digest
+from resight.data.files import read_file
 
 
 class Pictures(Protocol):
@@ -101,15 +102,9 @@ class FilePictures(Pictures):
         """Return the file's bytes.
 
         Raises:
-            PictureError: if the file cannot be read.
+            PictureError: if the file cannot be read, is no regular file, or is too large.
         """
-        path = self.paths[position]
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise PictureError(
-                str(path), f"cannot be read ({error.strerror})", "check its permissions"
-            ) from error
+        return read_file(self.paths[position])
 
     def size_on_disk(self, position: int) -> int:
         """Return the file's size."""

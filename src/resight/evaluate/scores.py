@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from resight.core.device import autocast
-from resight.core.errors import PictureError
+from resight.core.errors import DataError, PictureError
 from resight.core.preprocessing import Preprocessing
 from resight.data.dataset import Split
 from resight.data.prepare import Normalize
@@ -169,7 +169,17 @@ def _device(network: nn.Module) -> torch.device:
 def split_reader(
     split: Split, cards: Sequence[Preprocessing], scales: tuple[int, ...]
 ) -> Callable[[int], object]:
-    """Return what reads a split's pictures, no larger than the protocol needs them."""
+    """Return what reads a split's pictures, no larger than the protocol needs them, by the networks' levels.
+
+    Raises:
+        DataError: if the networks learned pictures of more than 8 bits by different levels.
+    """
+    if len({card.levels for card in cards}) > 1:
+        raise DataError(
+            "these runs learned pictures of more than 8 bits by different levels of black and white; test "
+            "each on its own"
+        )
+    split = replace(split, levels=cards[0].levels)
     side = max([*scales, *(c.resize for c in cards)])
     return _Reader(split, side)
 

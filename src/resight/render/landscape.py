@@ -142,4 +142,4 @@ def _lines(figure: Figure, text: str, left: float, top: float) -> None:
 def _image(canvas: FigureCanvasAgg) -> Image.Image:
     stream = io.BytesIO()
     canvas.print_png(stream)
-    return Image.open(io.BytesIO(stream.getvalue())).convert("RGB")
+    return Image.open(stream, formats=("PNG",)).convert("RGB")

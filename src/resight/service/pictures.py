@@ -78,7 +78,7 @@ def batches(run: Run, files: Sequence[Path]) -> Iterator[Batch]:
         paths, squares, faults = [], [], []
         for path in files[start : start + BATCH]:
             try:
-                squares.append(fit(decode(path, at_least=card.resize), card))
+                squares.append(fit(decode(path, at_least=card.resize, levels=card.levels), card))
                 paths.append(path)
             except PictureError as error:
                 faults.append(error)

@@ -128,7 +128,11 @@ def sample_of(split: Split, index: int, reduction: Reduction | None) -> Sample:
     content, name = split.pictures.content(position), split.pictures.name(position)
     if reduction is None and isinstance(content, bytes):
         return Sample(content, suffix_of(content, name), label, boxes)
-    image = Image.fromarray(content) if isinstance(content, np.ndarray) else decode(content, name)
+    image = (
+        Image.fromarray(content)
+        if isinstance(content, np.ndarray)
+        else decode(content, name, levels=split.levels)
+    )
     encoded = content if isinstance(content, bytes) else _encode(image, "PNG")
     if reduction and reduction.side and reduction.side < min(image.size):
         whole, image = image, _reduce(image, reduction.side)

@@ -11,6 +11,7 @@ import torch
 from resight.core.errors import PictureError
 from resight.core.files import digest
 from resight.data.dataset import Split
+from resight.data.levels import settled
 from resight.data.open import open_dataset
 
 SMALLEST = 8
@@ -28,7 +29,7 @@ def check(data: str, data_root: str | None = None) -> dict[str, Any]:
     Returns:
         The JSON of `resight check`.
     """
-    dataset = open_dataset(data, data_root)
+    dataset = settled(open_dataset(data, data_root))
     faults: list[dict[str, str]] = []
     places: dict[str, list[tuple[str, str, str]]] = defaultdict(list)  # digest: split, name, classes
     counts: dict[str, dict[str, int]] = {name: {} for name in dataset.classes}

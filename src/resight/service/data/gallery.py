@@ -22,6 +22,7 @@ from resight.data.augment.warp import Warp, move_boxes
 from resight.data.batches import StreamedBatches
 from resight.data.dataset import Dataset, Split
 from resight.data.decode import SUFFIXES, decode
+from resight.data.levels import settled
 from resight.data.open import open_dataset
 from resight.data.order import Order
 from resight.data.prepare import Normalize, typical_side
@@ -121,7 +122,7 @@ def gallery(
         subject = _Subject(Path(where).name, image, np.zeros((0, 4)), partner)
         lines = _operations(subject, chosen)
     else:
-        dataset = open_dataset(where, data_root)
+        dataset = settled(open_dataset(where, data_root))
         subject = _Subject(dataset.name, *_first(dataset.splits.get("train")))
         lines = _epochs(dataset, chosen) if chosen.augment else _operations(subject, chosen)
     title = f"{subject.name}, seed {chosen.seed}"

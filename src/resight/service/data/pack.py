@@ -8,6 +8,7 @@ from typing import Any
 from resight.core.errors import ResightError, UsageError
 from resight.core.files import require_place, write_json
 from resight.data.dataset import Dataset
+from resight.data.levels import settled
 from resight.data.open import open_dataset
 from resight.data.shards.packing import Reduction, mixed_order, samples, write_shards
 
@@ -59,6 +60,7 @@ def pack(
         raise UsageError(f"{folder}: is there already; choose another place with --out, or remove it")
     require_place(folder)
     reduction = Reduction(size, quality, uncompressed) if size or uncompressed else None
+    dataset = settled(dataset) if reduction else dataset
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir()

@@ -208,7 +208,7 @@ def _pictures(run: Run, data: str | None, data_root: str | None) -> tuple[Datase
     """Return the data set with a validation split by the run's classes, and what to know about it."""
     own, notes = run.facts.get("data"), []
     if data and data != own and str(Path(data).resolve()) != own:
-        dataset = open_dataset(data, data_root)
+        dataset = open_dataset(data, data_root).with_levels(run.preprocessing.levels)
         notes.append("if the network learned some of these validation pictures, their AUC is too good")
     else:
         dataset = dataset_of(run, data, data_root)

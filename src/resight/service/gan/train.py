@@ -20,6 +20,7 @@ from resight.core.errors import DataError, PictureError, UsageError
 from resight.core.files import locked, write_json
 from resight.core.preprocessing import Preprocessing
 from resight.data.dataset import Dataset, fingerprint
+from resight.data.levels import settled
 from resight.data.open import open_dataset
 from resight.data.prepare import decode_split, typical_side
 from resight.data.splitting import with_validation
@@ -79,7 +80,7 @@ def train_gan(
     chosen = words.override(GanSettings(), changes)
     chosen = chosen if epochs is None else replace(chosen, epochs=epochs)
     chosen = chosen if seed is None else replace(chosen, seed=seed)
-    dataset = open_dataset(data, data_root)
+    dataset = settled(open_dataset(data, data_root))
     if dataset.multi_label:
         raise UsageError(f"{data}: its pictures have several classes each; a GAN draws pictures of one")
     if "train" not in dataset.splits:

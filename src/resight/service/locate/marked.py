@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from resight.core.errors import DataError, PictureError, UsageError
+from resight.core.levels import BY_TYPE, Levels
 from resight.data.dataset import Dataset, Split
 from resight.data.decode import SUFFIXES, decode
 from resight.data.layouts.builtin import BUILTIN
@@ -34,6 +35,7 @@ class Picture:
         index: place in the split.
         label: the name of its class, if it is known.
         boxes: class name and box (x0, y0, x1, y1) of every object, if they are known.
+        levels: of a file of its own: which values are black and white in pictures of more than 8 bits.
     """
 
     path: str
@@ -41,6 +43,7 @@ class Picture:
     index: int = 0
     label: str | None = None
     boxes: list[tuple[str, tuple[float, float, float, float]]] | None = None
+    levels: Levels = BY_TYPE
 
     def decode(self) -> Image.Image:
         """Return the whole picture.
@@ -48,7 +51,9 @@ class Picture:
         Raises:
             PictureError: if it cannot be read.
         """
-        return self.split.decode(self.index) if self.split else decode(Path(self.path))
+        if self.split:
+            return self.split.decode(self.index)
+        return decode(Path(self.path), levels=self.levels)
 
     def mask(self, side: int) -> NDArray[np.bool_] | None:
         """Return the mask of the picture's own class as a square (side, side), where it is known."""
@@ -79,10 +84,10 @@ def pictures_of(
     if len(paths) != 1 or _is_plain(paths[0]):
         if split:
             raise UsageError("--split is of a data set; these are pictures")
-        return [Picture(str(path)) for path in expand(paths)], []
+        return [Picture(str(path), levels=run.preprocessing.levels) for path in expand(paths)], []
     own = run.facts.get("data")
     known = own is not None and own in (paths[0], absolute(paths[0]))
-    dataset = open_dataset(paths[0], data_root, whole=not known)
+    dataset = open_dataset(paths[0], data_root, whole=not known).with_levels(run.preprocessing.levels)
     marked = any(part.boxes is not None for part in dataset.splits.values())
     names = [split] if split else ["test"] if marked else list(dataset.splits)
     return [p for name in names for p in _of_split(dataset, name)], list(dataset.notes)

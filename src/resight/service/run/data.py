@@ -19,11 +19,12 @@ def dataset_of(run: Run, data: str | None, data_root: str | None = None) -> Data
     """
     own = run.facts.get("data")
     if data and own not in (data, absolute(data)):
-        return open_dataset(data, data_root, whole=True)
+        return open_dataset(data, data_root, whole=True).with_levels(run.preprocessing.levels)
     if not own:
         raise DataError(f"{run.name}: does not say what it was trained on; name the data with --data")
     dataset = open_dataset(own, data_root or run.facts.get("data_root"))
     dataset = with_validation(dataset, run.facts["recipe"]["val_share"])
+    dataset = dataset.with_levels(run.preprocessing.levels)
     if fingerprint(dataset.train) != run.facts["data_fingerprint"]:
         raise DataError(
             f"{own}: its pictures changed since {run.name} was trained, so its test split may hold trained "

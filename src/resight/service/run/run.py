@@ -9,6 +9,7 @@ import torch
 
 from resight.core.device import pick_device, pick_precision
 from resight.core.errors import DataError, ModelFileError
+from resight.core.levels import Levels
 from resight.core.preprocessing import Preprocessing
 from resight.core.registry import lookup
 from resight.data.layouts.builtin import BUILTIN
@@ -109,7 +110,8 @@ def open_run(name: str) -> Run:
         if task:
             facts = {**facts, **model.use_old_head(task).facts}
             assert model.preprocessing is not None  # load_model gives it
-            model.preprocessing = replace(model.preprocessing, **facts["geometry"])
+            geometry = {**facts["geometry"], "levels": Levels.from_dict(facts["geometry"].get("levels"))}
+            model.preprocessing = replace(model.preprocessing, **geometry)
     if model.preprocessing is None:
         raise ModelFileError(f"{name}: its weights do not say how pictures must be prepared")
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

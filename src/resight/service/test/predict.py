@@ -11,6 +11,7 @@ from PIL import Image
 
 from resight.core.distributed import world
 from resight.core.errors import DataError, PictureError
+from resight.core.levels import Levels
 from resight.data.decode import decode
 from resight.evaluate.multi_label import ANSWERED
 from resight.evaluate.scores import probabilities_of
@@ -42,7 +43,7 @@ def predict(run: str, paths: Sequence[str], top: int = 5, *, exact: bool = False
     if not classes:
         raise DataError(f"{run}: does not know its class names")
     member = opened.member(classes, fast=not exact)
-    read = _Files(tuple(files), opened.preprocessing.resize)
+    read = _Files(tuple(files), opened.preprocessing.resize, opened.preprocessing.levels)
     # One worker reads ahead where there are enough pictures to repay its start.
     workers = 1 if len(files) >= 256 and torch.get_num_threads() > 1 else 0
     answers: Iterable[tuple[int, Any]] = probabilities_of(
@@ -73,6 +74,7 @@ class _Files:
 
     files: tuple[Path, ...]
     at_least: int
+    levels: Levels
 
     def __call__(self, index: int) -> Image.Image:
-        return decode(self.files[index], at_least=self.at_least)
+        return decode(self.files[index], at_least=self.at_least, levels=self.levels)

@@ -217,7 +217,9 @@ class ClassicJob:
         assert isinstance(model, Pipeline)  # every row of NETWORKS is one
         require_size(model, recipe.image_size)
         size = recipe.image_size
-        card = Preprocessing(size=size, resize=size, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+        card = Preprocessing(
+            size=size, resize=size, mean=(0.0,) * 3, std=(1.0,) * 3, levels=dataset.train.levels
+        )
         pictures, faults = Pictures.read(dataset.train, card, recipe, strict=strict)
         require_every_class(dataset, pictures.split)
         dataset = replace(dataset, splits={**dataset.splits, "train": pictures.split})

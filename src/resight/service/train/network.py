@@ -69,6 +69,7 @@ def _keep_head(model: Classifier, facts: dict[str, Any] | None) -> None:
         name += f"-{sum(t.startswith(name) for t in taken) + 1}"
     kept = ("data", "data_root", "data_fingerprint", "recipe", "temperature", "test", "left_out")
     geometry = {"size": card.size, "resize": card.resize, "interpolation": card.interpolation}
+    geometry["levels"] = card.levels.to_dict()
     model.keep_head(name, {**{key: facts[key] for key in kept if key in facts}, "geometry": geometry})
 
 

@@ -54,7 +54,7 @@ def normalization_of(
 
 
 def _as_the_weights(card: Preprocessing, weights_card: Preprocessing) -> Preprocessing:
-    """Return the card with all of the weights' normalization; a mean picture is resized.
+    """Return the card with all of the weights' normalization, not their levels; a mean picture is resized.
 
     Raises:
         UsageError: if the weights were whitened at another size.
@@ -70,7 +70,9 @@ def _as_the_weights(card: Preprocessing, weights_card: Preprocessing) -> Preproc
             stored = torch.tensor(pixel_mean).view(1, 3, weights_card.size, weights_card.size)
             resized = functional.interpolate(stored, (card.size, card.size), mode="bilinear")
             pixel_mean = tuple(resized.flatten().tolist())
-    return replace(weights_card, size=card.size, resize=card.resize, pixel_mean=pixel_mean)
+    return replace(
+        weights_card, size=card.size, resize=card.resize, pixel_mean=pixel_mean, levels=card.levels
+    )
 
 
 def _contrast(card: Preprocessing, pictures: list[np.ndarray], *, whiten: bool) -> Preprocessing:

@@ -26,7 +26,8 @@ def read_training(
     size = recipe.image_size
     pipeline = Pipeline(tuple(s for s in parse(recipe.augment) if s.operation.kind in ("crop", "flip")))
     crop, photos = pipeline.crop, pipeline.whole
-    card = Preprocessing(size=size, resize=round(size * 8 / 7) if photos else size)
+    resize = round(size * 8 / 7) if photos else size
+    card = Preprocessing(size=size, resize=resize, levels=dataset.train.levels)
     budget = recipe.memory_gib * 2**30
     if photos and crop:
         # Whole pictures, large enough to be cut from: about 4/3 as wide as high.

@@ -18,6 +18,7 @@ from resight.core.errors import DataError, TrainingError, UsageError
 from resight.core.files import locked, write_json
 from resight.core.registry import lookup
 from resight.data.dataset import Dataset
+from resight.data.levels import settled
 from resight.data.open import open_dataset
 from resight.data.prepare import typical_side
 from resight.metrics.calibration import fit_temperature
@@ -83,6 +84,7 @@ def train(
         dataset = open_dataset(data, data_root)
     if "train" not in dataset.splits:
         raise DataError(f"{data}: has no training pictures")
+    dataset = settled(dataset)
     words = list(changes)
     words += [f"epochs={epochs}"] if epochs is not None else []
     words += [f"seed={seed}"] if seed is not None else []

@@ -1,0 +1,53 @@
+"""Which values of a picture are black and white, where its type alone does not say so."""
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+Pair = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The values that become black and white, one pair for each type of pixel.
+
+    They hold for a whole data set: a value is the same grey in every picture. Pictures of 8 bits have no
+    entry: their 0 is black and their 255 is white.
+
+    Attributes:
+        word: of unsigned integers of 9 to 16 bits, as values of 16 bits; None for the type's own range, 0 and
+            65,535.
+        integer: of signed integers, and of integers of 32 bits; None if unknown.
+        real: of floating-point numbers; None for 0 and 1, and no value beyond them.
+    """
+
+    word: Pair | None = None
+    integer: Pair | None = None
+    real: Pair | None = None
+
+    def to_dict(self) -> dict[str, Pair | None]:
+        """Return plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any] | None) -> "Levels":
+        """Build from `to_dict`; files from before there were levels have none.
+
+        Raises:
+            ValueError: if a pair is not two finite numbers, the first smaller; TypeError if it is no pair.
+        """
+        if not isinstance(document or {}, dict):
+            raise ValueError(f"levels: {document!r} is no object")
+        pairs = {f.name: (document or {}).get(f.name) for f in fields(cls)}
+        return cls(**{kind: None if pair is None else _pair(kind, pair) for kind, pair in pairs.items()})
+
+
+BY_TYPE = Levels()
+"""Of a picture of which nothing is known but its type."""
+
+
+def _pair(kind: str, pair: Any) -> Pair:
+    low, high = map(float, pair)
+    if not (math.isfinite(low) and math.isfinite(high - low) and low < high):
+        raise ValueError(f"levels of {kind} pixels: {low:g} is not below {high:g}")
+    return low, high
