@@ -154,10 +154,10 @@ def test_csv_with_and_without_splits(tmp_path):
     ("text", "message"),
     [
         ("", "needs a header line"),
-        ("file,class\na,b\n", "needs a header line"),
+        ("name,kind\na,b\n", "needs a header line"),
         ("path,label\nmissing.png,a\n", "is not there"),
         ("path,label\n,a\n", ":2: path or label is missing"),
-        ("path,label,split\nx.png,a,dev\n", "none of train, val, test"),
+        ("path,label,split\nx.png,a,holdout\n", "none of train, val, test"),
     ],
 )
 def test_bad_csv_is_one_line(tmp_path, text, message):

@@ -8,9 +8,11 @@ from resight.core.registry import nearest
 from resight.data.dataset import Dataset
 from resight.data.layouts.builtin import BUILTIN, open_builtin
 from resight.data.layouts.coco import coco_files, open_coco
+from resight.data.layouts.csv_table import SUFFIXES as CSV_SUFFIXES
+from resight.data.layouts.csv_table import open_csv
 from resight.data.layouts.folder import open_folder
 from resight.data.layouts.hub import is_hub, open_hub
-from resight.data.layouts.table import SPLIT_PREFIXES, open_csv, open_parquet, parquet_shards
+from resight.data.layouts.table import SPLIT_PREFIXES, open_parquet, parquet_shards
 from resight.data.layouts.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet
 from resight.data.layouts.voc import is_voc, open_voc
 from resight.data.shards.members import PACKED, open_shards, split_of, tar_shards
@@ -88,7 +90,7 @@ def _open_file(path: Path, *, multi_label: bool) -> Dataset:
     if path.suffix == ".parquet":
         split = next((s for s, p in SPLIT_PREFIXES.items() if path.stem.startswith(p)), "train")
         return open_parquet(str(path), {split if split == "test" else "train": [path]})
-    if path.suffix == ".csv":
+    if path.suffix.lower() in CSV_SUFFIXES:
         return open_csv(path)
     if path.suffix == ".json":
         return open_coco(str(path), {"train": path}, multi_label=multi_label)
@@ -101,7 +103,7 @@ def _open_file(path: Path, *, multi_label: bool) -> Dataset:
 
 def _open_folder(path: Path, *, multi_label: bool) -> Dataset:
     if shards := parquet_shards(path):
-        return open_parquet(str(path), shards)
+        return open_parquet(str(path), shards, path)
     if is_tiny_imagenet(path):
         return open_tiny_imagenet(path)
     if is_voc(path):

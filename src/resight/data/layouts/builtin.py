@@ -58,7 +58,7 @@ def open_builtin(name: str, data_root: Path | None) -> Dataset:
         if not folder.is_dir():
             continue
         if shards := parquet_shards(folder):
-            dataset = open_parquet(name, shards)
+            dataset = open_parquet(name, shards, folder)
         elif any(folder.rglob("*-ubyte*")):
             dataset = _from_idx(name, folder)
         else:
