@@ -23,6 +23,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,22 @@ class Labels:
     numbers: list[NDArray[np.int64]]
     lookups: "list[Lookup | None]"
     notes: tuple[str, ...]
+
+    def find(self, file: int, word: str) -> int:
+        """Return the class that a word means in a file; -1 if it means none."""
+        lookup = self.lookups[file]
+        if lookup is None:
+            return self._by_form.get(_form(word), -1)
+        name = lookup.name(word)
+        return -1 if name is None else self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.classes)}
+
+    @cached_property
+    def _by_form(self) -> dict[str, int]:
+        return {_form(name): number for number, name in enumerate(self.classes)}
 
 
 def number_labels(columns: Sequence[LabelColumn]) -> Labels:
@@ -315,7 +332,7 @@ def labelled_splits(
             if len(gone):
                 notes.append(
                     f"{len(gone)} of {len(part)} rows of {split} have no label and are left out, such as "
-                    f"{where[split](int(gone[0]))}"
+                    f"{where[split](int(gone[0]))}".rstrip(":")
                 )
             continue
         fault = f"none of its {len(part)} rows has a label" if len(part) else "it has no rows"
