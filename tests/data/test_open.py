@@ -188,6 +188,27 @@ def test_mnist_from_idx_files(tmp_path):
         open_dataset("mnist", tmp_path / "root")
 
 
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        ((20, 8, 8), (19,), "do not belong together"),
+        ((20, 64), (20,), "do not belong together"),
+        ((20, 8, 8), (20, 1), "do not belong together"),
+        ((20, 8, 8), (20,), "row 7 has label 10, which is none of 10 classes"),
+    ],
+)
+def test_idx_files_that_do_not_fit_are_one_line(tmp_path, images, labels, message):
+    place = tmp_path / "root" / "mnist"
+    place.mkdir(parents=True)
+    numbers = np.arange(np.prod(labels), dtype=np.uint8).reshape(labels) % 10
+    numbers.flat[7] = 10
+    for prefix in ("train", "t10k"):
+        (place / f"{prefix}-images-idx3-ubyte").write_bytes(idx(np.zeros(images, np.uint8)))
+        (place / f"{prefix}-labels-idx1-ubyte").write_bytes(idx(numbers))
+    with pytest.raises(DataError, match=message):
+        open_dataset("mnist", tmp_path / "root")
+
+
 def test_a_built_in_that_cannot_be_downloaded_is_one_line(tmp_path, monkeypatch):
     def offline(*_, **__):
         raise OSError("no route to host")

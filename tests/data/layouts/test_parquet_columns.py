@@ -66,7 +66,7 @@ def whole(file):
 
 N = 6
 LABEL = ["a", "b"] * 3
-PAIR = ["a", "b"]
+PAIR, NUMBERS = ["a", "b"], [0, 1] * 3
 RIGHT = {"bytes": contents("right", N), "struct": structs("right", N)}
 WRONG = {"bytes": contents("wrong", N), "struct": structs("wrong", N)}
 
@@ -117,7 +117,7 @@ def test_where_several_columns_or_none_may_be_the_picture_it_is_refused(tmp_path
     [
         ({"species": [0, 1] * 3, "site": [7, 8] * 3}, {"species": ["a", "b"]}, ("a", "b")),
         ({"label": [0, 1] * 3, "class_name": ["x", "y"] * 3}, {"label": ["a", "b"]}, ("a", "b")),
-        ({"coarse_label": [0] * 6, "fine_label": [0, 1] * 3}, {"coarse_label": ["c"], "fine_label": PAIR}, PAIR),
+        ({"fine_label": NUMBERS, "coarse_label": NUMBERS}, {"fine_label": PAIR, "coarse_label": ["c", "d"]}, PAIR),
         ({"class": LABEL, "id": [*range(6)]}, None, ("a", "b")),
         ({"Category": LABEL}, None, ("a", "b")),
         ({"target": [3, 4] * 3}, None, ("3", "4")),

@@ -41,7 +41,6 @@ DOTTED = (
     "rename them to a_b.jpg, and their labels alike"
 )
 IGNORED = [{"reason": str, "count": Whole(1), "first": str}]
-CLASSES = ([str], {"classes": [str], "mirrors?": bool})
 MARKS = {
     "label?": (str, int, None),
     "boxes?": ([{"label": (str, int), "box": [Within()]}], None),
@@ -110,7 +109,12 @@ def load_index(shard: Path) -> ShardIndex:
     for place in places:
         arrays = stored_arrays(place, [f.name for f in fields(ShardIndex)])
         if arrays is not None and np.array_equal(arrays["stamp"], stamp) and _fits(arrays, int(stamp[1])):
-            return ShardIndex(**arrays)
+            index = ShardIndex(**arrays)
+            try:
+                index.class_names(shard), index.ignored_members(shard)
+            except DataError:
+                continue
+            return index
     index = scan(shard)
     for place in places:
         try:
@@ -356,6 +360,8 @@ def parse_classes(name: str, content: bytes, where: str) -> tuple[tuple[str, ...
         except ValueError as error:
             raise DataError(f"{where} ({error}); write one name a line, as UTF-8") from error
         return class_table([line.strip() for line in lines], where), True
-    document = read(content, CLASSES, where)
-    named = document if isinstance(document, dict) else {"classes": document}
-    return class_table(named["classes"], where), named.get("mirrors", True)
+    document = parse(content, where)
+    if not isinstance(document, dict):
+        document = {"classes": require(document, [str], where)}
+    require(document, {"classes": [str], "mirrors?": bool}, where)
+    return class_table(document["classes"], where), document.get("mirrors", True)

@@ -138,8 +138,8 @@ def _refuse_bare(
         if len(own) and own.all():
             key = index.members[0].decode("utf-8", "surrogateescape").partition(".")[0]
             raise DataError(
-                f'{file}: sample {key} has no label (.cls, "label" in .json, or .txt), nor has any other of its '
-                "samples; add labels, or move the shard out of the folder"
+                f'{file}: sample {key} has no label (.cls, "label" in .json, or .txt), nor has any other '
+                "of its samples; add labels, or move the shard out of the folder"
             )
 
 
