@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 
 from resight.core.errors import DataError
-from resight.data.labels import (
-    LabelColumn,
-    Lookup,
-    class_table,
-    is_missing,
-    lookalikes,
-    number_labels,
-    one_spelling,
-)
+from resight.data.label_columns import LabelColumn, number_labels
+from resight.data.labels import Lookup, class_table, is_missing, lookalikes, one_spelling
 
 
 def column(labels, names=None, file="f", digits_count=False):
@@ -44,9 +37,11 @@ def test_what_is_not(value):
 @pytest.mark.parametrize(
     ("value", "digits_count", "name"),
     [
-        (0, False, "a"), (2, False, "1"), (3, False, None), (-1, False, None), (1.0, False, "b"), (1.5, False, None),
+        (0, False, "a"), (2, False, "1"), (3, False, None), (-1, False, None), (1.0, False, "b"),
+        (1.5, False, None),
         (float("inf"), False, None), (float("nan"), False, None), (True, False, None), (None, False, None),
-        ("a", False, "a"), (" b ", False, "b"), ("1", False, "1"), ("1", True, "b"), ("0002", True, "1"),
+        ("a", False, "a"), (" b ", False, "b"), ("1", False, "1"), ("1", True, "b"),
+        ("0002", True, "1"),
         ("9" * 30, True, None), ("\u0661", True, None), ("z", True, None), ("", True, None),
     ],
 )  # fmt: skip
@@ -80,10 +75,8 @@ def test_random_files_are_read_as_a_slow_reader_does():
 def test_names_of_a_table_lend_their_spelling():
     decomposed = "cafe\u0301"
     assert one_spelling(["caf\u00e9"], [decomposed])[0] == {"caf\u00e9": decomposed}
-    assert names_of([column([0, 1], (decomposed, "tea")), column(["caf\u00e9"])]) == [
-        [decomposed, "tea"],
-        [decomposed],
-    ]
+    columns = [column([0, 1], (decomposed, "tea")), column(["caf\u00e9"])]
+    assert names_of(columns) == [[decomposed, "tea"], [decomposed]]
 
 
 def test_lookalikes_are_told_apart_by_case_space_and_invisible_letters_only():
@@ -100,9 +93,9 @@ def test_a_table_has_every_name_once():
 
 
 def test_an_unknown_name_is_refused_where_it_stands_first():
-    with pytest.raises(DataError, match="f: row 1 has label 'c', which is none of 2 classes"):
+    with pytest.raises(DataError, match=r"f: row 1 has label 'c', which is none of 2 classes"):
         number_labels([column([0, "c", "c"], ("a", "b"))])
-    with pytest.raises(DataError, match="g: row 1 has label '1.0' and f: row 0 has '1', two spellings"):
+    with pytest.raises(DataError, match=r"g: row 1 has label '1\.0' and f: row 0 has '1', two spellings"):
         number_labels([column(["1"], file="f"), column(["a", "1.0"], file="g")])
 
 

@@ -86,8 +86,9 @@ def test_windows_1252_is_read_and_said(tmp_path):
 @pytest.mark.parametrize(
     "header",
     [
-        ("Path", " Label"), ("FILE", "Class"), ("Filename", "category"), ("file_name", "Target"),
-        ("Image Path", "class_name"), ("image-path", "LABEL"), ("filepath", "Class Label"), ("img", "label"), ("image", "label"),
+        ("Path", " Label"), ("FILE", "Class"), ("Filename", "category"), ("img", "label"),
+        ("Image Path", "class_name"), ("image-path", "LABEL"), ("filepath", "Class Label"),
+        ("file_name", "Target"), ("image", "label"),
     ],
 )  # fmt: skip
 def test_headers_in_any_spelling(tmp_path, header):

@@ -67,6 +67,7 @@ def whole(file):
 N = 6
 LABEL = ["a", "b"] * 3
 PAIR, NUMBERS = ["a", "b"], [0, 1] * 3
+FINE = {"fine_label": NUMBERS, "coarse_label": NUMBERS}
 RIGHT = {"bytes": contents("right", N), "struct": structs("right", N)}
 WRONG = {"bytes": contents("wrong", N), "struct": structs("wrong", N)}
 
@@ -117,7 +118,7 @@ def test_where_several_columns_or_none_may_be_the_picture_it_is_refused(tmp_path
     [
         ({"species": [0, 1] * 3, "site": [7, 8] * 3}, {"species": ["a", "b"]}, ("a", "b")),
         ({"label": [0, 1] * 3, "class_name": ["x", "y"] * 3}, {"label": ["a", "b"]}, ("a", "b")),
-        ({"fine_label": NUMBERS, "coarse_label": NUMBERS}, {"fine_label": PAIR, "coarse_label": ["c", "d"]}, PAIR),
+        (FINE, {"fine_label": PAIR, "coarse_label": ["c", "d"]}, PAIR),
         ({"class": LABEL, "id": [*range(6)]}, None, ("a", "b")),
         ({"Category": LABEL}, None, ("a", "b")),
         ({"target": [3, 4] * 3}, None, ("3", "4")),
@@ -254,6 +255,17 @@ def test_a_split_without_labels_is_left_out_and_said(tmp_path):
     assert "the test split is left out: none of its 2 rows has a label" in data.notes
     write_labels(tmp_path / "train.parquet", [-1, -1, -1], ["a", "b"])
     with pytest.raises(DataError, match="train split cannot be used: none of its 3 rows has a label"):
+        open_dataset(tmp_path)
+
+
+def test_a_split_without_a_label_column_is_left_out_and_said(tmp_path):
+    write_labels(tmp_path / "train.parquet", ["a", "b"] * 4)
+    write(tmp_path / "test-0.parquet", {"image": structs("right", 2, 20), "id": [1, 2]})
+    data = open_dataset(tmp_path)
+    assert "the test split is left out: none of its 2 rows has a label" in data.notes
+    assert not set(answers(data.split("test"))) & {"20.png", "21.png"}
+    write_labels(tmp_path / "test-1.parquet", ["a"], start=30)
+    with pytest.raises(DataError, match=r"test-0\.parquet: has columns image, id; needs .* a column 'label'"):
         open_dataset(tmp_path)
 
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from resight.core.errors import DataError
 from resight.data.dataset import Dataset, FilePictures, Split
-from resight.data.labels import LabelColumn, labelled_splits, number_labels, shown
+from resight.data.label_columns import LabelColumn, labelled_splits, number_labels
+from resight.data.labels import shown
 from resight.data.layouts.delimited import DELIMITERS, Row, Text, read_delimited
 from resight.data.layouts.features import plain
 from resight.data.layouts.table import SPLIT_PREFIXES, dataset_of_splits, split_name

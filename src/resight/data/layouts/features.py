@@ -46,7 +46,7 @@ class Columns:
 
     Attributes:
         picture: the column with encoded pictures.
-        label: the column with labels.
+        label: the column with labels; "" if there is none.
         names: the class names that the label's numbers count through; None if the file has none.
         several: whether a row lists any number of labels.
         unused: the other columns.
@@ -79,8 +79,15 @@ def columns_of(file: Path) -> Columns:
     label = _label(file, schema, features, picture)
     feature = _inner(features.get(label))
     unused = tuple(n for n in schema.names if n not in (picture, label))
-    return Columns(
-        picture, label, _names(file, label, feature), is_list(schema.field(label).type), unused, certain
+    several = bool(label) and is_list(schema.field(label).type)
+    return Columns(picture, label, _names(file, label, feature), several, unused, certain)
+
+
+def needs_columns(file: Path, names: Sequence[str]) -> str:
+    """Return what to say of a file without a picture or a label column."""
+    return (
+        f"{file}: has columns {_listed(names)}; needs encoded pictures (bytes, or a struct with bytes) and a "
+        "column 'label'"
     )
 
 
@@ -130,10 +137,7 @@ def _picture(file: Path, schema: pa.Schema, features: dict[str, Any]) -> tuple[s
         found = structs if len(structs) == 1 and "mask" not in structs[0].casefold() else found
     certain = bool(said or known)
     if not found:
-        raise DataError(
-            f"{file}: has columns {_listed(schema.names)}; needs encoded pictures (bytes, or a struct with "
-            "bytes) and a column 'label'"
-        )
+        raise DataError(needs_columns(file, schema.names))
     if len(found) > 1:
         raise DataError(
             f"{file}: columns {_listed(found)} may each be the picture; name only the right one 'image'"
@@ -150,16 +154,11 @@ def _label(file: Path, schema: pa.Schema, features: dict[str, Any], picture: str
         found = next((n for tier in LABEL_NAMES if (n := [c for c in said if plain(c) in tier])), said)
     elif said and not _is_label(said[0]):  # it may be of something else, such as the photographer
         found = said + [n for n in named if _is_label(n) and n not in said]
-    if not found:
-        raise DataError(
-            f"{file}: has columns {_listed(schema.names)}; needs encoded pictures (bytes, or a struct with "
-            "bytes) and a column 'label'"
-        )
     if len(found) > 1:
         raise DataError(
             f"{file}: columns {_listed(found)} may each be the label; name only the right one 'label'"
         )
-    return found[0]
+    return found[0] if found else ""
 
 
 def _is_label(name: str) -> bool:

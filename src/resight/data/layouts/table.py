@@ -19,16 +19,9 @@ from numpy.typing import NDArray
 
 from resight.core.errors import DataError
 from resight.data.dataset import Dataset, Split
-from resight.data.labels import (
-    LabelColumn,
-    Labels,
-    labelled_splits,
-    lookalikes,
-    number_labels,
-    refuse_stray_minus,
-    shown,
-)
-from resight.data.layouts.features import Columns, columns_of
+from resight.data.label_columns import LabelColumn, Labels, labelled_splits, number_labels, refuse_stray_minus
+from resight.data.labels import lookalikes, shown
+from resight.data.layouts.features import Columns, columns_of, needs_columns
 from resight.data.shards.columns import ColumnPictures, unreadable
 
 MIRRORS = b"resight.mirrors"
@@ -156,15 +149,18 @@ def _mirrors(file: Path) -> bool:
 def _read(path: Path) -> _File:
     """Read a file's columns and labels."""
     columns = columns_of(path)
+    if not columns.label:
+        with pq.ParquetFile(path) as file:
+            rows = np.zeros(file.metadata.num_rows, np.int64)
+        return _File(path, columns, LabelColumn(str(path), [None], rows, partial(_row, path)), None)
     column = _column(path, columns.label)
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
     if not columns.several:
         values, rows = _distinct(column)
         return _File(
             path, columns, LabelColumn(str(path), values, rows, partial(_row, path), columns.names), None
         )
-    counts = pc.fill_null(pc.list_value_length(column), -1).to_numpy().astype(np.int64)  # type: ignore[attr-defined]
+    lengths = pc.list_value_length(column)  # type: ignore[attr-defined]
+    counts = lengths.fill_null(-1).to_numpy().astype(np.int64)
     values, rows = _distinct(pc.list_flatten(column))  # type: ignore[attr-defined]
     row_of = np.repeat(np.arange(len(counts)), np.maximum(counts, 0))
     where = partial(_listing_row, path, row_of)
@@ -236,13 +232,17 @@ def _require_same_columns(files: dict[str, list[_File]]) -> None:
                     f"{file.path}: its picture is the column {own.picture!r}, that of {part[0].path.name} is "
                     f"{first.picture!r}; give both one name"
                 )
-    every = [file for part in files.values() for file in part]
-    for file in every[1:]:
-        if file.columns.several != every[0].columns.several:
+    labelled = [file for part in files.values() for file in part if file.columns.label]
+    for file in labelled[1:]:
+        if file.columns.several != labelled[0].columns.several:
             raise DataError(
                 f"{file.path}: {'lists several labels' if file.columns.several else 'has one label'} a row, "
-                f"{every[0].path.name} does not; write both alike"
+                f"{labelled[0].path.name} does not; write both alike"
             )
+    for split, part in files.items():  # a split without labels is left out, but neither half of one nor train
+        bare = [file for file in part if not file.columns.label]
+        if bare and (split == "train" or len(files) == 1 or len(bare) < len(part)):
+            raise DataError(needs_columns(bare[0].path, [bare[0].columns.picture, *bare[0].columns.unused]))
 
 
 def _split(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from resight.core.errors import DataError
 from resight.data.dataset import Box, Dataset, Split
-from resight.data.labels import LabelColumn, Labels, labelled_splits, number_labels, refuse_stray_minus
+from resight.data.label_columns import LabelColumn, Labels, labelled_splits, number_labels, refuse_stray_minus
 from resight.data.layouts.table import SPLIT_PREFIXES, dataset_of_splits
 from resight.data.pictures import Pictures
 from resight.data.shards.index import ShardIndex, load_index, parse_classes, stamp_of
