@@ -27,7 +27,7 @@ def open_dataset(where: str | Path, data_root: str | Path | None = None, *, whol
             class folders with or without train/val/test above them, a folder of
             `train-*.parquet` shards, a `.parquet` file (encoded pictures and a label), a folder of
             WebDataset shards (`train-*.tar`) or one such `.tar`, a data set of the Hugging Face hub
-            (`hf://owner/name`), a `.csv` (path,label[,split]), or pictures with boxes: a Pascal VOC
+            (`hf://owner/name`), a `.csv` or `.tsv` (path,label[,split]), or pictures with boxes: a Pascal VOC
             folder, Tiny-ImageNet's folder, a COCO folder (`annotations/instances_train*.json`) or
             COCO's `.json` file, and `multi-label:` before these.
         data_root: where built-in data sets are looked for and downloaded to; by default
@@ -87,14 +87,15 @@ def _open_file(path: Path, *, multi_label: bool) -> Dataset:
     if not path.exists():
         close = ", ".join(nearest(str(path), BUILTIN))
         raise DataError(f"{path}: there is no such file, folder or built-in data set; nearest: {close}")
-    if path.suffix == ".parquet":
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
         split = next((s for s, p in SPLIT_PREFIXES.items() if path.stem.startswith(p)), "train")
         return open_parquet(str(path), {split if split == "test" else "train": [path]})
-    if path.suffix.lower() in CSV_SUFFIXES:
+    if suffix in CSV_SUFFIXES:
         return open_csv(path)
-    if path.suffix == ".json":
+    if suffix == ".json":
         return open_coco(str(path), {"train": path}, multi_label=multi_label)
-    if path.suffix == ".tar":
+    if suffix == ".tar":
         return open_shards(str(path), {"test" if split_of(path.stem) == "test" else "train": [path]})
     if path.name.endswith(PACKED):
         raise DataError(f"{path}: is compressed, so no sample can be found; unpack it to .tar")

@@ -159,6 +159,31 @@ def test_columns_and_files_that_are_not_used_are_named(tmp_path):
     assert len(unused) == 2 and "'mask'" in unused[0] and "extra.parquet" in unused[1]
 
 
+def test_parquet_files_alone_in_a_folder_need_no_split_in_their_names(tmp_path):
+    write_labels(tmp_path / "0000.parquet", ["a", "b"] * 4)
+    write_labels(tmp_path / "0001.PARQUET", ["a"], start=20)
+    write_labels(tmp_path / "0002.parquet", ["b"], start=30)
+    data = whole(tmp_path)
+    assert len(data.split("test")) == 10 and not data.unused
+    assert whole(tmp_path / "0000.parquet").classes == ("a", "b")
+    (tmp_path / "cats").mkdir()
+    with pytest.raises(DataError, match="holds no class folders"):
+        open_dataset(tmp_path)
+
+
+def test_paths_without_bytes_are_no_pictures(tmp_path):
+    rows = [{"bytes": None, "path": f"{i}.png"} for i in range(N)]
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    file = write(
+        tmp_path / "all.parquet", {"image": pa.array(rows, kind), "label": LABEL}, {"image": "Image"}
+    )
+    with pytest.raises(DataError, match="'image' holds paths but no pictures"):
+        open_dataset(file)
+    rows[0]["bytes"] = RIGHT["bytes"][0]
+    write(file, {"image": pa.array(rows, kind), "label": LABEL})
+    assert len(whole(file).split("test")) == N
+
+
 def test_real_columns_that_are_not_used_are_named(real_data):
     data = open_dataset(real_data / "imagenet_sample" / "imagenet_sample.parquet", whole=True)
     table = pq.read_table(real_data / "imagenet_sample" / "imagenet_sample.parquet", columns=["class_name"])

@@ -59,6 +59,14 @@ def test_each_shard_is_read_by_its_own_class_names(tmp_path):
     assert answers(whole(tmp_path))["x.png"] == ("a",)
 
 
+def test_class_names_may_lie_in_the_folder_that_was_packed(tmp_path):
+    rows = [("d/classes.json", b'["a", "b"]'), *((f"d/{name}", c) for name, c in members([0, 1] * 5))]
+    write_tar(tmp_path / "train-0.tar", rows)
+    assert open_dataset(tmp_path).classes == ("a", "b")
+    write_tar(tmp_path / "train-0.tar", [*rows, ("classes.txt", b"b\na\n")])
+    assert "two files of class names" in refusal(tmp_path)
+
+
 def test_names_inside_and_beside_must_agree(tmp_path):
     write_samples(
         tmp_path / "train-0.tar",

@@ -41,13 +41,25 @@ def split_name(word: str) -> str | None:
 
 
 def parquet_shards(folder: Path) -> dict[str, list[Path]]:
-    """Return parquet files of a folder by split: `train.parquet`, `train-*.parquet` or `train_0.parquet`."""
+    """Return the parquet files of a folder by split: `train.parquet`, `train-*.parquet`, `train_0.parquet`.
+
+    All are "train" where no name tells a split and the folder has no folders.
+    """
     shards: dict[str, list[Path]] = {}
-    for file in sorted(folder.glob("*.parquet")):
+    files = _parquet_files(folder)
+    for file in files:
         named = re.fullmatch(r"([^\W\d_]+)(-.*|_?\d+)?", file.stem)
         if named and (split := split_name(named[1])):
             shards.setdefault(split, []).append(file)
+    if not shards and files and not any(f.is_dir() and not f.name.startswith(".") for f in folder.iterdir()):
+        return {"train": files}  # nothing else in the folder can be the pictures
     return {split: shards[split] for split in SPLIT_PREFIXES if split in shards}
+
+
+def _parquet_files(folder: Path) -> list[Path]:
+    return sorted(
+        f for f in folder.iterdir() if f.suffix.lower() == ".parquet" and not f.name.startswith(".")
+    )
 
 
 @dataclass(frozen=True)
@@ -326,6 +338,6 @@ def _unused_files(folder: Path | None, shards: dict[str, list[Path]]) -> tuple[s
     used = {file for part in shards.values() for file in part}
     return tuple(
         f"{file.name}: its name tells no split (train, val, test)"
-        for file in sorted(folder.glob("*.parquet"))
+        for file in _parquet_files(folder)
         if file not in used
     )

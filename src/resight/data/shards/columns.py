@@ -56,6 +56,11 @@ class ColumnPictures(Pictures):
         groups = [f.row_group(g) for f in footers for g in range(f.num_row_groups)]
         self.starts = np.cumsum([0, *(g.num_rows for g in groups)], dtype=np.int64)
         self.first_groups = np.cumsum([0, *(f.num_row_groups for f in footers)], dtype=np.int64)
+        if len(self) and all(_all_null(g, column) for g in groups):
+            raise DataError(
+                f"{self.files[0]}: its column {column!r} holds paths but no pictures; save the bytes of "
+                "the pictures in it"
+            )
         if sum(_column_bytes(g, column) for g in groups) > KEPT:
             self.blocks = np.unique(self.starts[:-1])
         self._start()
@@ -187,6 +192,14 @@ def unreadable(file: Path, error: Exception) -> DataError:
     """Return what to say of a file that pyarrow cannot read."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return DataError(f"{file}: cannot be read as parquet ({reason}); copy it again")
+
+
+def _all_null(group: Any, column: str) -> bool:
+    """Whether a row group's statistics say that there are no pictures; not if they say nothing."""
+    places = (group.column(i) for i in range(group.num_columns))
+    own = next((p for p in places if p.path_in_schema in (column, f"{column}.bytes")), None)
+    known = own is not None and own.is_stats_set and own.statistics.has_null_count
+    return bool(known and own.statistics.null_count == group.num_rows)
 
 
 def _column_bytes(group: Any, column: str) -> int:

@@ -261,7 +261,11 @@ def _samples(shard: Path, file: Any) -> _Found:
             continue
         _refuse_odd(shard, member)
         where = (member.offset_data, member.size)
-        if base in ("classes.json", "classes.txt") and folder in ("", "."):
+        if base in ("classes.json", "classes.txt"):
+            if {"classes.json", "classes.txt"} & set(found.samples):
+                raise DataError(
+                    f"{shard}: has two files of class names, one of them {member.name}; pack it again"
+                )
             found.samples[base] = {"": _read(shard, file, member.name, *where, most=LARGEST_MARK)}
             continue
         stem, _, suffix = base.partition(".")
