@@ -76,6 +76,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def one_line(text: str) -> str:
+    """Return a name for a message: characters that cannot be printed become question marks."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def class_table(names: Sequence[str], where: str) -> tuple[str, ...]:
     """Return a table of class names as it is.
 

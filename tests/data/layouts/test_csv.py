@@ -226,10 +226,10 @@ def test_a_picture_in_two_rows_is_noted_or_refused(tmp_path):
         in data.notes[0]
     )
     said = refusal(tmp_path, written([*ROWS, ("pictures/0.png", "dog")]))
-    assert ":8: has the labels 'dog' for 0.png, line 2 has 'cat'" in said
+    assert ":8: has the labels 'dog' for '0.png', line 2 has 'cat'" in said
     rows = [(*row, "train") for row in ROWS] + [("pictures/0.png", "cat", "test")]
     said = refusal(tmp_path, written(rows, ("path", "label", "split")))
-    assert ":8: has 0.png in test, line 2 has it in train" in said
+    assert ":8: has '0.png' in test, line 2 has it in train" in said
 
 
 def test_rows_without_a_label_are_counted_named_and_left_out(tmp_path):

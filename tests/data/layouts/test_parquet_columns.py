@@ -400,3 +400,25 @@ def test_large_columns_are_not_read_to_know_what_they_are(tmp_path, monkeypatch)
     )
     monkeypatch.setattr("resight.data.shards.columns.ColumnPictures._read", None)
     assert len(whole(file).split("test")) == 60 and read == [["label"]]
+
+
+def test_names_of_columns_that_hold_line_breaks_are_one_line(tmp_path):
+    write(tmp_path / "all.parquet", {"a\nb": RIGHT["struct"], "a\rc": RIGHT["struct"], "label": LABEL})
+    with pytest.raises(DataError, match=r"columns a\?b, a\?c may each be the picture"):
+        open_dataset(tmp_path / "all.parquet")
+
+
+def test_texts_that_are_no_utf_8_are_one_line(tmp_path):
+    """As damaged files have them: the bytes of a label, and of a picture's path."""
+    columns = {
+        "image": [{"bytes": c, "path": f"zzz{i}"} for i, c in enumerate(RIGHT["bytes"])],
+        "label": ["yyy", "b"] * 3,
+    }
+    pq.write_table(pa.table(columns), tmp_path / "good.parquet", compression="none", use_dictionary=False)
+    content = (tmp_path / "good.parquet").read_bytes()
+    (tmp_path / "label.parquet").write_bytes(content.replace(b"yyy", b"\xff\xfe\xfd"))
+    with pytest.raises(DataError, match=r"label\.parquet: cannot be read as parquet"):
+        open_dataset(tmp_path / "label.parquet")
+    (tmp_path / "path.parquet").write_bytes(content.replace(b"zzz1", b"\xff\xfe\xfd1"))
+    test = whole(tmp_path / "path.parquet").split("test")
+    assert [test.picture_name(i) for i in range(2)] == ["zzz0", "path.parquet row 1"]

@@ -358,3 +358,13 @@ def test_a_stored_index_that_does_not_fit_is_made_again(tmp_path):
     store(place, without)  # as it was before members were counted
     assert np.array_equal(load_index(file).ignored, good.ignored)
     assert np.array_equal(stamp_of(file), good.stamp)
+
+
+def test_names_that_hold_line_breaks_are_one_line(tmp_path):
+    names = ["x\ny.png", "x\ny.cls", "z\n/0.png", "z\n/0.cls"]
+    write_tar(
+        tmp_path / "train-0.tar", [(names[0], b"x"), (names[1], b"a"), (names[2], b"x"), (names[3], b"-1")]
+    )
+    assert "train-0.tar/z?/0.png" in refusal(tmp_path)
+    write_tar(tmp_path / "train-0.tar", [(names[0], b"x"), (names[1], b"a"), (names[0], b"x")])
+    assert "x?y.png has two pictures" in refusal(tmp_path)

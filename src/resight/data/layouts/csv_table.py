@@ -17,7 +17,7 @@ import numpy as np
 from resight.core.errors import DataError
 from resight.data.dataset import Dataset, FilePictures, Split
 from resight.data.label_columns import LabelColumn, labelled_splits, number_labels
-from resight.data.labels import shown
+from resight.data.labels import one_line, shown
 from resight.data.layouts.delimited import DELIMITERS, Row, Text, read_delimited
 from resight.data.layouts.features import plain
 from resight.data.layouts.table import SPLIT_PREFIXES, dataset_of_splits, split_name
@@ -126,10 +126,10 @@ def _header(file: Path, row: Row) -> _Header | None:
         return None
     twice = next((n for n in names if n and names.count(n) > 1), None)
     if twice is not None:
-        raise DataError(f"{file}:{row.line}: two columns are called {twice!r}; name them apart")
+        raise DataError(f"{file}:{row.line}: two columns are called {shown(twice)}; name them apart")
     for what, found in (("path", path), ("label", label)):
         if len(found) > 1:
-            listed = ", ".join(row.fields[i].strip() for i in found)
+            listed = ", ".join(one_line(row.fields[i].strip()) for i in found)
             raise DataError(
                 f"{file}:{row.line}: columns {listed} may each be the {what}; name the right one {what!r}"
             )
@@ -239,14 +239,15 @@ def _doubled(file: Path, entries: Sequence[_Entry], *, several: bool) -> tuple[s
         labels = [{unicodedata.normalize("NFC", w.strip()) for w in e.labels} for e in (first, entry)]
         if labels[0] != labels[1]:
             cure = "" if several else ", or list both in one row, in a column labels with semicolons between"
+            own, other = (shown("; ".join(e.labels)) for e in (entry, first))
             raise DataError(
-                f"{file}:{entry.line}: has the labels {shown('; '.join(entry.labels))} for {entry.path.name}"
-                f", line {first.line} has {shown('; '.join(first.labels))}; mend one of the two{cure}"
+                f"{file}:{entry.line}: has the labels {own} for {shown(entry.path.name)}, line {first.line} has "
+                f"{other}; mend one of the two{cure}"
             )
         if first.split != entry.split:
             raise DataError(
-                f"{file}:{entry.line}: has {entry.path.name} in {entry.split}, line {first.line} has it in "
-                f"{first.split}; a picture belongs to one split"
+                f"{file}:{entry.line}: has {shown(entry.path.name)} in {entry.split}, line {first.line} "
+                f"has it in {first.split}; a picture belongs to one split"
             )
         again.append(entry)
     if not again:

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from resight.core.documents import read
 from resight.core.errors import DataError
-from resight.data.labels import class_table
+from resight.data.labels import class_table, one_line
 from resight.data.shards.columns import unreadable
 
 PICTURE_NAMES = frozenset(
@@ -125,7 +125,8 @@ def _picture(file: Path, schema: pa.Schema, features: dict[str, Any]) -> tuple[s
     said = [n for n in schema.names if _is_of_type(features.get(n), "Image")]
     if said and not any(n in held for n in said):
         raise DataError(
-            f"{file}: its column {said[0]!r} holds no encoded pictures but {schema.field(said[0]).type}; "
+            f"{file}: its column {said[0]!r} holds no encoded pictures but "
+            f"{one_line(str(schema.field(said[0]).type))[:80]}; "
             "save the pictures' bytes in it"
         )
     found = [n for n in said if n in held] or held
@@ -209,5 +210,5 @@ def _holds_labels(kind: pa.DataType) -> bool:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(name[:80] for name in names[:20])
+    shown = ", ".join(one_line(name[:80]) for name in names[:20])
     return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")

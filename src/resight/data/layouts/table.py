@@ -167,13 +167,13 @@ def _read(path: Path) -> _File:
         return _File(path, columns, LabelColumn(str(path), [None], rows, partial(_row, path)), None)
     column = _column(path, columns.label)
     if not columns.several:
-        values, rows = _distinct(column)
+        values, rows = _distinct(path, column)
         return _File(
             path, columns, LabelColumn(str(path), values, rows, partial(_row, path), columns.names), None
         )
     lengths = pc.list_value_length(column)  # type: ignore[attr-defined]
     counts = lengths.fill_null(-1).to_numpy().astype(np.int64)
-    values, rows = _distinct(pc.list_flatten(column))  # type: ignore[attr-defined]
+    values, rows = _distinct(path, pc.list_flatten(column))  # type: ignore[attr-defined]
     row_of = np.repeat(np.arange(len(counts)), np.maximum(counts, 0))
     where = partial(_listing_row, path, row_of)
     _refuse_flags(path, values, rows, counts, row_of)
@@ -188,14 +188,17 @@ def _column(path: Path, column: str) -> pa.ChunkedArray:
         raise unreadable(path, error) from error
 
 
-def _distinct(column: pa.ChunkedArray) -> tuple[list[Any], NDArray[np.int64]]:
+def _distinct(path: Path, column: pa.ChunkedArray) -> tuple[list[Any], NDArray[np.int64]]:
     """Return the distinct values of a column, null among them, and which of them each row has."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_null(column.type):
         return [None], np.zeros(len(column), np.int64)
     encoded: Any = column.combine_chunks().dictionary_encode()
-    values = encoded.dictionary.to_pylist()
+    try:
+        values = encoded.dictionary.to_pylist()
+    except UnicodeDecodeError as error:
+        raise unreadable(path, error) from error
     rows = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False).astype(np.int64)
     return ([*values, None] if encoded.null_count else values), rows
 
@@ -264,6 +267,10 @@ def _split(
     pictures = ColumnPictures([file.path for file in files], files[0].columns.picture)
     if not files[0].columns.several:
         own = np.concatenate(numbers)
+        if len(own) != len(pictures):
+            raise unreadable(
+                files[0].path, ValueError(f"it has {len(own)} labels and {len(pictures)} pictures")
+            )
         return Split(split, pictures, np.arange(len(own)), own, labels.classes), own < 0
     for file, of_file in zip(files, numbers, strict=True):
         if (of_file < 0).any():
@@ -287,7 +294,7 @@ def _by_column(paths: list[Path], files: list[_File], built: Built, places: Plac
         return built, places
     words: list[str | None] = []
     for file in files:
-        values, rows = _distinct(_column(file.path, SPLIT_COLUMN))
+        values, rows = _distinct(file.path, _column(file.path, SPLIT_COLUMN))
         if not all(v is None or isinstance(v, str) for v in values):
             return built, places
         named = [split_name(v or "") for v in values]

@@ -24,7 +24,7 @@ from resight.core.errors import DataError, ResightError
 from resight.core.files import digest, replacing
 from resight.data.cache import index_folder
 from resight.data.decode import SUFFIXES
-from resight.data.labels import class_table
+from resight.data.labels import class_table, one_line
 from resight.data.pictures import digest_of_nothing
 
 FORMAT = 1
@@ -111,7 +111,8 @@ def load_index(shard: Path) -> ShardIndex:
         if arrays is not None and np.array_equal(arrays["stamp"], stamp) and _fits(arrays, int(stamp[1])):
             index = ShardIndex(**arrays)
             try:
-                index.class_names(shard), index.ignored_members(shard)
+                index.class_names(shard)
+                index.ignored_members(shard)
             except DataError:
                 continue
             return index
@@ -150,7 +151,7 @@ def _fits(arrays: dict[str, NDArray], size: int) -> bool:
     kinds = {"members": "S", "labels": "S", "box_labels": "S", "classes": "S", "lacking": "S", "ignored": "S"}
     kinds |= {"offsets": "i", "sizes": "i", "box_counts": "i", "digests": "u", "boxes": "f"}
     counts = arrays["box_counts"]
-    return (
+    return bool(
         all(arrays[name].dtype.kind == kind for name, kind in kinds.items())
         and all(arrays[name].shape == (count,) for name in ("members", "offsets", "sizes", "labels"))
         and arrays["digests"].shape == (count, 16)
@@ -161,8 +162,9 @@ def _fits(arrays: dict[str, NDArray], size: int) -> bool:
         and int(counts.sum()) == boxes
         and arrays["classes"].shape == arrays["ignored"].shape == (1,)
         and arrays["lacking"].ndim == 1
-        and bool((arrays["sizes"] >= 0).all() and (arrays["offsets"] >= 0).all())
-        and bool((arrays["offsets"] + arrays["sizes"] <= size).all())
+        and (arrays["sizes"] >= 0).all()
+        and (arrays["offsets"] >= 0).all()
+        and (arrays["offsets"] <= size - arrays["sizes"]).all()
     )
 
 
@@ -264,7 +266,7 @@ def _samples(shard: Path, file: Any) -> _Found:
         if base in ("classes.json", "classes.txt"):
             if {"classes.json", "classes.txt"} & set(found.samples):
                 raise DataError(
-                    f"{shard}: has two files of class names, one of them {member.name}; pack it again"
+                    f"{shard}: has two files of class names, such as {one_line(member.name)}; pack it again"
                 )
             found.samples[base] = {"": _read(shard, file, member.name, *where, most=LARGEST_MARK)}
             continue
@@ -272,7 +274,9 @@ def _samples(shard: Path, file: Any) -> _Found:
         suffix = suffix.lower()
         sample = found.samples.setdefault(f"{folder}/{stem}" if folder else stem, {})
         if suffix in sample or ("." + suffix in SUFFIXES and "picture" in sample):
-            raise DataError(f"{shard}: sample {member.name} has two pictures or labels; pack it again")
+            raise DataError(
+                f"{shard}: sample {one_line(member.name)} has two pictures or labels; pack it again"
+            )
         if "." + suffix in SUFFIXES:
             content = _read(shard, file, member.name, *where)
             sample["picture"] = (member.name, *where, digest(content) if content else digest_of_nothing(base))
@@ -286,11 +290,13 @@ def _samples(shard: Path, file: Any) -> _Found:
 def _refuse_odd(shard: Path, member: tarfile.TarInfo) -> None:
     """Refuse members whose bytes do not lie in one piece, or whose names lead out of a folder."""
     if member.issparse():
-        raise DataError(f"{shard}: {member.name} is stored with holes; pack it again without --sparse")
+        raise DataError(
+            f"{shard}: {one_line(member.name)} is stored with holes; pack it again without --sparse"
+        )
     if member.name.startswith("/") or ".." in member.name.split("/"):
         raise DataError(
-            f"{shard}: {member.name} has an absolute name, or one that leads out of its folder; pack it "
-            "again with names relative to one folder"
+            f"{shard}: {one_line(member.name)} has an absolute name, or one that leads out of its folder; "
+            "pack it again with names relative to one folder"
         )
 
 
@@ -315,9 +321,11 @@ def _pread(file: Any, size: int, offset: int) -> bytes:
 def _read(shard: Path, file: Any, name: str, offset: int, size: int, most: int = LARGEST) -> bytes:
     end = os.fstat(file.fileno()).st_size
     if offset + size > end:
-        raise DataError(f"{shard}: is truncated after {end:,} bytes, within {name}; {CURE}")
+        raise DataError(f"{shard}: is truncated after {end:,} bytes, within {one_line(name)}; {CURE}")
     if size > most:
-        raise DataError(f"{shard}: {name} has {size:,} bytes, more than {most:,}; pack it again without it")
+        raise DataError(
+            f"{shard}: {one_line(name)} has {size:,} bytes, more than {most:,}; pack it again without it"
+        )
     content = _pread(file, size, offset)
     if len(content) != size:
         raise DataError(f"{shard}: is truncated after {offset + len(content):,} bytes; {CURE}")
@@ -326,7 +334,7 @@ def _read(shard: Path, file: Any, name: str, offset: int, size: int, most: int =
 
 def _marks(shard: Path, key: str, sample: dict[str, Any]) -> tuple[str, list[dict[str, Any]] | None]:
     """Return the label, "" if there is none, and the boxes of a sample."""
-    where = f"{shard}: the marks of sample {key} cannot be read"
+    where = f"{shard}: the marks of sample {one_line(key)} cannot be read"
     try:
         texts = {kind: sample[kind].decode("utf-8-sig").strip() for kind in ("cls", "txt") if kind in sample}
     except ValueError as error:

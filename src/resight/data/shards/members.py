@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from resight.core.errors import DataError
 from resight.data.dataset import Box, Dataset, Split
 from resight.data.label_columns import LabelColumn, Labels, labelled_splits, number_labels, refuse_stray_minus
+from resight.data.labels import one_line
 from resight.data.layouts.table import SPLIT_PREFIXES, dataset_of_splits
 from resight.data.pictures import Pictures
 from resight.data.shards.index import ShardIndex, load_index, parse_classes, stamp_of
@@ -87,7 +88,7 @@ def open_shards(name: str, shards: dict[str, list[Path]]) -> Dataset:
         refuse_stray_minus(columns, labels, which)
         built[split] = _split(split, part, [indexes[f] for f in part], labels, which)
         missing[split] = built[split].labels < 0
-        where[split] = built[split].picture_name
+        where[split] = lambda row, own=built[split]: one_line(own.picture_name(row))
         _refuse_bare(split, part, [indexes[f] for f in part], missing[split])
     kept, left_out = labelled_splits(name, built, missing, where)
     notes = (*_notes(indexes), *labels.notes, *left_out)
@@ -122,7 +123,12 @@ def _column(file: Path, index: ShardIndex, names: tuple[str, ...] | None) -> Lab
 
 
 def _place(file: Path, index: ShardIndex, row: int) -> str:
-    return f"{file}/{index.members[row].decode('utf-8', 'surrogateescape')}:"
+    return f"{file}/{_text(index.members[row])}:"
+
+
+def _text(name: bytes) -> str:
+    """Return a member's name for a message."""
+    return one_line(name.decode("utf-8", "surrogateescape"))
 
 
 def _refuse_bare(
@@ -136,7 +142,7 @@ def _refuse_bare(
         own = missing[start : start + len(index.sizes)]
         start += len(own)
         if len(own) and own.all():
-            key = index.members[0].decode("utf-8", "surrogateescape").partition(".")[0]
+            key = _text(index.members[0]).partition(".")[0]
             raise DataError(
                 f'{file}: sample {key} has no label (.cls, "label" in .json, or .txt), nor has any other '
                 "of its samples; add labels, or move the shard out of the folder"
@@ -148,12 +154,13 @@ def _notes(indexes: dict[Path, ShardIndex]) -> tuple[str, ...]:
     lacking = [(file, key) for file, index in indexes.items() for key in index.lacking]
     if lacking:
         file, key = lacking[0]
-        word = key.decode("utf-8", "surrogateescape")
-        notes.append(f"{len(lacking)} samples have no picture and are ignored, such as {word} in {file}")
+        notes.append(
+            f"{len(lacking)} samples have no picture and are ignored, such as {_text(key)} in {file}"
+        )
     ignored: dict[str, tuple[int, str]] = {}
     for file, index in indexes.items():
         for row in index.ignored_members(file):
-            count, first = ignored.get(row["reason"], (0, f"{row['first']} in {file}"))
+            count, first = ignored.get(row["reason"], (0, f"{one_line(row['first'])} in {file}"))
             ignored[row["reason"]] = (count + row["count"], first)
     notes += [
         f"{count} members are not used, such as {first}: they {reason}"
