@@ -1,7 +1,7 @@
 """The labels of several files, as numbers through one list of classes; see `labels.py` for the rule.
 
 Each file is read by its own table of class names, and files meet by name, so tables in different orders, and
-files of names beside files of numbers, go together. Rows and splits without labels are left out here.
+files of names and files of numbers, go together. Rows and splits without labels are left out here.
 """
 
 import re
@@ -129,7 +129,7 @@ def number_labels(columns: Sequence[LabelColumn]) -> Labels:
 
 
 def refuse_stray_minus(columns: Sequence[LabelColumn], labels: Labels, which: Sequence[int]) -> None:
-    """Refuse -1 beside class names in a split in which other rows have labels.
+    """Refuse -1 where a file has class names, in a split in which other rows have labels.
 
     Args:
         columns: all files.

@@ -241,8 +241,8 @@ def _doubled(file: Path, entries: Sequence[_Entry], *, several: bool) -> tuple[s
             cure = "" if several else ", or list both in one row, in a column labels with semicolons between"
             own, other = (shown("; ".join(e.labels)) for e in (entry, first))
             raise DataError(
-                f"{file}:{entry.line}: has the labels {own} for {shown(entry.path.name)}, line {first.line} has "
-                f"{other}; mend one of the two{cure}"
+                f"{file}:{entry.line}: has the labels {own} for {shown(entry.path.name)}, line {first.line} "
+                f"has {other}; mend one of the two{cure}"
             )
         if first.split != entry.split:
             raise DataError(

@@ -143,8 +143,8 @@ class ColumnPictures(Pictures):
             if file not in self._open:
                 if not np.array_equal(stamp_of(path), self.stamps[file]):
                     raise DataError(
-                        f"{path}: changed since it was opened; train anew, or put the old file back and go "
-                        "on with --resume"
+                        f"{path}: changed since it was opened; train again, or put the old file back "
+                        "and use --resume"
                     )
                 self._open[file] = pq.ParquetFile(path)
             own = group - int(self.first_groups[file])

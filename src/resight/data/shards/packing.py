@@ -37,7 +37,7 @@ AT_ONCE = 256
 
 @dataclass(frozen=True)
 class Reduction:
-    """How pictures are written anew.
+    """How pictures are reduced.
 
     Attributes:
         side: larger pictures are reduced to this shorter side, in pixels; None leaves the size.
@@ -184,7 +184,7 @@ def write_shards(folder: Path, split: str, part: int, found: Iterator[Sample]) -
 
 
 def _write(shard: Path, before: int, found: Iterable[Sample]) -> int:
-    """Write one shard whose keys go on from `before`; returns how many samples it has."""
+    """Write one shard whose keys count from `before`; returns how many samples it has."""
     rows: list[Row] = []
     with (
         shard.open("wb") as file,
