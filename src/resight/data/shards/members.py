@@ -272,8 +272,8 @@ class TarPictures(Pictures):
     def _require_unchanged(self, file: int, shard: int) -> None:
         if not np.array_equal(stamp_of(file), self.stamps[shard]):
             raise DataError(
-                f"{self.files[shard]}: changed since it was opened; train again, or put the old file back and "
-                "use --resume"
+                f"{self.files[shard]}: changed since it was opened; train again, or put the old file back "
+                "and use --resume"
             )
 
     def size_on_disk(self, position: int) -> int:
