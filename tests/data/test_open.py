@@ -154,10 +154,10 @@ def test_csv_with_and_without_splits(tmp_path):
     ("text", "message"),
     [
         ("", "needs a header line"),
-        ("file,class\na,b\n", "needs a header line"),
+        ("name,kind\na,b\n", "needs a header line"),
         ("path,label\nmissing.png,a\n", "is not there"),
         ("path,label\n,a\n", ":2: path or label is missing"),
-        ("path,label,split\nx.png,a,dev\n", "none of train, val, test"),
+        ("path,label,split\nx.png,a,holdout\n", "none of train, val, test"),
     ],
 )
 def test_bad_csv_is_one_line(tmp_path, text, message):
@@ -185,6 +185,27 @@ def test_mnist_from_idx_files(tmp_path):
     assert np.array_equal(np.asarray(dataset.train.decode(3))[..., 0], pixels[3])
     (place / "train-labels-idx1-ubyte").write_bytes(idx(labels)[:-5])
     with pytest.raises(DataError, match="not a whole idx file"):
+        open_dataset("mnist", tmp_path / "root")
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        ((20, 8, 8), (19,), "do not belong together"),
+        ((20, 64), (20,), "do not belong together"),
+        ((20, 8, 8), (20, 1), "do not belong together"),
+        ((20, 8, 8), (20,), "row 7 has label 10, which is none of 10 classes"),
+    ],
+)
+def test_idx_files_that_do_not_fit_are_one_line(tmp_path, images, labels, message):
+    place = tmp_path / "root" / "mnist"
+    place.mkdir(parents=True)
+    numbers = np.arange(np.prod(labels), dtype=np.uint8).reshape(labels) % 10
+    numbers.flat[7] = 10
+    for prefix in ("train", "t10k"):
+        (place / f"{prefix}-images-idx3-ubyte").write_bytes(idx(np.zeros(images, np.uint8)))
+        (place / f"{prefix}-labels-idx1-ubyte").write_bytes(idx(numbers))
+    with pytest.raises(DataError, match=message):
         open_dataset("mnist", tmp_path / "root")
 
 

@@ -145,8 +145,8 @@ def test_bad_words_are_refused(tmp_path):
         reproduce("gap-gmp-cam", data=[str(make_folder(tmp_path / "colours"))], pictures=100)
     with pytest.raises(DataError, match="none-such"):
         reproduce("imagenet-check", data=["none-such"])
-    picture = next((tmp_path / "colours").rglob("*.png"))
-    (tmp_path / "listed.csv").write_text(f"path,labels\n{picture},red; warm\n{picture},warm\n")
+    first, second = sorted((tmp_path / "colours").rglob("*.png"))[:2]
+    (tmp_path / "listed.csv").write_text(f"path,labels\n{first},red; warm\n{second},warm\n")
     with pytest.raises(UsageError, match="several classes each; imbalance needs one each"):
         reproduce("imbalance", data=[str(tmp_path / "listed.csv")])
 

@@ -8,9 +8,11 @@ from resight.core.registry import nearest
 from resight.data.dataset import Dataset
 from resight.data.layouts.builtin import BUILTIN, open_builtin
 from resight.data.layouts.coco import coco_files, open_coco
+from resight.data.layouts.csv_table import SUFFIXES as CSV_SUFFIXES
+from resight.data.layouts.csv_table import open_csv
 from resight.data.layouts.folder import open_folder
 from resight.data.layouts.hub import is_hub, open_hub
-from resight.data.layouts.table import SPLIT_PREFIXES, open_csv, open_parquet, parquet_shards
+from resight.data.layouts.table import SPLIT_PREFIXES, open_parquet, parquet_shards
 from resight.data.layouts.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet
 from resight.data.layouts.voc import is_voc, open_voc
 from resight.data.shards.members import PACKED, open_shards, split_of, tar_shards
@@ -25,7 +27,7 @@ def open_dataset(where: str | Path, data_root: str | Path | None = None, *, whol
             class folders with or without train/val/test above them, a folder of
             `train-*.parquet` shards, a `.parquet` file (encoded pictures and a label), a folder of
             WebDataset shards (`train-*.tar`) or one such `.tar`, a data set of the Hugging Face hub
-            (`hf://owner/name`), a `.csv` (path,label[,split]), or pictures with boxes: a Pascal VOC
+            (`hf://owner/name`), a `.csv` or `.tsv` (path,label[,split]), or pictures with boxes: a Pascal VOC
             folder, Tiny-ImageNet's folder, a COCO folder (`annotations/instances_train*.json`) or
             COCO's `.json` file, and `multi-label:` before these.
         data_root: where built-in data sets are looked for and downloaded to; by default
@@ -85,14 +87,15 @@ def _open_file(path: Path, *, multi_label: bool) -> Dataset:
     if not path.exists():
         close = ", ".join(nearest(str(path), BUILTIN))
         raise DataError(f"{path}: there is no such file, folder or built-in data set; nearest: {close}")
-    if path.suffix == ".parquet":
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
         split = next((s for s, p in SPLIT_PREFIXES.items() if path.stem.startswith(p)), "train")
         return open_parquet(str(path), {split if split == "test" else "train": [path]})
-    if path.suffix == ".csv":
+    if suffix in CSV_SUFFIXES:
         return open_csv(path)
-    if path.suffix == ".json":
+    if suffix == ".json":
         return open_coco(str(path), {"train": path}, multi_label=multi_label)
-    if path.suffix == ".tar":
+    if suffix == ".tar":
         return open_shards(str(path), {"test" if split_of(path.stem) == "test" else "train": [path]})
     if path.name.endswith(PACKED):
         raise DataError(f"{path}: is compressed, so no sample can be found; unpack it to .tar")
@@ -101,7 +104,7 @@ def _open_file(path: Path, *, multi_label: bool) -> Dataset:
 
 def _open_folder(path: Path, *, multi_label: bool) -> Dataset:
     if shards := parquet_shards(path):
-        return open_parquet(str(path), shards)
+        return open_parquet(str(path), shards, path)
     if is_tiny_imagenet(path):
         return open_tiny_imagenet(path)
     if is_voc(path):

@@ -101,3 +101,13 @@ def test_without_network_or_extra_there_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(DataError, match=r"pip install 'resight\[hub\]'"):
         open_dataset("hf://own/photos")
+
+
+def test_a_part_that_the_hub_converted_is_said(hub, tmp_path):
+    (tmp_path / "hub" / "None").mkdir(parents=True)
+    hub("refs-convert-parquet", "default/partial-train/0000.parquet")
+    hub("refs-convert-parquet", "default/test/0000.parquet", (1, 0), start=20)
+    data = open_dataset("hf://own/photos")
+    assert (
+        len(data.train) == 3 and "only a part of it" in data.notes[-1] and "partial-train" in data.notes[-1]
+    )

@@ -58,7 +58,7 @@ def open_builtin(name: str, data_root: Path | None) -> Dataset:
         if not folder.is_dir():
             continue
         if shards := parquet_shards(folder):
-            dataset = open_parquet(name, shards)
+            dataset = open_parquet(name, shards, folder)
         elif any(folder.rglob("*-ubyte*")):
             dataset = _from_idx(name, folder)
         else:
@@ -98,9 +98,17 @@ def _from_idx(name: str, folder: Path) -> Dataset:
         labels = next(iter(sorted(folder.rglob(f"{prefix}-labels*ubyte*"))), None)
         if images is None or labels is None:
             raise DataError(f"{folder}: lacks the idx files {prefix}-images and {prefix}-labels; add them")
-        splits[split] = (read_idx(images), read_idx(labels))
-        if len(splits[split][0]) != len(splits[split][1]):
-            raise DataError(f"{labels}: has another count than {images.name}; copy both again")
+        splits[split] = pixels, numbers = read_idx(images), read_idx(labels)
+        if pixels.ndim != 3 or numbers.ndim != 1 or len(pixels) != len(numbers):
+            raise DataError(
+                f"{labels}: has shape {numbers.shape}, {images.name} has {pixels.shape}; they do not belong "
+                "together: copy both again"
+            )
+        if (numbers >= len(DIGITS)).any():
+            row = int(np.flatnonzero(numbers >= len(DIGITS))[0])
+            raise DataError(
+                f"{labels}: row {row} has label {numbers[row]}, which is none of 10 classes; copy it again"
+            )
     return _of_arrays(name, splits, FASHION if name == "fashion_mnist" else DIGITS)
 
 

@@ -5,6 +5,7 @@ Their parquet files are taken; where a data set has none of its own, those that 
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from resight.core.errors import DataError
@@ -46,7 +47,7 @@ def open_hub(where: str) -> Dataset:
                 place = hub.snapshot_download(
                     name, repo_type="dataset", revision=revision, allow_patterns=files
                 )
-                return open_parquet(where, _by_split(where, Path(place), files))
+                return _noted(open_parquet(where, _by_split(where, Path(place), files)), files)
     except DataError:
         raise
     except Exception as error:  # the hub's client raises whatever the network gives
@@ -58,6 +59,15 @@ def open_hub(where: str) -> Dataset:
     raise DataError(
         f"{where}: holds no parquet files, and the hub made none of it; download it and name its folder"
     )
+
+
+def _noted(dataset: Dataset, files: list[str]) -> Dataset:
+    """Say so if the hub converted only the beginning of a split."""
+    partial = next((file for file in files if "partial-" in file), None)
+    if partial is None:
+        return dataset
+    note = f"the hub holds only a part of it as parquet ({partial}); the rest is not used"
+    return replace(dataset, notes=(*dataset.notes, note))
 
 
 def _of_configuration(where: str, files: list[str], configuration: str) -> list[str]:

@@ -52,10 +52,15 @@ class ColumnPictures(Pictures):
     def __init__(self, files: Sequence[Path], column: str) -> None:
         self.files, self.column = tuple(files), column
         self.stamps = np.stack([stamp_of(file) for file in files])
-        footers = [pq.read_metadata(file) for file in self.files]
+        footers = [_footer(file, column) for file in self.files]
         groups = [f.row_group(g) for f in footers for g in range(f.num_row_groups)]
         self.starts = np.cumsum([0, *(g.num_rows for g in groups)], dtype=np.int64)
         self.first_groups = np.cumsum([0, *(f.num_row_groups for f in footers)], dtype=np.int64)
+        if len(self) and all(_all_null(g, column) for g in groups):
+            raise DataError(
+                f"{self.files[0]}: its column {column!r} holds paths but no pictures; save the bytes of "
+                "the pictures in it"
+            )
         if sum(_column_bytes(g, column) for g in groups) > KEPT:
             self.blocks = np.unique(self.starts[:-1])
         self._start()
@@ -83,7 +88,11 @@ class ColumnPictures(Pictures):
         """Return the row's own path, else its file and row."""
         group, row = self._find(position)
         paths = self._group(group).paths
-        return (paths[row].as_py() if paths is not None else None) or self._row_name(position)
+        try:
+            own = paths[row].as_py() if paths is not None else None
+        except UnicodeDecodeError:
+            own = None
+        return own or self._row_name(position)
 
     def _row_name(self, position: int) -> str:
         file = self._file_of(self._find(position)[0])
@@ -134,14 +143,17 @@ class ColumnPictures(Pictures):
             if file not in self._open:
                 if not np.array_equal(stamp_of(path), self.stamps[file]):
                     raise DataError(
-                        f"{path}: changed since it was opened; train anew, or put the old file back and go "
-                        "on with --resume"
+                        f"{path}: changed since it was opened; train again, or put the old file back "
+                        "and use --resume"
                     )
                 self._open[file] = pq.ParquetFile(path)
             own = group - int(self.first_groups[file])
             table = self._open[file].read_row_group(own, columns=[self.column], use_threads=False)
         except (pa.ArrowInvalid, OSError) as error:
             raise unreadable(path, error) from error
+        expected = int(self.starts[group + 1] - self.starts[group])
+        if table.num_rows != expected:
+            raise unreadable(path, ValueError(f"row group {own} has {table.num_rows} of {expected} rows"))
         column = table[self.column].combine_chunks()
         paths = None
         if pa.types.is_struct(column.type):
@@ -187,6 +199,25 @@ def unreadable(file: Path, error: Exception) -> DataError:
     """Return what to say of a file that pyarrow cannot read."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return DataError(f"{file}: cannot be read as parquet ({reason}); copy it again")
+
+
+def _footer(file: Path, column: str) -> pq.FileMetaData:
+    """Return a file's footer, whose names of columns can be read."""
+    try:
+        footer = pq.read_metadata(file)
+        for group in range(footer.num_row_groups):
+            _column_bytes(footer.row_group(group), column)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise unreadable(file, error) from error
+    return footer
+
+
+def _all_null(group: Any, column: str) -> bool:
+    """Whether a row group's statistics say that there are no pictures; not if they say nothing."""
+    places = (group.column(i) for i in range(group.num_columns))
+    own = next((p for p in places if p.path_in_schema in (column, f"{column}.bytes")), None)
+    told = own.statistics if own is not None and own.is_stats_set else None
+    return bool(told and told.has_null_count and told.null_count == group.num_rows)
 
 
 def _column_bytes(group: Any, column: str) -> int:

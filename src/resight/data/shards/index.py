@@ -2,8 +2,9 @@
 
 Shards are in the WebDataset layout: members that share their path up to the first dot of the base name are
 one sample. The picture is the member with a picture's suffix. The label is the text of `.cls`, else "label"
-in `.json`, else the text of `.txt`: a number or a name. "boxes" in `.json`, a list of {"label", "box": [x0,
-y0, x1, y1]} in pixels of the decoded picture, is a layout of ours. Other members are left alone.
+in `.json`, else the text of `.txt`: a number or a name; it may be missing. "boxes" in `.json`, a list of
+{"label", "box": [x0, y0, x1, y1]} in pixels of the decoded picture, is a layout of ours. Links, devices, and
+pictures with a dot before their suffix are counted and named; other members are left alone.
 """
 
 import json
@@ -11,22 +12,39 @@ import os
 import tarfile
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resight.core.documents import Whole, Within, parse, read, require
 from resight.core.errors import DataError, ResightError
 from resight.core.files import digest, replacing
 from resight.data.cache import index_folder
 from resight.data.decode import SUFFIXES
+from resight.data.labels import class_table, one_line
 from resight.data.pictures import digest_of_nothing
 
 FORMAT = 1
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 CURE = "copy or pack it again"
+LARGEST = 2**31
+"""Bytes of a picture; a larger member is none."""
+LARGEST_MARK = 2**24
+"""Bytes of a label, or of class names."""
+LINK = "are links, which point to nothing in a shard"
+DEVICE = "are devices or pipes"
+DOTTED = (
+    "are pictures with a dot before the suffix: WebDataset takes a.b.jpg for the part b.jpg of sample a; "
+    "rename them to a_b.jpg, and their labels alike"
+)
+IGNORED = [{"reason": str, "count": Whole(1), "first": str}]
+MARKS = {
+    "label?": (str, int, None),
+    "boxes?": ([{"label": (str, int), "box": [Within()]}], None),
+}
 
 
 @dataclass(frozen=True)
@@ -39,12 +57,13 @@ class ShardIndex:
         offsets: where its bytes begin in the shard, (N,).
         sizes: how many they are, (N,).
         digests: of the bytes, (N, 16).
-        labels: as the shard spells them, UTF-8, (N,).
+        labels: as the shard spells them, UTF-8, (N,); empty where a sample has none.
         box_counts: boxes of each sample, (N,); (0,) if the shard has none at all.
         boxes: x0, y0, x1, y1 of all boxes, (M, 4).
         box_labels: as `labels`, (M,).
         classes: class names inside the shard, as JSON in UTF-8, one element; "null" if there are none.
         lacking: names of samples that have no picture, (L,).
+        ignored: members that are not used, as JSON in UTF-8 ([{"reason", "count", "first"}]), one element.
     """
 
     stamp: NDArray[np.int64]
@@ -58,6 +77,16 @@ class ShardIndex:
     box_labels: NDArray[np.bytes_]
     classes: NDArray[np.bytes_]
     lacking: NDArray[np.bytes_]
+    ignored: NDArray[np.bytes_]
+
+    def class_names(self, shard: Path) -> tuple[str, ...] | None:
+        """Return the class names inside the shard; None if there are none."""
+        names = read(bytes(self.classes[0]), ([str], None), f"{shard}.index")
+        return None if names is None else tuple(names)
+
+    def ignored_members(self, shard: Path) -> list[dict[str, Any]]:
+        """Return why members are not used, how many, and the first of each."""
+        return read(bytes(self.ignored[0]), IGNORED, f"{shard}.index")
 
 
 def stamp_of(shard: Path | int) -> NDArray[np.int64]:
@@ -72,15 +101,21 @@ def load_index(shard: Path) -> ShardIndex:
     It is stored beside the shard, or in the user's cache where that folder cannot be written.
 
     Raises:
-        DataError: if the shard is damaged, truncated, compressed, or a sample has no label.
+        DataError: if the shard is damaged, truncated, compressed, or what a sample says of itself is no JSON.
     """
     cached = index_folder() / f"{digest(os.fsencode(shard.resolve()))}.index"
     places = [shard.with_name(shard.name + ".index"), cached]
     stamp = stamp_of(shard)
     for place in places:
         arrays = stored_arrays(place, [f.name for f in fields(ShardIndex)])
-        if arrays is not None and np.array_equal(arrays["stamp"], stamp):
-            return ShardIndex(**arrays)
+        if arrays is not None and np.array_equal(arrays["stamp"], stamp) and _fits(arrays, int(stamp[1])):
+            index = ShardIndex(**arrays)
+            try:
+                index.class_names(shard)
+                index.ignored_members(shard)
+            except DataError:
+                continue
+            return index
     index = scan(shard)
     for place in places:
         try:
@@ -110,6 +145,29 @@ def stored_arrays(place: Path, names: Sequence[str]) -> dict[str, NDArray] | Non
         return None
 
 
+def _fits(arrays: dict[str, NDArray], size: int) -> bool:
+    """Whether stored arrays belong together and point into a shard of so many bytes."""
+    count, boxes = len(arrays["sizes"]), len(arrays["boxes"])
+    kinds = {"members": "S", "labels": "S", "box_labels": "S", "classes": "S", "lacking": "S", "ignored": "S"}
+    kinds |= {"offsets": "i", "sizes": "i", "box_counts": "i", "digests": "u", "boxes": "f"}
+    counts = arrays["box_counts"]
+    return bool(
+        all(arrays[name].dtype.kind == kind for name, kind in kinds.items())
+        and all(arrays[name].shape == (count,) for name in ("members", "offsets", "sizes", "labels"))
+        and arrays["digests"].shape == (count, 16)
+        and arrays["boxes"].shape == (boxes, 4)
+        and arrays["box_labels"].shape == (boxes,)
+        and counts.shape in ((count,), (0,))
+        and (counts >= 0).all()
+        and int(counts.sum()) == boxes
+        and arrays["classes"].shape == arrays["ignored"].shape == (1,)
+        and arrays["lacking"].ndim == 1
+        and (arrays["sizes"] >= 0).all()
+        and (arrays["offsets"] >= 0).all()
+        and (arrays["offsets"] <= size - arrays["sizes"]).all()
+    )
+
+
 def scan(shard: Path) -> ShardIndex:
     """Read a shard from end to end and return where its samples lie.
 
@@ -120,16 +178,17 @@ def scan(shard: Path) -> ShardIndex:
     rows, lacking, classes = [], [], None
     with shard.open("rb") as file:
         _refuse_compressed(shard, _pread(file, 8, 0))
-        for key, sample in _samples(shard, file).items():
+        found = _samples(shard, file)
+        for key, sample in found.samples.items():
             if key in ("classes.json", "classes.txt"):
-                classes = _class_names(shard, key, sample[""])
+                classes = parse_classes(key, sample[""], f"{shard}: its {key} cannot be read")[0]
             elif "picture" in sample:
                 rows.append((*sample["picture"], *_marks(shard, key, sample)))
             else:
                 lacking.append(key)
     if not np.array_equal(stamp, stamp_of(shard)):
         raise DataError(f"{shard}: changed while it was read; wait until it is complete")
-    return build_index(stamp, rows, classes, lacking)
+    return build_index(stamp, rows, classes, lacking, found.ignored)
 
 
 Row = tuple[str, int, int, str, str, list[dict[str, Any]] | None]
@@ -137,7 +196,11 @@ Row = tuple[str, int, int, str, str, list[dict[str, Any]] | None]
 
 
 def build_index(
-    stamp: NDArray[np.int64], rows: list[Row], classes: list[str] | None, lacking: list[str]
+    stamp: NDArray[np.int64],
+    rows: list[Row],
+    classes: Sequence[str] | None,
+    lacking: list[str],
+    ignored: dict[str, tuple[int, str]],
 ) -> ShardIndex:
     """Return the index of samples that are known already."""
     boxes = [box for row in rows for box in row[5] or ()]
@@ -154,6 +217,9 @@ def build_index(
         box_labels=_texts([str(box["label"]) for box in boxes]),
         classes=_texts([json.dumps(classes)]),
         lacking=_texts(lacking),
+        ignored=_texts(
+            [json.dumps([{"reason": r, "count": n, "first": f} for r, (n, f) in ignored.items()])]
+        ),
     )
 
 
@@ -169,28 +235,69 @@ def _refuse_compressed(shard: Path, head: bytes) -> None:
             )
 
 
-def _samples(shard: Path, file: Any) -> dict[str, dict[str, Any]]:
-    """Return the members of each sample by suffix: the picture's place, or the content of marks."""
-    found: dict[str, dict[str, Any]] = {}
+@dataclass
+class _Found:
+    """What a scan meets.
+
+    Attributes:
+        samples: the members of each sample by suffix: the picture's place, or the content of marks.
+        ignored: reason: how many members, and the first of them.
+    """
+
+    samples: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ignored: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def ignore(self, reason: str, name: str) -> None:
+        count, first = self.ignored.get(reason, (0, name))
+        self.ignored[reason] = (count + 1, first)
+
+
+def _samples(shard: Path, file: Any) -> _Found:
+    found = _Found()
     for member in _members(shard, file):
         folder, _, base = member.name.rpartition("/")
-        if not member.isfile() or base.startswith("."):
+        if member.isdir() or base.startswith("."):
             continue
+        if not member.isfile():
+            found.ignore(LINK if member.islnk() or member.issym() else DEVICE, member.name)
+            continue
+        _refuse_odd(shard, member)
         where = (member.offset_data, member.size)
-        if base in ("classes.json", "classes.txt") and folder in ("", "."):
-            found[base] = {"": _read(shard, file, *where)}
+        if base in ("classes.json", "classes.txt"):
+            if {"classes.json", "classes.txt"} & set(found.samples):
+                raise DataError(
+                    f"{shard}: has two files of class names, such as {one_line(member.name)}; pack it again"
+                )
+            found.samples[base] = {"": _read(shard, file, member.name, *where, most=LARGEST_MARK)}
             continue
         stem, _, suffix = base.partition(".")
         suffix = suffix.lower()
-        sample = found.setdefault(f"{folder}/{stem}" if folder else stem, {})
+        sample = found.samples.setdefault(f"{folder}/{stem}" if folder else stem, {})
         if suffix in sample or ("." + suffix in SUFFIXES and "picture" in sample):
-            raise DataError(f"{shard}: sample {member.name} has two pictures or labels; pack it again")
+            raise DataError(
+                f"{shard}: sample {one_line(member.name)} has two pictures or labels; pack it again"
+            )
         if "." + suffix in SUFFIXES:
-            content = _read(shard, file, *where)
+            content = _read(shard, file, member.name, *where)
             sample["picture"] = (member.name, *where, digest(content) if content else digest_of_nothing(base))
         elif suffix in ("cls", "json", "txt"):
-            sample[suffix] = _read(shard, file, *where)
+            sample[suffix] = _read(shard, file, member.name, *where, most=LARGEST_MARK)
+        elif "." + suffix.rpartition(".")[2] in SUFFIXES:
+            found.ignore(DOTTED, member.name)
     return found
+
+
+def _refuse_odd(shard: Path, member: tarfile.TarInfo) -> None:
+    """Refuse members whose bytes do not lie in one piece, or whose names lead out of a folder."""
+    if member.issparse():
+        raise DataError(
+            f"{shard}: {one_line(member.name)} is stored with holes; pack it again without --sparse"
+        )
+    if member.name.startswith("/") or ".." in member.name.split("/"):
+        raise DataError(
+            f"{shard}: {one_line(member.name)} has an absolute name, or one that leads out of its folder; "
+            "pack it again with names relative to one folder"
+        )
 
 
 def _members(shard: Path, file: Any) -> Iterator[tarfile.TarInfo]:
@@ -200,7 +307,7 @@ def _members(shard: Path, file: Any) -> Iterator[tarfile.TarInfo]:
                 yield member
                 archive.members = []  # type: ignore[attr-defined] # they would all be kept
             end = archive.offset
-    except (tarfile.TarError, EOFError, OverflowError, ValueError) as error:
+    except (tarfile.TarError, EOFError, OverflowError, ValueError, IndexError, RecursionError) as error:
         raise DataError(f"{shard}: cannot be read as tar ({error}); {CURE}") from error
     # tarfile takes a damaged header, and the end of the file, for the end of the archive.
     if _pread(file, 512, end) != bytes(512):
@@ -211,7 +318,14 @@ def _pread(file: Any, size: int, offset: int) -> bytes:
     return os.pread(file.fileno(), size, offset)
 
 
-def _read(shard: Path, file: Any, offset: int, size: int) -> bytes:
+def _read(shard: Path, file: Any, name: str, offset: int, size: int, most: int = LARGEST) -> bytes:
+    end = os.fstat(file.fileno()).st_size
+    if offset + size > end:
+        raise DataError(f"{shard}: is truncated after {end:,} bytes, within {one_line(name)}; {CURE}")
+    if size > most:
+        raise DataError(
+            f"{shard}: {one_line(name)} has {size:,} bytes, more than {most:,}; pack it again without it"
+        )
     content = _pread(file, size, offset)
     if len(content) != size:
         raise DataError(f"{shard}: is truncated after {offset + len(content):,} bytes; {CURE}")
@@ -219,47 +333,47 @@ def _read(shard: Path, file: Any, offset: int, size: int) -> bytes:
 
 
 def _marks(shard: Path, key: str, sample: dict[str, Any]) -> tuple[str, list[dict[str, Any]] | None]:
-    """Return the label and the boxes of a sample."""
-    document: Any = {}
+    """Return the label, "" if there is none, and the boxes of a sample."""
+    where = f"{shard}: the marks of sample {one_line(key)} cannot be read"
     try:
-        texts = {kind: sample[kind].decode("utf-8").strip() for kind in ("cls", "txt") if kind in sample}
-        if "json" in sample:
-            document = json.loads(sample["json"])
-        document = document if isinstance(document, dict) else {}
-        boxes = document.get("boxes")
-        if boxes is not None:
-            boxes = [{"label": b["label"], "box": [float(v) for v in b["box"]]} for b in boxes]
-            if any(len(b["box"]) != 4 for b in boxes):
-                raise ValueError("a box has other than four edges")
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{shard}: the marks of sample {key} cannot be read ({error}); {CURE}") from error
-    label = texts.get("cls") or document.get("label", texts.get("txt"))
-    if isinstance(label, bool) or not isinstance(label, str | int) or label == "":
-        raise DataError(
-            f'{shard}: sample {key} has no label (.cls, "label" in .json, or .txt); add it or remove it'
-        )
-    return str(label), boxes
-
-
-def _class_names(shard: Path, name: str, content: bytes) -> list[str]:
-    try:
-        return parse_classes(name, content)
+        texts = {kind: sample[kind].decode("utf-8-sig").strip() for kind in ("cls", "txt") if kind in sample}
     except ValueError as error:
-        raise DataError(f"{shard}: its {name} cannot be read ({error}); {CURE}") from error
+        raise DataError(f"{where} ({error}); {CURE}") from error
+    document = parse(sample["json"], where) if "json" in sample else {}
+    document = require(document if isinstance(document, dict) else {}, MARKS, where)
+    boxes = document.get("boxes")
+    if boxes is not None:
+        if any(len(b["box"]) != 4 for b in boxes):
+            raise DataError(f"{where} (a box has other than four edges); {CURE}")
+        boxes = [{"label": b["label"], "box": [float(v) for v in b["box"]]} for b in boxes]
+    label = texts.get("cls") or document.get("label", texts.get("txt"))
+    label = "" if label is None else str(label).strip()
+    if "\0" in label:  # which numpy would cut off
+        raise DataError(f"{where} (the label holds a NUL character); {CURE}")
+    return label, boxes
 
 
-def parse_classes(name: str, content: bytes) -> list[str]:
-    """Return the class names in a `classes.json` (a list, or {"classes": a list}) or a `classes.txt` (lines).
+def parse_classes(name: str, content: bytes, where: str) -> tuple[tuple[str, ...], bool]:
+    """Return the class names in a `classes.json` or `classes.txt`, and whether pictures may be mirrored.
+
+    JSON is a list, or {"classes": a list, "mirrors": true or false}; text has one name a line.
+
+    Args:
+        name: the file's name.
+        content: what it holds.
+        where: for the message.
 
     Raises:
-        ValueError: if it holds no such thing.
+        DataError: if it holds no such thing, or a name twice.
     """
-    text = content.decode("utf-8")
     if name.endswith(".txt"):
-        names: Any = text.split("\n")
-        return [line.strip() for line in names if line.strip()]
-    names = json.loads(text)
-    names = names.get("classes") if isinstance(names, dict) else names
-    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        raise ValueError("it is no list of names")
-    return names
+        try:
+            lines = content.decode("utf-8-sig").rstrip().splitlines()
+        except ValueError as error:
+            raise DataError(f"{where} ({error}); write one name a line, as UTF-8") from error
+        return class_table([line.strip() for line in lines], where), True
+    document = parse(content, where)
+    if not isinstance(document, dict):
+        document = {"classes": require(document, [str], where)}
+    require(document, {"classes": [str], "mirrors?": bool}, where)
+    return class_table(document["classes"], where), document.get("mirrors", True)

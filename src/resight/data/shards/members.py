@@ -1,14 +1,14 @@
 """Tar shards in the WebDataset layout, any sample as near as another.
 
-The layout is in `shard_index.py`, how shards are written in `packing.py`.
+The layout is in `index.py`, how shards are written in `packing.py`, what a label says in `data/labels.py`.
 """
 
-import json
 import os
 import re
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from resight.core.errors import DataError
 from resight.data.dataset import Box, Dataset, Split
+from resight.data.label_columns import LabelColumn, Labels, labelled_splits, number_labels, refuse_stray_minus
+from resight.data.labels import one_line
 from resight.data.layouts.table import SPLIT_PREFIXES, dataset_of_splits
 from resight.data.pictures import Pictures
 from resight.data.shards.index import ShardIndex, load_index, parse_classes, stamp_of
@@ -62,92 +64,127 @@ def split_of(stem: str) -> str:
 def open_shards(name: str, shards: dict[str, list[Path]]) -> Dataset:
     """Open tar shards.
 
-    Labels that are numbers count through the names in `classes.json` or `classes.txt`, beside the shards or
-    in one of them; without such names a label is the name itself.
+    Labels that are numbers count through the names in `classes.json` or `classes.txt`, inside the shard or
+    beside the shards; without such names a label is the name itself. Each shard is read by its own names.
 
     Args:
         name: what the user called the data set.
         shards: the files of each split, in order.
 
     Raises:
-        DataError: if a shard is damaged, truncated or compressed, has samples without a label or with one
-            that is no class, or there is nothing to learn from.
+        DataError: if a shard is damaged, truncated or compressed, has no label at all or one that is no
+            class, or there is nothing to learn from.
     """
     files = [file for part in shards.values() for file in part]
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         indexes = dict(zip(files, pool.map(load_index, files), strict=True))
-    facts = _facts(files[0].parent)
-    names = facts.get("classes") or _inner_classes(indexes)
-    built = {split: _split(split, part, [indexes[f] for f in part], names) for split, part in shards.items()}
-    notes = _notes(indexes)
-    return dataset_of_splits(name, built, mirrors=bool(facts.get("mirrors", True)), notes=notes)
+    beside, mirrors = _beside(files[0].parent)
+    columns = [_column(file, indexes[file], _names(file, indexes[file], beside)) for file in files]
+    labels = number_labels(columns)
+    built, missing, where = {}, {}, {}
+    number = {file: i for i, file in enumerate(files)}
+    for split, part in shards.items():
+        which = [number[file] for file in part]
+        refuse_stray_minus(columns, labels, which)
+        built[split] = _split(split, part, [indexes[f] for f in part], labels, which)
+        missing[split] = built[split].labels < 0
+        where[split] = lambda row, own=built[split]: one_line(own.picture_name(row))
+        _refuse_bare(split, part, [indexes[f] for f in part], missing[split])
+    kept, left_out = labelled_splits(name, built, missing, where)
+    notes = (*_notes(indexes), *labels.notes, *left_out)
+    return dataset_of_splits(name, kept, mirrors=mirrors, notes=notes)
 
 
-def _facts(folder: Path) -> dict[str, Any]:
-    """Return what `classes.json` or `classes.txt` beside the shards says."""
+def _beside(folder: Path) -> tuple[tuple[str, ...] | None, bool]:
+    """Return what `classes.json` or `classes.txt` beside the shards says: names, and whether to mirror."""
     for place in (folder / "classes.json", folder / "classes.txt"):
-        if not place.is_file():
-            continue
-        try:
-            content = place.read_bytes()
-            facts = json.loads(content) if place.suffix == ".json" else {}
-            return {
-                **(facts if isinstance(facts, dict) else {}),
-                "classes": parse_classes(place.name, content),
-            }
-        except ValueError as error:
-            raise DataError(f"{place}: holds no class names ({error}); write a list of them") from error
-    return {}
+        if place.is_file():
+            return parse_classes(place.name, place.read_bytes(), f"{place}: holds no class names")
+    return None, True
 
 
-def _inner_classes(indexes: dict[Path, ShardIndex]) -> list[str] | None:
-    """Return the class names of the first shard that holds any."""
-    return next((names for i in indexes.values() if (names := json.loads(bytes(i.classes[0])))), None)
+def _names(file: Path, index: ShardIndex, beside: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Return the class names by which a shard is read: those inside it, else those beside it."""
+    inside = index.class_names(file)
+    if inside is not None and beside is not None and inside != beside:
+        raise DataError(
+            f"{file}: holds class names that differ from those in classes.json or classes.txt beside it; "
+            "write the same names into both"
+        )
+    return inside or beside
+
+
+def _column(file: Path, index: ShardIndex, names: tuple[str, ...] | None) -> LabelColumn:
+    spelled, rows = np.unique(index.labels, return_inverse=True)
+    words = [bytes(word).decode("utf-8", "surrogateescape") for word in spelled]
+    return LabelColumn(
+        str(file), words, rows.astype(np.int64), partial(_place, file, index), names, digits_count=True
+    )
+
+
+def _place(file: Path, index: ShardIndex, row: int) -> str:
+    return f"{file}/{_text(index.members[row])}:"
+
+
+def _text(name: bytes) -> str:
+    """Return a member's name for a message."""
+    return one_line(name.decode("utf-8", "surrogateescape"))
+
+
+def _refuse_bare(
+    split: str, files: Sequence[Path], indexes: Sequence[ShardIndex], missing: NDArray[np.bool_]
+) -> None:
+    """Refuse a shard in which no sample has a label, where others of the split have, or in training."""
+    if missing.all() and split != "train":
+        return
+    start = 0
+    for file, index in zip(files, indexes, strict=True):
+        own = missing[start : start + len(index.sizes)]
+        start += len(own)
+        if len(own) and own.all():
+            key = _text(index.members[0]).partition(".")[0]
+            raise DataError(
+                f'{file}: sample {key} has no label (.cls, "label" in .json, or .txt), nor has any other '
+                "of its samples; add labels, or move the shard out of the folder"
+            )
 
 
 def _notes(indexes: dict[Path, ShardIndex]) -> tuple[str, ...]:
+    notes = []
     lacking = [(file, key) for file, index in indexes.items() for key in index.lacking]
-    if not lacking:
-        return ()
-    file, key = lacking[0]
-    return (f"{len(lacking)} samples have no picture and are ignored, such as {key.decode()} in {file}",)
+    if lacking:
+        file, key = lacking[0]
+        notes.append(
+            f"{len(lacking)} samples have no picture and are ignored, such as {_text(key)} in {file}"
+        )
+    ignored: dict[str, tuple[int, str]] = {}
+    for file, index in indexes.items():
+        for row in index.ignored_members(file):
+            count, first = ignored.get(row["reason"], (0, f"{one_line(row['first'])} in {file}"))
+            ignored[row["reason"]] = (count + row["count"], first)
+    notes += [
+        f"{count} members are not used, such as {first}: they {reason}"
+        for reason, (count, first) in ignored.items()
+    ]
+    return tuple(notes)
 
 
-def _split(split: str, files: list[Path], indexes: list[ShardIndex], names: list[str] | None) -> Split:
-    labels = np.concatenate([index.labels for index in indexes])
-    if not len(labels):
-        raise DataError(f"{files[0]}: holds no picture; give shards in the WebDataset layout")
-    spelled, numbers = np.unique(labels, return_inverse=True)
-    words = [bytes(word).decode("utf-8", "surrogateescape") for word in spelled]
-    classes = tuple(names or words)
-    table = {name: number for number, name in enumerate(classes)}
-    pictures = TarPictures(files, indexes)
-    of_word = []
-    for word in words:
-        number = _class_of(word, table, names)
-        if number is None:
-            where = pictures.name(int(np.flatnonzero(numbers == len(of_word))[0]))
-            raise DataError(
-                f"{where}: has label {word!r}, which is none of {len(classes)} classes; mend one of the two"
-            )
-        of_word.append(number)
-    boxes = _boxes(indexes, table, names) if any(len(index.box_counts) for index in indexes) else None
-    own = np.array(of_word, dtype=np.int64)[numbers]
-    return Split(split, pictures, np.arange(len(labels)), own, classes, boxes)
+def _split(
+    split: str, files: list[Path], indexes: list[ShardIndex], labels: Labels, which: Sequence[int]
+) -> Split:
+    numbers = np.concatenate([labels.numbers[i] for i in which])
+    if not len(numbers):
+        causes = [row["reason"] for f, i in zip(files, indexes, strict=True) for row in i.ignored_members(f)]
+        cause = f" (some members {causes[0]})" if causes else ""
+        raise DataError(f"{files[0]}: holds no picture{cause}; give shards in the WebDataset layout")
+    boxes = _boxes(indexes, labels, which) if any(len(index.box_counts) for index in indexes) else None
+    return Split(split, TarPictures(files, indexes), np.arange(len(numbers)), numbers, labels.classes, boxes)
 
 
-def _class_of(word: str, table: dict[str, int], names: list[str] | None) -> int | None:
-    """Return a class number: of a number as it counts through given names, else of a name."""
-    if names is not None and re.fullmatch(r"\d+", word):
-        return int(word) if int(word) < len(names) else None
-    return table.get(word)
-
-
-def _boxes(
-    indexes: list[ShardIndex], table: dict[str, int], names: list[str] | None
-) -> list[tuple[Box, ...]]:
+def _boxes(indexes: list[ShardIndex], labels: Labels, which: Sequence[int]) -> list[tuple[Box, ...]]:
     found: list[tuple[Box, ...]] = []
-    for index in indexes:
+    find = cache(labels.find)
+    for file, index in zip(which, indexes, strict=True):
         counts = index.box_counts if len(index.box_counts) else np.zeros(len(index.labels), dtype=np.int32)
         ends = np.cumsum(counts)
         for end, count in zip(ends.tolist(), counts.tolist(), strict=True):
@@ -155,8 +192,8 @@ def _boxes(
             for box, word in zip(
                 index.boxes[end - count : end], index.box_labels[end - count : end], strict=True
             ):
-                number = _class_of(word.decode("utf-8", "surrogateescape"), table, names)
-                own.append(Box(-1 if number is None else number, *(float(v) for v in box)))
+                number = find(file, word.decode("utf-8", "surrogateescape"))
+                own.append(Box(number, *(float(v) for v in box)))
             found.append(tuple(own))
     return found
 
@@ -235,8 +272,8 @@ class TarPictures(Pictures):
     def _require_unchanged(self, file: int, shard: int) -> None:
         if not np.array_equal(stamp_of(file), self.stamps[shard]):
             raise DataError(
-                f"{self.files[shard]}: changed since it was opened; train anew, or put the old file back and "
-                "go on with --resume"
+                f"{self.files[shard]}: changed since it was opened; train again, or put the old file back "
+                "and use --resume"
             )
 
     def size_on_disk(self, position: int) -> int:

@@ -37,7 +37,7 @@ AT_ONCE = 256
 
 @dataclass(frozen=True)
 class Reduction:
-    """How pictures are written anew.
+    """How pictures are reduced.
 
     Attributes:
         side: larger pictures are reduced to this shorter side, in pixels; None leaves the size.
@@ -168,15 +168,12 @@ def suffix_of(content: bytes, name: str) -> str:
     return known or (suffix[1:] if suffix in SUFFIXES else "png")
 
 
-def write_shards(
-    folder: Path, split: str, classes: tuple[str, ...], part: int, found: Iterator[Sample]
-) -> list[int]:
+def write_shards(folder: Path, split: str, part: int, found: Iterator[Sample]) -> list[int]:
     """Write the shards of a split: `SPLIT-000000.tar` and on, with their indexes.
 
     Args:
         folder: where.
         split: name of the split.
-        classes: names that boxes are labelled with.
         part: most samples of a shard.
         found: the samples.
 
@@ -186,12 +183,12 @@ def write_shards(
     counts: list[int] = []
     while first := list(islice(found, 1)):
         shard = folder / f"{split}-{len(counts):06d}.tar"
-        counts.append(_write(shard, classes, sum(counts), chain(first, islice(found, part - 1))))
+        counts.append(_write(shard, sum(counts), chain(first, islice(found, part - 1))))
     return counts
 
 
-def _write(shard: Path, classes: tuple[str, ...], before: int, found: Iterable[Sample]) -> int:
-    """Write one shard whose keys go on from `before`; returns how many samples it has."""
+def _write(shard: Path, before: int, found: Iterable[Sample]) -> int:
+    """Write one shard whose keys count from `before`; returns how many samples it has."""
     rows: list[Row] = []
     with (
         shard.open("wb") as file,
@@ -202,14 +199,14 @@ def _write(shard: Path, classes: tuple[str, ...], before: int, found: Iterable[S
             _add(archive, f"{key}.cls", str(sample.label).encode())
             if sample.boxes is not None:
                 boxes = [
-                    {"label": classes[b.label] if b.label >= 0 else "", "box": [b.x0, b.y0, b.x1, b.y1]}
+                    {"label": b.label if b.label >= 0 else "", "box": [b.x0, b.y0, b.x1, b.y1]}
                     for b in sample.boxes
                 ]
                 _add(archive, f"{key}.json", json.dumps({"label": sample.label, "boxes": boxes}).encode())
             member, size = f"{key}.{sample.suffix}", len(sample.content)
             offset = _add(archive, member, sample.content)
             rows.append((member, offset, size, digest(sample.content), str(sample.label), boxes))
-    store_index(shard.with_name(shard.name + ".index"), build_index(stamp_of(shard), rows, None, []))
+    store_index(shard.with_name(shard.name + ".index"), build_index(stamp_of(shard), rows, None, [], {}))
     return len(rows)
 
 

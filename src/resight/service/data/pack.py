@@ -82,7 +82,7 @@ def _write(dataset: Dataset, folder: Path, shards: int, reduction: Reduction | N
     splits: dict[str, dict[str, int]] = {}
     for name, split in dataset.splits.items():
         found = samples(split, mixed_order(split).tolist(), reduction, left_out)
-        counts = write_shards(folder, name, dataset.classes, part, found)
+        counts = write_shards(folder, name, part, found)
         splits[name] = {"pictures": sum(counts), "shards": len(counts)}
     notes = list(dataset.notes)
     if any(split.masks is not None for split in dataset.splits.values()):
