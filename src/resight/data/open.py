@@ -1,9 +1,11 @@
 """`open_dataset`: whatever the user has, as one kind of thing."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from resight.core.errors import DataError
+from resight.core.files import dead_link
 from resight.core.registry import nearest
 from resight.data.dataset import Dataset
 from resight.data.layouts.archive import is_zip, unpacked
@@ -16,7 +18,6 @@ from resight.data.layouts.hub import is_hub, open_hub
 from resight.data.layouts.table import SPLIT_PREFIXES, open_csv, open_parquet, parquet_shards
 from resight.data.layouts.tiny_imagenet import claim_tiny_imagenet
 from resight.data.layouts.tree import (
-    dead_link,
     files_in,
     has_picture,
     has_picture_below,
@@ -164,7 +165,7 @@ READERS: tuple[Reader, ...] = (
     claim_points,
     claim_tables,
 )
-"""Each layout that a folder may have, but class folders: these are only asked for where none of them is found."""
+"""Each layout that a folder may have, except class folders, which are only asked for where none is found."""
 
 WRAPPERS = 5
 """Folders within folders that are looked through for the data set."""
@@ -208,7 +209,7 @@ def _opened(path: Path, chain: list[Path], root: Path, claim: Claim, *, multi_la
     dataset = claim.open(multi_label)
     above = [
         line
-        for outer, inner in zip(chain, chain[1:], strict=False)
+        for outer, inner in pairwise(chain)
         if outer in root.parents
         for line in left_over(outer, {inner.name}, f"lies beside {inner.name}/, which is the data set")
     ]

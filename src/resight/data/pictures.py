@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resight.core.errors import PictureError
-from resight.core.files import digest
+from resight.core.files import dead_link, digest
 
 
 class Pictures(Protocol):
@@ -107,6 +107,9 @@ class FilePictures(Pictures):
         try:
             return path.read_bytes()
         except OSError as error:
+            if target := dead_link(path):
+                fault = f"is a link to {target}, which does not exist"
+                raise PictureError(str(path), fault, "mend the link") from error
             raise PictureError(
                 str(path), f"cannot be read ({error.strerror})", "check its permissions"
             ) from error

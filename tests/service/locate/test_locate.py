@@ -210,7 +210,7 @@ def test_asking_one_method_or_several_gives_the_same_figures(finder, tmp_path):
         (["--threshold", "1"], "below 1"),
         (["--boxes", "some"], "known are largest, all, peaks, tight-loose"),
         (["--normalization", "sum"], "known are max, minmax"),
-        (["--format", "yolo"], "none of json, coco, voc"),
+        (["--format", "yaml"], "none of json, coco, voc, yolo"),
         (["--split", "val"], "--split is of a data set"),
         (["--layer", ""], "--layer '': give names with commas"),
         (["--method", "gradient", "--layer", "layer1"], "leave --layer out"),

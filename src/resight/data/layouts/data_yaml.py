@@ -102,11 +102,11 @@ class _Lines:
             key, colon, rest = line.partition(":")
             key = _unquoted(key.strip())
             if not colon or (rest and rest[0] not in " \t"):
-                self._refuse(f"{line.strip()[:40]!r} is no KEY: VALUE")
+                raise self._fault(f"{line.strip()[:40]!r} is no KEY: VALUE")
             if key not in WANTED:
                 continue
             if key in found:
-                self._refuse(f"{key} stands twice")
+                raise self._fault(f"{key} stands twice")
             found[key] = self._value(_bare(rest))
         return found
 
@@ -116,7 +116,7 @@ class _Lines:
         if rest[0] in "[{":
             while not _closed(rest):
                 if self.at == len(self.lines):
-                    self._refuse("a bracket is not closed")
+                    raise self._fault("a bracket is not closed")
                 rest += " " + _bare(self.lines[self.at])
                 self.at += 1
             return self._inline(rest)
@@ -125,7 +125,7 @@ class _Lines:
     def _inline(self, text: str) -> Value:
         close = "]" if text[0] == "[" else "}"
         if not text.endswith(close):
-            self._refuse("something stands after the closing bracket")
+            raise self._fault("something stands after the closing bracket")
         items = [item.strip() for item in _parted(text[1:-1])]
         items = items[:-1] if items and not items[-1] else items  # a comma may stand at the end
         if close == "]":
@@ -143,7 +143,7 @@ class _Lines:
             if _bare(line):
                 items.append(line.rstrip())
         if len({len(item) - len(item.lstrip()) for item in items}) > 1:
-            self._refuse("its lines are not indented alike")
+            raise self._fault("its lines are not indented alike")
         words = [_bare(item) for item in items]
         if not words:
             return ""
@@ -153,21 +153,21 @@ class _Lines:
 
     def _pair(self, text: str) -> tuple[str, str]:
         match = re.fullmatch(r"""(\w+|'[^']*'|"[^"]*")\s*:(?:\s+(.*))?""", text)
-        if not match:
-            self._refuse(f"{text[:40]!r} is no KEY: VALUE")
+        if match is None:
+            raise self._fault(f"{text[:40]!r} is no KEY: VALUE")
         return _unquoted(match[1]), self._word((match[2] or "").strip())
 
     def _word(self, text: str) -> str:
         if text[:1] in ("'", '"'):
             if len(text) < 2 or text[-1] != text[0] or ("\\" in text and text[0] == '"'):
-                self._refuse(f"{text[:40]!r} is quoted in a way that is not read")
+                raise self._fault(f"{text[:40]!r} is quoted in a way that is not read")
             return _unquoted(text)
         if text[:1] in tuple("[]{}|>&*!%@`?,#") or ": " in text or text == "-" or text.startswith("- "):
-            self._refuse(f"{text[:40]!r} is a form of YAML that is not read")
+            raise self._fault(f"{text[:40]!r} is a form of YAML that is not read")
         return text
 
-    def _refuse(self, fault: str) -> None:
-        raise DataError(
+    def _fault(self, fault: str) -> DataError:
+        return DataError(
             f"{self.file}:{self.at}: {fault}; write classes as names: [first, second] and folders as plain "
             "words"
         )

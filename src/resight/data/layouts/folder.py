@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from resight.core.errors import DataError
+from resight.core.files import dead_link
 from resight.data.dataset import Dataset, FilePictures, Split, multi_hot
 from resight.data.layouts.claim import Claim, left_over
+from resight.data.layouts.parts import IMAGES, MASK_ENDING, NEUTRAL
 from resight.data.layouts.splits import split_folders, split_of
 from resight.data.layouts.tree import (
-    dead_link,
     files_in,
     has_picture,
     has_picture_below,
@@ -22,10 +23,8 @@ from resight.data.layouts.tree import (
     subfolders,
 )
 
-PARTS = frozenset(["images", "imgs", "img", "jpegimages"])
-"""Names, in lower case, of folders that hold the pictures of some layout; none is a class."""
-NEUTRAL = PARTS | {"image", "pictures", "photos", "data"}
-"""The same, and names that say as little where they are the only folder in a class folder."""
+MASKED = 0.25
+"""Share of a class folder's pictures from which on masks among them are refused."""
 
 Rows = list[tuple[Path, str]]
 
@@ -115,7 +114,9 @@ def _class_rows(root: Path, notes: list[str], *, split_names: bool = False) -> R
     _refuse_parts(root, pictured)
     _refuse_alike(root, [f.name for f in pictured])
     _check_nesting(root, pictured, notes)
-    return [(path, folder.name) for folder in pictured for path in list_pictures(folder)]
+    rows = [(path, folder.name) for folder in pictured for path in list_pictures(folder)]
+    _refuse_masks(root, rows)
+    return rows
 
 
 def _pictured(root: Path) -> list[Path]:
@@ -139,7 +140,7 @@ def _refuse_splits_without_classes(root: Path, folders: Sequence[Path], notes: l
 
 def _refuse_parts(root: Path, folders: Sequence[Path]) -> None:
     """Refuse folders of which one is called images: parts of a layout, not classes."""
-    part = next((f.name for f in folders if f.name.lower() in PARTS), None)
+    part = next((f.name for f in folders if f.name.lower() in IMAGES - {"image"}), None)
     if part is None:
         return
     beside = [p for p in (*subfolders(root), *files_in(root)) if p.name != part]
@@ -148,6 +149,21 @@ def _refuse_parts(root: Path, folders: Sequence[Path]) -> None:
         f"{root}: holds pictures in {part}/{with_them} and no class folders: this is no layout that is "
         "known; make one folder per class, or give the annotations as COCO, Pascal VOC, YOLO or csv"
     )
+
+
+def _refuse_masks(root: Path, rows: Rows) -> None:
+    """Refuse class folders in which masks lie beside their pictures (0.png, 0_mask.png)."""
+    stems = {path.with_suffix("") for path, _ in rows}
+    masks = sorted(
+        s
+        for s in stems
+        if (own := MASK_ENDING.sub("", s.name)) not in ("", s.name) and s.with_name(own) in stems
+    )
+    if len(masks) > MASKED * len(stems):
+        raise DataError(
+            f"{root}: this looks like a segmentation set: {len(masks)} masks lie among the pictures, such as "
+            f"{masks[0].relative_to(root)}; move them elsewhere to classify the pictures"
+        )
 
 
 def _refuse_alike(root: Path, names: Sequence[str]) -> None:
@@ -202,7 +218,7 @@ def _difference(first: str, second: str) -> str:
 
 
 def _check_nesting(root: Path, folders: Sequence[Path], notes: list[str]) -> None:
-    """Refuse class folders that hold folders of pictures instead of pictures, and note those that hold both."""
+    """Refuse class folders with folders of pictures instead of pictures, and note those that hold both."""
     inner = {folder: _pictured(folder) for folder in folders}
     bare = {f: tuple(i.name for i in within) for f, within in inner.items() if within and not has_picture(f)}
     named = {f: names for f, names in bare.items() if not _says_nothing(f, names)}

@@ -1,4 +1,4 @@
-"""What lies in a folder, as all readers see it: hidden files and the leavings of operating systems left out."""
+"""What lies in a folder, as all readers see it: no hidden files, and none that operating systems leave."""
 
 import os
 from pathlib import Path
@@ -60,7 +60,12 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def files_in(folder: Path, suffix: str = "") -> list[Path]:
-    """Return the visible files in a folder itself, sorted, of one suffix in any case; none if it is not there."""
+    """Return the visible files in a folder itself, sorted; none if it is not there.
+
+    Args:
+        folder: the folder.
+        suffix: that they have, in any case; all without.
+    """
     if not folder.is_dir():
         return []
     return [f for f in listed(folder)[1] if not suffix or f.suffix.lower() == suffix]
@@ -102,10 +107,3 @@ def has_picture_below(folder: Path) -> bool:
     return has_picture(folder) or any(
         has_picture_below(inner) for inner in subfolders(folder) if not inner.is_symlink()
     )
-
-
-def dead_link(path: Path) -> str:
-    """Return where a link points that leads to nothing, "" for everything else."""
-    if not path.is_symlink() or path.exists():
-        return ""
-    return str(path.readlink())

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from resight.data.layouts.claim import Claim
-from resight.data.layouts.folder import NEUTRAL
+from resight.data.layouts.parts import IMAGES, MASK_ENDING, MASKS, NEUTRAL
 from resight.data.layouts.splits import split_of
 from resight.data.layouts.tree import (
     files_in,
@@ -17,14 +17,6 @@ from resight.data.layouts.tree import (
     subfolders,
 )
 
-IMAGES = frozenset(["images", "imgs", "img", "image", "jpegimages"])
-MASKS = frozenset(
-    ["masks", "mask", "labels", "label", "annotations", "gt", "groundtruth", "ground_truth", "segmentation"]
-    + ["segmentations", "segmentationclass", "seg"]
-)
-"""Names, in lower case, of folders of masks."""
-ENDING = re.compile(r"[_\- ]?(?:mask|masks|gt|seg|label|labels|annot|groundtruth)$", re.IGNORECASE)
-"""What a mask's name has after its picture's."""
 SEGMENTATION, POINTS, TABLE = "a segmentation set", "a set of key points", "pictures with a table"
 LOOKED_AT = 200
 """Pictures of a folder that are looked at."""
@@ -35,15 +27,15 @@ def claim_segmentation(root: Path) -> Claim | None:
     for place in (root, *(f for f in subfolders(root) if split_of(f.name))):
         for images, masks in _pairs(place):
             stems = {path.stem for path in list_pictures(images)[:LOOKED_AT]}
-            twins = {ENDING.sub("", path.stem) for path in list_pictures(masks)} | {
+            twins = {MASK_ENDING.sub("", path.stem) for path in list_pictures(masks)} | {
                 path.stem for path in list_pictures(masks)
             }
             if stems and len(stems & twins) * 2 >= len(stems):
                 shown = images.relative_to(root), masks.relative_to(root)
                 return Claim(
                     SEGMENTATION,
-                    but=f"pictures in {shown[0]}/ and masks of the same names in {shown[1]}/; masks are not read as "
-                    "classes, so make one folder per class to classify",
+                    but=f"pictures in {shown[0]}/ and masks of the same names in {shown[1]}/; masks are not "
+                    "read as classes, so make one folder per class to classify",
                 )
     return None
 
@@ -55,7 +47,7 @@ def _pairs(place: Path) -> Iterator[tuple[Path, Path]]:
         for masks in folders:
             if images == masks:
                 continue
-            ends_alike = ENDING.sub("", masks.name) == images.name
+            ends_alike = MASK_ENDING.sub("", masks.name) == images.name
             if ends_alike or (images.name.lower() in IMAGES and masks.name.lower() in MASKS):
                 yield images, masks
 

@@ -70,9 +70,9 @@ def open_voc(root: Path, *, multi_label: bool = False) -> Dataset:
     """Open a folder in the layout of Pascal VOC.
 
     The XML files lie in Annotations/ (annotations/, annotations/xmls/), the pictures in JPEGImages/ or
-    images/, or both lie together. Splits are the lists train.txt, val.txt and test.txt in ImageSets/Main, where
-    trainval.txt is the training split if there is no train.txt; or folders named after splits, above or below
-    those two. Without either all annotated pictures are the training split.
+    images/, or both lie together. Splits are the lists train.txt, val.txt and test.txt in ImageSets/Main,
+    where trainval.txt is the training split if there is no train.txt; or folders named after splits, above or
+    below those two. Without either all annotated pictures are the training split.
     VOC counts pixels from 1 and a box holds its last column and row, so xmin - 1 and xmax are its edges.
 
     An XML file belongs to the picture that its <filename> names, without the folders of another machine; if

@@ -50,11 +50,11 @@ def open_yolo(root: Path, yaml: Path | None = None, *, multi_label: bool = False
     """Open a folder in one of YOLO's layouts.
 
     Pictures lie in images/ and text files in labels/, with split folders below (images/train) or above
-    (train/images), or pictures and text files together. A line of a text file is a class number and a box,
-    x and y of its centre, width and height, or a polygon of three corners or more, whose bounds are the box; all
-    in shares of the picture's sides as a person sees it, as Ultralytics reads them. Class names stand
-    in data.yaml or in a file with one on each line. Places in data.yaml count where they lie in the folder;
-    without them the folders' names say the splits.
+    (train/images), or pictures and text files together. A line of a text file is a class number and a box
+    (x and y of its centre, width and height), or a polygon of three corners or more, whose bounds are the
+    box; all in shares of the sides of the picture as a person sees it, as Ultralytics reads them. Class names
+    stand in data.yaml or in a file with one on each line. Places in data.yaml count where they lie in the
+    folder; of other splits the folders' names say where they are.
 
     Args:
         root: the folder.
@@ -135,7 +135,7 @@ class _Reader:
         return AnnotatedPicture(path, str(file), size, boxes, segments=segments, frame=Frame(size))
 
     def _thing(self, line: str, where: str) -> tuple[Any, ...]:
-        """Return a line's class name and corners (x, y, x, y, ...) in shares: two of a box, all of a polygon."""
+        """Return a line's class name and corners (x, y, x, y, ...) in shares: two of a box."""
         try:
             number, *shares = (float(word) for word in line.split())
             if not all(map(math.isfinite, (number, *shares))) or number != int(number):
@@ -246,7 +246,7 @@ def _said_places(root: Path, yaml: Path | None, said: DataYaml, notes: Notes) ->
 
 
 def _resolved(root: Path, path: str, word: str) -> Path | None:
-    """Return a place in a folder that data.yaml names: from `path`, from the folder, or with ../ before it."""
+    """Return a place in a folder that data.yaml names: from `path` or from the folder; ../ does not count."""
     parts = [part for part in PurePosixPath(word.replace("\\", "/")).parts if part not in ("..", ".")]
     below = [part for part in PurePosixPath(path.replace("\\", "/")).parts if part not in ("..", ".")]
     for start in (root.joinpath(*below) if below and below[0] != "/" else root, root):
@@ -301,7 +301,7 @@ def _label_file(root: Path, picture: Path) -> Path:
 
 
 def _split_labels(root: Path) -> list[Path]:
-    """Return the folders of splits in which text files lie: SPLIT/labels, or SPLIT itself with class names."""
+    """Return the folders of splits with text files: SPLIT/labels, or SPLIT itself with class names."""
     splits = [f for f in subfolders(root) if split_of(f.name)]
     labels = [f / LABELS for f in splits if (f / LABELS).is_dir()]
     return labels or [f for f in splits if any((f / name).is_file() for name in NAMES) or _yaml_file(root)]
