@@ -130,7 +130,7 @@ class _Lines:
         items = items[:-1] if items and not items[-1] else items  # a comma may stand at the end
         if close == "]":
             return [self._word(item) for item in items]
-        return dict(self._pair(item) for item in items)
+        return self._table(items)
 
     def _block(self) -> Value:
         """Return the list or table in the lines that follow, up to the next key."""
@@ -149,7 +149,13 @@ class _Lines:
             return ""
         if all(word == "-" or word.startswith("- ") for word in words):
             return [self._word(word[1:].strip()) for word in words]
-        return dict(self._pair(word) for word in words)
+        return self._table(words)
+
+    def _table(self, items: list[str]) -> dict[str, str]:
+        pairs = [self._pair(item) for item in items]
+        if len(dict(pairs)) < len(pairs):
+            raise self._fault("two lines have one number or one name")
+        return dict(pairs)
 
     def _pair(self, text: str) -> tuple[str, str]:
         match = re.fullmatch(r"""(\w+|'[^']*'|"[^"]*")\s*:(?:\s+(.*))?""", text)

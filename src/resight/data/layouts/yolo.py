@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -31,12 +32,7 @@ def claim_yolo(root: Path) -> Claim | None:
     """Claim a folder with text files of boxes beside its pictures or in labels/, and with class names."""
     if not (_names_files(root) or _yaml_file(root) or (root / LABELS).is_dir() or _split_labels(root)):
         return None
-    if not any(
-        map(
-            _looks_like_boxes,
-            (f for folder in _label_folders(root) for f in _label_files(folder)[:LOOKED_AT]),
-        )
-    ):
+    if not any(map(_looks_like_boxes, _text_files(root))):
         return None
     used = {IMAGES, LABELS, *YAML, *NAMES, *LISTS, "obj.data", "obj_train_data", "notes.json"}
     used |= {f.name for f in subfolders(root) if split_of(f.name)}
@@ -307,9 +303,13 @@ def _split_labels(root: Path) -> list[Path]:
     return labels or [f for f in splits if any((f / name).is_file() for name in NAMES) or _yaml_file(root)]
 
 
-def _label_folders(root: Path) -> list[Path]:
-    below = [f for f in subfolders(root / LABELS) if split_of(f.name)]
-    return [*_split_labels(root), *below, root / LABELS, root / "obj_train_data", root]
+def _text_files(root: Path) -> Iterator[Path]:
+    """Yield text files that may hold boxes, where any of the forms has them: some of each place."""
+    places = [root] if _yaml_file(root) else [root / LABELS, *_split_labels(root), root / "obj_train_data"]
+    for place in places:
+        found = (f for f in place.rglob("*.txt") if f.name not in (*NAMES, *LISTS))
+        yield from islice(found, LOOKED_AT)
+    yield from _label_files(root)[:LOOKED_AT]
 
 
 def _label_files(folder: Path) -> list[Path]:

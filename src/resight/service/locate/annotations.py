@@ -94,10 +94,11 @@ def write_voc(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def write_yolo(folder: Path, rows: Sequence[dict[str, Any]], classes: Sequence[str]) -> None:
-    """Write a YOLO set without its pictures: labels/, classes.txt and data.yaml; see `write_coco` for the rows.
+    """Write a YOLO set without its pictures: labels/, classes.txt and data.yaml; the rows as in `write_coco`.
 
     The pictures belong into images/ beside labels/, by the names of the text files. A line is a class number
-    and the box's centre, width and height in shares of the picture's sides as it is seen; scores are left out.
+    and the box, its centre, width and height in shares of the sides of the picture as it is seen. Scores are
+    left out.
     Where two pictures have one name, the files lie in folders as the pictures do.
 
     Raises:
@@ -134,8 +135,8 @@ def require_own_stems(paths: Sequence[str]) -> None:
         other = seen.setdefault(Path(path).with_suffix(""), path)
         if other != path:
             raise DataError(
-                f"{path}: has the name of {other} but for the suffix, and YOLO has one text file for both; rename "
-                "one, or write coco or voc"
+                f"{path}: has the name of {other} but for the suffix, and YOLO has one text file for both; "
+                "rename one, or write coco or voc"
             )
 
 
