@@ -9,7 +9,7 @@ from annotated import BOX, coco, put, voc
 from resight.core.errors import DataError
 from resight.data.dataset import Box
 from resight.data.open import open_dataset
-from support import picture
+from support import make_folder, picture
 
 
 def roboflow_coco(root):
@@ -114,7 +114,23 @@ def oxford_pets(root):
     (root / "annotations" / "trainval.txt").write_text("0 1 1 1\n")
 
 
+def coco_of_another_name(root):
+    (root / "my_set.json").write_text(coco(put(root / "images")))
+
+
+def coco_beside_its_pictures(root):
+    (root / "my_set.json").write_text(coco(put(root)))
+
+
+def coco_in_capitals(root):
+    (root / "Annotations").mkdir()
+    (root / "Annotations" / "instances_train2014.json").write_text(coco(put(root / "train2014")))
+
+
 WHOLE = (
+    coco_of_another_name,
+    coco_beside_its_pictures,
+    coco_in_capitals,
     label_studio_voc,
     label_studio_coco,
     label_studio_coco_of_a_server,
@@ -139,6 +155,21 @@ def test_exports_without_splits(tmp_path, make, wrapped):
     assert dataset.classes == ("cat", "dog") and len(split) == 8 and dataset.unused == ()
     assert [split.picture_boxes(i) for i in range(8)] == [(Box(i % 2, *BOX),) for i in range(8)]
     assert not dataset.notes
+
+
+def test_files_of_splits_may_share_a_folder(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    rows = put(tmp_path / "images", 20)
+    (tmp_path / "annotations" / "train.json").write_text(coco(rows[:12]))
+    (tmp_path / "annotations" / "val.json").write_text(coco(rows[12:]))
+    dataset = open_dataset(tmp_path)
+    assert {k: len(v) for k, v in dataset.splits.items()} == {"train": 12, "test": 8}
+    assert len(dataset.notes) == 1  # that val is the test split
+
+
+def test_a_json_beside_class_folders_is_no_coco(tmp_path):
+    (make_folder(tmp_path / "d") / "stats.json").write_text('{"images": 36}')
+    assert open_dataset(tmp_path / "d").classes == ("blue", "green", "red")
 
 
 def test_cvat_s_tags_subsets_and_other_shapes(tmp_path):
@@ -188,7 +219,7 @@ def test_pictures_and_files_that_no_annotation_is_of_are_named(tmp_path):
     shutil.rmtree(tmp_path / "annotations")
     (tmp_path / "result.json").write_text(coco([(f"{i}.png", ("cat", "dog")[i % 2]) for i in range(8)]))
     dataset = open_dataset(tmp_path)
-    assert any("1 pictures are not listed in result.json and are left out" in note for note in dataset.notes)
+    assert any("1 pictures are in no annotation file and are left out" in note for note in dataset.notes)
 
 
 def test_a_split_without_annotations_is_left_out_with_a_note(tmp_path):

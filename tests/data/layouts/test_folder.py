@@ -106,6 +106,15 @@ def test_split_folders_without_class_folders_are_refused(tmp_path):
         open_dataset(root)
 
 
+def test_a_train_folder_without_class_folders_is_named(tmp_path):
+    root = make_folder(tmp_path / "d", splits=("test",), count=3)
+    make_folder(root, classes=("train",), count=3)
+    with pytest.raises(
+        DataError, match="train: its pictures lie in no class folder, so their classes are unknown"
+    ):
+        open_dataset(root)
+
+
 @pytest.mark.parametrize("split", ["test", "val"])
 def test_an_empty_split_folder_is_left_out_with_a_note(tmp_path, split):
     root = make_folder(tmp_path / "d", splits=("train",), count=10)
@@ -169,8 +178,16 @@ def test_wrapper_folders_are_looked_through(tmp_path, wrappers):
 
 
 def test_one_class_folder_is_no_wrapper(tmp_path):
-    with pytest.raises(DataError, match="one class only, 'red'"):
-        open_dataset(make_folder(tmp_path / "d", classes=("red",)))
+    root = make_folder(tmp_path / "d", classes=("red",))
+    with pytest.raises(
+        DataError, match=r"one class only, 'red'; a classifier needs at least two class folders$"
+    ):
+        open_dataset(root)
+    (root / "list_attr.txt").write_text("x")
+    with pytest.raises(
+        DataError, match=r"one class only, 'red'; .* \(beside it lie list_attr.txt, which are not"
+    ):
+        open_dataset(root)
 
 
 def test_two_data_sets_in_one_folder_are_refused(tmp_path):
@@ -187,6 +204,26 @@ def test_classes_within_a_class_are_refused(tmp_path):
     make_folder(root / "train" / "vehicles", classes=("car", "bus"), count=3)
     with pytest.raises(DataError, match="vehicles: holds no pictures itself but the folders bus, car"):
         open_dataset(root)
+
+
+def test_class_folders_two_levels_down_are_not_flattened(tmp_path):
+    for split in ("seg_train", "seg_test"):  # as Kaggle's "Intel image classification"
+        make_folder(tmp_path / "d" / split / split, count=8)
+    make_folder(tmp_path / "d", classes=("seg_pred",), count=8)
+    with pytest.raises(DataError, match="seg_test/seg_test: holds no pictures itself but the folders blue"):
+        open_dataset(tmp_path / "d")
+
+
+def test_links_in_class_folders_are_not_followed_and_named(tmp_path):
+    root = make_folder(tmp_path / "d", count=5)
+    (root / "red" / "all").symlink_to(root)
+    dataset = open_dataset(root)
+    assert sum(sizes(dataset).values()) == 15
+    assert (
+        f"1 links to folders in class folders are not followed, such as {root / 'red' / 'all'}"
+        in dataset.notes
+    )
+    assert not any("hold folders" in note for note in dataset.notes)
 
 
 def test_pictures_deeper_in_a_class_folder_are_noted(tmp_path):

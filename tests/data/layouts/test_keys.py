@@ -60,6 +60,20 @@ def test_coco_keys_that_are_not_unique_are_refused(tmp_path, change, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["", ".", "/", "a\0b", "x" * 5000, "../0.png", "images/../../0.png"])
+def test_coco_names_that_no_picture_has_are_left_out(tmp_path, name):
+    picture(seed=999).save(tmp_path / "0.png")  # must not be reached from data/
+
+    def change(document):
+        document["images"][0]["file_name"] = name
+
+    (tmp_path / "data").mkdir()
+    dataset = coco_set(tmp_path / "data", change)
+    found = [dataset.split("test").picture_name(i) for i in range(len(dataset.split("test")))]
+    assert str(tmp_path / "0.png") not in found
+    assert len(found) == (8 if name.endswith("/0.png") else 7)
+
+
 def test_coco_annotations_that_point_nowhere_are_noted_with_their_ids(tmp_path):
     def change(document):
         document["annotations"][0]["image_id"] = 4711

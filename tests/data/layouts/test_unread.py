@@ -87,6 +87,17 @@ def test_tables_beside_pictures_are_named(tmp_path):
     assert dataset.unused == (f"{tmp_path / 'e' / 'labels.csv'}: is no part of class folders",)
 
 
+def test_cityscapes_and_roboflow_s_multi_label_csv_are_named(tmp_path):
+    for part in ("leftImg8bit", "gtFine"):
+        put(tmp_path / "d" / part / "train" / "aachen")
+    with pytest.raises(DataError, match="a segmentation set: gtFine/, as Cityscapes has it"):
+        open_dataset(tmp_path / "d")
+    put(tmp_path / "e" / "train")
+    (tmp_path / "e" / "train" / "_classes.csv").write_text("filename,cat,dog\n0.png,1,0\n")
+    with pytest.raises(DataError, match=r"pictures with a table: train/_classes.csv"):
+        open_dataset(tmp_path / "e")
+
+
 def test_labelme_is_named(tmp_path):
     for name, _ in put(tmp_path / "d"):
         (tmp_path / "d" / name).with_suffix(".json").write_text(json.dumps({"shapes": []}))

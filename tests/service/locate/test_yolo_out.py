@@ -25,10 +25,15 @@ def rows_of(root, names, size=(40, 20)):
         picture(seed=number, size=size).save(path, **exif)
         width, height = size[::-1] if exif and number % 8 > 3 else size
         boxes = []
-        for label in (CLASSES[number % 3], CLASSES[(number + 1) % 3])[: 1 + number % 2]:
+        labels = (CLASSES[number % 3], CLASSES[(number + 1) % 3])[: 1 + number % 2]
+        for place, label in enumerate(labels):
             x, y = random.uniform(0, width / 2, 2).round(2)[0], random.uniform(0, height / 2, 2).round(2)[0]
             boxes.append(
-                {"label": label, "score": 0.5, "box": [x, y, round(width / 3, 2), round(height / 3, 2)]}
+                {
+                    "label": label,
+                    "score": 0.5,
+                    "box": [x, y, round(width / (3 + place), 2), round(height / 3, 2)],
+                }
             )
         rows.append({"path": str(path), "width": width, "height": height, "boxes": boxes})
     return rows

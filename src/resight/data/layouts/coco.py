@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter, defaultdict
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -10,7 +11,7 @@ from resight.core.errors import DataError
 from resight.data.dataset import Dataset
 from resight.data.layouts.boxes import AnnotatedPicture, Notes, dataset_of_boxes, refuse_shares
 from resight.data.layouts.claim import Claim
-from resight.data.layouts.splits import split_folders, split_of
+from resight.data.layouts.splits import is_classless, split_folders, split_of
 from resight.data.layouts.tree import files_in, pictures_in, subfolders
 
 PREFIX = "instances_"
@@ -23,6 +24,7 @@ ALONE = (
     "coco.json",
 )
 """Names of the one file of a folder or of a split's folder, the first name first."""
+KEYS = (b'"images"', b'"annotations"', b'"categories"')
 DEFAULT = ("default",)
 """What CVAT calls a task without subsets."""
 
@@ -50,11 +52,12 @@ def coco_files(root: Path) -> dict[str, Path]:
         DataError: if a split has several.
     """
     files: dict[str, Path] = {}
-    instances = [f for f in files_in(root / "annotations", ".json") if f.stem.startswith(PREFIX)]
+    listed = [f for folder in subfolders(root) if _is_annotations(folder) for f in files_in(folder, ".json")]
+    instances = [f for f in listed if f.stem.startswith(PREFIX)]
     whole = [f for f in instances if f.stem.removeprefix(PREFIX) in DEFAULT]
     if whole and len(instances) == 1:
         return {"train": whole[0]}
-    for file in instances or files_in(root / "annotations", ".json"):
+    for file in instances or listed:
         if split := split_of(file.stem.removeprefix(PREFIX)):
             if split in files:
                 raise DataError(
@@ -71,8 +74,20 @@ def coco_files(root: Path) -> dict[str, Path]:
     return files
 
 
+def _is_annotations(folder: Path) -> bool:
+    return folder.name.lower() == "annotations"
+
+
 def _alone(folder: Path) -> Path | None:
-    return next((file for name in ALONE if (file := folder / name).is_file()), None)
+    """Return the COCO file of a folder: by its name, or the only JSON file beside pictures without classes."""
+    if named := next((file for name in ALONE if (file := folder / name).is_file()), None):
+        return named
+    found = files_in(folder, ".json")
+    if len(found) != 1 or not is_classless(folder):
+        return None
+    with found[0].open("rb") as stream:
+        head = stream.read(1 << 16)
+    return found[0] if any(key in head for key in KEYS) else None
 
 
 def open_coco(name: str, files: dict[str, Path], *, multi_label: bool = False) -> Dataset:
@@ -97,6 +112,11 @@ def open_coco(name: str, files: dict[str, Path], *, multi_label: bool = False) -
         raise DataError(f"{name}: has no {PREFIX}train*.json; to test on {only.name}, give that file itself")
     notes = Notes()
     splits = {split: _read(file, notes) for split, file in files.items()}
+    used = {picture.path for pictures in splits.values() for picture in pictures}
+    for folder in sorted({path.parent for path in used}):
+        for path in pictures_in(folder):
+            if path not in used:
+                notes.add("pictures are in no annotation file and are left out", path)
     return dataset_of_boxes(name, splits, notes, multi_label=multi_label)
 
 
@@ -122,11 +142,6 @@ def _read(file: Path, notes: Notes) -> list[AnnotatedPicture]:
     for image_id in objects:
         notes.add(f"images are not listed in {file.name} but have annotations", f"image_id {image_id}")
     refuse_shares(str(file), [box[1:] for picture in pictures for box in picture.boxes])
-    used = {picture.path for picture in pictures}
-    for folder in {path.parent for path in used}:
-        for path in pictures_in(folder):
-            if path not in used:
-                notes.add(f"pictures are not listed in {file.name} and are left out", path)
     return pictures
 
 
@@ -253,7 +268,7 @@ def _edges(box: Any) -> tuple[float, float, float, float] | None:
 def _folders(file: Path) -> list[Path]:
     """Return where a file's pictures may lie: beside it, in images/ or data/, or in folders of its split."""
     folders = [file.parent, file.parent / "images", file.parent / "data"]
-    if file.parent.name != "annotations":
+    if not _is_annotations(file.parent):
         return folders
     above, own = file.parent.parent, file.stem.removeprefix(PREFIX)
     places = [above / own, above / "images" / own]
@@ -275,4 +290,6 @@ def _find(folders: list[Path], name: str) -> Path | None:
     wanted = posix.name if foreign else str(posix)
     if not wanted:
         return None
-    return next((folder / wanted for folder in folders if (folder / wanted).is_file()), None)
+    with suppress(OSError):  # a name that no file can have
+        return next((folder / wanted for folder in folders if (folder / wanted).is_file()), None)
+    return None

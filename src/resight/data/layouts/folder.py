@@ -58,7 +58,17 @@ def open_folder(root: Path) -> Dataset:
         return _of_splits(root)
     notes: list[str] = []
     rows = _class_rows(root, notes, split_names=True)
+    if len({label for _, label in rows}) == 1:
+        _refuse_one_class(root, rows[0][1])
     return _with_ignored(dataset_of_files(str(root), {"train": rows}), [root], notes)
+
+
+def _refuse_one_class(root: Path, name: str) -> None:
+    beside = [p for p in (*subfolders(root), *files_in(root)) if p.name != name]
+    raise DataError(
+        f"{root}: holds one class only, {name!r}; a classifier needs at least two class folders"
+        + (f" (beside it lie {_short(beside)}, which are not known)" if beside else "")
+    )
 
 
 def _of_splits(root: Path) -> Dataset:
@@ -72,6 +82,11 @@ def _of_splits(root: Path) -> Dataset:
     for split, folder in folders.items():
         rows = _class_rows(folder, notes)
         loose = has_picture(folder)
+        if loose and not rows and split == "train":
+            raise DataError(
+                f"{folder}: its pictures lie in no class folder, so their classes are unknown; make one "
+                "folder per class"
+            )
         if rows or split == "train":
             files[split] = rows
             unused += left_over(folder, {f.name for f in subfolders(folder)}, "lies beside the class folders")
@@ -219,15 +234,21 @@ def _difference(first: str, second: str) -> str:
 
 def _check_nesting(root: Path, folders: Sequence[Path], notes: list[str]) -> None:
     """Refuse class folders with folders of pictures instead of pictures, and note those that hold both."""
-    inner = {folder: _pictured(folder) for folder in folders}
+    inner = {folder: [i for i in _pictured(folder) if not i.is_symlink()] for folder in folders}
+    linked = [i for folder in folders for i in subfolders(folder) if i.is_symlink()]
+    if linked:
+        notes.append(f"{len(linked)} links to folders in class folders are not followed, such as {linked[0]}")
     bare = {f: tuple(i.name for i in within) for f, within in inner.items() if within and not has_picture(f)}
     named = {f: names for f, names in bare.items() if not _says_nothing(f, names)}
     if len(named) > 1 and len(named) == len(folders) and len(set(named.values())) == 1:
         _refuse_same_folders(root, folders, next(iter(named.values())))
-    for folder, names in named.items():
-        if len(names) > 1:
+    for folder in bare:
+        place, within = folder, inner[folder]
+        while len(within) == 1 and not has_picture(within[0]):
+            place, within = within[0], _pictured(within[0])
+        if len(within) > 1:
             raise DataError(
-                f"{folder}: holds no pictures itself but the folders {_short(names)}: classes within a "
+                f"{place}: holds no pictures itself but the folders {_short(within)}: classes within a "
                 f"class; move them up to be classes of their own, or their pictures into {folder.name}"
             )
     deep = [f for f, within in inner.items() if within and (f not in bare or f in named)]

@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 from resight.core.errors import DataError
-from resight.data.layouts.tree import subfolders
+from resight.data.layouts.parts import NEUTRAL
+from resight.data.layouts.tree import has_picture, has_picture_below, subfolders
 
 WORDS = {
     "train": ("train", "training", "trainval"),
@@ -40,3 +41,11 @@ def split_folders(root: Path) -> dict[str, Path]:
                 )
             found[split] = folder
     return {split: found[split] for split in WORDS if split in found}
+
+
+def is_classless(folder: Path) -> bool:
+    """Return whether pictures lie in a folder itself, or in folders whose names are no classes."""
+    folders = [f for f in subfolders(folder) if has_picture_below(f)]
+    if not all((split_of(f.name) or f.name.lower() in NEUTRAL) and has_picture(f) for f in folders):
+        return False
+    return bool(folders) or has_picture(folder)

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from resight.data.layouts.claim import Claim
-from resight.data.layouts.parts import IMAGES, MASK_ENDING, MASKS, NEUTRAL
-from resight.data.layouts.splits import split_of
+from resight.data.layouts.parts import IMAGES, MASK_ENDING, MASKS
+from resight.data.layouts.splits import is_classless, split_of
 from resight.data.layouts.tree import (
     files_in,
-    has_picture,
     has_picture_below,
     is_picture,
     list_pictures,
@@ -18,12 +17,15 @@ from resight.data.layouts.tree import (
 )
 
 SEGMENTATION, POINTS, TABLE = "a segmentation set", "a set of key points", "pictures with a table"
+CITYSCAPES = ("gtfine", "gtcoarse")
 LOOKED_AT = 200
 """Pictures of a folder that are looked at."""
 
 
 def claim_segmentation(root: Path) -> Claim | None:
     """Claim folders of pictures and of masks of the same names, in the folder itself or in its splits."""
+    if fine := next((f.name for f in subfolders(root) if f.name.lower() in CITYSCAPES), None):
+        return Claim(SEGMENTATION, but=f"{fine}/, as Cityscapes has it; masks are not read as classes")
     for place in (root, *(f for f in subfolders(root) if split_of(f.name))):
         for images, masks in _pairs(place):
             stems = {path.stem for path in list_pictures(images)[:LOOKED_AT]}
@@ -70,12 +72,9 @@ def claim_points(root: Path) -> Claim | None:
 
 def claim_tables(root: Path) -> Claim | None:
     """Claim pictures in no class folders with a csv, or with a JSON file each, beside them."""
-    folders = [f for f in subfolders(root) if has_picture_below(f)]
-    classless = all((split_of(f.name) or f.name.lower() in NEUTRAL) and has_picture(f) for f in folders) and (
-        folders or has_picture(root)
-    )
-    if not classless:
+    if not is_classless(root):
         return None
+    folders = [f for f in subfolders(root) if has_picture_below(f)]
     places = [root, *folders]
     pictures = [path for place in places for path in pictures_in(place)[:LOOKED_AT]]
     beside = next((p.with_suffix(".json") for p in pictures if p.with_suffix(".json").is_file()), None)
@@ -99,8 +98,7 @@ def claim_tables(root: Path) -> Claim | None:
                 "pictures with a table of boxes",
                 but=f"{shown} has columns {', '.join(header[:8])}; export it as COCO, Pascal VOC or YOLO",
             )
-        if any(name in header for name in ("label", "labels", "class", "category", "id")):
-            return Claim(TABLE, but=f"{shown}; give {table} itself, with the columns path,label[,split]")
+        return Claim(TABLE, but=f"{shown}; give {table} itself, with the columns path,label[,split]")
     return None
 
 
