@@ -39,9 +39,10 @@ def open_dataset(where: str | Path, data_root: str | Path | None = None, *, whol
             class folders with or without train/val/test above them, a folder of
             `train-*.parquet` shards, a `.parquet` file (encoded pictures and a label), a folder of
             WebDataset shards (`train-*.tar`) or one such `.tar`, a data set of the Hugging Face hub
-            (`hf://owner/name`), a `.csv` (path,label[,split]), or pictures with boxes: a Pascal VOC
-            folder, Tiny-ImageNet's folder, a COCO folder (`annotations/instances_train*.json`) or
-            COCO's `.json` file, and `multi-label:` before these.
+            (`hf://owner/name`), a `.csv` (path,label[,split]), or pictures with boxes: a folder of Pascal VOC,
+            COCO, YOLO, Tiny-ImageNet or an export of a labelling tool, COCO's `.json` or YOLO's `data.yaml`,
+            and `multi-label:` before these; a folder with nothing but one of these folders; a `.zip` of any
+            of these folders. docs/data.md has all forms, and what is refused.
         data_root: where built-in data sets are looked for and downloaded to; by default
             `$RESIGHT_DATA`, else the user's cache folder.
         whole: pictures without splits of their own are all the test split, none held out: for
@@ -49,7 +50,8 @@ def open_dataset(where: str | Path, data_root: str | Path | None = None, *, whol
 
     Returns:
         A data set with at least the splits "train" and "test" (or "test" alone, for a parquet of
-        that name). Classes are the sorted names of the training split. Pictures without splits of
+        that name). Classes are the sorted names of the training split;
+        `unused` names what was found and not used. Pictures without splits of
         their own are divided by a hash of their content, the same way everywhere. A picture with boxes
         is labelled by its largest one. Pictures have several classes each after `multi-label:`, in a csv
         with the column `labels` (semicolons between them) and in parquet with lists of labels.

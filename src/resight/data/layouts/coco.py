@@ -79,7 +79,7 @@ def _is_annotations(folder: Path) -> bool:
 
 
 def _alone(folder: Path) -> Path | None:
-    """Return the COCO file of a folder: by its name, or the only JSON file beside pictures without classes."""
+    """Return the COCO file of a folder: by its name, or the only JSON beside pictures without classes."""
     if named := next((file for name in ALONE if (file := folder / name).is_file()), None):
         return named
     found = files_in(folder, ".json")
