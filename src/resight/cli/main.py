@@ -220,10 +220,12 @@ def locate(
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As for explain.")
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="json, coco or voc: what --out is.")] = "json",
+    form: Annotated[str, typer.Option("--format", help="json, coco, voc or yolo: what --out is.")] = "json",
     out: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="File, or folder of a VOC set. [default: located.json, located]"),
+        typer.Option(
+            metavar="FILE", help="File, or folder of a VOC or YOLO set. [default: located.json, located]"
+        ),
     ] = None,
     draw: Annotated[
         str | None, typer.Option(metavar="DIR", help="Also write the pictures with their boxes.")

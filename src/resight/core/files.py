@@ -100,3 +100,10 @@ def write_json(path: Path, document: Any) -> None:
 def digest(content: bytes) -> str:
     """Return a 128-bit content digest in hexadecimal."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def dead_link(path: Path) -> str:
+    """Return where a link points that leads to nothing, "" for everything else."""
+    if not path.is_symlink() or path.exists():
+        return ""
+    return str(path.readlink())

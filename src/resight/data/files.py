@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from resight.core.errors import PictureError
+from resight.core.files import dead_link
 
 FILE_LIMIT = 2**30
 """Most bytes of a picture file. The largest picture that is decoded, 100 million pixels of four 16-bit
@@ -46,6 +47,10 @@ def opened(path: Path, name: str = "", most: int = FILE_LIMIT) -> Iterator[Binar
             _require_regular(os.fstat(file.fileno()), name, most)  # it may have been replaced since
             yield file
     except OSError as error:
+        if target := dead_link(path):
+            raise PictureError(
+                name, f"is a link to {target}, which does not exist", "mend the link"
+            ) from error
         fault = f"cannot be read ({error.strerror or error})"
         raise PictureError(name, fault, "check its name, its permissions and its disk") from error
     except MemoryError as error:

@@ -1,20 +1,34 @@
 """`open_dataset`: whatever the user has, as one kind of thing."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from resight.core.errors import DataError
+from resight.core.files import dead_link
 from resight.core.registry import nearest
 from resight.data.dataset import Dataset
+from resight.data.layouts.archive import is_zip, unpacked
 from resight.data.layouts.builtin import BUILTIN, open_builtin
-from resight.data.layouts.coco import coco_files, open_coco
+from resight.data.layouts.claim import Claim, Reader, left_over
+from resight.data.layouts.coco import claim_coco, open_coco
 from resight.data.layouts.csv_table import SUFFIXES as CSV_SUFFIXES
 from resight.data.layouts.csv_table import open_csv
-from resight.data.layouts.folder import open_folder
+from resight.data.layouts.cvat import claim_cvat
+from resight.data.layouts.folder import claim_folder
 from resight.data.layouts.hub import is_hub, open_hub
 from resight.data.layouts.table import SPLIT_PREFIXES, open_parquet, parquet_shards
-from resight.data.layouts.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet
-from resight.data.layouts.voc import is_voc, open_voc
+from resight.data.layouts.tiny_imagenet import claim_tiny_imagenet
+from resight.data.layouts.tree import (
+    files_in,
+    has_picture,
+    has_picture_below,
+    pictures_in,
+    subfolders,
+)
+from resight.data.layouts.unread import claim_points, claim_segmentation, claim_tables
+from resight.data.layouts.voc import claim_voc
+from resight.data.layouts.yolo import claim_yolo, open_yolo
 from resight.data.shards.members import PACKED, open_shards, split_of, tar_shards
 from resight.data.splitting import with_test_split
 
@@ -27,9 +41,10 @@ def open_dataset(where: str | Path, data_root: str | Path | None = None, *, whol
             class folders with or without train/val/test above them, a folder of
             `train-*.parquet` shards, a `.parquet` file (encoded pictures and a label), a folder of
             WebDataset shards (`train-*.tar`) or one such `.tar`, a data set of the Hugging Face hub
-            (`hf://owner/name`), a `.csv` or `.tsv` (path,label[,split]), or pictures with boxes: a Pascal VOC
-            folder, Tiny-ImageNet's folder, a COCO folder (`annotations/instances_train*.json`) or
-            COCO's `.json` file, and `multi-label:` before these.
+            (`hf://owner/name`), a `.csv` or `.tsv` (path,label[,split]), or pictures with boxes: a folder of Pascal VOC,
+            COCO, YOLO, Tiny-ImageNet or an export of a labelling tool, COCO's `.json` or YOLO's `data.yaml`,
+            and `multi-label:` before these; a folder with nothing but one of these folders; a `.zip` of any
+            of these folders. docs/data.md has all forms, and what is refused.
         data_root: where built-in data sets are looked for and downloaded to; by default
             `$RESIGHT_DATA`, else the user's cache folder.
         whole: pictures without splits of their own are all the test split, none held out: for
@@ -37,7 +52,8 @@ def open_dataset(where: str | Path, data_root: str | Path | None = None, *, whol
 
     Returns:
         A data set with at least the splits "train" and "test" (or "test" alone, for a parquet of
-        that name). Classes are the sorted names of the training split. Pictures without splits of
+        that name). Classes are the sorted names of the training split;
+        `unused` names what was found and not used. Pictures without splits of
         their own are divided by a hash of their content, the same way everywhere. A picture with boxes
         is labelled by its largest one. Pictures have several classes each after `multi-label:`, in a csv
         with the column `labels` (semicolons between them) and in parquet with lists of labels.
@@ -77,6 +93,8 @@ def _open_path(path: Path, *, multi_label: bool) -> Dataset:
     try:
         if path.is_dir():
             return _open_folder(path, multi_label=multi_label)
+        if is_zip(path) and path.is_file():
+            return _open_zip(path, multi_label=multi_label)
         return _open_file(path, multi_label=multi_label)
     except OSError as error:
         where = error.filename or path
@@ -84,6 +102,8 @@ def _open_path(path: Path, *, multi_label: bool) -> Dataset:
 
 
 def _open_file(path: Path, *, multi_label: bool) -> Dataset:
+    if target := dead_link(path):
+        raise DataError(f"{path}: is a link to {target}, which does not exist; mend the link")
     if not path.exists():
         close = ", ".join(nearest(str(path), BUILTIN))
         raise DataError(f"{path}: there is no such file, folder or built-in data set; nearest: {close}")
@@ -95,25 +115,132 @@ def _open_file(path: Path, *, multi_label: bool) -> Dataset:
         return open_csv(path)
     if suffix == ".json":
         return open_coco(str(path), {"train": path}, multi_label=multi_label)
+    if suffix in (".yaml", ".yml"):
+        return replace(open_yolo(path.parent, path, multi_label=multi_label), name=str(path))
     if suffix == ".tar":
         return open_shards(str(path), {"test" if split_of(path.stem) == "test" else "train": [path]})
     if path.name.endswith(PACKED):
         raise DataError(f"{path}: is compressed, so no sample can be found; unpack it to .tar")
-    raise DataError(f"{path}: is none of a folder, .parquet, .tar, .csv or .json; give one of these")
+    raise DataError(
+        f"{path}: is none of a folder, .zip, .parquet, .tar, .csv, .json or data.yaml; give one of these"
+    )
+
+
+def _open_zip(path: Path, *, multi_label: bool) -> Dataset:
+    """Open what a zip holds; messages name the zip, pictures are where they were unpacked."""
+    place = unpacked(path)
+    try:
+        dataset = _open_folder(place, multi_label=multi_label)
+    except DataError as error:
+        raise DataError(str(error).replace(str(place), str(path))) from error
+    notes, unused = (
+        tuple(line.replace(str(place), str(path)) for line in lines)
+        for lines in (dataset.notes, dataset.unused)
+    )
+    return replace(dataset, name=str(path), notes=notes, unused=unused)
+
+
+def _claim_parquet(root: Path) -> Claim | None:
+    shards = parquet_shards(root)
+    used = frozenset(file.name for file in files_in(root) if file.suffix.lower() == ".parquet")
+    return Claim("parquet files", used, lambda _: open_parquet(str(root), shards, root)) if shards else None
+
+
+def _claim_tar(root: Path) -> Claim | None:
+    # An archive that was left beside the folders that came out of it is no shard.
+    if subfolders(root):
+        return None
+    shards = tar_shards(root)
+    used = frozenset(file.name for files in shards.values() for file in files) | {
+        "classes.json",
+        "classes.txt",
+    }
+    return Claim("tar shards", used, lambda _: open_shards(str(root), shards)) if shards else None
+
+
+READERS: tuple[Reader, ...] = (
+    claim_tiny_imagenet,
+    _claim_parquet,
+    claim_coco,
+    claim_voc,
+    claim_cvat,
+    claim_yolo,
+    _claim_tar,
+    claim_segmentation,
+    claim_points,
+    claim_tables,
+)
+"""Each layout that a folder may have, except class folders, which are only asked for where none is found."""
+
+WRAPPERS = 5
+"""Folders within folders that are looked through for the data set."""
+
+
+def is_annotated(root: Path) -> bool:
+    """Return whether a folder has a layout that is read and is not class folders."""
+    return any(claim.open for claim in _claims(root))
+
+
+def _claims(root: Path) -> list[Claim]:
+    return [claim for reader in READERS if (claim := reader(root))]
 
 
 def _open_folder(path: Path, *, multi_label: bool) -> Dataset:
-    if shards := parquet_shards(path):
-        return open_parquet(str(path), shards, path)
-    if is_tiny_imagenet(path):
-        return open_tiny_imagenet(path)
-    if is_voc(path):
-        return open_voc(path, multi_label=multi_label)
-    if files := coco_files(path):
-        return open_coco(str(path), files, multi_label=multi_label)
-    # An archive that was left beside the folders that came out of it is no shard.
-    if not any(f.is_dir() and not f.name.startswith(".") for f in path.iterdir()) and (
-        shards := tar_shards(path)
-    ):
-        return open_shards(str(path), shards)
-    return open_folder(path)
+    """Open a folder, or the only folder with pictures in it, by the one reader that knows it.
+
+    A reader that reads goes before one that only knows the name. Two that read are refused.
+    """
+    chain = _wrapped(path)
+    for root in chain:
+        claims = _claims(root)
+        readable = [claim for claim in claims if claim.open]
+        if len(readable) > 1:
+            layouts = " and ".join(claim.layout for claim in readable)
+            raise DataError(
+                f"{root}: looks like {layouts}; give the file of the one that is meant (.json, data.yaml, "
+                ".parquet), or move the other's files elsewhere"
+            )
+        if claims:
+            return _opened(path, chain, root, (readable or claims)[0], multi_label=multi_label)
+    for root in chain:
+        if claim := claim_folder(root):
+            return _opened(path, chain, root, claim, multi_label=multi_label)
+    raise DataError(_nothing_known(path, chain[-1]))
+
+
+def _opened(path: Path, chain: list[Path], root: Path, claim: Claim, *, multi_label: bool) -> Dataset:
+    if claim.open is None:
+        raise DataError(f"{root}: this looks like {claim.layout}: {claim.but}")
+    dataset = claim.open(multi_label)
+    above = [
+        line
+        for outer, inner in pairwise(chain)
+        if outer in root.parents
+        for line in left_over(outer, {inner.name}, f"lies beside {inner.name}/, which is the data set")
+    ]
+    beside = left_over(root, claim.used, f"is no part of {claim.layout}")
+    return replace(dataset, name=str(path), unused=(*above, *beside, *dataset.unused))
+
+
+def _wrapped(path: Path) -> list[Path]:
+    """Return a folder, and the folders within it as long as each is the only one with anything to read."""
+    chain = [path]
+    while len(chain) <= WRAPPERS and not has_picture(chain[-1]):
+        inner = [f for f in subfolders(chain[-1]) if has_picture_below(f) or parquet_shards(f)]
+        if len(inner) != 1:
+            break
+        chain.append(inner[0])
+    return chain
+
+
+def _nothing_known(path: Path, last: Path) -> str:
+    """Return the line about a folder that no reader knows, with what lies in it."""
+    if loose := pictures_in(last):
+        return (
+            f"{last}: holds {len(loose)} pictures in no class folders, so their classes are unknown; make "
+            "one folder per class, or list them in a csv with path,label"
+        )
+    dead = next(((f, t) for f in files_in(last) if not f.suffix and (t := dead_link(f))), None)
+    if dead:
+        return f"{dead[0]}: is a link to {dead[1]}, which does not exist; mend the link"
+    return f"{path}: holds no class folders with pictures; make one folder per class"

@@ -15,7 +15,7 @@ from torch import Tensor
 from resight.core.errors import DataError, PictureError, UsageError
 from resight.core.files import digest, replacing
 from resight.data.decode import decode
-from resight.data.layouts.folder import list_pictures
+from resight.data.layouts.tree import list_pictures
 from resight.data.prepare import Normalize, fit
 from resight.service.run.run import Run
 

@@ -187,6 +187,25 @@ def test_the_written_voc_set_is_read_back_with_the_same_boxes(finder, tmp_path):
         assert (one.x0, one.y0, one.x1, one.y1) == pytest.approx((x, y, x + width, y + height), abs=0.51)
 
 
+def test_a_yolo_set_is_written_and_pictures_that_share_a_name_are_refused(finder, tmp_path, monkeypatch):
+    root = voc_set(tmp_path / "set", THINGS)
+    answer = locate(finder, [str(root)], rule=Rule(threshold=0.5), layers=["layer1"], form="yolo")
+    assert answer["out"] == "located"
+    for box in answer["boxes"]:
+        number, *shares = (Path("located/labels") / f"{Path(box['path']).stem}.txt").read_text().split()
+        x, y, width, height = box["box"]
+        assert Path("located/classes.txt").read_text().splitlines()[int(number)] == box["label"]
+        expected = ((x + width / 2) / 64, (y + height / 2) / 48, width / 64, height / 48)
+        assert [float(share) for share in shares] == pytest.approx(expected, abs=1e-6)
+    monkeypatch.setattr(
+        "resight.service.locate.locate.explain", lambda *_, **__: pytest.fail("worked in vain")
+    )
+    for name in ("p.png", "p.bmp"):
+        picture().save(name)
+    with pytest.raises(ResightError, match="YOLO has one text file for both"):
+        locate(finder, ["p.png", "p.bmp"], form="yolo")
+
+
 def test_all_methods_are_measured_and_those_that_do_not_fit_are_named(finder, tmp_path):
     root = voc_set(tmp_path / "set", THINGS)
     changes = ["samples=20", "copies=4"]
@@ -210,7 +229,7 @@ def test_asking_one_method_or_several_gives_the_same_figures(finder, tmp_path):
         (["--threshold", "1"], "below 1"),
         (["--boxes", "some"], "known are largest, all, peaks, tight-loose"),
         (["--normalization", "sum"], "known are max, minmax"),
-        (["--format", "yolo"], "none of json, coco, voc"),
+        (["--format", "yaml"], "none of json, coco, voc, yolo"),
         (["--split", "val"], "--split is of a data set"),
         (["--layer", ""], "--layer '': give names with commas"),
         (["--method", "gradient", "--layer", "layer1"], "leave --layer out"),

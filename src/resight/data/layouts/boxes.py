@@ -20,6 +20,9 @@ from resight.data.layouts.masks import FileMasks
 ROUNDING = 1.0
 """Pixels that a box may reach over its picture without a word: annotations are rounded."""
 
+SMALLEST = 0.5
+"""Pixels under which a box's side is noted."""
+
 NamedBox = tuple[str, float, float, float, float]
 """A box's class and its edges x0, y0, x1, y1, 0-based and half-open, in the picture as it is stored."""
 
@@ -35,6 +38,7 @@ class AnnotatedPicture:
         boxes: the boxes as they are written.
         label: the picture's class where it does not follow from the boxes.
         segments: class and COCO segmentation of everything that has one.
+        frame: what the boxes count in, where the layout's reader knows it; else the picture's header is read.
     """
 
     path: Path
@@ -43,6 +47,7 @@ class AnnotatedPicture:
     boxes: list[NamedBox]
     label: str = ""
     segments: list[tuple[str, Any]] = field(default_factory=list)
+    frame: Frame | None = None
 
 
 class Notes:
@@ -59,6 +64,23 @@ class Notes:
     def lines(self) -> tuple[str, ...]:
         """Return a line for each kind of case."""
         return tuple(f"{count} {what}, such as {first}" for what, (count, first) in self._cases.items())
+
+
+def refuse_shares(where: str, boxes: Sequence[tuple[float, float, float, float]]) -> None:
+    """Refuse boxes that are shares of the picture's sides where pixels belong.
+
+    Args:
+        where: the file or folder.
+        boxes: all of its boxes' edges (x0, y0, x1, y1) as they are written.
+
+    Raises:
+        DataError: if all lie within 0 and 1.
+    """
+    if boxes and all(0 <= edge <= 1 for box in boxes for edge in box):
+        raise DataError(
+            f"{where}: all {len(boxes)} boxes lie within 0 and 1, so they are shares of the picture's "
+            "sides, not pixels; multiply them by its width and height, or write them as YOLO"
+        )
 
 
 def dataset_of_boxes(
@@ -89,8 +111,10 @@ def dataset_of_boxes(
         return _with_all_classes(name, framed, notes)
     classes = tuple(sorted({picture.label for picture, _ in framed["train"]}))
     if len(classes) == 1:
+        causes = "".join(f"; {line}" for line in notes.lines())
         raise DataError(
-            f"{name}: its training pictures are of one class only, {classes[0]!r}; a classifier needs two"
+            f"{name}: its training pictures are of one class only, {classes[0]!r}; a classifier needs "
+            f"two{causes}"
         )
     shown = {box[0] for picture, _ in framed["train"] for box in picture.boxes} - {*classes}
     for box_class in sorted(shown):
@@ -105,6 +129,8 @@ def dataset_of_boxes(
                 )
         if kept:
             built[split] = _split(split, kept).relabelled(classes)
+        else:
+            notes.add("splits have no picture that can be used and are left out", split)
     return Dataset(name, classes, built, notes=notes.lines())
 
 
@@ -117,6 +143,9 @@ def _with_all_classes(
         raise DataError(f"{name}: its training pictures have boxes of {len(classes)} classes; two are needed")
     built = {}
     for split, pictures in framed.items():
+        if not pictures:
+            notes.add("splits have no picture that can be used and are left out", split)
+            continue
         part = _split(split, pictures)
         names = [{box[0] for box in picture.boxes} for picture, _ in pictures]
         built[split] = replace(part, labels=multi_hot(names, part.classes)).relabelled(classes)
@@ -145,7 +174,7 @@ def _framed(
     """Give pictures a label, and boxes that lie inside the picture as it is decoded."""
     framed = []
     for picture in pictures:
-        frame = read_frame(picture.path, picture.size)
+        frame = picture.frame or read_frame(picture.path, picture.size)
         if picture.size and picture.size != frame.size:
             what = "pictures have not the size that their annotations state, so boxes may be off"
             notes.add(what, picture.source)
@@ -188,6 +217,8 @@ def _clipped(
         return None
     if max(abs(a - b) for a, b in zip((x0, y0, x1, y1), edges, strict=True)) > ROUNDING:
         notes.add("boxes reach over the edge of their picture and are clipped to it", source)
+    if x1 - x0 < SMALLEST or y1 - y0 < SMALLEST:
+        notes.add("boxes are less than half a pixel wide or high", source)
     return x0, y0, x1, y1
 
 

@@ -1,33 +1,93 @@
-"""COCO's JSON: pictures, boxes and masks of a split in one file."""
+"""COCO's JSON: pictures, boxes and masks of a split in one file; and where labelling tools put that file."""
 
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from resight.core.errors import DataError
 from resight.data.dataset import Dataset
-from resight.data.layouts.boxes import AnnotatedPicture, Notes, dataset_of_boxes
+from resight.data.layouts.boxes import AnnotatedPicture, Notes, dataset_of_boxes, refuse_shares
+from resight.data.layouts.claim import Claim
+from resight.data.layouts.splits import is_classless, split_folders, split_of
+from resight.data.layouts.tree import files_in, pictures_in, subfolders
 
 PREFIX = "instances_"
+ALONE = (
+    "_annotations.coco.json",  # Roboflow
+    "result.json",  # Label Studio
+    "annotations.json",
+    "instances.json",
+    "labels.json",  # FiftyOne
+    "coco.json",
+)
+"""Names of the one file of a folder or of a split's folder, the first name first."""
+KEYS = (b'"images"', b'"annotations"', b'"categories"')
+DEFAULT = ("default",)
+"""What CVAT calls a task without subsets."""
+
+
+def claim_coco(root: Path) -> Claim | None:
+    """Claim a folder with COCO files in one of the forms that `coco_files` names."""
+    files = coco_files(root)
+    if not files:
+        return None
+    used = {file.relative_to(root).parts[0] for file in files.values()}
+    used |= {f.name for f in subfolders(root) if split_of(f.name) or f.name in ("images", "data", *DEFAULT)}
+    if any(file.parent == root for file in files.values()):
+        used |= {path.name for path in pictures_in(root)}
+    return Claim("a COCO folder", frozenset(used), lambda many: open_coco(str(root), files, multi_label=many))
 
 
 def coco_files(root: Path) -> dict[str, Path]:
-    """Return the files annotations/instances_{train,val,test}*.json of a folder by split.
+    """Return the COCO files of a folder by split.
+
+    They are annotations/instances_SPLIT.json, as train2017 or, of all pictures, default (CVAT);
+    annotations/SPLIT.json; or a file named as in `ALONE` in each split's folder (Roboflow) or in the folder
+    itself (Label Studio).
 
     Raises:
         DataError: if a split has several.
     """
-    files = {}
-    for split in ("train", "val", "test"):
-        found = sorted((root / "annotations").glob(f"{PREFIX}{split}*.json"))
-        if len(found) > 1:
-            names = ", ".join(f.name for f in found)
-            raise DataError(f"{root}: has several files for {split} ({names}); give one of them itself")
-        if found:
-            files[split] = found[0]
+    files: dict[str, Path] = {}
+    listed = [f for folder in subfolders(root) if _is_annotations(folder) for f in files_in(folder, ".json")]
+    instances = [f for f in listed if f.stem.startswith(PREFIX)]
+    whole = [f for f in instances if f.stem.removeprefix(PREFIX) in DEFAULT]
+    if whole and len(instances) == 1:
+        return {"train": whole[0]}
+    for file in instances or listed:
+        if split := split_of(file.stem.removeprefix(PREFIX)):
+            if split in files:
+                raise DataError(
+                    f"{root}: has several files for {split} ({files[split].name}, {file.name}); give one of "
+                    "them itself"
+                )
+            files[split] = file
+    if files:
+        return files
+    splits = split_folders(root) if any(split_of(f.name) for f in subfolders(root)) else {}
+    files = {split: file for split, folder in splits.items() if (file := _alone(folder))}
+    if not files and (file := _alone(root)):
+        files = {"train": file}
     return files
+
+
+def _is_annotations(folder: Path) -> bool:
+    return folder.name.lower() == "annotations"
+
+
+def _alone(folder: Path) -> Path | None:
+    """Return the COCO file of a folder: by its name, or the only JSON beside pictures without classes."""
+    if named := next((file for name in ALONE if (file := folder / name).is_file()), None):
+        return named
+    found = files_in(folder, ".json")
+    if len(found) != 1 or not is_classless(folder):
+        return None
+    with found[0].open("rb") as stream:
+        head = stream.read(1 << 16)
+    return found[0] if any(key in head for key in KEYS) else None
 
 
 def open_coco(name: str, files: dict[str, Path], *, multi_label: bool = False) -> Dataset:
@@ -52,32 +112,103 @@ def open_coco(name: str, files: dict[str, Path], *, multi_label: bool = False) -
         raise DataError(f"{name}: has no {PREFIX}train*.json; to test on {only.name}, give that file itself")
     notes = Notes()
     splits = {split: _read(file, notes) for split, file in files.items()}
+    used = {picture.path for pictures in splits.values() for picture in pictures}
+    for folder in sorted({path.parent for path in used}):
+        for path in pictures_in(folder):
+            if path not in used:
+                notes.add("pictures are in no annotation file and are left out", path)
     return dataset_of_boxes(name, splits, notes, multi_label=multi_label)
 
 
 def _read(file: Path, notes: Notes) -> list[AnnotatedPicture]:
     images, annotations, categories = _parts(file)
-    names = {c["id"]: str(c["name"]).strip() for c in categories if _has(c, "id", "name")}
+    names = _category_names(file, annotations, categories, notes)
     objects = defaultdict(list)
     for annotation in annotations:
         if _has(annotation, "image_id", "category_id"):
             objects[annotation["image_id"]].append(annotation)
         else:
             notes.add(f"annotations of {file.name} have no image_id or no category_id", file)
-    pictures = []
+    images = _unique_images(file, images, notes)
+    pictures, folders = [], _folders(file)
     for image in images:
-        if not _has(image, "id", "file_name"):
-            notes.add(f"images of {file.name} have no id or no file_name and are left out", file)
-            continue
         found = objects.pop(image["id"], [])
-        path = _find(file, str(image["file_name"]))
+        path = _find(folders, str(image["file_name"]))
         if path is None:
             notes.add("annotated pictures are not there and are left out", f"{file}, {image['file_name']}")
             continue
         pictures.append(_picture(path, file, image, found, names, notes))
+    _refuse_shared_pictures(pictures)
     for image_id in objects:
         notes.add(f"images are not listed in {file.name} but have annotations", f"image_id {image_id}")
+    refuse_shares(str(file), [box[1:] for picture in pictures for box in picture.boxes])
     return pictures
+
+
+def _unique_images(file: Path, images: list, notes: Notes) -> list[dict]:
+    """Return the images that have an id and a file_name.
+
+    Raises:
+        DataError: if two have one id.
+    """
+    kept: dict[Any, dict] = {}
+    for image in images:
+        if not _has(image, "id", "file_name"):
+            notes.add(f"images of {file.name} have no id or no file_name and are left out", file)
+            continue
+        if (other := kept.get(image["id"])) is not None:
+            raise DataError(
+                f"{file}: two images have the id {image['id']!r}, {other['file_name']} and "
+                f"{image['file_name']}, so their annotations cannot be told apart; number the images anew"
+            )
+        kept[image["id"]] = image
+    return list(kept.values())
+
+
+def _category_names(file: Path, annotations: list, categories: list, notes: Notes) -> dict[Any, str]:
+    """Return the class names by category id.
+
+    Two categories of one name are one class where only one of them is used, as in Roboflow's files, whose
+    first category is a heading; this is noted.
+
+    Raises:
+        DataError: if two categories have one id, or two that are used have one name.
+    """
+    names: dict[Any, str] = {}
+    for category in categories:
+        if not _has(category, "id", "name"):
+            continue
+        number, name = category["id"], str(category["name"]).strip()
+        if number in names:
+            raise DataError(
+                f"{file}: two categories have the id {number!r}, {names[number]!r} and {name!r}; number "
+                "them anew"
+            )
+        names[number] = name
+    uses = Counter(a["category_id"] for a in annotations if _has(a, "category_id"))
+    by_name: dict[str, list[Any]] = defaultdict(list)
+    for number, name in names.items():
+        by_name[name].append(number)
+    for name, numbers in by_name.items():
+        used = [number for number in numbers if uses[number]]
+        if len(used) > 1:
+            raise DataError(
+                f"{file}: the categories {', '.join(map(repr, used))} have one name, {name!r}; rename one "
+                "or join them"
+            )
+        if len(numbers) > 1:
+            notes.add(
+                "categories have the name of another one and no annotations", f"{name!r} in {file.name}"
+            )
+    return names
+
+
+def _refuse_shared_pictures(pictures: list[AnnotatedPicture]) -> None:
+    seen: dict[Path, str] = {}
+    for picture in pictures:
+        if other := seen.get(picture.path):
+            raise DataError(f"{picture.source}: is the same file as {other}: two images; list it once")
+        seen[picture.path] = picture.source
 
 
 def _picture(
@@ -88,13 +219,17 @@ def _picture(
     known = all(isinstance(side, int) and side > 0 for side in size)
     picture = AnnotatedPicture(path, source, size if known else None, [])  # type: ignore[arg-type]
     for thing in objects:
-        name = names.get(thing["category_id"], "")
+        number = thing["category_id"]
+        name = names.get(number, "")
         if name and thing.get("segmentation"):
             picture.segments.append((name, thing["segmentation"]))
         if thing.get("iscrowd"):
             continue
         if edges := _edges(thing.get("bbox")):
-            picture.boxes.append((name, *edges))
+            if name:
+                picture.boxes.append((name, *edges))
+            else:
+                notes.add("boxes have no class and are left out", f"{source}, category_id {number!r}")
         else:
             notes.add("boxes are not four numbers and are left out", source)
     return picture
@@ -130,13 +265,31 @@ def _edges(box: Any) -> tuple[float, float, float, float] | None:
     return x, y, x + width, y + height
 
 
-def _find(file: Path, name: str) -> Path | None:
-    """Return a picture of a JSON file: beside it, in images/ or, from annotations/, in the split's folder."""
-    if not name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+def _folders(file: Path) -> list[Path]:
+    """Return where a file's pictures may lie: beside it, in images/ or data/, or in folders of its split."""
+    folders = [file.parent, file.parent / "images", file.parent / "data"]
+    if not _is_annotations(file.parent):
+        return folders
+    above, own = file.parent.parent, file.stem.removeprefix(PREFIX)
+    places = [above / own, above / "images" / own]
+    if split := split_of(own):
+        for place in (above, above / "images"):
+            places += [f for f in subfolders(place) if split_of(f.name) == split and f not in places]
+    return [*places, above / "images", above, *folders]
+
+
+def _find(folders: list[Path], name: str) -> Path | None:
+    r"""Return a picture that a file names, with slashes or backslashes.
+
+    Of a path on another machine (C:\data\0.png, ../upload/0.png) only the last part is looked for.
+    """
+    posix = PurePosixPath(name.replace("\\", "/"))
+    if not name or "\0" in name:
         return None
-    above = file.parent.parent
-    split = file.stem.removeprefix(PREFIX)
-    folders = [file.parent, file.parent / "images"]
-    if file.parent.name == "annotations":
-        folders = [above / split, above / "images" / split, above / "images", above, *folders]
-    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+    foreign = posix.is_absolute() or ".." in posix.parts or (len(name) > 1 and name[1] == ":")
+    wanted = posix.name if foreign else str(posix)
+    if not wanted:
+        return None
+    with suppress(OSError):  # a name that no file can have
+        return next((folder / wanted for folder in folders if (folder / wanted).is_file()), None)
+    return None

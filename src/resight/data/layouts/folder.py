@@ -1,47 +1,295 @@
 """Folders of pictures: one folder a class, with or without train, val and test above them."""
 
-import os
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from resight.core.errors import DataError
+from resight.core.files import dead_link
 from resight.data.dataset import Dataset, FilePictures, Split, multi_hot
-from resight.data.decode import SUFFIXES
+from resight.data.layouts.claim import Claim, left_over
+from resight.data.layouts.parts import IMAGES, MASK_ENDING, NEUTRAL
+from resight.data.layouts.splits import split_folders, split_of
+from resight.data.layouts.tree import (
+    files_in,
+    has_picture,
+    has_picture_below,
+    is_picture,
+    is_visible,
+    list_pictures,
+    subfolders,
+)
 
-SPLIT_FOLDERS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
+MASKED = 0.25
+"""Share of a class folder's pictures from which on masks among them are refused."""
+
+Rows = list[tuple[Path, str]]
+
+
+def claim_folder(root: Path) -> Claim | None:
+    """Claim a folder whose folders hold pictures, or split folders with such folders in them.
+
+    A folder with nothing but one folder of such folders is none: that is a wrapper.
+    """
+    folders = subfolders(root)
+    if any(split_of(f.name) and _pictured(f) for f in folders):
+        used = frozenset(f.name for f in folders if split_of(f.name))
+        return Claim("class folders in splits", used, lambda _: open_folder(root))
+    pictured = _pictured(root)
+    if len(pictured) > 1 or any(map(has_picture, pictured)):
+        return Claim("class folders", frozenset(f.name for f in folders), lambda _: open_folder(root))
+    return None
 
 
 def open_folder(root: Path) -> Dataset:
-    """Open a folder of class folders.
+    """Open a folder of class folders, or of split folders with class folders in them.
+
+    A class folder's pictures lie in it, or in one folder in it. Pictures deeper down are counted to their
+    class where it has pictures of its own, which is noted.
 
     Raises:
-        DataError: if there is nothing to learn from, or a folder cannot be read.
+        DataError: if there is nothing to learn from, a folder cannot be read, or the folders do not look
+            like classes: see `_refuse_parts` and `_check_nesting`.
     """
-    folders = _split_folders(root)
-    if not folders:
-        return _with_ignored(dataset_of_files(str(root), {"train": _class_files(root)}), [root])
+    if any(split_of(f.name) and _pictured(f) for f in subfolders(root)):
+        return _of_splits(root)
+    notes: list[str] = []
+    rows = _class_rows(root, notes, split_names=True)
+    if len({label for _, label in rows}) == 1:
+        _refuse_one_class(root, rows[0][1])
+    return _with_ignored(dataset_of_files(str(root), {"train": rows}), [root], notes)
+
+
+def _refuse_one_class(root: Path, name: str) -> None:
+    beside = [p for p in (*subfolders(root), *files_in(root)) if p.name != name]
+    raise DataError(
+        f"{root}: holds one class only, {name!r}; a classifier needs at least two class folders"
+        + (f" (beside it lie {_short(beside)}, which are not known)" if beside else "")
+    )
+
+
+def _of_splits(root: Path) -> Dataset:
+    folders = split_folders(root)
+    _refuse_siblings(root, folders)
     if "train" not in folders:
         raise DataError(f"{root}: has {', '.join(folders)} but no train folder; add one or rename them")
-    files = {split: _class_files(path) for split, path in folders.items()}
-    return _with_ignored(dataset_of_files(str(root), files), list(folders.values()))
+    files: dict[str, Rows] = {}
+    notes: list[str] = []
+    unused: list[str] = []
+    for split, folder in folders.items():
+        rows = _class_rows(folder, notes)
+        loose = has_picture(folder)
+        if loose and not rows and split == "train":
+            raise DataError(
+                f"{folder}: its pictures lie in no class folder, so their classes are unknown; make one "
+                "folder per class"
+            )
+        if rows or split == "train":
+            files[split] = rows
+            unused += left_over(folder, {f.name for f in subfolders(folder)}, "lies beside the class folders")
+        elif loose:
+            unused.append(f"{folder}: its pictures lie in no class folder, so their classes are unknown")
+        else:
+            notes.append(f"{folder} holds no pictures and is left out")
+    train = {label for _, label in files["train"]}
+    for split in files:
+        files[split] = _spelled_as(train, files[split], folders[split], notes)
+    dataset = _with_ignored(dataset_of_files(str(root), files), [folders[s] for s in files], notes)
+    return replace(dataset, unused=tuple(unused))
 
 
-def _with_ignored(dataset: Dataset, roots: list[Path]) -> Dataset:
+def _refuse_siblings(root: Path, splits: dict[str, Path]) -> None:
+    """Refuse folders with pictures beside the splits: classes, or a split of an unknown name."""
+    beside = [f for f in subfolders(root) if f not in splits.values() and has_picture_below(f)]
+    if beside:
+        raise DataError(
+            f"{root}: {_short(beside)} hold{'s' if len(beside) == 1 else ''} pictures beside the split "
+            f"folders {_short(list(splits.values()))}, but is named after no split; rename it train, val or "
+            "test, or move it elsewhere"
+        )
+
+
+def _class_rows(root: Path, notes: list[str], *, split_names: bool = False) -> Rows:
+    """Return the pictures of every class folder with the folder's name.
+
+    Args:
+        root: what holds the class folders.
+        notes: is added to.
+        split_names: whether a class folder must not be named after a split.
+    """
+    for file in files_in(root):
+        if not file.suffix and (target := dead_link(file)):
+            raise DataError(f"{file}: is a link to {target}, which does not exist; mend the link")
+    pictured = _pictured(root)
+    if split_names:
+        _refuse_splits_without_classes(root, pictured, notes)
+    _refuse_parts(root, pictured)
+    _refuse_alike(root, [f.name for f in pictured])
+    _check_nesting(root, pictured, notes)
+    rows = [(path, folder.name) for folder in pictured for path in list_pictures(folder)]
+    _refuse_masks(root, rows)
+    return rows
+
+
+def _pictured(root: Path) -> list[Path]:
+    return [folder for folder in subfolders(root) if has_picture_below(folder)]
+
+
+def _refuse_splits_without_classes(root: Path, folders: Sequence[Path], notes: list[str]) -> None:
+    """Refuse folders named after splits that hold pictures and no class folders.
+
+    A train is also a vehicle: one folder of that name beside two others is a class, which is noted.
+    """
+    named = [f for f in folders if split_of(f.name)]
+    if len(named) == 1 and named[0].name.lower() == "train" and len(folders) > 2:
+        notes.append(f"{named[0]} holds pictures and no class folders, so it is taken for a class")
+    elif named:
+        raise DataError(
+            f"{root}: the pictures in {_short(named)} lie in no class folders, so their classes are unknown; "
+            "make one folder per class in each, or list them in a csv with path,label,split"
+        )
+
+
+def _refuse_parts(root: Path, folders: Sequence[Path]) -> None:
+    """Refuse folders of which one is called images: parts of a layout, not classes."""
+    part = next((f.name for f in folders if f.name.lower() in IMAGES - {"image"}), None)
+    if part is None:
+        return
+    beside = [p for p in (*subfolders(root), *files_in(root)) if p.name != part]
+    with_them = f", with {_short(beside)} beside them," if beside else ""
+    raise DataError(
+        f"{root}: holds pictures in {part}/{with_them} and no class folders: this is no layout that is "
+        "known; make one folder per class, or give the annotations as COCO, Pascal VOC, YOLO or csv"
+    )
+
+
+def _refuse_masks(root: Path, rows: Rows) -> None:
+    """Refuse class folders in which masks lie beside their pictures (0.png, 0_mask.png)."""
+    stems = {path.with_suffix("") for path, _ in rows}
+    masks = sorted(
+        s
+        for s in stems
+        if (own := MASK_ENDING.sub("", s.name)) not in ("", s.name) and s.with_name(own) in stems
+    )
+    if len(masks) > MASKED * len(stems):
+        raise DataError(
+            f"{root}: this looks like a segmentation set: {len(masks)} masks lie among the pictures, such as "
+            f"{masks[0].relative_to(root)}; move them elsewhere to classify the pictures"
+        )
+
+
+def _refuse_alike(root: Path, names: Sequence[str]) -> None:
+    """Refuse two class folders whose names differ only in case, Unicode form or spaces at the ends.
+
+    Names of one letter may differ in case: they are classes of letters.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        key = _nfc(name).strip()
+        other = seen.setdefault(key if len(key) == 1 else key.casefold(), name)
+        if other != name:
+            raise DataError(
+                f"{root}: the class folders {other!r} and {name!r} differ only in "
+                f"{_difference(other, name)}; join or rename them"
+            )
+
+
+def _spelled_as(train: set[str], rows: Rows, folder: Path, notes: list[str]) -> Rows:
+    """Return a split's rows with the class names of training, where only the Unicode form differs.
+
+    Raises:
+        DataError: if a class differs from one of training only in case or in spaces at the ends.
+    """
+    by_form = {_nfc(name): name for name in train}
+    by_case = {_nfc(name).strip().casefold(): name for name in train}
+    spelled: dict[str, str] = {}
+    for name in sorted({label for _, label in rows} - train):
+        same = by_form.get(_nfc(name))
+        alike = by_case.get(_nfc(name).strip().casefold())
+        if same:
+            notes.append(f"{folder / name}: is the class {same!r} of train in another Unicode form")
+            spelled[name] = same
+        elif alike and len(alike) > 1:
+            raise DataError(
+                f"{folder / name}: differs from the class folder {alike!r} of train only in "
+                f"{_difference(alike, name)}; rename one of them"
+            )
+    return [(path, spelled.get(label, label)) for path, label in rows]
+
+
+def _nfc(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _difference(first: str, second: str) -> str:
+    if _nfc(first) == _nfc(second):
+        return "their Unicode form (NFC, NFD)"
+    if _nfc(first).strip() == _nfc(second).strip():
+        return "spaces at the ends"
+    return "upper and lower case"
+
+
+def _check_nesting(root: Path, folders: Sequence[Path], notes: list[str]) -> None:
+    """Refuse class folders with folders of pictures instead of pictures, and note those that hold both."""
+    inner = {folder: [i for i in _pictured(folder) if not i.is_symlink()] for folder in folders}
+    linked = [i for folder in folders for i in subfolders(folder) if i.is_symlink()]
+    if linked:
+        notes.append(f"{len(linked)} links to folders in class folders are not followed, such as {linked[0]}")
+    bare = {f: tuple(i.name for i in within) for f, within in inner.items() if within and not has_picture(f)}
+    named = {f: names for f, names in bare.items() if not _says_nothing(f, names)}
+    if len(named) > 1 and len(named) == len(folders) and len(set(named.values())) == 1:
+        _refuse_same_folders(root, folders, next(iter(named.values())))
+    for folder in bare:
+        place, within = folder, inner[folder]
+        while len(within) == 1 and not has_picture(within[0]):
+            place, within = within[0], _pictured(within[0])
+        if len(within) > 1:
+            raise DataError(
+                f"{place}: holds no pictures itself but the folders {_short(within)}: classes within a "
+                f"class; move them up to be classes of their own, or their pictures into {folder.name}"
+            )
+    deep = [f for f, within in inner.items() if within and (f not in bare or f in named)]
+    if deep:
+        notes.append(
+            f"{len(deep)} class folders hold folders, whose pictures are of the same class, such as {deep[0]}"
+        )
+
+
+def _says_nothing(folder: Path, names: Sequence[str]) -> bool:
+    """Return whether a class folder holds all its pictures in one folder whose name means nothing."""
+    return len(names) == 1 and (names[0].lower() in NEUTRAL or names[0] == folder.name)
+
+
+def _refuse_same_folders(root: Path, folders: Sequence[Path], names: Sequence[str]) -> None:
+    if all(map(split_of, names)):
+        raise DataError(
+            f"{root}: each of {_short(folders)} holds {_short(names)}: splits within classes; put the splits "
+            f"above, as {names[0]}/{folders[0].name}"
+        )
+    raise DataError(
+        f"{root}: each of {_short(folders)} holds the folders {_short(names)}: these look like splits or "
+        "parts of a data set, not like classes; name them train, val and test, or give one of them"
+    )
+
+
+def _short(items: Sequence[Path | str], most: int = 5) -> str:
+    names = [item if isinstance(item, str) else item.name for item in items]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _with_ignored(dataset: Dataset, roots: list[Path], notes: list[str]) -> Dataset:
     """Note what lies among the class folders and is not taken for a picture."""
     ignored, empty = [], []
     for root in roots:
-        for folder in _subfolders(root):
-            names = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")]
-            ignored += [p for p in names if not _is_picture(p.name)]
-            if not any(_is_picture(p.name) for p in names):
+        for folder in subfolders(root):
+            names = [p for p in folder.rglob("*") if p.is_file() and is_visible(p.name)]
+            ignored += [p for p in names if not is_picture(p.name)]
+            if not any(is_picture(p.name) for p in names):
                 empty.append(folder)
-    notes = list(dataset.notes)
+    notes = [*dataset.notes, *notes]
     if ignored:
         notes.append(
             f"{len(ignored)} files are not named like pictures and are ignored, such as {ignored[0]}"
@@ -100,47 +348,3 @@ def check_classes(name: str, classes: tuple[str, ...]) -> None:
         raise DataError(
             f"{name}: holds one class only, {classes[0]!r}; a classifier needs at least two class folders"
         )
-
-
-def list_pictures(folder: Path) -> list[Path]:
-    """Return the picture files below a folder, sorted, hidden ones left out.
-
-    Raises:
-        DataError: if a folder cannot be read.
-    """
-    files: list[Path] = []
-
-    def refuse(error: OSError) -> None:
-        raise DataError(
-            f"{error.filename}: cannot be read ({error.strerror}); check its permissions"
-        ) from error
-
-    for where, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        files += [Path(where, n) for n in sorted(names) if _is_picture(n)]
-    return files
-
-
-def _is_picture(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-
-
-def _split_folders(root: Path) -> dict[str, Path]:
-    """Return the folders named train, val and test, in any spelling of upper and lower case."""
-    found = {}
-    for folder in _subfolders(root):
-        for split, names in SPLIT_FOLDERS.items():
-            if folder.name.lower() in names:
-                found.setdefault(split, folder)
-    return {split: found[split] for split in SPLIT_FOLDERS if split in found}
-
-
-def _subfolders(root: Path) -> list[Path]:
-    try:
-        return sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
-    except OSError as error:
-        raise DataError(f"{root}: cannot be read ({error.strerror}); check its permissions") from error
-
-
-def _class_files(root: Path) -> list[tuple[Path, str]]:
-    return [(path, folder.name) for folder in _subfolders(root) for path in list_pictures(folder)]

@@ -7,7 +7,8 @@ from pathlib import Path
 from resight.core.errors import DataError
 from resight.data.dataset import Dataset
 from resight.data.layouts.boxes import AnnotatedPicture, Notes, dataset_of_boxes
-from resight.data.layouts.folder import list_pictures
+from resight.data.layouts.claim import Claim
+from resight.data.layouts.tree import list_pictures
 
 SYNSETS, WORDS, VAL_BOXES = "wnids.txt", "words.txt", "val/val_annotations.txt"
 
@@ -15,6 +16,14 @@ SYNSETS, WORDS, VAL_BOXES = "wnids.txt", "words.txt", "val/val_annotations.txt"
 def is_tiny_imagenet(root: Path) -> bool:
     """Return whether a folder holds wnids.txt and train/."""
     return (root / SYNSETS).is_file() and (root / "train").is_dir()
+
+
+def claim_tiny_imagenet(root: Path) -> Claim | None:
+    """Claim a folder with wnids.txt and train/."""
+    if not is_tiny_imagenet(root):
+        return None
+    used = frozenset([SYNSETS, WORDS, "train", "val"])
+    return Claim("Tiny-ImageNet's folder", used, lambda _: open_tiny_imagenet(root))
 
 
 def open_tiny_imagenet(root: Path) -> Dataset:

@@ -1,4 +1,4 @@
-"""Boxes as the files that labelling tools import: COCO instances and Pascal VOC."""
+"""Boxes as the files that labelling tools import: COCO instances, Pascal VOC and YOLO."""
 
 import json
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from resight.core.errors import DataError
 from resight.core.files import write_text
 
 
@@ -90,6 +91,53 @@ def write_voc(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
                 _add(box, key, value)
         ElementTree.indent(root)
         write_text(file, ElementTree.tostring(root, encoding="unicode") + "\n")
+
+
+def write_yolo(folder: Path, rows: Sequence[dict[str, Any]], classes: Sequence[str]) -> None:
+    """Write a YOLO set without its pictures: labels/, classes.txt and data.yaml; the rows as in `write_coco`.
+
+    The pictures belong into images/ beside labels/, by the names of the text files. A line is a class number
+    and the box, its centre, width and height in shares of the sides of the picture as it is seen. Scores are
+    left out.
+    Where two pictures have one name, the files lie in folders as the pictures do.
+
+    Raises:
+        DataError: see `require_own_stems`.
+    """
+    require_own_stems([row["path"] for row in rows])
+    number = {name: i for i, name in enumerate(classes)}
+    names = _names(rows)
+    nested = len({name.stem for name in names}) < len(names)
+    for name, row in zip(names, rows, strict=True):
+        lines = []
+        for found in row["boxes"]:
+            x, y, width, height = found["box"]
+            shares = (x + width / 2) / row["width"], (y + height / 2) / row["height"]
+            shares += width / row["width"], height / row["height"]
+            lines.append(
+                " ".join([str(number[found["label"]]), *(f"{share:.7f}" for share in shares)]) + "\n"
+            )
+        place = folder / "labels" / (name.parent if nested else "")
+        write_text(place / f"{name.stem}.txt", "".join(lines))
+    write_text(folder / "classes.txt", "".join(f"{name}\n" for name in classes))
+    quoted = (f"  {i}: '{name.replace(chr(39), chr(39) * 2)}'\n" for i, name in enumerate(classes))
+    write_text(folder / "data.yaml", "train: images\nval: images\nnames:\n" + "".join(quoted))
+
+
+def require_own_stems(paths: Sequence[str]) -> None:
+    """Refuse pictures of one folder that differ in their suffix only: YOLO has one text file for both.
+
+    Raises:
+        DataError: naming the first two.
+    """
+    seen: dict[Path, str] = {}
+    for path in paths:
+        other = seen.setdefault(Path(path).with_suffix(""), path)
+        if other != path:
+            raise DataError(
+                f"{path}: has the name of {other} but for the suffix, and YOLO has one text file for both; "
+                "rename one, or write coco or voc"
+            )
 
 
 def _names(rows: Sequence[dict[str, Any]], folder: Path | None = None) -> list[Path]:

@@ -26,14 +26,16 @@ from resight.localize import boxes as finding
 from resight.localize.rule import Rule
 from resight.render.boxes import draw_boxes
 from resight.saliency.methods import METHODS, explain, fitting, read_options
-from resight.service.locate.annotations import write_coco, write_voc
+from resight.service.locate.annotations import require_own_stems, write_coco, write_voc, write_yolo
 from resight.service.locate.marked import Picture, pictures_of, squares_of
 from resight.service.pictures import write_png
 from resight.service.run.run import Run, open_run
 
 EVERY_SECONDS = 20
-FORMS = {"json": None, "coco": "located.json", "voc": "located"}
+FORMS = {"json": None, "coco": "located.json", "voc": "located", "yolo": "located"}
 """Where each is written by default."""
+FOLDERS = ("voc", "yolo")
+"""Forms that are a folder."""
 CENTRE = "centre"
 """The baseline that knows nothing of a picture."""
 
@@ -68,9 +70,9 @@ def locate(
             "test" as a whole, unless the run was trained on it.
         layers: whose maps are read and fused; by default the last one with a spatial map.
         changes: `key=value` words, options of the methods; each method takes those that it has.
-        form: "json", "coco" or "voc".
-        out: the file, or for "voc" the folder, to write to; by default located.json or located for "coco"
-            and "voc", and nothing for "json".
+        form: "json", "coco", "voc" or "yolo".
+        out: the file, or for "voc" and "yolo" the folder, to write to; by default located.json for "coco",
+            located for "voc" and "yolo", and nothing for "json".
         draw: a folder to write the pictures to, with their boxes.
         data_root: see `open_dataset`.
         progress: gets a line now and then.
@@ -92,8 +94,10 @@ def locate(
         methods, left_out = fitting(opened.model, noise.to(opened.device), layers)
     options = read_options(methods, changes)
     pictures, notes = pictures_of(opened, paths, split, data_root)
+    if form == "yolo":
+        require_own_stems([picture.path for picture in pictures])
     if place:
-        require_place(Path(place) / "voc" if form == "voc" else Path(place))
+        require_place(Path(place) / form if form in FOLDERS else Path(place))
     if draw:
         require_place(Path(draw) / "png")
     search = _Search(opened, methods, options, layers, top, rule)
@@ -128,6 +132,8 @@ def locate(
         write_coco(Path(str(place)), rows, opened.model.classes, how)
     elif form == "voc":
         write_voc(Path(str(place)), rows)
+    elif form == "yolo":
+        write_yolo(Path(str(place)), rows, opened.model.classes)
     elif place:
         write_text(Path(place), json.dumps(document(answer), indent=1) + "\n")
     return answer
@@ -152,7 +158,7 @@ def _place(form: str, out: str | None) -> str | None:
     if form not in FORMS:
         raise UsageError(f"--format {form!r} is none of {', '.join(FORMS)}")
     place = out or FORMS[form]
-    if place and form != "voc" and Path(place).is_dir():
+    if place and form not in FOLDERS and Path(place).is_dir():
         raise UsageError(f"--out {place!r} is a folder; name a file")
     return place
 

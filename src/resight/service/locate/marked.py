@@ -15,9 +15,7 @@ from resight.core.levels import BY_TYPE, Levels
 from resight.data.dataset import Dataset, Split
 from resight.data.decode import SUFFIXES, decode
 from resight.data.layouts.builtin import BUILTIN
-from resight.data.layouts.coco import coco_files
-from resight.data.layouts.voc import is_voc
-from resight.data.open import open_dataset
+from resight.data.open import is_annotated, open_dataset
 from resight.data.prepare import FILTERS
 from resight.service.pictures import expand
 from resight.service.run.run import Run, absolute
@@ -102,7 +100,7 @@ def _is_plain(word: str) -> bool:
         return path.suffix.lower() in SUFFIXES or any(c in word for c in "*?[")
     try:
         inside = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
-        return any(p.is_file() for p in inside) and not is_voc(path) and not coco_files(path)
+        return any(p.is_file() for p in inside) and not is_annotated(path)
     except OSError as error:
         raise DataError(f"{word}: cannot be read ({error.strerror}); check its permissions") from error
 

@@ -1,0 +1,111 @@
+"""Layouts that are known by their look and hold no classes to learn: each is refused by its name."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from resight.data.layouts.claim import Claim
+from resight.data.layouts.parts import IMAGES, MASK_ENDING, MASKS
+from resight.data.layouts.splits import is_classless, split_of
+from resight.data.layouts.tree import (
+    files_in,
+    has_picture_below,
+    is_picture,
+    list_pictures,
+    pictures_in,
+    subfolders,
+)
+
+SEGMENTATION, POINTS, TABLE = "a segmentation set", "a set of key points", "pictures with a table"
+CITYSCAPES = ("gtfine", "gtcoarse")
+LOOKED_AT = 200
+"""Pictures of a folder that are looked at."""
+
+
+def claim_segmentation(root: Path) -> Claim | None:
+    """Claim folders of pictures and of masks of the same names, in the folder itself or in its splits."""
+    if fine := next((f.name for f in subfolders(root) if f.name.lower() in CITYSCAPES), None):
+        return Claim(SEGMENTATION, but=f"{fine}/, as Cityscapes has it; masks are not read as classes")
+    for place in (root, *(f for f in subfolders(root) if split_of(f.name))):
+        for images, masks in _pairs(place):
+            stems = {path.stem for path in list_pictures(images)[:LOOKED_AT]}
+            twins = {MASK_ENDING.sub("", path.stem) for path in list_pictures(masks)} | {
+                path.stem for path in list_pictures(masks)
+            }
+            if stems and len(stems & twins) * 2 >= len(stems):
+                shown = images.relative_to(root), masks.relative_to(root)
+                return Claim(
+                    SEGMENTATION,
+                    but=f"pictures in {shown[0]}/ and masks of the same names in {shown[1]}/; masks are not "
+                    "read as classes, so make one folder per class to classify",
+                )
+    return None
+
+
+def _pairs(place: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield folders of pictures with folders that may hold their masks."""
+    folders = [f for f in subfolders(place) if has_picture_below(f)]
+    for images in folders:
+        for masks in folders:
+            if images == masks:
+                continue
+            ends_alike = MASK_ENDING.sub("", masks.name) == images.name
+            if ends_alike or (images.name.lower() in IMAGES and masks.name.lower() in MASKS):
+                yield images, masks
+
+
+def claim_points(root: Path) -> Claim | None:
+    """Claim the layout of Leeds Sports Pose, COCO's files of key points alone, and tables of points."""
+    if (root / "joints.mat").is_file():
+        return Claim(POINTS, but="joints.mat, as Leeds Sports Pose has it; points are not read as classes")
+    other = [
+        file
+        for file in files_in(root / "annotations", ".json")
+        if file.stem.startswith(("person_keypoints", "captions"))
+    ]
+    if other:
+        return Claim(
+            "a COCO folder", but=f"{other[0].name} says no classes; add annotations/instances_train*.json"
+        )
+    return None
+
+
+def claim_tables(root: Path) -> Claim | None:
+    """Claim pictures in no class folders with a csv, or with a JSON file each, beside them."""
+    if not is_classless(root):
+        return None
+    folders = [f for f in subfolders(root) if has_picture_below(f)]
+    places = [root, *folders]
+    pictures = [path for place in places for path in pictures_in(place)[:LOOKED_AT]]
+    beside = next((p.with_suffix(".json") for p in pictures if p.with_suffix(".json").is_file()), None)
+    if beside:
+        return Claim(
+            "pictures with a JSON file each (LabelMe)",
+            but=f"such as {beside.relative_to(root)}; export them as COCO, Pascal VOC or YOLO",
+        )
+    for table in (file for place in places for end in (".csv", ".tsv") for file in files_in(place, end)):
+        shown = table.relative_to(root)
+        header, cells = _first_rows(table)
+        numbers = sum(
+            re.fullmatch(r"-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?", cell) is not None for cell in cells[1:]
+        )
+        if cells and is_picture(cells[0]) and numbers >= 4 and numbers == len(cells) - 1:
+            return Claim(
+                POINTS, but=f"{shown} has {numbers} numbers a picture; points are not read as classes"
+            )
+        if any(name in header for name in ("xmin", "x_min", "x1", "bbox")):
+            return Claim(
+                "pictures with a table of boxes",
+                but=f"{shown} has columns {', '.join(header[:8])}; export it as COCO, Pascal VOC or YOLO",
+            )
+        return Claim(TABLE, but=f"{shown}; give {table} itself, with the columns path,label[,split]")
+    return None
+
+
+def _first_rows(table: Path) -> tuple[list[str], list[str]]:
+    """Return the cells of a table's first line, in lower case, and of its second."""
+    with table.open("rb") as stream:
+        lines = stream.read(1 << 16).decode("utf-8-sig", "replace").splitlines()
+    rows = [[cell.strip(" \"'") for cell in re.split(r"[,;\t]", line)] for line in lines[:2]]
+    rows += [[]] * (2 - len(rows))
+    return [cell.lower() for cell in rows[0]], rows[1]
