@@ -1,8 +1,8 @@
 """Kinds of input that are fuzzed. Each makes one case from a number: files, a call, and what is right.
 
-A case's `expected` comes from another reader than Resight's: the rows that were written, or what Pillow, csv, pyarrow
-or tarfile make of the damaged bytes. It is a sorted list of (class, picture), a picture being the digest of its RGB
-pixels; None where no other reader can tell, so that only a refusal, or what was written, is right.
+What is right comes from another reader than Resight's: the rows that were written, or what Pillow, csv,
+pyarrow or tarfile make of the damaged bytes. It is a sorted list of (class, picture), a picture being the
+digest of its RGB pixels. Where no other reader can tell, only a refusal or what was written is right.
 """
 
 import csv
@@ -77,9 +77,14 @@ def damaged(data: bytes, rng: np.random.Generator) -> bytes:
     return bytes(parts)
 
 
-def content(where: Path) -> list[tuple[str, str]]:
-    """Return what Resight reads of a data set: (class, picture) of all splits, sorted."""
+def content(where: Path, named: str = "") -> list[tuple[str, str]] | str:
+    """Return what Resight reads of a data set: (class, picture) of all splits, sorted.
+
+    With `named`, which is left out, this is a complaint if no note names it.
+    """
     dataset = open_dataset(where)
+    if named and not any(named in line for line in (*dataset.notes, *dataset.unused)):
+        return f"{named} is left out without a word"
     return sorted(
         (";".join(split.class_names(i)), digest(split.decode(i)))
         for split in dataset.splits.values()
@@ -175,47 +180,47 @@ def table(number: int, folder: Path) -> Case:
 
 
 def parquet(number: int, folder: Path) -> Case:
-    """Parquet with columns in any order, or with damaged bytes."""
+    """Parquet with a second binary column, in any order, with or without features; or damaged bytes."""
     rng = np.random.default_rng((3, number))
     pictures = pictures_by_class(rng)
-    images = [{"bytes": encoded(image), "path": f"p{i}.png"} for i, (_, image) in enumerate(pictures)]
-    labels = [CLASSES.index(name) for name, _ in pictures]
-    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": list(CLASSES)}}
-    columns: dict[str, Any] = {"image": images, "label": labels}
+    columns: dict[str, Any] = {
+        "image": [{"bytes": encoded(image), "path": f"p{i}.png"} for i, (_, image) in enumerate(pictures)],
+        "label": [CLASSES.index(name) for name, _ in pictures],
+    }
+    features: dict[str, Any] = {
+        "image": {"_type": "Image"},
+        "label": {"_type": "ClassLabel", "names": list(CLASSES)},
+    }
     if rng.integers(2):
         columns["mask"] = [{"bytes": encoded(random_picture(rng)), "path": ""} for _ in pictures]
         features["mask"] = {"_type": "Image"}
-        named = False
     else:
         columns["phash"] = [rng.bytes(8) for _ in pictures]
         features["phash"] = {"dtype": "binary", "_type": "Value"}
-        named = True
     order = list(rng.permutation(list(columns)))
     made = pa.table({name: columns[name] for name in order})
-    if named or rng.integers(2):
+    rows = as_rows(pictures)
+    if rng.integers(2):
         info = json.dumps({"info": {"features": {name: features[name] for name in order}}})
         made = made.replace_schema_metadata({"huggingface": info})
+    else:  # without the names of the classes, a class is called by its number
+        rows = sorted((str(CLASSES.index(name)), pixels) for name, pixels in rows)
     path = folder / "train.parquet"
     pq.write_table(made, path)
-    right = [as_rows(pictures)]
-    if not named:  # "image" is a name of the picture, two Image features may also be refused
-        right = (
-            [as_rows(pictures)]
-            if "huggingface" in {k.decode() for k in made.schema.metadata or {}}
-            else right
-        )
-        if made.schema.metadata is None:
-            right = []  # no class names: labels are numbers
-            right.append(sorted((str(CLASSES.index(c)), d) for c, d in as_rows(pictures)))
     if number % 3 == 0:
         path.write_bytes(damaged(path.read_bytes(), rng))
-        try:
-            again = pq.read_table(path)
-            if not again.equals(made) or again.schema.metadata != made.schema.metadata:
-                right = [ANYTHING] if again.num_rows else right
-        except Exception:  # noqa: BLE001 - whatever pyarrow raises is its refusal
-            right = [] if number % 3 == 0 else right
-    return Case(lambda: content(path), right)
+        return Case(lambda: content(path), right_of_parquet(path, made, rows))
+    return Case(lambda: content(path), [rows])
+
+
+def right_of_parquet(path: Path, made: pa.Table, rows: list[tuple[str, str]]) -> list[Any]:
+    """Return what is right of a damaged file: its rows, if pyarrow still reads the same of it."""
+    try:
+        again = pq.read_table(path)
+    except Exception:  # noqa: BLE001 - whatever pyarrow raises is its refusal
+        return []
+    same = again.equals(made) and again.schema.metadata == made.schema.metadata
+    return [rows] if same else [ANYTHING]  # parquet has no checksums: other values are read by both
 
 
 def shards(number: int, folder: Path) -> Case:
@@ -257,69 +262,61 @@ def rows_of_tar(data: bytes) -> list[Any]:
         return []
 
 
-def coco(number: int, folder: Path) -> Case:
-    """A COCO file with one planted fault, or whole."""
+def coco(number: int, folder: Path, fault: int | None = None) -> Case:
+    """A COCO file, whole or with one planted fault."""
     rng = np.random.default_rng((5, number))
     pictures = pictures_by_class(rng)
     images, annotations = [], []
     for i, (name, image) in enumerate(pictures):
         (folder / f"p{i}.png").write_bytes(encoded(image))
         images.append({"id": i + 1, "file_name": f"p{i}.png", "width": image.width, "height": image.height})
-        box = [1, 1, image.width - 3, image.height - 3]
+        box: list[Any] = [1, 1, image.width - 3, image.height - 3]
         annotations.append(
             {"id": i + 1, "image_id": i + 1, "category_id": CLASSES.index(name) + 1, "bbox": box,
              "area": box[2] * box[3], "iscrowd": 0}
         )  # fmt: skip
-    document: dict[str, Any] = {
-        "images": images,
-        "annotations": annotations,
-        "categories": [{"id": i + 1, "name": name} for i, name in enumerate(CLASSES)],
-    }
-    right = [as_rows(pictures)]
+    categories = [{"id": i + 1, "name": name} for i, name in enumerate(CLASSES)]
+    document: dict[str, Any] = {"images": images, "annotations": annotations, "categories": categories}
     victim = int(rng.integers(len(images)))
-    match rng.integers(9):
+    fault = int(rng.integers(9)) if fault is None else fault
+    path = folder / "instances_train.json"
+    if fault in (4, 5, 7):  # one box that says nothing: its picture is left out, and named
+        if fault == 4:
+            annotations[victim]["category_id"] = 77
+        else:
+            annotations[victim]["bbox"] = [None, "a", {}, []] if fault == 5 else [1, 1, float("nan"), 5]
+        path.write_text(json.dumps(document))
+        rest = as_rows(pictures[:victim] + pictures[victim + 1 :])
+        return Case(lambda: content(path, named=f"p{victim}.png"), [rest])
+    match fault:
         case 1:
             images[victim]["id"] = images[victim - 1]["id"]
-            right = []
         case 2:
-            document["categories"][1]["id"] = 1
-            right = []
+            categories[1]["id"] = 1
         case 3:
             for annotation in annotations:
                 annotation["bbox"] = [0.1, 0.1, 0.5, 0.5]
-            right = []
-        case 4:
-            annotations[victim]["category_id"] = 77
-            right = []
-        case 5:
-            annotations[victim]["bbox"] = [None, "a", {}, []]
-            right = []
         case 6:
             del document[["images", "annotations", "categories"][rng.integers(3)]]
-            right = []
-        case 7:
-            annotations[victim]["bbox"] = [1, 1, float("nan"), 5]
-            right = []
         case 8:
             document["categories"] = {"a": "b"}
-            right = []
-    path = folder / "instances_train.json"
     path.write_text(json.dumps(document))
-    return Case(lambda: content(path), right)
+    return Case(lambda: content(path), [] if fault else [as_rows(pictures)])
 
 
-def labels_of_json(number: int, folder: Path) -> Case:
-    """A COCO file with damaged bytes: the same answer as before, or a refusal."""
-    rng = np.random.default_rng((6, number))
-    case = coco(0, folder)
+def damaged_json(number: int, folder: Path) -> Case:
+    """A COCO file with damaged bytes: what is no JSON is refused; of the rest no other reader tells."""
+    case = coco(number, folder, fault=0)
     path = folder / "instances_train.json"
-    data = damaged(path.read_bytes(), rng)
+    if number % 4 == 0:
+        return case
+    data = damaged(path.read_bytes(), np.random.default_rng((6, number)))
     path.write_bytes(data)
     try:
         json.loads(data)
     except (ValueError, RecursionError):
         return Case(case.answer, [])
-    return Case(case.answer, [ANYTHING])  # still JSON: which value was hit, no other reader tells
+    return Case(case.answer, [ANYTHING])
 
 
 KINDS: dict[str, Callable[[int, Path], Case]] = {
@@ -328,6 +325,6 @@ KINDS: dict[str, Callable[[int, Path], Case]] = {
     "parquet": parquet,
     "tar": shards,
     "coco": coco,
-    "json": labels_of_json,
+    "json": damaged_json,
 }
 """What is fuzzed, by name."""
