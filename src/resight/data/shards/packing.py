@@ -124,8 +124,7 @@ def sample_of(split: Split, index: int, reduction: Reduction | None) -> Sample:
         PictureError: if it cannot be read, or not decoded where it shall be reduced.
     """
     label, boxes = int(split.labels[index]), split.picture_boxes(index)
-    position = int(split.positions[index])
-    content, name = split.pictures.content(position), split.pictures.name(position)
+    content, name = split.content(index), split.picture_name(index)
     if reduction is None and isinstance(content, bytes):
         return Sample(content, suffix_of(content, name), label, boxes)
     image = (
