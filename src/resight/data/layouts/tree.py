@@ -35,6 +35,19 @@ def refused(where: Path, error: OSError) -> DataError:
     return DataError(f"{error.filename or where}: cannot be read ({error.strerror}); check its permissions")
 
 
+def _names(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the names of the visible folders, and of the visible files, in a folder itself, sorted."""
+    folders, files = [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if is_visible(entry.name):
+                    (folders if entry.is_dir() else files).append(entry.name)
+    except OSError as error:
+        raise refused(folder, error) from error
+    return sorted(folders), sorted(files)
+
+
 def listed(folder: Path) -> tuple[list[Path], list[Path]]:
     """Return the visible folders, and the visible files, that lie in a folder itself, sorted.
 
@@ -43,20 +56,13 @@ def listed(folder: Path) -> tuple[list[Path], list[Path]]:
     Raises:
         DataError: if the folder cannot be read.
     """
-    folders, files = [], []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if is_visible(entry.name):
-                    (folders if entry.is_dir() else files).append(folder / entry.name)
-    except OSError as error:
-        raise refused(folder, error) from error
-    return sorted(folders), sorted(files)
+    folders, files = _names(folder)
+    return [folder / name for name in folders], [folder / name for name in files]
 
 
 def subfolders(folder: Path) -> list[Path]:
     """Return the visible folders in a folder, sorted; none if it is not there."""
-    return listed(folder)[0] if folder.is_dir() else []
+    return [folder / name for name in _names(folder)[0]] if folder.is_dir() else []
 
 
 def files_in(folder: Path, suffix: str = "") -> list[Path]:
@@ -66,14 +72,14 @@ def files_in(folder: Path, suffix: str = "") -> list[Path]:
         folder: the folder.
         suffix: that they have, in any case; all without.
     """
-    if not folder.is_dir():
-        return []
-    return [f for f in listed(folder)[1] if not suffix or f.suffix.lower() == suffix]
+    names = _names(folder)[1] if folder.is_dir() else []
+    return [folder / name for name in names if name.lower().endswith(suffix)]
 
 
 def pictures_in(folder: Path) -> list[Path]:
     """Return the pictures in a folder itself, sorted; none if the folder is not there."""
-    return [f for f in files_in(folder) if is_picture(f.name)]
+    names = _names(folder)[1] if folder.is_dir() else []
+    return [folder / name for name in names if is_picture(name)]
 
 
 def list_pictures(folder: Path) -> list[Path]:
