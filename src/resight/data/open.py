@@ -237,8 +237,8 @@ def _nothing_known(path: Path, last: Path) -> str:
         found = files_in(last, ".json")
         hint = f"; if {found[0].name} is of COCO, give it itself" if found else ""
         return (
-            f"{last}: holds {len(loose)} pictures in no class folders, so their classes are unknown; make one "
-            f"folder per class, or list them in a csv with path,label{hint}"
+            f"{last}: holds {len(loose)} pictures in no class folders, so their classes are unknown; make "
+            f"one folder per class, or list them in a csv with path,label{hint}"
         )
     dead = next(((f, t) for f in files_in(last) if not f.suffix and (t := dead_link(f))), None)
     if dead:

@@ -169,7 +169,7 @@ def test_files_of_splits_may_share_a_folder(tmp_path):
 
 def test_a_json_of_another_name_among_pictures_is_named(tmp_path):
     (tmp_path / "found.json").write_text(coco(put(tmp_path)))
-    with pytest.raises(DataError, match=r"8 pictures in no class .*; if found.json is of COCO, give it itself"):
+    with pytest.raises(DataError, match=r"8 pictures in no class .*; if found.json is of COCO, give it"):
         open_dataset(tmp_path)
     assert open_dataset(tmp_path / "found.json").classes == ("cat", "dog")
 

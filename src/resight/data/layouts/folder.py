@@ -1,5 +1,6 @@
 """Folders of pictures: one folder a class, with or without train, val and test above them."""
 
+import os
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
@@ -300,9 +301,13 @@ def _with_ignored(dataset: Dataset, roots: list[Path], notes: list[str]) -> Data
     ignored, empty = [], []
     for root in roots:
         for folder in subfolders(root):
-            names = [p for p in folder.rglob("*") if p.is_file() and is_visible(p.name)]
-            ignored += [p for p in names if not is_picture(p.name)]
-            if not any(is_picture(p.name) for p in names):
+            others, count = [], 0
+            for where, inner, names in os.walk(folder):
+                inner[:] = sorted(name for name in inner if is_visible(name))
+                count += len(names)
+                others += [Path(where, n) for n in sorted(names) if not is_picture(n)]
+            ignored += [path for path in others if is_visible(path.name)]
+            if len(others) == count:
                 empty.append(folder)
     notes = [*dataset.notes, *notes]
     if ignored:
