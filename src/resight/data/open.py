@@ -1,7 +1,7 @@
 """`open_dataset`: whatever the user has, as one kind of thing."""
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 from resight.core.errors import DataError
@@ -41,10 +41,10 @@ def open_dataset(where: str | Path, data_root: str | Path | None = None, *, whol
             class folders with or without train/val/test above them, a folder of
             `train-*.parquet` shards, a `.parquet` file (encoded pictures and a label), a folder of
             WebDataset shards (`train-*.tar`) or one such `.tar`, a data set of the Hugging Face hub
-            (`hf://owner/name`), a `.csv` or `.tsv` (path,label[,split]), or pictures with boxes: a folder of Pascal VOC,
-            COCO, YOLO, Tiny-ImageNet or an export of a labelling tool, COCO's `.json` or YOLO's `data.yaml`,
-            and `multi-label:` before these; a folder with nothing but one of these folders; a `.zip` of any
-            of these folders. docs/data.md has all forms, and what is refused.
+            (`hf://owner/name`), a `.csv` or `.tsv` (path,label[,split]), or pictures with boxes: a folder of
+            Pascal VOC, COCO, YOLO, Tiny-ImageNet or an export of a labelling tool, COCO's `.json` or YOLO's
+            `data.yaml`, and `multi-label:` before these; a folder with nothing but one of these folders; a
+            `.zip` of any of these folders. docs/data.md has all forms, and what is refused.
         data_root: where built-in data sets are looked for and downloaded to; by default
             `$RESIGHT_DATA`, else the user's cache folder.
         whole: pictures without splits of their own are all the test split, none held out: for
@@ -52,11 +52,11 @@ def open_dataset(where: str | Path, data_root: str | Path | None = None, *, whol
 
     Returns:
         A data set with at least the splits "train" and "test" (or "test" alone, for a parquet of
-        that name). Classes are the sorted names of the training split;
-        `unused` names what was found and not used. Pictures without splits of
-        their own are divided by a hash of their content, the same way everywhere. A picture with boxes
-        is labelled by its largest one. Pictures have several classes each after `multi-label:`, in a csv
-        with the column `labels` (semicolons between them) and in parquet with lists of labels.
+        that name). Classes are the sorted names of the training split; `unused` names what was found and not
+        used. Pictures without splits of their own are divided by a hash of their content, the same way
+        everywhere. A picture with boxes is labelled by its largest one. Pictures have several classes each
+        after `multi-label:`, in a csv with the column `labels` (semicolons between them) and in parquet with
+        lists of labels.
 
     Raises:
         DataError: in one line, with the cure.
@@ -226,7 +226,8 @@ def _wrapped(path: Path) -> list[Path]:
     """Return a folder, and the folders within it as long as each is the only one with anything to read."""
     chain = [path]
     while len(chain) <= WRAPPERS and not has_picture(chain[-1]):
-        inner = [f for f in subfolders(chain[-1]) if has_picture_below(f) or parquet_shards(f)]
+        filled = (f for f in subfolders(chain[-1]) if has_picture_below(f) or parquet_shards(f))
+        inner = [*islice(filled, 2)]
         if len(inner) != 1:
             break
         chain.append(inner[0])
@@ -236,9 +237,11 @@ def _wrapped(path: Path) -> list[Path]:
 def _nothing_known(path: Path, last: Path) -> str:
     """Return the line about a folder that no reader knows, with what lies in it."""
     if loose := pictures_in(last):
+        found = files_in(last, ".json")
+        hint = f"; if {found[0].name} is of COCO, give it itself" if found else ""
         return (
             f"{last}: holds {len(loose)} pictures in no class folders, so their classes are unknown; make "
-            "one folder per class, or list them in a csv with path,label"
+            f"one folder per class, or list them in a csv with path,label{hint}"
         )
     dead = next(((f, t) for f in files_in(last) if not f.suffix and (t := dead_link(f))), None)
     if dead:

@@ -119,7 +119,7 @@ def coco_of_another_name(root):
 
 
 def coco_beside_its_pictures(root):
-    (root / "my_set.json").write_text(coco(put(root)))
+    (root / "_annotations.coco.json").write_text(coco(put(root)))
 
 
 def coco_in_capitals(root):
@@ -165,6 +165,13 @@ def test_files_of_splits_may_share_a_folder(tmp_path):
     dataset = open_dataset(tmp_path)
     assert {k: len(v) for k, v in dataset.splits.items()} == {"train": 12, "test": 8}
     assert len(dataset.notes) == 1  # that val is the test split
+
+
+def test_a_json_of_another_name_among_pictures_is_named(tmp_path):
+    (tmp_path / "found.json").write_text(coco(put(tmp_path)))
+    with pytest.raises(DataError, match=r"8 pictures in no class .*; if found.json is of COCO, give it"):
+        open_dataset(tmp_path)
+    assert open_dataset(tmp_path / "found.json").classes == ("cat", "dog")
 
 
 def test_a_json_beside_class_folders_is_no_coco(tmp_path):

@@ -20,6 +20,8 @@ from resight.data.layouts.masks import FileMasks
 ROUNDING = 1.0
 """Pixels that a box may reach over its picture without a word: annotations are rounded."""
 
+EMPTY = "splits have no picture that can be used and are left out"
+
 SMALLEST = 0.5
 """Pixels under which a box's side is noted."""
 
@@ -124,13 +126,12 @@ def dataset_of_boxes(
         kept = [(picture, frame) for picture, frame in pictures if picture.label not in shown]
         for picture, _ in pictures:
             if picture.label in shown:
-                notes.add(
-                    f"{split} pictures are of a class that is not learned and are left out", picture.path
-                )
+                what = f"{split} pictures are of a class that is not learned and are left out"
+                notes.add(what, picture.path)
         if kept:
             built[split] = _split(split, kept).relabelled(classes)
         else:
-            notes.add("splits have no picture that can be used and are left out", split)
+            notes.add(EMPTY, split)
     return Dataset(name, classes, built, notes=notes.lines())
 
 
@@ -144,7 +145,7 @@ def _with_all_classes(
     built = {}
     for split, pictures in framed.items():
         if not pictures:
-            notes.add("splits have no picture that can be used and are left out", split)
+            notes.add(EMPTY, split)
             continue
         part = _split(split, pictures)
         names = [{box[0] for box in picture.boxes} for picture, _ in pictures]

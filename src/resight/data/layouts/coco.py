@@ -12,7 +12,7 @@ from resight.data.dataset import Dataset
 from resight.data.layouts.boxes import AnnotatedPicture, Notes, dataset_of_boxes, refuse_shares
 from resight.data.layouts.claim import Claim
 from resight.data.layouts.splits import is_classless, split_folders, split_of
-from resight.data.layouts.tree import files_in, pictures_in, subfolders
+from resight.data.layouts.tree import files_in, has_picture, pictures_in, subfolders
 
 PREFIX = "instances_"
 ALONE = (
@@ -79,11 +79,14 @@ def _is_annotations(folder: Path) -> bool:
 
 
 def _alone(folder: Path) -> Path | None:
-    """Return the COCO file of a folder: by its name, or the only JSON beside pictures without classes."""
+    """Return the COCO file of a folder: by its name, or the only JSON file beside images/ and the like.
+
+    Among the pictures themselves another name may be a result that was written there.
+    """
     if named := next((file for name in ALONE if (file := folder / name).is_file()), None):
         return named
     found = files_in(folder, ".json")
-    if len(found) != 1 or not is_classless(folder):
+    if len(found) != 1 or has_picture(folder) or not is_classless(folder):
         return None
     with found[0].open("rb") as stream:
         head = stream.read(1 << 16)

@@ -1,5 +1,6 @@
 """Folders of pictures: one folder a class, with or without train, val and test above them."""
 
+import os
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,8 +39,7 @@ def claim_folder(root: Path) -> Claim | None:
     if any(split_of(f.name) and _pictured(f) for f in folders):
         used = frozenset(f.name for f in folders if split_of(f.name))
         return Claim("class folders in splits", used, lambda _: open_folder(root))
-    pictured = _pictured(root)
-    if len(pictured) > 1 or any(map(has_picture, pictured)):
+    if any(map(has_picture, folders)) or len(_pictured(root)) > 1:
         return Claim("class folders", frozenset(f.name for f in folders), lambda _: open_folder(root))
     return None
 
@@ -123,13 +123,13 @@ def _class_rows(root: Path, notes: list[str], *, split_names: bool = False) -> R
     for file in files_in(root):
         if not file.suffix and (target := dead_link(file)):
             raise DataError(f"{file}: is a link to {target}, which does not exist; mend the link")
-    pictured = _pictured(root)
+    files = {folder: paths for folder in subfolders(root) if (paths := list_pictures(folder))}
     if split_names:
-        _refuse_splits_without_classes(root, pictured, notes)
-    _refuse_parts(root, pictured)
-    _refuse_alike(root, [f.name for f in pictured])
-    _check_nesting(root, pictured, notes)
-    rows = [(path, folder.name) for folder in pictured for path in list_pictures(folder)]
+        _refuse_splits_without_classes(root, [*files], notes)
+    _refuse_parts(root, [*files])
+    _refuse_alike(root, [f.name for f in files])
+    _check_nesting(root, files, notes)
+    rows = [(path, folder.name) for folder, paths in files.items() for path in paths]
     _refuse_masks(root, rows)
     return rows
 
@@ -168,13 +168,13 @@ def _refuse_parts(root: Path, folders: Sequence[Path]) -> None:
 
 def _refuse_masks(root: Path, rows: Rows) -> None:
     """Refuse class folders in which masks lie beside their pictures (0.png, 0_mask.png)."""
+    named = [path.with_suffix("") for path, _ in rows if MASK_ENDING.search(path.name.rpartition(".")[0])]
+    if len(named) <= MASKED * len(rows):
+        return
     stems = {path.with_suffix("") for path, _ in rows}
-    masks = sorted(
-        s
-        for s in stems
-        if (own := MASK_ENDING.sub("", s.name)) not in ("", s.name) and s.with_name(own) in stems
-    )
-    if len(masks) > MASKED * len(stems):
+    own = {mask: MASK_ENDING.sub("", mask.name) for mask in named}
+    masks = sorted(mask for mask, name in own.items() if name and mask.with_name(name) in stems)
+    if len(masks) > MASKED * len(rows):
         raise DataError(
             f"{root}: this looks like a segmentation set: {len(masks)} masks lie among the pictures, such as "
             f"{masks[0].relative_to(root)}; move them elsewhere to classify the pictures"
@@ -232,30 +232,46 @@ def _difference(first: str, second: str) -> str:
     return "upper and lower case"
 
 
-def _check_nesting(root: Path, folders: Sequence[Path], notes: list[str]) -> None:
-    """Refuse class folders with folders of pictures instead of pictures, and note those that hold both."""
-    inner = {folder: [i for i in _pictured(folder) if not i.is_symlink()] for folder in folders}
-    linked = [i for folder in folders for i in subfolders(folder) if i.is_symlink()]
+def _check_nesting(root: Path, files: dict[Path, list[Path]], notes: list[str]) -> None:
+    """Refuse class folders with folders of pictures instead of pictures, and note those that hold both.
+
+    Args:
+        root: what holds the class folders.
+        files: the pictures below each of them.
+        notes: is added to.
+    """
+    linked = [i for folder in files for i in subfolders(folder) if i.is_symlink()]
     if linked:
         notes.append(f"{len(linked)} links to folders in class folders are not followed, such as {linked[0]}")
-    bare = {f: tuple(i.name for i in within) for f, within in inner.items() if within and not has_picture(f)}
+    level = len(root.parts) + 2  # of a picture that lies in a class folder itself
+    deep = {f: paths for f, paths in files.items() if any(len(path.parts) != level for path in paths)}
+    bare = {
+        f: _folders_of(f, paths) for f, paths in deep.items() if all(len(p.parts) != level for p in paths)
+    }
     named = {f: names for f, names in bare.items() if not _says_nothing(f, names)}
-    if len(named) > 1 and len(named) == len(folders) and len(set(named.values())) == 1:
-        _refuse_same_folders(root, folders, next(iter(named.values())))
-    for folder in bare:
-        place, within = folder, inner[folder]
-        while len(within) == 1 and not has_picture(within[0]):
-            place, within = within[0], _pictured(within[0])
-        if len(within) > 1:
+    if len(named) > 1 and len(named) == len(files) and len(set(named.values())) == 1:
+        _refuse_same_folders(root, [*files], next(iter(named.values())))
+    for folder, names in bare.items():
+        place = folder
+        while len(names) == 1:
+            place = place / names[0]
+            names = _folders_of(place, files[folder])
+        if len(names) > 1 and all(path.parent != place for path in files[folder]):
             raise DataError(
-                f"{place}: holds no pictures itself but the folders {_short(within)}: classes within a "
-                f"class; move them up to be classes of their own, or their pictures into {folder.name}"
+                f"{place}: holds no pictures itself but the folders {_short(names)}: classes within a class; "
+                f"move them up to be classes of their own, or their pictures into {folder.name}"
             )
-    deep = [f for f, within in inner.items() if within and (f not in bare or f in named)]
-    if deep:
+    said = [f for f in deep if f not in bare or f in named]
+    if said:
         notes.append(
-            f"{len(deep)} class folders hold folders, whose pictures are of the same class, such as {deep[0]}"
+            f"{len(said)} class folders hold folders, whose pictures are of the same class, such as {said[0]}"
         )
+
+
+def _folders_of(place: Path, paths: Sequence[Path]) -> tuple[str, ...]:
+    """Return the names of the folders in a folder that hold some of the pictures below it."""
+    parts = (path.relative_to(place).parts for path in paths)
+    return tuple(sorted({first for first, *rest in parts if rest}))
 
 
 def _says_nothing(folder: Path, names: Sequence[str]) -> bool:
@@ -285,9 +301,13 @@ def _with_ignored(dataset: Dataset, roots: list[Path], notes: list[str]) -> Data
     ignored, empty = [], []
     for root in roots:
         for folder in subfolders(root):
-            names = [p for p in folder.rglob("*") if p.is_file() and is_visible(p.name)]
-            ignored += [p for p in names if not is_picture(p.name)]
-            if not any(is_picture(p.name) for p in names):
+            others, count = [], 0
+            for where, inner, names in os.walk(folder):
+                inner[:] = sorted(name for name in inner if is_visible(name))
+                count += len(names)
+                others += [Path(where, n) for n in sorted(names) if not is_picture(n)]
+            ignored += [path for path in others if is_visible(path.name)]
+            if len(others) == count:
                 empty.append(folder)
     notes = [*dataset.notes, *notes]
     if ignored:

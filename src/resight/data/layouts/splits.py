@@ -45,7 +45,10 @@ def split_folders(root: Path) -> dict[str, Path]:
 
 def is_classless(folder: Path) -> bool:
     """Return whether pictures lie in a folder itself, or in folders whose names are no classes."""
-    folders = [f for f in subfolders(folder) if has_picture_below(f)]
-    if not all((split_of(f.name) or f.name.lower() in NEUTRAL) and has_picture(f) for f in folders):
-        return False
-    return bool(folders) or has_picture(folder)
+    empty = True
+    for inner in subfolders(folder):
+        if has_picture_below(inner):
+            if not (split_of(inner.name) or inner.name.lower() in NEUTRAL) or not has_picture(inner):
+                return False
+            empty = False
+    return not empty or has_picture(folder)

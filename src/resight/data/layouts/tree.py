@@ -27,12 +27,26 @@ def is_visible(name: str) -> bool:
 
 def is_picture(name: str) -> bool:
     """Return whether a file's name is a picture's; what it holds is decided by its content."""
-    return is_visible(name) and Path(name).suffix.lower() in SUFFIXES
+    stem, _, ending = name.rpartition(".")  # a hundred thousand names: no Path is made of them
+    return bool(stem) and f".{ending.lower()}" in SUFFIXES and is_visible(name)
 
 
 def refused(where: Path, error: OSError) -> DataError:
     """Return the error for a file or folder that the system does not let us read."""
     return DataError(f"{error.filename or where}: cannot be read ({error.strerror}); check its permissions")
+
+
+def _names(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the names of the visible folders, and of the visible files, in a folder itself, sorted."""
+    folders, files = [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if is_visible(entry.name):
+                    (folders if entry.is_dir() else files).append(entry.name)
+    except OSError as error:
+        raise refused(folder, error) from error
+    return sorted(folders), sorted(files)
 
 
 def listed(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -43,20 +57,13 @@ def listed(folder: Path) -> tuple[list[Path], list[Path]]:
     Raises:
         DataError: if the folder cannot be read.
     """
-    folders, files = [], []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if is_visible(entry.name):
-                    (folders if entry.is_dir() else files).append(folder / entry.name)
-    except OSError as error:
-        raise refused(folder, error) from error
-    return sorted(folders), sorted(files)
+    folders, files = _names(folder)
+    return [folder / name for name in folders], [folder / name for name in files]
 
 
 def subfolders(folder: Path) -> list[Path]:
     """Return the visible folders in a folder, sorted; none if it is not there."""
-    return listed(folder)[0] if folder.is_dir() else []
+    return [folder / name for name in _names(folder)[0]] if folder.is_dir() else []
 
 
 def files_in(folder: Path, suffix: str = "") -> list[Path]:
@@ -66,14 +73,14 @@ def files_in(folder: Path, suffix: str = "") -> list[Path]:
         folder: the folder.
         suffix: that they have, in any case; all without.
     """
-    if not folder.is_dir():
-        return []
-    return [f for f in listed(folder)[1] if not suffix or f.suffix.lower() == suffix]
+    names = _names(folder)[1] if folder.is_dir() else []
+    return [folder / name for name in names if name.lower().endswith(suffix)]
 
 
 def pictures_in(folder: Path) -> list[Path]:
     """Return the pictures in a folder itself, sorted; none if the folder is not there."""
-    return [f for f in files_in(folder) if is_picture(f.name)]
+    names = _names(folder)[1] if folder.is_dir() else []
+    return [folder / name for name in names if is_picture(name)]
 
 
 def list_pictures(folder: Path) -> list[Path]:

@@ -44,13 +44,13 @@ def claim_segmentation(root: Path) -> Claim | None:
 
 def _pairs(place: Path) -> Iterator[tuple[Path, Path]]:
     """Yield folders of pictures with folders that may hold their masks."""
-    folders = [f for f in subfolders(place) if has_picture_below(f)]
-    for images in folders:
-        for masks in folders:
-            if images == masks:
-                continue
-            ends_alike = MASK_ENDING.sub("", masks.name) == images.name
-            if ends_alike or (images.name.lower() in IMAGES and masks.name.lower() in MASKS):
+    there = {folder.name: folder for folder in subfolders(place)}
+    pictures = [folder for name, folder in there.items() if name.lower() in IMAGES]
+    for name, masks in there.items():
+        own = MASK_ENDING.sub("", name)
+        beside = pictures if name.lower() in MASKS else [there[own]] if own != name and own in there else []
+        for images in beside:
+            if images != masks and has_picture_below(images) and has_picture_below(masks):
                 yield images, masks
 
 
