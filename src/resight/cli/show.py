@@ -106,6 +106,7 @@ def tested(answer: dict[str, Any], *, as_json: bool) -> None:
         ("pictures", f"{answer['n']:,}"),
         ("views", protocol),
     ]
+    rows += _learned(answer)
     table((f"{answer['data']} {answer['split']}", ""), rows)
     worst = sorted(
         ((name, c) for name, c in answer["per_class"].items() if c["n"]),
@@ -131,6 +132,17 @@ def tested(answer: dict[str, Any], *, as_json: bool) -> None:
         typer.echo(f"note: {note}", err=True)
     for fault in answer["skipped"]:
         typer.echo(f"left out: {fault['path']}: {fault['fault']}; {fault['cure']}", err=True)
+
+
+def _learned(answer: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the rows about pictures that the run learned, if the test has some."""
+    if not answer["trained_on"]:
+        return []
+    rows = [("learned before", f"{answer['trained_on']:,}")]
+    if others := answer["others"]:
+        low, high = others["top1_interval"]
+        rows.append(("error on the others", f"{others['top1_error']:.2f} % ({low:.2f} to {high:.2f})"))
+    return rows
 
 
 def _of_several(answer: dict[str, Any]) -> list[tuple[str, str]]:

@@ -104,7 +104,7 @@ def dataset_of_boxes(
                     f"{split} pictures are of a class that is not learned and are left out", picture.path
                 )
         if kept:
-            built[split] = _split(split, kept).relabelled(classes)
+            built[split] = _split(split, kept).fitted(classes)
     return Dataset(name, classes, built, notes=notes.lines())
 
 
@@ -119,7 +119,7 @@ def _with_all_classes(
     for split, pictures in framed.items():
         part = _split(split, pictures)
         names = [{box[0] for box in picture.boxes} for picture, _ in pictures]
-        built[split] = replace(part, labels=multi_hot(names, part.classes)).relabelled(classes)
+        built[split] = replace(part, labels=multi_hot(names, part.classes)).fitted(classes)
     return Dataset(name, classes, built, notes=notes.lines())
 
 

@@ -65,12 +65,12 @@ def dataset_of_splits(
         if len(built) == 1 and "test" in built:  # a test set alone, to test a finished run on
             test = built["test"]
             classes = tuple(sorted(test.classes))
-            return Dataset(name, classes, {"test": test.relabelled(classes)}, mirrors, notes)
+            return Dataset(name, classes, {"test": test.fitted(classes)}, mirrors, notes)
         raise DataError(f"{name}: has {', '.join(built)} but no train split; add or rename one")
     train = built["train"]
     classes = tuple(sorted({train.classes[i] for i in np.flatnonzero(train.class_counts())}))
     check_classes(name, classes)
-    splits = {split: part.relabelled(classes) for split, part in built.items()}
+    splits = {split: part.fitted(classes) for split, part in built.items()}
     return Dataset(name, classes, splits, mirrors, notes)
 
 

@@ -16,9 +16,10 @@ from resight.data.decode import SUFFIXES, decode
 from resight.data.layouts.builtin import BUILTIN
 from resight.data.layouts.coco import coco_files
 from resight.data.layouts.voc import is_voc
-from resight.data.open import open_dataset
+from resight.data.open import as_test, open_as_it_is, require_fit
 from resight.data.prepare import FILTERS
 from resight.service.pictures import expand
+from resight.service.run.data import RunData, learned_among, recognized
 from resight.service.run.run import Run, absolute
 
 BATCH = 16
@@ -80,12 +81,22 @@ def pictures_of(
         if split:
             raise UsageError("--split is of a data set; these are pictures")
         return [Picture(str(path)) for path in expand(paths)], []
-    own = run.facts.get("data")
-    known = own is not None and own in (paths[0], absolute(paths[0]))
-    dataset = open_dataset(paths[0], data_root, whole=not known)
+    raw = open_as_it_is(paths[0], data_root)
+    require_fit(raw)
+    found = recognized(run, raw, whole=run.facts.get("data") not in (paths[0], absolute(paths[0])))
+    dataset = found or as_test(raw)
     marked = any(part.boxes is not None for part in dataset.splits.values())
     names = [split] if split else ["test"] if marked else list(dataset.splits)
-    return [p for name in names for p in _of_split(dataset, name)], list(dataset.notes)
+    notes = list(dataset.notes)
+    given = RunData(dataset, own=found is not None)
+    masks = [learned_among(run, given, dataset.split(name)) for name in names] if marked else []
+    if seen := sum(int(mask.sum()) for mask in masks if mask is not None):
+        total = sum(len(dataset.split(name)) for name in names)
+        notes.append(
+            f"{seen} of these {total} pictures were learned, or chosen on, by {run.name}, "
+            "so the measures of boxes are no test"
+        )
+    return [p for name in names for p in _of_split(dataset, name)], notes
 
 
 def _is_plain(word: str) -> bool:
