@@ -214,7 +214,10 @@ def locate(
         str, typer.Option(help="What it is a share of: max, or minmax (from minimum to maximum).")
     ] = "max",
     boxes: Annotated[str, typer.Option(help="largest, all, peaks or tight-loose.")] = "largest",
-    top: Annotated[int, typer.Option(min=1, help="Classes of a picture whose class is not known.")] = 1,
+    classes: Annotated[
+        str, typer.Option(help="Boxes of which class: predicted, or true (as a data set says).")
+    ] = "predicted",
+    top: Annotated[int, typer.Option(min=1, help="How many predicted classes of a picture.")] = 1,
     split: Annotated[str | None, typer.Option(help="Of a data set. [default: test, or all]")] = None,
     layer: Annotated[str | None, typer.Option(help="As for explain.")] = None,
     changes: Annotated[
@@ -237,7 +240,8 @@ def locate(
     from resight.service.locate.locate import locate as service
 
     answer = service(
-        run, paths, show.names(method, "--method"), Rule(threshold, normalization, boxes), top=top,
+        run, paths, show.names(method, "--method"), Rule(threshold, normalization, boxes),
+        classes=classes, top=top,
         split=split, layers=show.names(layer, "--layer") if layer is not None else None,
         changes=changes or (), form=form, out=out, draw=draw, data_root=data_root, progress=show.progress,
     )  # fmt: skip

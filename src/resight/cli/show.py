@@ -252,7 +252,8 @@ def located(answer: dict[str, Any], *, as_json: bool) -> int:
     else:
         for box in answer["boxes"]:
             place = " ".join(f"{v:g}" for v in box["box"])
-            typer.echo(f"{box['path']}  {box['label']} {100 * box['score']:.1f} %  {place}")
+            true = " (true class)" if box["class_is"] == "true" else ""
+            typer.echo(f"{box['path']}  {box['label']}{true} {100 * box['score']:.1f} %  {place}")
         typer.echo(f"{answer['how']}; x y width height in pixels", err=True)
     for where in ("out", "drawn"):
         if answer[where]:
