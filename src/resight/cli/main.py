@@ -328,17 +328,23 @@ def report(run: RunName, data: Data = None, *, data_root: DataRoot = None, as_js
 app.command(short_help="Draw what a network learned: filters, units, features, loss, curves.")(look)
 
 
-@app.command(short_help="Look a data set over: faults, copies, leaks, balance.")
+@app.command(short_help="Look a data set over: faults, copies, near copies, leaks, balance.")
 def check(
     data: Annotated[str, typer.Argument(metavar="DATA", help="As for train.")],
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Also draw the near copies on a page (HTML).")
+    ] = None,
     *,
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Decode every picture of a data set and say what is wrong with it, and what to do."""
+    """Decode every picture of a data set and say what is wrong with it, and what to do.
+
+    The exit code is 1 if there are faults, pictures in several splits or pictures in several classes.
+    """
     from resight.service.data.check import check as service
 
-    show.checked(service(data, data_root), as_json=as_json)
+    raise typer.Exit(show.checked(service(data, data_root, out), as_json=as_json))
 
 
 @app.command(short_help="Pack a data set into tar shards that are read fast.")

@@ -357,23 +357,35 @@ def believed(answer: dict[str, Any], *, as_json: bool) -> None:
         typer.echo(f"left out: {fault['path']}: {fault['fault']}; {fault['cure']}", err=True)
 
 
-def checked(answer: dict[str, Any], *, as_json: bool) -> None:
-    """Print the faults of a data set."""
+def checked(answer: dict[str, Any], *, as_json: bool) -> int:
+    """Print what a data set is made of and what is wrong with it; returns the exit code, 1 for faults."""
+    wrong = {name: len(answer[name]) for name in ("faults", "leaks", "conflicts")}
     if as_json:
         document(answer)
-        return
+        return int(any(wrong.values()))
     typer.echo(f"{answer['data']}: {answer['n']:,} pictures, {answer['ok']:,} can be read")
     for fault in answer["faults"]:
         typer.echo(f"fault     {fault['path']}: {fault['fault']}; {fault['cure']}")
     for group in answer["leaks"]:
-        places = ", ".join(f"{p} ({s})" for p, s in zip(group["paths"], group["splits"], strict=True))
-        typer.echo(f"leak      the same picture in several splits: {places}; keep it in one")
+        typer.echo(
+            f"leak      the same picture in several splits: {_places(group, 'splits')}; keep it in one"
+        )
     for group in answer["conflicts"]:
-        places = ", ".join(f"{p} ({c})" for p, c in zip(group["paths"], group["classes"], strict=True))
+        places = _places(group, "classes")
         typer.echo(f"conflict  the same picture in several classes: {places}; keep the right one")
     plain = [g for g in answer["duplicates"] if g not in answer["leaks"] and g not in answer["conflicts"]]
     for group in plain:
         typer.echo(f"copy      {', '.join(group['paths'])}; keep one")
+    across = [pair for pair in answer["near_copies"] if len(set(pair["splits"])) > 1]
+    for pair in answer["near_copies"]:
+        typer.echo(f"near copy {_places(pair, 'splits')}: {pair['distance']} of 63 bits differ")
+    if across:
+        typer.echo(
+            f"note      {len(across)} pairs of near copies lie in different splits, the commonest leak: the "
+            "test counts pictures that were learned; keep both of a pair in one split"
+        )
+    for line in answer["unused"]:
+        typer.echo(f"unused    {line}")
     splits = list(dict.fromkeys(s for c in answer["classes"].values() for s in c))
     table(
         ("class", *splits),
@@ -381,6 +393,18 @@ def checked(answer: dict[str, Any], *, as_json: bool) -> None:
     )
     for note in answer["notes"]:
         typer.echo(f"note      {note}")
+    if answer["out"]:
+        typer.echo(f"page      {answer['out']}")
+    if not any(wrong.values()):
+        typer.echo("all is well: every picture can be read, and none is in two splits or two classes")
+        return 0
+    typer.echo(f"to mend: {', '.join(f'{count} {name}' for name, count in wrong.items() if count)}")
+    return 1
+
+
+def _places(group: dict[str, Any], what: str) -> str:
+    """Return the pictures of a group, each with its split or its class."""
+    return ", ".join(f"{p} ({w})" for p, w in zip(group["paths"], group[what], strict=True))
 
 
 def packed(answer: dict[str, Any], *, as_json: bool) -> None:

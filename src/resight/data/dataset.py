@@ -212,7 +212,7 @@ class Split:
         if extra:
             raise DataError(
                 f"split {self.name!r} has classes that the training split lacks: {_short(extra)}; "
-                f"known are {_short(classes)}. Rename or remove them"
+                f"known are {_short(classes)}. Rename them, or add pictures of them to the training split"
             )
         table = np.array([number.get(name, -1) for name in self.classes] + [-1], dtype=np.int64)
         boxes = self.boxes

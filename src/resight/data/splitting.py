@@ -173,7 +173,7 @@ def with_test_split(dataset: Dataset) -> Dataset:
         if count < 2:
             raise DataError(
                 f"{dataset.name}: class {dataset.classes[number]!r} has one picture, which cannot be "
-                "both learned and tested; add pictures or remove the class"
+                "both learned and tested; add pictures of it"
             )
     splits["train"], splits["test"], notes = _divided(dataset, TEST_SHARE, "test")
     if not len(splits["test"]):

@@ -305,7 +305,7 @@ def test_check_finds_planted_faults(tmp_path):
     (root / "train/green/bad.jpg").write_bytes(b"\xff\xd8\xff")
     Image.new("RGB", (3, 3)).save(root / "train/green/tiny.png")
     Image.new("RGB", (30, 30), "white").save(root / "train/green/white.png")
-    answer = json.loads(resight("check", root, "--json", check=0).stdout)
+    answer = json.loads(resight("check", root, "--json", check=1).stdout)
     assert {"n", "ok", "faults", "duplicates", "leaks", "classes"} <= set(answer)
     assert (answer["n"], answer["ok"]) == (37, 36)
     assert sorted(Path(f["path"]).name for f in answer["faults"]) == [
@@ -319,7 +319,7 @@ def test_check_finds_planted_faults(tmp_path):
     ]  # fmt: skip
     assert len(answer["duplicates"]) == 4 and len(answer["conflicts"]) == 1
     assert answer["classes"]["red"] == {"train": 6, "test": 6}
-    assert resight("check", root, check=0).stdout.count("leak ") == 2
+    assert resight("check", root, check=1).stdout.count("leak ") == 2
 
 
 def test_models_lists_sizes(tmp_path):
