@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from resight.core.errors import ModelFileError
+from resight.core.errors import ModelFileError, TrainingError
 from resight.data.open import open_as_it_is, open_dataset
 from resight.data.splitting import hold_out_by_rank
 from resight.models.modelfile import load_header, load_tensors, save_tensors
@@ -20,7 +20,9 @@ from resight.service.report.report import report
 from resight.service.run.members import KEY, members_of, note_members, notes_of
 from resight.service.test.predict import predict
 from resight.service.test.test import test as score
+from resight.service.train import job
 from resight.service.train import train as training
+from resight.service.train.held_out import require_classes_left
 from support import make_folder, one_line, picture, resight
 
 SETTINGS = ("model=resnet20", "image_size=16", "batch_size=8", "precision=fp32")
@@ -236,12 +238,27 @@ def test_more_pictures_than_can_be_told_apart_are_not_recorded(tiny_run, monkeyp
 
 
 def test_a_training_stops_when_all_pictures_of_a_class_are_gone(tmp_path):
-    from resight.core.errors import TrainingError
-    from resight.service.train.held_out import require_classes_left
-
     train = open_dataset(make_folder(tmp_path / "d", count=6)).train
     named = [(train.picture_name(i), train.class_names(i)[0]) for i in range(len(train))]
     faults = [{"path": path, "fault": "is gone", "cure": ""} for path, label in named if label == "red"]
+    shutil.move(tmp_path / "d" / "red", tmp_path / "red")
     require_classes_left(train, faults[:-1])
     with pytest.raises(TrainingError, match=r"no picture of red can be read any more \(the first: .*is gone"):
         require_classes_left(train, faults)
+    shutil.move(tmp_path / "red", tmp_path / "d" / "red")
+    require_classes_left(train, faults)  # resumed after they were put back
+
+
+def test_a_streamed_training_does_not_go_on_without_a_class(tmp_path, monkeypatch):
+    """Between two epochs the pictures of one class vanish from the disk."""
+    root = make_folder(tmp_path / "d", count=10)
+    real = job.Job.end_epoch
+
+    def end_epoch(self, state, rate):
+        real(self, state, rate)
+        shutil.rmtree(root / "red", ignore_errors=True)
+
+    monkeypatch.setattr(job.Job, "end_epoch", end_epoch)
+    words = [*SETTINGS, "memory_gib=0", "workers=0"]
+    with pytest.raises(TrainingError, match="no picture of red can be read any more"):
+        training.train(str(root), out="run", epochs=4, changes=words)

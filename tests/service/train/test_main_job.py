@@ -62,7 +62,11 @@ def test_a_run_folder_holds_what_it_promises(tiny_run):
 def test_train_prints_one_json_document(folder, tiny_run):
     done = resight("train", folder, *TINY, "--epochs", "1", "--out", "r", "--json", check=0)  # fmt: skip
     answer = json.loads(done.stdout)
-    assert answer["run"] == "r" and answer["split"] == "test" and answer["n"] == len(open_dataset(folder).split("test"))
+    assert (
+        answer["run"] == "r"
+        and answer["split"] == "test"
+        and answer["n"] == len(open_dataset(folder).split("test"))
+    )
     assert answer["top1_interval"][0] <= answer["top1_error"] <= answer["top1_interval"][1]
     assert Path("r/report.html").exists()
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from resight.core.errors import TrainingError
+from resight.core.errors import PictureError, TrainingError
 from resight.data.dataset import FINGERPRINT_DIGESTS, Dataset, Split, shared_pictures
 from resight.service.run.members import Members, note_members, notes_of
 from resight.service.train.weight_files import runs_behind
@@ -21,12 +21,25 @@ def require_classes_left(train: Split, faults: Sequence[dict[str, str]]) -> None
         return
     lost = {fault["path"] for fault in faults}
     left = train.take([i for i in range(len(train)) if train.picture_name(i) not in lost])
-    gone = [train.classes[n] for n in np.flatnonzero((left.class_counts() == 0) & (train.class_counts() > 0))]
+    empty = np.flatnonzero((left.class_counts() == 0) & (train.class_counts() > 0)).tolist()
+    gone = [train.classes[number] for number in empty if not _one_is_back(train, train.classes[number])]
     if gone:
         raise TrainingError(
             f"no picture of {', '.join(gone)} can be read any more (the first: {faults[0]['path']}: "
             f"{faults[0]['fault']}); put the pictures back and resume"
         )
+
+
+def _one_is_back(train: Split, label: str) -> bool:
+    """Return whether a picture of a class can be read: faults of before a resumption are remembered."""
+    for index in range(len(train)):
+        if label in train.class_names(index):
+            try:
+                train.decode(index)
+            except PictureError:
+                continue
+            return True
+    return False
 
 
 def with_leaks_noted(dataset: Dataset) -> tuple[Dataset, int]:
