@@ -396,7 +396,10 @@ def checked(answer: dict[str, Any], *, as_json: bool) -> int:
     if answer["out"]:
         typer.echo(f"page      {answer['out']}")
     if not any(wrong.values()):
-        typer.echo("all is well: every picture can be read, and none is in two splits or two classes")
+        good = "every picture can be read, and none is in two splits or two classes"
+        typer.echo(
+            f"look at the near copies in different splits; else {good}" if across else f"all is well: {good}"
+        )
         return 0
     typer.echo(f"to mend: {', '.join(f'{count} {name}' for name, count in wrong.items() if count)}")
     return 1

@@ -106,6 +106,7 @@ def test_near_copies_are_named_with_their_splits_those_across_first(tmp_path):
     assert 0 <= within["distance"] <= 6 and set(across) == {"paths", "splits", "classes", "distance"}
     shown = resight("check", root, check=0).stdout
     assert "1 pairs of near copies lie in different splits, the commonest leak" in shown
+    assert "all is well" not in shown and "look at the near copies" in shown.strip().splitlines()[-1]
 
 
 def test_equal_pixels_are_copies_and_not_near_copies_too(tmp_path):
