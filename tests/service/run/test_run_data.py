@@ -87,6 +87,17 @@ def test_a_test_folder_of_learned_pictures_is_no_test(tiny_run, copy, tmp_path):
     assert answer["n"] == 19 and answer["trained_on"] == 7 and answer["others"]["n"] == 12
 
 
+def test_an_empty_file_is_no_content_wherever_it_lies(tiny_run, copy, tmp_path):
+    """What cannot be read is like nothing else, but a set that has it is the same set elsewhere."""
+    (copy / "red" / "empty.png").write_bytes(b"")
+    members = note_members(open_dataset(copy), "changed", [])
+    moved = Path(shutil.move(copy, tmp_path / "moved"))
+    place = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    header_of(place, data_fingerprint="changed", **{KEY: members.header()})
+    answer = score([str(place)], str(moved))
+    assert answer["n"] == score([str(tiny_run)])["n"] and answer["trained_on"] == 0
+
+
 def test_the_training_split_is_said_to_be_learned(tiny_run):
     answer = score([str(tiny_run)], split="train")
     assert answer["trained_on"] == answer["n"] and answer["others"] is None

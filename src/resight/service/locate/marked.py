@@ -18,8 +18,9 @@ from resight.data.layouts.coco import coco_files
 from resight.data.layouts.voc import is_voc
 from resight.data.open import as_test, open_as_it_is, require_fit
 from resight.data.prepare import FILTERS
+from resight.data.splitting import with_test_split
 from resight.service.pictures import expand
-from resight.service.run.data import RunData, learned_among, recognized
+from resight.service.run.data import RunData, learned_among, recognized, unknown_note
 from resight.service.run.run import Run, absolute
 
 BATCH = 16
@@ -83,20 +84,27 @@ def pictures_of(
         return [Picture(str(path)) for path in expand(paths)], []
     raw = open_as_it_is(paths[0], data_root)
     require_fit(raw)
-    found = recognized(run, raw, whole=run.facts.get("data") not in (paths[0], absolute(paths[0])))
-    dataset = found or as_test(raw)
+    elsewhere = run.facts.get("data") not in (paths[0], absolute(paths[0]))
+    found = recognized(run, raw, whole=elsewhere)
+    dataset = found or (as_test(raw) if elsewhere else with_test_split(raw))
     marked = any(part.boxes is not None for part in dataset.splits.values())
     names = [split] if split else ["test"] if marked else list(dataset.splits)
     notes = list(dataset.notes)
-    given = RunData(dataset, own=found is not None)
-    masks = [learned_among(run, given, dataset.split(name)) for name in names] if marked else []
-    if seen := sum(int(mask.sum()) for mask in masks if mask is not None):
-        total = sum(len(dataset.split(name)) for name in names)
-        notes.append(
-            f"{seen} of these {total} pictures were learned, or chosen on, by {run.name}, "
-            "so the measures of boxes are no test"
-        )
+    if marked:
+        given = RunData(dataset, own=found is not None)
+        notes += _learned_notes(run, given, [dataset.split(name) for name in names])
     return [p for name in names for p in _of_split(dataset, name)], notes
+
+
+def _learned_notes(run: Run, given: RunData, splits: Sequence[Split]) -> list[str]:
+    """Return what to say of pictures that are measured and that the run learned."""
+    masks = [learned_among(run, given, split) for split in splits]
+    if any(mask is None for mask in masks):
+        return unknown_note(run)
+    if seen := sum(int(mask.sum()) for mask in masks if mask is not None):
+        these = f"{seen} of these {sum(map(len, splits))} pictures were learned, or chosen on, by {run.name}"
+        return [f"{these}, so the measures of boxes are no test"]
+    return []
 
 
 def _is_plain(word: str) -> bool:

@@ -10,7 +10,14 @@ from resight.core.errors import DataError
 from resight.data.dataset import Dataset, Split, fingerprint
 from resight.data.open import as_test, open_as_it_is, require_fit
 from resight.data.splitting import with_test_split, with_validation
-from resight.service.run.members import Digests, Members, can_be_known, members_of, short_digests
+from resight.service.run.members import (
+    Digests,
+    Members,
+    can_be_known,
+    members_of,
+    short_digests,
+    with_content,
+)
 from resight.service.run.run import Run, absolute
 
 
@@ -113,12 +120,12 @@ def _by_members(run: Run, raw: Dataset, members: Members, *, whole: bool) -> Dat
     splits, left = {}, {name: np.ones(len(split), bool) for name, split in sources.items()}
     for name, own in members.splits.items():
         source = name if name in sources else "train"
-        there = np.isin(digests[source], own) & left[source]
+        there = np.isin(digests[source], with_content(own)) & left[source]
         left[source] &= ~there
         splits[name] = sources[source].take(np.flatnonzero(there), name)
-    new = sum(int(rest.sum()) for rest in left.values())
-    found = np.unique(np.concatenate(list(digests.values())))
-    gone = len(np.setdiff1d(np.concatenate(list(members.splits.values())), found))
+    new = sum(int((rest & (digests[name] > 0)).sum()) for name, rest in left.items())
+    found = np.concatenate(list(digests.values()))
+    gone = len(np.setdiff1d(with_content(np.concatenate(list(members.splits.values()))), found))
     if (whole and (new or gone)) or not len(splits.get("test", ())):
         return None
     note = f"the pictures changed since {run.name} was trained: {new} are new and left out, {gone} are gone"
@@ -142,7 +149,7 @@ def _known(run: Run, given: RunData) -> Digests | None:
     if not given.own:
         return None
     parts = [part for name, part in given.dataset.splits.items() if name in ("train", "val")]
-    return np.concatenate([short_digests(part) for part in parts]) if can_be_known(parts) else None
+    return with_content(np.concatenate([short_digests(p) for p in parts])) if can_be_known(parts) else None
 
 
 def learned_note(runs: str, count: int, figures: dict[str, Any], others: dict[str, Any] | None) -> str:
@@ -155,3 +162,11 @@ def learned_note(runs: str, count: int, figures: dict[str, Any], others: dict[st
         f"{these}: on the {others['n']} others the error is {others['top1_error']:.2f} % "
         f"(95 % interval {low:.2f} to {high:.2f})"
     )
+
+
+def unknown_note(run: Run) -> list[str]:
+    """Return what to say of a run whose pictures are not known; nothing of official weights."""
+    if not run.facts.get("data"):
+        return []
+    cause = f"{run.name} does not say which pictures it learned"
+    return [f"{cause}: if it learned some of these, the figures are too good"]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from resight.core.documents import require
 from resight.core.errors import ModelFileError
 from resight.data.dataset import FINGERPRINT_DIGESTS, Dataset, Split
+from resight.data.pictures import digest_of_nothing
 
 Digests = NDArray[np.uint64]
 LETTERS, BYTES = 12, 6
@@ -42,9 +43,8 @@ class Members:
 
     def known(self) -> Digests:
         """Return the digests of all pictures that the run, or one behind it, learned or was chosen on."""
-        return np.unique(
-            np.concatenate([*(self.splits[s] for s in ("train", "val") if s in self.splits), self.before])
-        )
+        own = [digests for name, digests in self.splits.items() if name in ("train", "val")]
+        return with_content(np.concatenate([*own, self.before]))
 
     def header(self) -> dict[str, Any]:
         """Return the pictures as JSON."""
@@ -58,8 +58,17 @@ class Members:
 
 
 def short_digests(split: Split) -> Digests:
-    """Return the short digest of each picture of a split, (N,)."""
-    return np.array([int(split.digest(i)[:LETTERS], 16) for i in range(len(split))], np.uint64)
+    """Return the short digest of each picture of a split, (N,); 0 for an empty file, which has no content."""
+    digests = [split.digest(i) for i in range(len(split))]
+    empty = [digest_of_nothing(split.picture_name(i)) for i in range(len(split))]
+    return np.array(
+        [0 if d == e else int(d[:LETTERS], 16) for d, e in zip(digests, empty, strict=True)], np.uint64
+    )
+
+
+def with_content(digests: Digests) -> Digests:
+    """Return the different digests of pictures that have content, rising."""
+    return np.unique(digests[digests > 0])
 
 
 def can_be_known(splits: Iterable[Split]) -> bool:

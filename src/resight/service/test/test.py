@@ -13,7 +13,7 @@ from resight.data.dataset import Dataset
 from resight.evaluate.classify import TestResult, collect
 from resight.evaluate.scores import probabilities_of, split_reader
 from resight.evaluate.views import check_views
-from resight.service.run.data import RunData, data_of, learned_among, learned_note
+from resight.service.run.data import RunData, data_of, learned_among, learned_note, unknown_note
 from resight.service.run.run import Run, open_run
 
 
@@ -88,7 +88,7 @@ def seen_before(
         own = given.own and run.facts.get("data_fingerprint") == first
         mask = learned_among(run, replace(given, own=own), part)
         if mask is None:
-            return {"trained_on": None, "others": None}, _unknown(run)
+            return {"trained_on": None, "others": None}, unknown_note(run)
         masks.append(mask)
     learned = np.any(masks, axis=0)[result.indices.numpy()]
     count, rest = int(learned.sum()), np.flatnonzero(~learned)
@@ -100,14 +100,6 @@ def seen_before(
         others = {key: of_rest[key] for key in ("n", "top1_error", "top1_interval")}
     words = learned_note(" or ".join(run.name for run in runs), count, figures, others)
     return {"trained_on": count, "others": others}, [words]
-
-
-def _unknown(run: Run) -> list[str]:
-    """Return what to say of a run whose pictures are not known; nothing of official weights."""
-    if not run.facts.get("data"):
-        return []
-    cause = f"{run.name} does not say which pictures it learned"
-    return [f"{cause}: if some of these are among them, the error is too good"]
 
 
 def test_split(
