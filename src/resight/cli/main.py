@@ -214,7 +214,10 @@ def locate(
         str, typer.Option(help="What it is a share of: max, or minmax (from minimum to maximum).")
     ] = "max",
     boxes: Annotated[str, typer.Option(help="largest, all, peaks or tight-loose.")] = "largest",
-    top: Annotated[int, typer.Option(min=1, help="Classes of a picture whose class is not known.")] = 1,
+    classes: Annotated[
+        str, typer.Option(help="Boxes of which class: predicted, or true (as a data set says).")
+    ] = "predicted",
+    top: Annotated[int, typer.Option(min=1, help="How many predicted classes of a picture.")] = 1,
     split: Annotated[str | None, typer.Option(help="Of a data set. [default: test, or all]")] = None,
     layer: Annotated[str | None, typer.Option(help="As for explain.")] = None,
     changes: Annotated[
@@ -239,7 +242,8 @@ def locate(
     from resight.service.locate.locate import locate as service
 
     answer = service(
-        run, paths, show.names(method, "--method"), Rule(threshold, normalization, boxes), top=top,
+        run, paths, show.names(method, "--method"), Rule(threshold, normalization, boxes),
+        classes=classes, top=top,
         split=split, layers=show.names(layer, "--layer") if layer is not None else None,
         changes=changes or (), form=form, out=out, draw=draw, data_root=data_root, progress=show.progress,
     )  # fmt: skip
@@ -326,17 +330,23 @@ def report(run: RunName, data: Data = None, *, data_root: DataRoot = None, as_js
 app.command(short_help="Draw what a network learned: filters, units, features, loss, curves.")(look)
 
 
-@app.command(short_help="Look a data set over: faults, copies, leaks, balance.")
+@app.command(short_help="Look a data set over: faults, copies, near copies, leaks, balance.")
 def check(
     data: Annotated[str, typer.Argument(metavar="DATA", help="As for train.")],
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Also draw the near copies on a page (HTML).")
+    ] = None,
     *,
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Decode every picture of a data set and say what is wrong with it, and what to do."""
+    """Decode every picture of a data set and say what is wrong with it, and what to do.
+
+    The exit code is 1 if there are faults, pictures in several splits or pictures in several classes.
+    """
     from resight.service.data.check import check as service
 
-    show.checked(service(data, data_root), as_json=as_json)
+    raise typer.Exit(show.checked(service(data, data_root, out), as_json=as_json))
 
 
 @app.command(short_help="Pack a data set into tar shards that are read fast.")

@@ -112,6 +112,7 @@ def tested(answer: dict[str, Any], *, as_json: bool) -> None:
         ("pictures", f"{answer['n']:,}"),
         ("views", protocol),
     ]
+    rows += _learned(answer)
     table((f"{answer['data']} {answer['split']}", ""), rows)
     worst = sorted(
         ((name, c) for name, c in answer["per_class"].items() if c["n"]),
@@ -137,6 +138,17 @@ def tested(answer: dict[str, Any], *, as_json: bool) -> None:
         typer.echo(f"note: {note}", err=True)
     for fault in answer["skipped"]:
         typer.echo(f"left out: {fault['path']}: {fault['fault']}; {fault['cure']}", err=True)
+
+
+def _learned(answer: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the rows about pictures that the run learned, if the test has some."""
+    if not answer["trained_on"]:
+        return []
+    rows = [("learned before", f"{answer['trained_on']:,}")]
+    if others := answer["others"]:
+        low, high = others["top1_interval"]
+        rows.append(("error on the others", f"{others['top1_error']:.2f} % ({low:.2f} to {high:.2f})"))
+    return rows
 
 
 def _of_several(answer: dict[str, Any]) -> list[tuple[str, str]]:
@@ -246,7 +258,8 @@ def located(answer: dict[str, Any], *, as_json: bool) -> int:
     else:
         for box in answer["boxes"]:
             place = " ".join(f"{v:g}" for v in box["box"])
-            typer.echo(f"{box['path']}  {box['label']} {100 * box['score']:.1f} %  {place}")
+            true = " (true class)" if box["class_is"] == "true" else ""
+            typer.echo(f"{box['path']}  {box['label']}{true} {100 * box['score']:.1f} %  {place}")
         typer.echo(f"{answer['how']}; x y width height in pixels", err=True)
     for where in ("out", "drawn"):
         if answer[where]:
@@ -350,23 +363,35 @@ def believed(answer: dict[str, Any], *, as_json: bool) -> None:
         typer.echo(f"left out: {fault['path']}: {fault['fault']}; {fault['cure']}", err=True)
 
 
-def checked(answer: dict[str, Any], *, as_json: bool) -> None:
-    """Print the faults of a data set."""
+def checked(answer: dict[str, Any], *, as_json: bool) -> int:
+    """Print what a data set is made of and what is wrong with it; returns the exit code, 1 for faults."""
+    wrong = {name: len(answer[name]) for name in ("faults", "leaks", "conflicts")}
     if as_json:
         document(answer)
-        return
+        return int(any(wrong.values()))
     typer.echo(f"{answer['data']}: {answer['n']:,} pictures, {answer['ok']:,} can be read")
     for fault in answer["faults"]:
         typer.echo(f"fault     {fault['path']}: {fault['fault']}; {fault['cure']}")
     for group in answer["leaks"]:
-        places = ", ".join(f"{p} ({s})" for p, s in zip(group["paths"], group["splits"], strict=True))
-        typer.echo(f"leak      the same picture in several splits: {places}; keep it in one")
+        typer.echo(
+            f"leak      the same picture in several splits: {_places(group, 'splits')}; keep it in one"
+        )
     for group in answer["conflicts"]:
-        places = ", ".join(f"{p} ({c})" for p, c in zip(group["paths"], group["classes"], strict=True))
+        places = _places(group, "classes")
         typer.echo(f"conflict  the same picture in several classes: {places}; keep the right one")
     plain = [g for g in answer["duplicates"] if g not in answer["leaks"] and g not in answer["conflicts"]]
     for group in plain:
         typer.echo(f"copy      {', '.join(group['paths'])}; keep one")
+    across = [pair for pair in answer["near_copies"] if len(set(pair["splits"])) > 1]
+    for pair in answer["near_copies"]:
+        typer.echo(f"near copy {_places(pair, 'splits')}: {pair['distance']} of 63 bits differ")
+    if across:
+        typer.echo(
+            f"note      {len(across)} pairs of near copies lie in different splits, the commonest leak: the "
+            "test counts pictures that were learned; keep both of a pair in one split"
+        )
+    for line in answer["unused"]:
+        typer.echo(f"unused    {line}")
     splits = list(dict.fromkeys(s for c in answer["classes"].values() for s in c))
     table(
         ("class", *splits),
@@ -374,6 +399,21 @@ def checked(answer: dict[str, Any], *, as_json: bool) -> None:
     )
     for note in answer["notes"]:
         typer.echo(f"note      {note}")
+    if answer["out"]:
+        typer.echo(f"page      {answer['out']}")
+    if not any(wrong.values()):
+        good = "every picture can be read, and none is in two splits or two classes"
+        typer.echo(
+            f"look at the near copies in different splits; else {good}" if across else f"all is well: {good}"
+        )
+        return 0
+    typer.echo(f"to mend: {', '.join(f'{count} {name}' for name, count in wrong.items() if count)}")
+    return 1
+
+
+def _places(group: dict[str, Any], what: str) -> str:
+    """Return the pictures of a group, each with its split or its class."""
+    return ", ".join(f"{p} ({w})" for p, w in zip(group["paths"], group[what], strict=True))
 
 
 def packed(answer: dict[str, Any], *, as_json: bool) -> None:

@@ -188,6 +188,24 @@ class Split:
             self, name=name or self.name, positions=self.positions[indices], labels=self.labels[indices]
         )
 
+    def _present(self) -> list[str]:
+        return [self.classes[i] for i in np.flatnonzero(self.class_counts())]
+
+    def foreign(self, classes: tuple[str, ...]) -> list[str]:
+        """Return the classes of the split's pictures that are none of `classes`."""
+        known = set(classes)
+        return [name for name in self._present() if name not in known]
+
+    def fitted(self, classes: tuple[str, ...]) -> "Split":
+        """Return the split relabelled to `classes`, and behind them those that it has besides.
+
+        `open_dataset` refuses a split that has some; `resight check` counts its pictures.
+        """
+        extra = self.foreign(classes)
+        if extra and are_synsets_of(self._present(), classes):
+            extra = []
+        return self.relabelled((*classes, *extra))
+
     def relabelled(self, classes: tuple[str, ...]) -> "Split":
         """Return the split with labels that count through `classes`, matched by name.
 
@@ -201,14 +219,13 @@ class Split:
         if classes == self.classes:
             return self
         number = {name: i for i, name in enumerate(classes)}
-        present = [self.classes[i] for i in np.flatnonzero(self.class_counts())]
-        extra = [name for name in present if name not in number]
-        if extra and are_synsets_of(present, classes):
+        extra = self.foreign(classes)
+        if extra and are_synsets_of(self._present(), classes):
             return replace(self.relabelled(imagenet_synsets()), classes=classes)
         if extra:
             raise DataError(
                 f"split {self.name!r} has classes that the training split lacks: {_short(extra)}; "
-                f"known are {_short(classes)}. Rename or remove them"
+                f"known are {_short(classes)}. Rename them, or add pictures of them to the training split"
             )
         table = np.array([number.get(name, -1) for name in self.classes] + [-1], dtype=np.int64)
         boxes = self.boxes
@@ -240,6 +257,7 @@ class Dataset:
         mirrors: whether a mirrored picture is still of its class (not for digits).
         notes: what was decided about the splits, in words for the user.
         unused: files, folders, columns and rows that were found and not used, each with the reason.
+        by_rank: whether pictures are held out by rank within each class, see `hold_out_by_rank`.
     """
 
     name: str
@@ -248,6 +266,7 @@ class Dataset:
     mirrors: bool = True
     notes: tuple[str, ...] = field(default=())
     unused: tuple[str, ...] = field(default=())
+    by_rank: bool = False
 
     @property
     def train(self) -> Split:

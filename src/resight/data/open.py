@@ -61,6 +61,36 @@ def open_dataset(where: str | Path, data_root: str | Path | None = None, *, whol
     Raises:
         DataError: in one line, with the cure.
     """
+    dataset = open_as_it_is(where, data_root)
+    require_fit(dataset)
+    return as_test(dataset) if whole else with_test_split(dataset)
+
+
+def as_test(dataset: Dataset) -> Dataset:
+    """Return a data set whose pictures are all the test split, if it has no splits of its own."""
+    if set(dataset.splits) == {"train"}:
+        return replace(dataset, splits={"test": replace(dataset.train, name="test")})
+    return with_test_split(dataset)
+
+
+def require_fit(dataset: Dataset) -> None:
+    """Refuse a data set of which a split has classes that the training split lacks.
+
+    Raises:
+        DataError: naming the split and the classes.
+    """
+    for split in dataset.splits.values():
+        split.relabelled(dataset.classes)
+
+
+def open_as_it_is(where: str | Path, data_root: str | Path | None = None) -> Dataset:
+    """Open a data set with the splits that it has; see `open_dataset`.
+
+    A split with classes that the training split lacks counts through these too: see `Split.fitted`.
+
+    Raises:
+        DataError: in one line, with the cure.
+    """
     if str(where) in BUILTIN:
         dataset = open_builtin(str(where), Path(data_root) if data_root else None)
     elif is_hub(str(where)):
@@ -75,9 +105,7 @@ def open_dataset(where: str | Path, data_root: str | Path | None = None, *, whol
             )
         if multi_label:
             dataset = replace(dataset, name=f"{MULTI_LABEL}{dataset.name}")
-    if whole and set(dataset.splits) == {"train"}:
-        return replace(dataset, splits={"test": replace(dataset.train, name="test")})
-    return dataset if set(dataset.splits) == {"test"} else with_test_split(dataset)
+    return dataset
 
 
 MULTI_LABEL = "multi-label:"

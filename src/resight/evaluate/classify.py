@@ -41,6 +41,12 @@ class TestResult:
         """Whether a picture may have several classes."""
         return self.labels.dim() == 2
 
+    def part(self, rows: Tensor) -> "TestResult":
+        """Return the result of some of its pictures, by their rows."""
+        return TestResult(
+            self.probabilities[rows], self.labels[rows], self.indices[rows], self.classes, self.faults
+        )
+
     def wrong(self) -> Tensor:
         """Return which pictures are not named right, (N,): of several classes, see `one_wrong`."""
         if self.multi_label:

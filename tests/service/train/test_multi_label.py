@@ -166,7 +166,7 @@ def test_what_has_one_class_a_picture_is_refused_after_the_word(folder):
 
 def test_a_share_of_every_class_is_held_out(listed):
     train = open_dataset(listed).splits["train"]
-    stays, out = hold_out(train, 0.25, "val")
+    stays, out, _ = hold_out(train, 0.25, "val")
     assert len(stays) + len(out) == len(train) and not {*stays.positions} & {*out.positions}
     assert (out.class_counts() >= 5).all()
     assert {train.strata()[i] for i in range(len(train)) if not train.labels[i].any()} == {-1}

@@ -129,7 +129,7 @@ def dataset_of_boxes(
                 what = f"{split} pictures are of a class that is not learned and are left out"
                 notes.add(what, picture.path)
         if kept:
-            built[split] = _split(split, kept).relabelled(classes)
+            built[split] = _split(split, kept).fitted(classes)
         else:
             notes.add(EMPTY, split)
     return Dataset(name, classes, built, notes=notes.lines())
@@ -149,7 +149,7 @@ def _with_all_classes(
             continue
         part = _split(split, pictures)
         names = [{box[0] for box in picture.boxes} for picture, _ in pictures]
-        built[split] = replace(part, labels=multi_hot(names, part.classes)).relabelled(classes)
+        built[split] = replace(part, labels=multi_hot(names, part.classes)).fitted(classes)
     return Dataset(name, classes, built, notes=notes.lines())
 
 

@@ -1,6 +1,8 @@
 """The built-in data sets: found on disk, or fetched by torchvision.
 
-`digits` comes inside scikit-learn: 1,797 real handwritten digits of 8 x 8 pixels (UCI, 1998).
+`digits` comes inside scikit-learn: 1,797 real handwritten digits of 8 x 8 pixels (UCI, 1998). Its test split
+is a stored list, so that figures can be compared across versions. As the pictures of these sets never change,
+their validation is an exact share of each class, see `hold_out_by_rank`.
 The others are looked for under the data root as class folders, as parquet or as their original idx
 files, and only then downloaded. Nothing is ever read from a pickle that we did not download: the
 CIFAR archives hold pickles, so they go through torchvision, which checks their MD5 first.
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resight.core.errors import DataError
+from resight.core.files import digest
 from resight.data.cache import cache_folder
 from resight.data.dataset import ArrayPictures, Dataset, Split
 from resight.data.layouts.folder import open_folder
@@ -28,6 +31,8 @@ FASHION = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
+DIGITS_TEST = Path(__file__).with_name("digits_test.txt")
+"""Digests of the test digits' 8 x 8 pixels, 8 letters each."""
 DIGITS = tuple(str(d) for d in range(10))
 BUILTIN = {
     "digits": None,
@@ -51,6 +56,10 @@ def open_builtin(name: str, data_root: Path | None) -> Dataset:
     Raises:
         DataError: if it is not on disk and cannot be downloaded.
     """
+    return replace(_open(name, data_root), by_rank=True)
+
+
+def _open(name: str, data_root: Path | None) -> Dataset:
     if name == "digits":
         return _digits()
     for root in data_roots(data_root):
@@ -77,7 +86,14 @@ def _digits() -> Dataset:
     for canvas, digit in zip(grey, small, strict=True):
         enlarged = Image.fromarray(digit).resize((24, 24), Image.Resampling.BICUBIC)
         canvas[4:28, 4:28] = np.asarray(enlarged)
-    return _of_arrays("digits", {"train": (grey, bunch.target)}, DIGITS)
+    dataset = _of_arrays("digits", {"train": (grey, bunch.target)}, DIGITS)
+    tested = set(DIGITS_TEST.read_text(encoding="ascii").split())
+    out = np.array([digest(pixels.astype(np.uint8).tobytes())[:8] in tested for pixels in bunch.images])
+    if out.sum() != len(tested):
+        raise DataError("digits: scikit-learn has other digits than this Resight knows; install another one")
+    train, test = (np.flatnonzero(side) for side in (~out, out))
+    splits = {"train": dataset.train.take(train), "test": dataset.train.take(test, "test")}
+    return replace(dataset, splits=splits, notes=(f"its {len(test)} test pictures are a stored list",))
 
 
 def _of_arrays(name: str, splits: dict[str, tuple[NDArray, NDArray]], names: tuple[str, ...]) -> Dataset:

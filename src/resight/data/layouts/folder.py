@@ -333,7 +333,7 @@ def dataset_of_several(name: str, splits: dict[str, list[tuple[Path, tuple[str, 
         own = tuple(sorted({label for _, labels in rows for label in labels}))
         labels = multi_hot([labels for _, labels in rows], own)
         pictures = FilePictures([path for path, _ in rows])
-        built[split] = Split(split, pictures, np.arange(len(rows)), labels, own).relabelled(classes)
+        built[split] = Split(split, pictures, np.arange(len(rows)), labels, own).fitted(classes)
     return Dataset(name, classes, built)
 
 
@@ -352,7 +352,7 @@ def dataset_of_files(name: str, splits: dict[str, list[tuple[Path, str]]]) -> Da
         number = {label: i for i, label in enumerate(own)}
         labels = np.array([number[label] for _, label in rows], dtype=np.int64)
         pictures = FilePictures([path for path, _ in rows])
-        built[split] = Split(split, pictures, np.arange(len(rows)), labels, own).relabelled(classes)
+        built[split] = Split(split, pictures, np.arange(len(rows)), labels, own).fitted(classes)
     return Dataset(name, classes, built)
 
 

@@ -139,7 +139,7 @@ def dataset_of_splits(
         if len(built) == 1 and "test" in built:  # a test set alone, to test a finished run on
             test = built["test"]
             classes = tuple(sorted(test.classes))
-            return Dataset(name, classes, {"test": test.relabelled(classes)}, mirrors, notes, unused)
+            return Dataset(name, classes, {"test": test.fitted(classes)}, mirrors, notes, unused)
         raise DataError(f"{name}: has {', '.join(built)} but no train split; add or rename one")
     train = built["train"]
     classes = tuple(sorted({train.classes[i] for i in np.flatnonzero(train.class_counts())}))
@@ -149,7 +149,7 @@ def dataset_of_splits(
             f"{name}: the training split holds {held}; a classifier needs two classes or more"
             + "".join(f" ({note})" for note in notes[:1])
         )
-    splits = {split: part.relabelled(classes) for split, part in built.items()}
+    splits = {split: part.fitted(classes) for split, part in built.items()}
     return Dataset(name, classes, splits, mirrors, (*notes, *lookalikes(classes)), unused)
 
 

@@ -1,72 +1,150 @@
-"""Look a data set over before it is trained on: faults, copies, leaks, balance."""
+"""Look a data set over before it is trained on: faults, copies, near copies, leaks, balance."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from resight.core.errors import PictureError
-from resight.core.files import digest
-from resight.data.dataset import Split
+from resight.core.errors import DataError, PictureError
+from resight.core.files import digest, require_place, write_text
+from resight.data.dataset import Dataset, Split
 from resight.data.levels import settled
-from resight.data.open import open_dataset
+from resight.data.near_copies import Print, near_pairs, print_of
+from resight.data.open import open_as_it_is
+from resight.data.splitting import with_test_split
+from resight.render.overlay import thumbnail
+from resight.render.pairs import Pair, Side, render_pairs
 
 SMALLEST = 8
+LOOK = "look at it: if it shows what its class says, it may stay"
+SHOWN, SHOWN_SIDE = 500, 224
+"""Pairs on the page, and their longer side in pixels."""
 
 
-def check(data: str, data_root: str | None = None) -> dict[str, Any]:
-    """Decode every picture of a data set and say what is wrong with it.
+@dataclass(frozen=True)
+class Place:
+    """Where a picture stands in a data set.
 
-    Two pictures are copies if their decoded pixels are equal, whatever their files are.
+    Attributes:
+        split: its split.
+        index: its place there.
+        name: what it is called.
+        labels: its class, or several with semicolons.
+    """
+
+    split: Split
+    index: int
+    name: str
+    labels: str
+
+
+@dataclass
+class Findings:
+    """What was found so far.
+
+    Attributes:
+        faults: pictures, splits and sets that cannot be used as they are.
+        places: of all pictures with the same pixels, by the digest of these.
+        prints: what each digest is recognized by; flat pictures have none.
+        counts: pictures by class and split.
+    """
+
+    faults: list[dict[str, str]] = field(default_factory=list)
+    places: dict[str, list[Place]] = field(default_factory=lambda: defaultdict(list))
+    prints: dict[str, Print] = field(default_factory=dict)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def check(data: str, data_root: str | None = None, out: str | None = None) -> dict[str, Any]:
+    """Decode every picture of a data set and say all that is wrong with it.
+
+    Two pictures are copies if their decoded pixels are equal, whatever their files are; near copies are
+    told by `near_pairs`.
 
     Args:
         data: what `open_dataset` takes.
         data_root: see there.
+        out: a page (HTML) to draw the near copies on.
 
     Returns:
         The JSON of `resight check`.
+
+    Raises:
+        ResightError: if nothing can be opened, or the page cannot be written.
     """
-    dataset = settled(open_dataset(data, data_root))
-    faults: list[dict[str, str]] = []
-    places: dict[str, list[tuple[str, str, str]]] = defaultdict(list)  # digest: split, name, classes
-    counts: dict[str, dict[str, int]] = {name: {} for name in dataset.classes}
-    total = ok = 0
+    if out:
+        require_place(Path(out))
+    found = Findings()
+    dataset = settled(_open(data, data_root, found))
+    found.counts = {name: {} for name in dataset.classes}
     for split in dataset.splits.values():
-        with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
-            results = list(pool.map(lambda i, s=split: _look(s, i), range(len(split)), chunksize=64))
-        for index, result in enumerate(results):
-            total += 1
-            labels = split.class_names(index)
-            for label in labels:
-                counts[label][split.name] = counts[label].get(split.name, 0) + 1
-            name = split.picture_name(index)
-            if isinstance(result, PictureError):
-                faults.append({"path": result.name, "fault": result.fault, "cure": result.cure})
-                continue
-            ok += 1
-            content, fault = result
-            places[content].append((split.name, name, ";".join(labels)))
-            if fault:
-                faults.append({"path": name, "fault": fault, "cure": "remove it if it shows nothing"})
-    copies = [group for group in places.values() if len(group) > 1]
+        _look_over(split, found)
+    copies = [group for group in found.places.values() if len(group) > 1]
+    near = _near_copies(found)
+    if out:
+        _draw(Path(out), dataset.name, near)
+    ok = sum(map(len, found.places.values()))
     return {
         "data": dataset.name,
-        "n": total,
+        "n": sum(map(len, dataset.splits.values())),
         "ok": ok,
-        "faults": faults,
+        "faults": found.faults,
         "duplicates": [_group(g) for g in copies],
-        "leaks": [_group(g) for g in copies if len({split for split, _, _ in g}) > 1],
-        "conflicts": [_group(g) for g in copies if len({label for _, _, label in g}) > 1],
-        "classes": counts,
-        "notes": [*dataset.notes, *_balance(counts)],
+        "near_copies": [{**_group(pair), "distance": distance} for pair, distance in near],
+        "leaks": [_group(g) for g in copies if len({place.split.name for place in g}) > 1],
+        "conflicts": [_group(g) for g in copies if len({place.labels for place in g}) > 1],
+        "unused": list(dataset.unused),
+        "classes": found.counts,
+        "notes": [*dataset.notes, *_balance(found.counts)],
+        "out": out,
     }
 
 
-def _look(split: Split, index: int) -> tuple[str, str] | PictureError:
-    """Return the digest of the pixels and, for a picture that can be read but is odd, why."""
+def _open(data: str, data_root: str | None, found: Findings) -> Dataset:
+    """Open a data set; what does not fit becomes a fault, and the rest is looked over."""
+    dataset = open_as_it_is(data, data_root)
+    for split in dataset.splits.values():
+        if extra := split.foreign(dataset.classes):
+            names = ", ".join(repr(name) for name in extra)
+            fault = f"its {split.name} split has classes that the training split lacks: {names}"
+            cure = "rename them, or add pictures of them to the training split"
+            found.faults.append({"path": dataset.name, "fault": fault, "cure": cure})
+    try:
+        return with_test_split(dataset)
+    except DataError as error:
+        fault, _, cure = str(error).removeprefix(f"{dataset.name}: ").partition("; ")
+        found.faults.append({"path": dataset.name, "fault": fault, "cure": cure})
+        return dataset
+
+
+def _look_over(split: Split, found: Findings) -> None:
+    """Decode a split's pictures and note what they are."""
+    with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
+        results = list(pool.map(lambda i: _look(split, i), range(len(split)), chunksize=64))
+    for index, result in enumerate(results):
+        labels = split.class_names(index)
+        for label in labels:
+            count = found.counts.setdefault(label, {})
+            count[split.name] = count.get(split.name, 0) + 1
+        if isinstance(result, PictureError):
+            found.faults.append({"path": result.name, "fault": result.fault, "cure": result.cure})
+            continue
+        content, fault, own = result
+        name = split.picture_name(index)
+        found.places[content].append(Place(split, index, name, ";".join(labels)))
+        if own:
+            found.prints[content] = own
+        if fault:
+            found.faults.append({"path": name, "fault": fault, "cure": LOOK})
+
+
+def _look(split: Split, index: int) -> tuple[str, str, Print | None] | PictureError:
+    """Return the digest of the pixels, why a picture that can be read is odd or "", and its print."""
     try:
         image = split.decode(index)
     except PictureError as error:
@@ -77,14 +155,43 @@ def _look(split: Split, index: int) -> tuple[str, str] | PictureError:
         fault = f"is only {image.width} x {image.height} pixels"
     elif np.ptp(pixels) == 0:
         fault = "is of one colour"
-    return digest(f"{image.size}".encode() + pixels.tobytes()), fault
+    return digest(f"{image.size}".encode() + pixels.tobytes()), fault, None if fault else print_of(image)
 
 
-def _group(group: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
+def _near_copies(found: Findings) -> list[tuple[tuple[Place, Place], int]]:
+    """Return pairs of near copies and their distance: those in different splits first, then the nearest."""
+    contents = list(found.prints)
+    pairs = []
+    for first, second, distance in near_pairs([found.prints[content] for content in contents]):
+        places = [(a, b) for a in found.places[contents[first]] for b in found.places[contents[second]]]
+        across = [(a, b) for a, b in places if a.split is not b.split]
+        pairs.append(((across or places)[0], distance))
+    return sorted(pairs, key=lambda pair: (pair[0][0].split is pair[0][1].split, pair[1]))
+
+
+def _draw(file: Path, name: str, near: Sequence[tuple[tuple[Place, Place], int]]) -> None:
+    """Write the page of near copies."""
+    pairs = []
+    for places, distance in near[:SHOWN]:
+        first, second = (
+            Side(thumbnail(np.asarray(p.split.decode(p.index)), SHOWN_SIDE), p.name, p.split.name, p.labels)
+            for p in places
+        )
+        pairs.append(Pair((first, second), distance))
+    words = [
+        f"{len(near):,} pairs of near copies. A picture that was saved again in another split is the "
+        "commonest leak: keep both pictures of a pair in one split."
+    ]
+    if len(near) > SHOWN:
+        words.append(f"The first {SHOWN} are shown; resight check --json lists all.")
+    write_text(file, render_pairs(f"Near copies in {name}", words, pairs))
+
+
+def _group(group: Sequence[Place]) -> dict[str, Any]:
     return {
-        "paths": [name for _, name, _ in group],
-        "splits": [split for split, _, _ in group],
-        "classes": [label for _, _, label in group],
+        "paths": [place.name for place in group],
+        "splits": [place.split.name for place in group],
+        "classes": [place.labels for place in group],
     }
 
 

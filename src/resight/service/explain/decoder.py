@@ -29,7 +29,7 @@ from resight.data.stream import Readers
 from resight.models.cost import parameters
 from resight.models.decoder import Decoder, load_decoder, save_decoder, weights_digest
 from resight.saliency.perception import Encoder
-from resight.service.run.data import dataset_of
+from resight.service.run.data import data_of
 from resight.service.run.run import Run, open_run
 from resight.service.train.pictures import first_images, squares_of
 from resight.training.decoder import DecoderSettings, feature_variance, fit, judge, require_finite
@@ -206,14 +206,13 @@ def train_decoder(
 
 def _pictures(run: Run, data: str | None, data_root: str | None) -> tuple[Dataset, list[str]]:
     """Return the data set with a validation split by the run's classes, and what to know about it."""
-    own, notes = run.facts.get("data"), []
-    if data and data != own and str(Path(data).resolve()) != own:
+    given, notes = data_of(run, data, data_root), []
+    dataset = given.dataset
+    if data and not given.own:
         dataset = open_dataset(data, data_root).with_levels(run.preprocessing.levels)
         notes.append("if the network learned some of these validation pictures, their AUC is too good")
-    else:
-        dataset = dataset_of(run, data, data_root)
-        if "val" not in dataset.splits:
-            notes.append("the network has learned the validation pictures too, so their AUC is too good")
+    elif "val" not in dataset.splits:
+        notes.append("the network has learned the validation pictures too, so their AUC is too good")
     dataset = with_validation(dataset, VAL_SHARE)
     for name in ("train", "val"):
         if name not in dataset.splits:

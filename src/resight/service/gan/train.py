@@ -21,15 +21,16 @@ from resight.core.files import locked, write_json
 from resight.core.preprocessing import Preprocessing
 from resight.data.dataset import Dataset, fingerprint
 from resight.data.levels import settled
-from resight.data.open import open_dataset
+from resight.data.open import open_as_it_is, require_fit
 from resight.data.prepare import decode_split, typical_side
-from resight.data.splitting import with_validation
+from resight.data.splitting import with_test_split, with_validation
 from resight.models.cost import parameters
 from resight.models.gan import Critic, Generator, side_for
 from resight.service.gan.job import GanJob
 from resight.service.gan.synthetic import GAN_FILE, require_judge, score
+from resight.service.run.data import split_as
 from resight.service.run.folder import leave_empty, run_folder, stop_asked
-from resight.service.run.run import RECIPE_FILE, Run, absolute, open_run
+from resight.service.run.run import RECIPE_FILE, Run, absolute, open_run, read_recipe_file
 from resight.service.train.pictures import require_every_class
 from resight.training.checkpoints import Progress
 from resight.training.gan import LEAST_EPOCHS, STEPS, Adversaries, GanSettings
@@ -80,16 +81,23 @@ def train_gan(
     chosen = words.override(GanSettings(), changes)
     chosen = chosen if epochs is None else replace(chosen, epochs=epochs)
     chosen = chosen if seed is None else replace(chosen, seed=seed)
-    dataset = settled(open_dataset(data, data_root))
+    raw = open_as_it_is(data, data_root)
+    require_fit(raw)
+    dataset = settled(with_test_split(raw))
     if dataset.multi_label:
         raise UsageError(f"{data}: its pictures have several classes each; a GAN draws pictures of one")
-    if "train" not in dataset.splits:
+    if "train" not in raw.splits:
         raise DataError(f"{data}: has no training pictures")
     judge = open_run(features) if features else None
     if judge:
         require_judge(judge, dataset.classes)
     folder, resume = run_folder(out, data, "gan", resume=resume)
     with locked(folder):
+        if resume:
+            record = read_recipe_file(folder)
+            share = record.get("settings", {}).get("val_share", 0)
+            before = split_as(raw, record.get("data_fingerprint", ""), share)
+            dataset = with_test_split(replace(raw, by_rank=before.by_rank)) if before else dataset
         try:
             job = _prepare(dataset, chosen, folder, console, data, data_root, strict=strict)
         except BaseException:

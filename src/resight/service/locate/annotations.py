@@ -18,8 +18,8 @@ def write_coco(path: Path, rows: Sequence[dict[str, Any]], classes: Sequence[str
 
     Args:
         path: the file.
-        rows: of each picture {"path", "width", "height", "boxes"}; a box is {"label", "score", "box"}, its
-            last [x, y, w, h].
+        rows: of each picture {"path", "width", "height", "boxes"}; a box is {"label", "score", "box",
+            "class_is"}: [x, y, w, h], and whether its class is "predicted" or "true".
         classes: names of the categories; their numbers start at 1.
         about: how the boxes were made.
     """
@@ -37,6 +37,7 @@ def write_coco(path: Path, rows: Sequence[dict[str, Any]], classes: Sequence[str
                     "area": width * height,
                     "iscrowd": 0,
                     "score": found["score"],
+                    "class_is": found["class_is"],
                 }
             )
     images = [
@@ -52,7 +53,7 @@ def write_coco(path: Path, rows: Sequence[dict[str, Any]], classes: Sequence[str
     write_text(path, json.dumps(document, indent=1) + "\n")
 
 
-def write_voc(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+def write_voc(folder: Path, rows: Sequence[dict[str, Any]], about: str) -> None:
     """Write a Pascal VOC file for each picture into a folder; see `write_coco` for the rows.
 
     VOC's pixels are 1-based and inclusive. Where two pictures have one name, the files lie in folders as the
@@ -73,6 +74,7 @@ def write_voc(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
         _add(root, "folder", picture.parent.name)
         _add(root, "filename", picture.name)
         _add(root, "path", row["path"])
+        _add(_add(root, "source"), "annotation", about)
         size = _add(root, "size")
         for key, value in (("width", row["width"]), ("height", row["height"]), ("depth", 3)):
             _add(size, key, value)
@@ -81,6 +83,7 @@ def write_voc(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
             x, y, width, height = found["box"]
             item = _add(root, "object")
             _add(item, "name", found["label"])
+            _add(item, "class_is", found["class_is"])
             for key, value in (("pose", "Unspecified"), ("truncated", 0), ("difficult", 0)):
                 _add(item, key, value)
             box = _add(item, "bndbox")

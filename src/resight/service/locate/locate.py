@@ -36,6 +36,8 @@ FORMS = {"json": None, "coco": "located.json", "voc": "located", "yolo": "locate
 """Where each is written by default."""
 FOLDERS = ("voc", "yolo")
 """Forms that are a folder."""
+CLASSES = ("predicted", "true")
+"""Of which class boxes are: that which the network names, or that which the data set says."""
 CENTRE = "centre"
 """The baseline that knows nothing of a picture."""
 
@@ -46,6 +48,7 @@ def locate(
     methods: Sequence[str] = ("grad_cam",),
     rule: Rule | None = None,
     *,
+    classes: str = "predicted",
     top: int = 1,
     split: str | None = None,
     layers: Sequence[str] | None = None,
@@ -58,14 +61,17 @@ def locate(
 ) -> dict[str, Any]:
     """Find boxes on pictures, and measure them where boxes are known.
 
-    Pictures of a data set are asked for their own class, since it is known; others for the best classes.
+    The boxes are of the classes that the network names, or with `classes="true"` of the class that the
+    data set gives a picture. The measures are of both, as their protocols define: GT-known is about the
+    true class.
 
     Args:
         run: a RUN.
         paths: a data set, or pictures, folders and patterns.
         methods: names in `METHODS`, or "all" alone; the boxes are the first one's, the measures are of all.
         rule: how a map becomes boxes.
-        top: how many classes of a picture whose class is not known.
+        classes: "predicted" or "true".
+        top: how many predicted classes of a picture.
         split: of a data set; by default "test" if boxes are known, else all. A data set without splits is
             "test" as a whole, unless the run was trained on it.
         layers: whose maps are read and fused; by default the last one with a spatial map.
@@ -78,14 +84,17 @@ def locate(
         progress: gets a line now and then.
 
     Returns:
-        {"boxes": [{"path", "label", "score", "box": [x, y, w, h]}], "results": the same in COCO's results
-        format, "pictures": count, "how": in words, "threshold", "normalization", "metrics": by method where
-        boxes are known, "left_out": methods that do not fit the network, "errors", "notes", "out", "drawn"}.
+        {"boxes": [{"path", "label", "score", "box": [x, y, w, h], "class_is": "predicted" or "true"}],
+        "results": the same in COCO's results format, "pictures": count, "how": in words, "classes",
+        "threshold", "normalization", "metrics": by method where boxes are known, "left_out": methods that do
+        not fit the network, "errors", "notes", "out", "drawn"}.
 
     Raises:
         ResightError: in one line.
     """
     rule, methods, place = rule or Rule(), _named(methods, layers), _place(form, out)
+    if classes not in CLASSES:
+        raise UsageError(f"--classes {classes!r} is none of {', '.join(CLASSES)}")
     opened = _open(run)
     left_out: dict[str, str] = {}
     if methods == ["all"]:
@@ -96,11 +105,13 @@ def locate(
     pictures, notes = pictures_of(opened, paths, split, data_root)
     if form == "yolo":
         require_own_stems([picture.path for picture in pictures])
+    if classes == "true" and not any(picture.label for picture in pictures):
+        raise UsageError("--classes true needs a data set that says the pictures' classes")
     if place:
         require_place(Path(place) / form if form in FOLDERS else Path(place))
     if draw:
         require_place(Path(draw) / "png")
-    search = _Search(opened, methods, options, layers, top, rule)
+    search = _Search(opened, methods, options, layers, top, rule, known=classes == "true")
     tallies = {name: Tally(rule.threshold, rule.normalization) for name in [*methods, CENTRE]}
     rows: list[dict[str, Any]] = []
     errors: list[dict[str, str]] = []
@@ -113,12 +124,16 @@ def locate(
         if time.monotonic() - spoken > EVERY_SECONDS:
             spoken = time.monotonic()
             progress(f"{len(rows):,} of {len(pictures):,} pictures")
-    how = f"{methods[0]} at {search.read} of {opened.name}; {rule.words}; whole pictures at {search.side}"
+    how = (
+        f"{methods[0]} at {search.read} of {opened.name}; boxes of the {classes} class; {rule.words}; "
+        f"whole pictures at {search.side}"
+    )
     answer = {
         "boxes": [{"path": row["path"], **box} for row in rows for box in row["boxes"]],
         "results": _results(rows, opened.model.classes),
         "pictures": len(rows),
         "how": how,
+        "classes": classes,
         "threshold": rule.threshold,
         "normalization": rule.normalization,
         "metrics": {name: tally.figures() for name, tally in tallies.items() if tally.count},
@@ -131,7 +146,7 @@ def locate(
     if form == "coco":
         write_coco(Path(str(place)), rows, opened.model.classes, how)
     elif form == "voc":
-        write_voc(Path(str(place)), rows)
+        write_voc(Path(str(place)), rows, how)
     elif form == "yolo":
         write_yolo(Path(str(place)), rows, opened.model.classes)
     elif place:
@@ -183,6 +198,7 @@ def _results(rows: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[dic
             "score": box["score"],
             "file_name": row["path"],
             "category": box["label"],
+            "class_is": box["class_is"],
         }
         for number, row in enumerate(rows, start=1)
         for box in row["boxes"]
@@ -212,9 +228,11 @@ class _Search:
         layers: Sequence[str] | None,
         top: int,
         rule: Rule,
+        *,
+        known: bool,
     ) -> None:
         self.run, self.methods, self.options, self.layers = run, methods, options, layers
-        self.top, self.rule = top, rule
+        self.top, self.rule, self.known = top, rule, known
         self.read, self.side = "", run.preprocessing.size
         self.normalize = Normalize(run.preprocessing, run.device)
         self.number = {name: i for i, name in enumerate(run.model.classes)}
@@ -263,7 +281,8 @@ class _Search:
         named: list[int],
         likely: Tensor,
     ) -> dict[str, Any]:
-        asked = [0] if picture.label else list(range(1, 1 + min(self.top, len(named) - 1)))
+        true = self.known and picture.label is not None
+        asked = [0] if true else list(range(1, 1 + min(self.top, len(named) - 1)))
         scale = np.array([size[0] / self.side, size[1] / self.side] * 2)
         found = []
         for place, own in zip(asked, finding.scaled(maps[asked], self.rule.normalization), strict=True):
@@ -274,6 +293,7 @@ class _Search:
                         "label": self.run.model.classes[named[place]],
                         "score": float(likely[named[place]]),
                         "box": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
+                        "class_is": "true" if true else "predicted",
                     }
                 )
         return {"path": picture.path, "width": size[0], "height": size[1], "boxes": found}
@@ -304,6 +324,9 @@ def _draw(
 ) -> None:
     """Write pictures with their boxes: found ones in yellow, marked ones in green."""
     for place, ((picture, image), row) in enumerate(zip(batch, rows, strict=True), start=start + 1):
-        found = [(f"{box['label']} {100 * box['score']:.0f} %", box["box"]) for box in row["boxes"]]
+        found = [
+            (f"{box['label']} {100 * box['score']:.0f} % ({box['class_is']})", box["box"])
+            for box in row["boxes"]
+        ]
         shown = draw_boxes(image, found, [box for _, box in picture.boxes or ()])
         write_png(folder / f"{place:05d}-{Path(picture.path).stem}.png", shown)

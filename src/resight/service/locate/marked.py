@@ -15,9 +15,11 @@ from resight.core.levels import BY_TYPE, Levels
 from resight.data.dataset import Dataset, Split
 from resight.data.decode import SUFFIXES, decode
 from resight.data.layouts.builtin import BUILTIN
-from resight.data.open import is_annotated, open_dataset
+from resight.data.open import as_test, is_annotated, open_as_it_is, require_fit
 from resight.data.prepare import FILTERS
+from resight.data.splitting import with_test_split
 from resight.service.pictures import expand
+from resight.service.run.data import RunData, learned_among, recognized, unknown_note
 from resight.service.run.run import Run, absolute
 
 BATCH = 16
@@ -83,12 +85,30 @@ def pictures_of(
         if split:
             raise UsageError("--split is of a data set; these are pictures")
         return [Picture(str(path), levels=run.preprocessing.levels) for path in expand(paths)], []
-    own = run.facts.get("data")
-    known = own is not None and own in (paths[0], absolute(paths[0]))
-    dataset = open_dataset(paths[0], data_root, whole=not known).with_levels(run.preprocessing.levels)
+    raw = open_as_it_is(paths[0], data_root)
+    require_fit(raw)
+    elsewhere = run.facts.get("data") not in (paths[0], absolute(paths[0]))
+    found = recognized(run, raw, whole=elsewhere)
+    dataset = found or (as_test(raw) if elsewhere else with_test_split(raw))
+    dataset = dataset.with_levels(run.preprocessing.levels)
     marked = any(part.boxes is not None for part in dataset.splits.values())
     names = [split] if split else ["test"] if marked else list(dataset.splits)
-    return [p for name in names for p in _of_split(dataset, name)], list(dataset.notes)
+    notes = list(dataset.notes)
+    if marked:
+        given = RunData(dataset, own=found is not None)
+        notes += _learned_notes(run, given, [dataset.split(name) for name in names])
+    return [p for name in names for p in _of_split(dataset, name)], notes
+
+
+def _learned_notes(run: Run, given: RunData, splits: Sequence[Split]) -> list[str]:
+    """Return what to say of pictures that are measured and that the run learned."""
+    masks = [learned_among(run, given, split) for split in splits]
+    if any(mask is None for mask in masks):
+        return unknown_note(run)
+    if seen := sum(int(mask.sum()) for mask in masks if mask is not None):
+        these = f"{seen} of these {sum(map(len, splits))} pictures were learned, or chosen on, by {run.name}"
+        return [f"{these}, so the measures of boxes are no test"]
+    return []
 
 
 def _is_plain(word: str) -> bool:

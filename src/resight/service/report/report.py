@@ -1,5 +1,6 @@
 """The report of a run: gathers the figures, the telling pictures and their maps, and writes the page."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from resight.render.report import render_report
 from resight.saliency.methods import METHODS, explain
 from resight.service.report.cues import METHOD, find_cues
 from resight.service.report.learned import learned
-from resight.service.run.data import dataset_of
-from resight.service.run.run import MODEL_FILE, REPORT_FILE, Run, absolute, open_run, read_recipe_file
-from resight.service.test.test import test_split
+from resight.service.run.data import data_of
+from resight.service.run.run import MODEL_FILE, REPORT_FILE, Run, open_run, read_recipe_file
+from resight.service.test.test import seen_before, test_split
 from resight.training.journal import read_csv
 
 MISTAKES, RIGHT, RIGHT_EACH = 24, 40, 2
@@ -43,19 +44,29 @@ def report(run: str, data: str | None = None, data_root: str | None = None) -> P
     opened = open_run(run)
     if opened.folder is None:
         raise ModelFileError(f"{run}: a report needs the run's folder, which holds its curves")
-    dataset = dataset_of(opened, data, data_root)
-    result = test_split([opened], dataset)
+    given = data_of(opened, data, data_root)
+    result = test_split([opened], given.dataset)
     figures = result.figures()
+    _, seen = seen_before([opened], given, "test", result, figures)
     figures["skipped"] = [*opened.facts.get("left_out", []), *figures["skipped"]]
-    return write_report(opened, dataset, result, figures)
+    noted = replace(given.dataset, notes=(*given.dataset.notes, *seen))
+    return write_report(opened, noted, result, figures, own=given.own)
 
 
-def write_report(run: Run, dataset: Dataset, result: TestResult, figures: dict[str, Any]) -> Path:
-    """Write the report of a run from a finished test; see `report`."""
+def write_report(
+    run: Run, dataset: Dataset, result: TestResult, figures: dict[str, Any], *, own: bool
+) -> Path:
+    """Write the report of a run from a finished test; see `report`.
+
+    Args:
+        run: what was tested.
+        dataset: on what.
+        result: what came out.
+        figures: of the result.
+        own: whether the data set is what the run was trained on.
+    """
     assert run.folder is not None  # both callers have one
     record = read_recipe_file(run.folder)
-    trained_on = {record["data"], run.facts.get("data")}
-    own = not trained_on.isdisjoint((dataset.name, absolute(dataset.name)))
     notes = list(dict.fromkeys([*dataset.notes, *(sorted(record["notes"]) if own else [])]))
     curves = run.folder / "metrics.csv"
     rows = read_csv(curves) if curves.exists() else []

@@ -1,33 +1,172 @@
-"""The data that a run answers for: those that it was trained on, or others."""
+"""The data that a run answers for: those that it was trained on, known by content, or others."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from resight.core.errors import DataError
-from resight.data.dataset import Dataset, fingerprint
-from resight.data.open import open_dataset
-from resight.data.splitting import with_validation
+from resight.data.dataset import Dataset, Split, fingerprint
+from resight.data.open import as_test, open_as_it_is, require_fit
+from resight.data.splitting import with_test_split, with_validation
+from resight.service.run.members import (
+    Digests,
+    Members,
+    can_be_known,
+    members_of,
+    short_digests,
+    with_content,
+)
 from resight.service.run.run import Run, absolute
 
 
+@dataclass(frozen=True)
+class RunData:
+    """A data set opened for a run.
+
+    Attributes:
+        dataset: split as the run's was, if it is the run's own.
+        own: whether it is what the run was trained on, by content.
+    """
+
+    dataset: Dataset
+    own: bool
+
+
 def dataset_of(run: Run, data: str | None, data_root: str | None = None) -> Dataset:
+    """Return the data set of `data_of`."""
+    return data_of(run, data, data_root).dataset
+
+
+def data_of(run: Run, data: str | None, data_root: str | None = None) -> RunData:
     """Open a data set for a run.
 
-    Without `data` it is the one that the run was trained on, split as it was then. Another data set
-    without splits of its own is a test split as a whole.
+    Without `data` it is the one that the run was trained on, split as it was then; pictures that came
+    since are left out. A place that holds the same pictures is split so too. Other data without splits of
+    their own are a test split as a whole.
 
     Raises:
-        DataError: if the run does not say what it was trained on and nothing is named, or if the
-            training pictures have changed since, so that the test split may hold trained ones.
+        DataError: if the run does not say what it was trained on and nothing is named, or if the pictures
+            have changed since and it is not known which of them it learned.
     """
-    own = run.facts.get("data")
-    if data and own not in (data, absolute(data)):
-        return open_dataset(data, data_root, whole=True).with_levels(run.preprocessing.levels)
-    if not own:
+    place = run.facts.get("data")
+    if not data and not place:
         raise DataError(f"{run.name}: does not say what it was trained on; name the data with --data")
-    dataset = open_dataset(own, data_root or run.facts.get("data_root"))
-    dataset = with_validation(dataset, run.facts["recipe"]["val_share"])
-    dataset = dataset.with_levels(run.preprocessing.levels)
-    if fingerprint(dataset.train) != run.facts["data_fingerprint"]:
-        raise DataError(
-            f"{own}: its pictures changed since {run.name} was trained, so its test split may hold trained "
-            "ones; name untouched pictures with --data"
-        )
-    return dataset
+    named = data if data and place not in (data, absolute(data)) else None
+    raw = open_as_it_is(named or str(place), data_root or (None if named else run.facts.get("data_root")))
+    require_fit(raw)
+    if found := recognized(run, raw, whole=named is not None):
+        return RunData(found.with_levels(run.preprocessing.levels), own=True)
+    if named:
+        return RunData(as_test(raw).with_levels(run.preprocessing.levels), own=False)
+    raise DataError(
+        f"{place}: its pictures changed since {run.name} was trained, so its test split may hold trained "
+        "ones; name untouched pictures with --data"
+    )
+
+
+def recognized(run: Run, raw: Dataset, *, whole: bool = True) -> Dataset | None:
+    """Return a data set split as the run's was, if its pictures are the run's own; None if they are not.
+
+    Args:
+        run: says which pictures it learned, or at least their fingerprint.
+        raw: a data set as it is.
+        whole: all of the run's pictures must be there, and no others; else one of its test pictures
+            is enough.
+    """
+    learned = run.facts.get("data_fingerprint")
+    if learned is None or "train" not in raw.splits:
+        return None
+    share = run.facts.get("recipe", {}).get("val_share", 0)
+    members = members_of(run.facts, run.name)
+    if members and members.of != learned:
+        members = None  # of another task than this head's
+    count = len(members.splits["train"]) if members else None
+    if found := split_as(raw, learned, share, count):
+        return found
+    return _by_members(run, raw, members, whole=whole) if members else None
+
+
+def split_as(raw: Dataset, learned: str, share: float, count: int | None = None) -> Dataset | None:
+    """Return a data set divided by the rule that gives a known training split; None if none does.
+
+    Runs of before have their splits by rank within each class, see `hold_out_by_rank`.
+
+    Args:
+        raw: a data set as it is, with a training split.
+        learned: the fingerprint of the training split.
+        share: of the training pictures that is held out for validation.
+        count: of the training split, if it is known.
+    """
+    for by_rank in dict.fromkeys((raw.by_rank, True)):
+        try:
+            dataset = with_validation(with_test_split(replace(raw, by_rank=by_rank)), share)
+        except DataError:
+            continue
+        if count in (None, len(dataset.train)) and fingerprint(dataset.train) == learned:
+            return dataset
+    return None
+
+
+def _by_members(run: Run, raw: Dataset, members: Members, *, whole: bool) -> Dataset | None:
+    """Return the run's own pictures among those of a data set, in the splits that the run had them in."""
+    if not can_be_known(raw.splits.values()):
+        return None
+    sources = dict(raw.splits)
+    if "test" not in sources and "val" in sources:
+        sources["test"] = replace(sources.pop("val"), name="test")
+    digests = {name: short_digests(split) for name, split in sources.items()}
+    splits, left = {}, {name: np.ones(len(split), bool) for name, split in sources.items()}
+    for name, own in members.splits.items():
+        source = name if name in sources else "train"
+        there = np.isin(digests[source], with_content(own)) & left[source]
+        left[source] &= ~there
+        splits[name] = sources[source].take(np.flatnonzero(there), name)
+    new = sum(int((rest & (digests[name] > 0)).sum()) for name, rest in left.items())
+    found = np.concatenate(list(digests.values()))
+    gone = len(np.setdiff1d(with_content(np.concatenate(list(members.splits.values()))), found))
+    if (whole and (new or gone)) or not len(splits.get("test", ())):
+        return None
+    note = f"the pictures changed since {run.name} was trained: {new} are new and left out, {gone} are gone"
+    notes = (*raw.notes, note) if new or gone else raw.notes
+    return replace(raw, splits={k: v for k, v in splits.items() if len(v)}, notes=notes)
+
+
+def learned_among(run: Run, given: RunData, split: Split) -> NDArray[np.bool_] | None:
+    """Return which pictures of a split the run, or a run behind it, learned or was chosen on, (N,).
+
+    Returns:
+        None if that is not known: the run is of before, or there are more than 200,000 pictures.
+    """
+    known = _known(run, given)
+    return np.isin(short_digests(split), known) if known is not None and can_be_known([split]) else None
+
+
+def _known(run: Run, given: RunData) -> Digests | None:
+    if members := members_of(run.facts, run.name):
+        return members.known()
+    if not given.own:
+        return None
+    parts = [part for name, part in given.dataset.splits.items() if name in ("train", "val")]
+    return with_content(np.concatenate([short_digests(p) for p in parts])) if can_be_known(parts) else None
+
+
+def learned_note(runs: str, count: int, figures: dict[str, Any], others: dict[str, Any] | None) -> str:
+    """Return what to say of a figure that counts pictures which the runs learned."""
+    these = f"{count} of these {figures['n']} pictures were learned, or chosen on, by {runs}"
+    if others is None:
+        return f"{these}: the figure says nothing of new pictures"
+    low, high = others["top1_interval"]
+    return (
+        f"{these}: on the {others['n']} others the error is {others['top1_error']:.2f} % "
+        f"(95 % interval {low:.2f} to {high:.2f})"
+    )
+
+
+def unknown_note(run: Run) -> list[str]:
+    """Return what to say of a run whose pictures are not known; nothing of official weights."""
+    if not run.facts.get("data"):
+        return []
+    cause = f"{run.name} does not say which pictures it learned"
+    return [f"{cause}: if it learned some of these, the figures are too good"]

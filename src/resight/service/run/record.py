@@ -10,6 +10,7 @@ from resight.core import settings
 from resight.data.dataset import Dataset
 from resight.models import cost
 from resight.models.classifier import Classifier
+from resight.service.run.members import KEY, Members
 from resight.service.run.run import absolute
 
 
@@ -21,6 +22,7 @@ class Recorded(Protocol):
     model: Any
     identity: dict[str, Any]
     leaks: int
+    members: Members | None
     data_root: str | None
 
 
@@ -32,6 +34,7 @@ def facts_of(job: Recorded) -> dict[str, Any]:
         "data_root": job.data_root and absolute(job.data_root),
         "data_fingerprint": job.identity["data"],
         "resight": resight.__version__,
+        KEY: job.members and job.members.header(),
     }
 
 

@@ -1,8 +1,10 @@
 """Test runs on a split: one network or an ensemble, with the protocol stated."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from resight.core.distributed import world
@@ -11,7 +13,7 @@ from resight.data.dataset import Dataset
 from resight.evaluate.classify import TestResult, collect
 from resight.evaluate.scores import probabilities_of, split_reader
 from resight.evaluate.views import check_views
-from resight.service.run.data import dataset_of
+from resight.service.run.data import RunData, data_of, learned_among, learned_note, unknown_note
 from resight.service.run.run import Run, open_run
 
 
@@ -39,16 +41,18 @@ def test(
         workers: processes that decode.
 
     Returns:
-        The JSON of `resight test`.
+        The JSON of `resight test`, with the keys of `seen_before`.
 
     Raises:
         ResightError: in one line.
     """
     check_views(views, scales)
     opened = [open_run(name) for name in runs]
-    dataset = dataset_of(opened[0], data, data_root)
+    given = data_of(opened[0], data, data_root)
+    dataset = given.dataset
     result = test_split(opened, dataset, split, views, scales, strict=strict, workers=workers)
     figures = result.figures()
+    seen, notes = seen_before(opened, given, split, result, figures)
     return {
         "run": runs[0] if len(runs) == 1 else list(runs),
         "data": dataset.name,
@@ -56,9 +60,46 @@ def test(
         "views": views,
         "scales": list(scales),
         "temperature": [run.temperature for run in opened],
-        "notes": list(dataset.notes),
+        "notes": [*dataset.notes, *notes],
         **figures,
+        **seen,
     }
+
+
+def seen_before(
+    runs: Sequence[Run], given: RunData, split: str, result: TestResult, figures: dict[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """Say how many of the tested pictures the runs, or runs behind them, learned or were chosen on.
+
+    Args:
+        runs: what was tested.
+        given: on what.
+        split: which of its splits.
+        result: what came out.
+        figures: of the result.
+
+    Returns:
+        {"trained_on": how many, None if that is not known, "others": figures of the rest, {"n", "top1_error",
+        "top1_interval"}, None without a rest or where `trained_on` is 0 or None}, and what to say of it.
+    """
+    part, first = given.dataset.split(split), runs[0].facts.get("data_fingerprint")
+    masks = []
+    for run in runs:
+        own = given.own and run.facts.get("data_fingerprint") == first
+        mask = learned_among(run, replace(given, own=own), part)
+        if mask is None:
+            return {"trained_on": None, "others": None}, unknown_note(run)
+        masks.append(mask)
+    learned = np.any(masks, axis=0)[result.indices.numpy()]
+    count, rest = int(learned.sum()), np.flatnonzero(~learned)
+    if not count:
+        return {"trained_on": 0, "others": None}, []
+    others = None
+    if len(rest):
+        of_rest = result.part(torch.from_numpy(rest)).figures()
+        others = {key: of_rest[key] for key in ("n", "top1_error", "top1_interval")}
+    words = learned_note(" or ".join(run.name for run in runs), count, figures, others)
+    return {"trained_on": count, "others": others}, [words]
 
 
 def test_split(

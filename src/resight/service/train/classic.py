@@ -31,9 +31,10 @@ from resight.models.families.classic import NETWORKS, Pipeline
 from resight.models.modelfile import load_model, save_model
 from resight.models.operators.descriptors import descriptor_count
 from resight.models.zoo import COMMON, create_model, list_options, read_options
+from resight.service.run.members import Members
 from resight.service.run.record import costs_of, facts_of, record_of
 from resight.service.run.run import MODEL_FILE, RECIPE_FILE, read_recipe_file
-from resight.service.train.job import with_leaks_noted
+from resight.service.train.held_out import with_leaks_noted, with_members_noted
 from resight.service.train.network import require_size
 from resight.service.train.pictures import require_every_class, validation_of
 from resight.training.checkpoints import Progress
@@ -160,6 +161,7 @@ class ClassicJob:
         progress: what was left out, and the one row of its history.
         identity: what a resumed run must share.
         leaks: test pictures that are learned too.
+        members: which pictures are in which split.
         data_root: where built-in data sets lie, if it was said.
         recorded: recipe.json as it was last asked for.
         found: what the fit found: C, lengths, seconds.
@@ -176,6 +178,7 @@ class ClassicJob:
     progress: Progress
     identity: dict[str, Any]
     leaks: int
+    members: Members | None
     data_root: str | None
     recorded: dict[str, Any] = field(default_factory=dict)
     found: dict[str, Any] = field(default_factory=dict)
@@ -209,6 +212,7 @@ class ClassicJob:
         dataset, leaks = with_leaks_noted(dataset)
         dataset = with_validation(dataset, recipe.val_share)
         identity = {"recipe": settings.to_dict(recipe), "data": fingerprint(dataset.train)}
+        dataset, members = with_members_noted(dataset, identity["data"])
         before = _finished(run, identity) if resume else None
         torch.manual_seed(recipe.seed)
         model = create_model(
@@ -227,7 +231,7 @@ class ClassicJob:
         validation = validation_of(dataset, card, faults, strict=strict)
         job = cls(
             dataset, recipe, run, console, model, pictures, validation, Progress(), identity, leaks,
-            data_root, found=before or {}, finished=before is not None,
+            members, data_root, found=before or {}, finished=before is not None,
         )  # fmt: skip
         for fault in faults:
             job.say(f"left out: {fault}")

@@ -2,7 +2,7 @@
 
 import shlex
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,18 @@ from resight.core import settings
 from resight.core.device import describe, pick_device, pick_precision
 from resight.core.distributed import world
 from resight.data.batches import Batches
-from resight.data.dataset import FINGERPRINT_DIGESTS, Dataset, fingerprint, shared_pictures
+from resight.data.dataset import Dataset, fingerprint
 from resight.data.prepare import Normalize
 from resight.data.splitting import with_validation
 from resight.evaluate.scores import logits_of
 from resight.models.classifier import Classifier
 from resight.models.criterion import Criterion
 from resight.models.modelfile import save_model
+from resight.service.run.members import Members
 from resight.service.run.record import costs_of, facts_of, record_of
 from resight.service.run.run import MODEL_FILE
 from resight.service.train.batches import make_batches
+from resight.service.train.held_out import require_classes_left, with_leaks_noted, with_members_noted
 from resight.service.train.network import make_model, require_size
 from resight.service.train.pictures import class_weights, first_images, read_training, validation_of
 from resight.service.train.teachers import make_old_self, make_teacher
@@ -62,6 +64,7 @@ class Job:
         precision: of the products.
         identity: what a resumed run must share.
         leaks: test pictures that are learned too.
+        members: which pictures are in which split.
         data_root: where built-in data sets lie, if it was said.
         costs: see `costs_of`.
     """
@@ -82,6 +85,7 @@ class Job:
     precision: torch.dtype
     identity: dict[str, Any]
     leaks: int
+    members: Members | None
     data_root: str | None
     costs: dict[str, int]
 
@@ -109,6 +113,7 @@ class Job:
         dataset, leaks = with_leaks_noted(dataset)
         dataset = with_validation(dataset, recipe.val_share)
         learned = fingerprint(dataset.train)
+        dataset, members = with_members_noted(dataset, learned, recipe.weights, recipe.teacher)
         with world().main_first():
             model, card = make_model(recipe, len(dataset.classes))
         require_size(model, recipe.image_size)
@@ -152,7 +157,7 @@ class Job:
             progress.parts = machine.parts
         job = cls(
             dataset, recipe, machine, run, console, model, together, batches, validation, normalize,
-            optimizer, averages, progress, precision, identity, leaks, data_root, costs,
+            optimizer, averages, progress, precision, identity, leaks, members, data_root, costs,
         )  # fmt: skip
         job.announce()
         return job
@@ -197,8 +202,13 @@ class Job:
         save_state(self.run, self.model, self.optimizer, self.averages, self.progress, self.identity)
 
     def end_epoch(self, state: dict[str, Tensor], rate: float) -> None:
-        """Judge the epoch's weights and keep them if they are the best."""
+        """Judge the epoch's weights and keep them if they are the best.
+
+        Raises:
+            TrainingError: if all pictures of a class stopped being readable.
+        """
         p = self.progress
+        require_classes_left(self.dataset.train, p.faults)
         row = {
             "epoch": p.epoch + 1,
             "step": (p.epoch + 1) * self.batches.order.steps,
@@ -262,23 +272,6 @@ class Job:
         words += ["--recipe", recipe] if recipe != "fast" else []
         words += ["--data-root", data_root] if data_root else []
         return shlex.join([*words, *settings.as_words(self.recipe)])
-
-
-def with_leaks_noted(dataset: Dataset) -> tuple[Dataset, int]:
-    """Say if test pictures are learned too, or chosen on: the test figure is then too good."""
-    test = dataset.split("test")
-    others = [split for split in dataset.splits.values() if split is not test]
-    if sum(map(len, dataset.splits.values())) > FINGERPRINT_DIGESTS:
-        note, leaks = "too many pictures to look for leaks in passing; resight check does", 0
-    else:
-        leaks = sum(shared_pictures(split, test) for split in others)
-        note = (
-            f"{leaks} test pictures stand in the training split too, so the test error is too good; "
-            "resight check names them"
-        )
-        if not leaks:
-            return dataset, 0
-    return replace(dataset, notes=(*dataset.notes, note)), leaks
 
 
 def _hardware(device: torch.device) -> str:

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,18 @@ from resight.core.files import locked, write_json
 from resight.core.registry import lookup
 from resight.data.dataset import Dataset
 from resight.data.levels import settled
-from resight.data.open import open_dataset
+from resight.data.open import open_as_it_is, require_fit
 from resight.data.prepare import typical_side
+from resight.data.splitting import with_test_split
 from resight.metrics.calibration import fit_temperature
 from resight.models.initialization import shapes_only
 from resight.models.modelfile import is_model_file, load_model, save_model
 from resight.models.weights import OFFICIAL, of_zoo
 from resight.models.zoo import NETWORKS, create_model, list_options, read_options
+from resight.service.run.data import RunData, split_as
 from resight.service.run.folder import leave_empty, run_folder, stop_asked
-from resight.service.run.run import MODEL_FILE, RECIPE_FILE, REPORT_FILE, open_run
-from resight.service.test.test import test_split
+from resight.service.run.run import MODEL_FILE, RECIPE_FILE, REPORT_FILE, open_run, read_recipe_file
+from resight.service.test.test import seen_before, test_split
 from resight.service.train.classic import ClassicJob, is_classic, read_recipe
 from resight.service.train.job import Job
 from resight.service.train.weight_files import weight_file
@@ -81,7 +84,9 @@ def train(
     if model:
         lookup(NETWORKS, model, "model", "All names: resight models")
     with among.main_first():
-        dataset = open_dataset(data, data_root)
+        raw = open_as_it_is(data, data_root)
+        require_fit(raw)
+        dataset = with_test_split(raw)
     if "train" not in dataset.splits:
         raise DataError(f"{data}: has no training pictures")
     dataset = settled(dataset)
@@ -97,6 +102,9 @@ def train(
             return folder, old
 
         folder, resume = among.from_main(take)
+        if resume and (before := _as_before(raw, folder)):
+            dataset = before
+            chosen, machine, kind = _choose(build, dataset, model, recipe, words)
         try:
             job = kind.prepare(
                 dataset, chosen, machine, folder, console, data_root, resume=resume, strict=strict
@@ -115,6 +123,14 @@ def train(
                 console.print(f"stopped; go on with: {again}", highlight=False, markup=False, soft_wrap=True)
                 raise KeyboardInterrupt from None
         return _finish(job, console, data_root, started, strict=strict)
+
+
+def _as_before(raw: Dataset, folder: Path) -> Dataset | None:
+    """Return the data set with the test split that a run began with; None if its pictures are others now."""
+    record = read_recipe_file(folder)
+    learned, share = record.get("data_fingerprint"), record.get("recipe", {}).get("val_share", 0)
+    found = split_as(raw, learned, share) if learned and "train" in raw.splits else None
+    return with_test_split(replace(raw, by_rank=found.by_rank)) if found else None
 
 
 @contextmanager
@@ -253,6 +269,7 @@ def _finish(
     run.facts.update(facts)
     result = test_split([run], job.dataset, strict=strict)
     figures = result.figures()
+    seen, notes = seen_before([run], RunData(job.dataset, own=True), "test", result, figures)
     facts["left_out"] = job.progress.faults
     figures["skipped"] = [*job.progress.faults, *figures["skipped"]]
     known = ("n", "top1_error", "top1_interval", "top5_error", "ece", "map", "map_interval")
@@ -261,7 +278,7 @@ def _finish(
     report = job.run / REPORT_FILE
     if world().is_main:
         save_model(job.run / MODEL_FILE, run.model, run.model.state_dict(), facts)
-        report = write_report(run, job.dataset, result, figures)
+        report = write_report(run, job.dataset, result, figures, own=True)
     seconds = time.perf_counter() - started
     low, high = figures["top1_interval"]
     console.print(f"report {report}; {seconds:.0f} s in all", highlight=False, markup=False, soft_wrap=True)
@@ -269,8 +286,9 @@ def _finish(
         "run": str(job.run),
         "data": job.dataset.name,
         "split": "test",
-        "notes": list(job.dataset.notes),
+        "notes": [*job.dataset.notes, *notes],
         **figures,
+        **seen,
         "report": str(report),
         "seconds": seconds,
         "summary": f"{_measures(figures)} {figures['top1_error']:.2f} % "
