@@ -153,7 +153,7 @@ REAL = {
     "blood_cells_voc": {"train": 205, "val": 87, "test": 36},
     "tiny_imagenet_boxes": {"train": 3000, "test": 250},
     "coco_mini": {"train": 80, "test": 67},
-    "orl_faces": {"train": 288, "test": 72},
+    "orl_faces": {"train": 289, "test": 71},
 }
 
 
