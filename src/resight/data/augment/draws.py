@@ -1,8 +1,8 @@
 """Draws of an operation: numbers for each sample, and whole fields of them on the device.
 
 A sample's numbers depend on (seed, epoch, sample, operation) and on nothing else: not on the batch that it is
-in, not on the device, not on what was drawn before. Where a sample comes several times in an epoch, "sample" is
-its draw key, which counts the occurrences (see `resight.data.order.draw_keys`).
+in, not on the device, not on what was drawn before. Where a sample comes several times in an epoch, its draw
+key, which counts the occurrences, stands for it (see `resight.data.order.draw_keys`).
 """
 
 import math
