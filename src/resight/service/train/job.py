@@ -36,6 +36,7 @@ from resight.training.objective import Objective
 from resight.training.optimizer import make_optimizer
 from resight.training.parallel import shared
 from resight.training.recipe import Recipe
+from resight.training.schedules import warmup_steps
 from resight.training.sharding import put_together, whole
 from resight.training.step import wrong_answers
 from resight.training.synced_norm import synchronize
@@ -169,6 +170,11 @@ class Job:
             f"{str(self.precision).removeprefix('torch.')} on {_hardware(self.normalize.device)}; "
             f"run folder {self.run}",
         ]
+        steps = r.epochs * self.batches.order.steps
+        if warm := warmup_steps(r, steps):
+            lines.append(
+                f"warm-up: the first {warm:,} of {steps:,} steps at a learning rate of {r.warmup[1]:g}"
+            )
         for line in lines:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
