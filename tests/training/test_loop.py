@@ -1,5 +1,7 @@
 """The loop's own promises: finite or stopped, warned early, averaged right."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from rich.console import Console
 from resight.models.zoo import create_model
 from resight.service.train.train import train
 from resight.training.ema import EVERY, AveragedWeights
-from resight.training.journal import suspicion
+from resight.training.journal import Journal, suspicion
 from support import make_folder, one_line, resight
 
 TINY = ["model=resnet20", "image_size=16", "batch_size=8"]
@@ -61,6 +63,29 @@ def test_what_is_suspicious(train, val, words):
     assert text is None if words is None else words in str(text)
     unvalidated = suspicion([{"train_error": row["train_error"]} for row in history], 200 / 3)
     assert unvalidated == (text if words and "training error (" in words else None)
+
+
+@pytest.mark.parametrize(
+    ("validation", "val_chance", "suspicious"),
+    [(0, None, True), (1000, None, True), (44, None, False), (21, None, False), (1000, 90.0, False)],
+)
+def test_a_validation_error_is_suspicious_by_its_interval_and_its_own_guessing(
+    validation, val_chance, suspicious
+):
+    """50 % wrong of 44 may be 36 %; and guessing errs by 90 % where validation has ten classes alike."""
+    history = [{"train_error": t, "val_error": 50.0} for t in (45.0, 30.0, 20.0)]
+    assert bool(suspicion(history, 50.0, val_chance, validation)) is suspicious
+
+
+def test_nothing_is_suspicious_in_the_warm_up(tmp_path):
+    said = io.StringIO()
+    row = {"step": 1, "lr": 0.1, "train_loss": 2.3, "train_error": 90.0, "seconds": 1, "images_per_second": 1}
+    history = []
+    with Journal(None, Console(file=said), 90.0) as journal:
+        for epoch in range(1, 11):
+            history.append({"epoch": epoch, **row})
+            journal.epoch(history, 10, 0)
+            assert ("warning" in said.getvalue()) is (epoch > 3)
 
 
 def test_averages_follow_the_formula():

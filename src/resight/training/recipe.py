@@ -36,8 +36,8 @@ class Recipe:
         schedule: "one-cycle" (linear up, linear down), "cosine", "steps" (a tenth at every drop),
             "fifths" (a fifth at every drop), "linear" (down to a hundredth) or "constant".
         drops: where "steps" drops and, for "one-cycle", where the peak is; shares of the training.
-        warmup: (steps, rate): the first steps run at this rate; empty for none. (steps, rate, of): so many steps
-            of a training of `of` steps or more, and proportionally fewer of a shorter one.
+        warmup: (steps, rate): the first steps run at this rate; empty for none. (steps, rate, of): so many
+            steps of a training of `of` steps or more, and proportionally fewer of a shorter one.
         label_smoothing: share of the target spread over all classes.
         ema: decay a step of the averaged weights that are kept; 0 keeps the weights themselves.
         augment: operations as `name`, `name:value` or `name:value@share`, see `resight augment`.

@@ -28,6 +28,7 @@ from resight.service.train.network import make_model, require_size
 from resight.service.train.pictures import class_weights, first_images, read_training, validation_of
 from resight.service.train.teachers import make_old_self, make_teacher
 from resight.training.checkpoints import Progress, load_state, save_state
+from resight.training.diagnosis import guessing_errors
 from resight.training.ema import AveragedWeights
 from resight.training.journal import Journal
 from resight.training.loop import Actions, fit
@@ -180,8 +181,10 @@ class Job:
 
     def fit(self, stop: threading.Event) -> None:
         """Train to the last epoch."""
-        chance = 100 * (1 - self.dataset.train.class_counts().max() / len(self.dataset.train))
-        with Journal(self.run if world().is_main else None, self.console, chance) as journal:
+        chance, val_chance = guessing_errors(self.dataset, self.recipe.balance)
+        place = self.run if world().is_main else None
+        validation = len(self.dataset.split("val")) if "val" in self.dataset.splits else 0
+        with Journal(place, self.console, chance, val_chance, validation) as journal:
 
             def begin_epoch(epoch: int, done: int) -> Any:
                 return journal.start_bar(epoch, self.recipe.epochs, self.batches.order.steps, done)
