@@ -165,8 +165,8 @@ def augmix(images: Tensor, draws: Draws, severity: float) -> Tensor:
     """Mix the image with three copies of it, each after one to three operations (Hendrycks et al. 2019).
 
     Weights of the copies ~ Dirichlet(1, 1, 1), of their sum against the image ~ Beta(1, 1); levels are
-    uniform of the first `severity` steps of 10. All 13 operations are offered, as torchvision does by default.
-    The paper leaves out four of them, which its test of corrupted pictures contains: Brightness, Color,
+    uniform of the first `severity` steps of 10. All 13 operations are offered, as in torchvision;
+    the paper leaves out four of them, which its test of corrupted pictures contains: Brightness, Color,
     Contrast and Sharpness. Moved copies are laid over the image, so marks stay where they are. The authors'
     loss between several such images is not part of it.
     """

@@ -78,7 +78,8 @@ def locate(
     Returns:
         {"boxes": [{"path", "label", "score", "box": [x, y, w, h]}], "results": the same in COCO's results
         format, "pictures": count, "how": in words, "threshold", "normalization", "metrics": by method where
-        boxes are known, "left_out": methods that do not fit the network, "errors", "notes", "out", "drawn"}.
+        boxes are known, each with "paired": against the spot in the middle on the same pictures (see
+        `Tally.against`), "left_out": methods that do not fit the network, "errors", "notes", "out", "drawn"}.
 
     Raises:
         ResightError: in one line.
@@ -110,6 +111,9 @@ def locate(
             spoken = time.monotonic()
             progress(f"{len(rows):,} of {len(pictures):,} pictures")
     how = f"{methods[0]} at {search.read} of {opened.name}; {rule.words}; whole pictures at {search.side}"
+    measured = {name: tally.figures() for name, tally in tallies.items() if tally.count}
+    for name in measured.keys() - {CENTRE}:  # on the same pictures, so they are paired
+        measured[name]["paired"] = tallies[name].against(tallies[CENTRE], CENTRE)
     answer = {
         "boxes": [{"path": row["path"], **box} for row in rows for box in row["boxes"]],
         "results": _results(rows, opened.model.classes),
@@ -117,7 +121,7 @@ def locate(
         "how": how,
         "threshold": rule.threshold,
         "normalization": rule.normalization,
-        "metrics": {name: tally.figures() for name, tally in tallies.items() if tally.count},
+        "metrics": measured,
         "left_out": left_out,
         "errors": errors,
         "notes": notes,
