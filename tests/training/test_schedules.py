@@ -49,7 +49,7 @@ def test_the_published_length_has_the_published_warm_up_with_and_without_validat
 
 @pytest.mark.parametrize(("name", "model"), WARM)
 def test_a_shorter_training_has_a_proportionally_shorter_warm_up(name, model):
-    """8 epochs of 112 steps spent 448 of 896 steps, rounded to whole drops, at the warm-up's rate."""
+    """Of 8 epochs of 112 steps, 400 steps were spent at the warm-up's rate, and 48 at the full one."""
     recipe = build(name, model=model)
     assert warmup_steps(recipe, 896) == 6 and warmup_steps(recipe, 28_500) == 200
     changes = [s for s, (a, b) in enumerate(pairwise(trace(recipe, 896)), 1) if a != b]

@@ -17,8 +17,10 @@ Published figures beside ours. Down to the line that says so, `resight reproduce
 has written this from the files in `results/`, one for each experiment that was run. An empty cell was not
 measured or is not published; what was not run yet stands at the end. A published figure that is not
 verified says so: *high* was taken from a copy that agrees with others, *uncertain* remembered or read off a
-curve. Intervals are of 95 %: over the seeds (Student), or of one run's test pictures (Wilson). How figures
-came about, and what failed: [experiments.md](experiments.md).
+curve. Intervals are of 95 %: over the seeds (Student), or of one run's pictures (Wilson). A claim holds, or
+does not, only where they leave no doubt: each comparison needs the interval of the difference (Newcombe) on
+one side, and one seed without an interval decides nothing. How figures came about, and what failed:
+[experiments.md](experiments.md).
 """
 
 TABLE = ("| condition | metric | published | measured | 95 % interval |", "| --- | --- | --- | --- | --- |")

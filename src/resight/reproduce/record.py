@@ -209,7 +209,8 @@ def verdict_words(judged: Mapping[str, Any]) -> str:
         return words[judged["holds"]]
     if judged["alone"] is None:
         return "not judged: a figure is missing, or the scale is too small"
-    return f"not decided: the 95 % intervals leave it open; by the figures alone it {words[judged['alone']]}"
+    why = "not decided by the 95 % intervals, which one seed alone may not have"
+    return f"{why}; by the figures alone it {words[judged['alone']]}"
 
 
 def plots_of(document: dict[str, Any]) -> list[Plot]:

@@ -15,6 +15,7 @@ from resight.data.open import open_dataset
 from resight.data.prepare import Normalize, decode_split
 from resight.reproduce.experiment import Experiment, Figures, Plot, Row, Scale, Training
 from resight.reproduce.laboratory import Laboratory
+from resight.saliency.capture import hooked
 from resight.service.run.run import Run
 
 CONDITIONS = ("plain-20", "plain-56", "resnet-20", "resnet-56", "resnet-110")
@@ -28,13 +29,11 @@ def responses(lab: Laboratory, run: Run) -> list[float]:
     images = Normalize(run.preprocessing, run.device)(torch.from_numpy(np.stack(squares)))
     found: list[float] = []
     layers = [m for m in run.model.modules() if isinstance(m, nn.BatchNorm2d)]  # shortcuts A have none
-    hooks = [m.register_forward_hook(lambda _, __, out: found.append(float(out.std()))) for m in layers]
-    try:
-        with torch.inference_mode():
-            run.model(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    noted = [
+        lambda m=m: m.register_forward_hook(lambda _, __, out: found.append(float(out.std()))) for m in layers
+    ]
+    with hooked(noted), torch.inference_mode():
+        run.model(images)
     return found
 
 
