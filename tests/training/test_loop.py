@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from torch import nn
 
 from resight.models.zoo import create_model
 from resight.service.train.train import train
@@ -102,6 +103,26 @@ def test_averages_follow_the_formula():
             expected = decay * expected + (1 - decay) * model.fc.weight.detach()
     torch.testing.assert_close(averages.state["fc.weight"], expected)
     assert 30 < averages.state["bn1.running_mean"][0] < 40
+
+
+def test_averages_take_statistics_in_and_counters_over():
+    """By hand: after step 4 the decay is min(0.9, 5 / 14)^5, after step 9 it is min(0.9, 10 / 19)^5."""
+    norm = nn.BatchNorm2d(1)  # running mean 0, running variance 1
+    averages = AveragedWeights(norm, 0.9)
+    mean, var = 0.0, 1.0
+    for step in range(10):
+        norm.running_mean.fill_(step + 1.0)
+        norm.running_var.fill_(2.0 * (step + 1))
+        norm.num_batches_tracked.fill_(step + 1)
+        averages.update(norm, step)
+        if step in (4, 9):
+            decay = ((1 + step) / (10 + step)) ** 5
+            mean = decay * mean + (1 - decay) * (step + 1)
+            var = decay * var + (1 - decay) * 2 * (step + 1)
+        assert averages.state["running_mean"].item() == pytest.approx(mean, rel=1e-6), step
+        assert averages.state["running_var"].item() == pytest.approx(var, rel=1e-6), step
+    assert averages.state["num_batches_tracked"].item() == 10
+    assert averages.state["running_mean"] is not norm.running_mean
 
 
 @pytest.mark.parametrize("trunk", [0.0, 0.1])
