@@ -356,3 +356,16 @@ def test_mixing_and_generated_pictures_are_fresh_for_each_occurrence():
     first = np.flatnonzero(batch.samples[::2] == 33) * 2
     shares = batch.targets[first, 2]
     assert len(first) > 3 and len(torch.unique(shares[shares < 1])) > 2
+
+
+def test_a_cut_box_is_the_part_that_it_names():
+    """Of a picture whose red is its column and whose green is its row."""
+    from PIL import Image
+
+    from resight.data.prepare import cut_box
+
+    rows, columns = np.mgrid[0:10, 0:20]
+    pixels = np.stack([columns, rows, 0 * rows], 2).astype(np.uint8)
+    for picture in (Image.fromarray(pixels), torch.from_numpy(pixels).permute(2, 0, 1)):
+        cut = cut_box(picture, (8.0, 2.0, 12.0, 6.0), 4)
+        assert np.array_equal(cut, pixels[2:6, 8:12])
