@@ -57,7 +57,8 @@ def guessing_errors(dataset: Dataset, balance: str) -> tuple[float, float]:
     train = dataset.train
     counts, val = train.class_counts(), dataset.splits.get("val", train)
     if not counts.sum() or (balance != "none" and not train.multi_label):
-        return (100 * (1 - 1 / len(counts)),) * 2
+        any_one = 100 * (1 - 1 / len(counts))
+        return any_one, any_one
     guess = int(counts.argmax())
     of_train, of_val = (float(part.class_counts()[guess]) / max(len(part), 1) for part in (train, val))
     return 100 * (1 - of_train), 100 * (1 - of_val)
