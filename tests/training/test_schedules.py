@@ -90,6 +90,16 @@ def test_one_cycle_rises_to_the_peak_once_and_ends_near_zero():
     assert rates[0] == pytest.approx(0.2 * recipe.lr) and rates[-1] < 0.02 * recipe.lr
 
 
+def test_fifths_and_linear_are_as_their_papers_print_them():
+    """Zagoruyko and Komodakis 2016: 0.1, then a fifth after 60, 120 and 160 of 200 epochs."""
+    recipe = build("wrn2016-cifar", model="wrn16_4")
+    rates = trace(recipe, 200)
+    changes = {s: round(r, 12) for s, r in enumerate(rates) if s == 0 or r != rates[s - 1]}
+    assert changes == {0: 0.1, 60: 0.02, 120: 0.004, 160: 0.0008}
+    linear = trace(replace(recipe, schedule="linear", lr=1.0), 100)
+    assert linear[0] == 1 and linear[50] == pytest.approx(0.505) and linear[99] == pytest.approx(0.0199)
+
+
 def test_cosine_and_constant():
     cosine = build("fast").__class__
     base = {
