@@ -1,6 +1,7 @@
 """What the documents say is so: links, commands, names, versions."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from typer.main import get_command
 
 import resight as package
 from resight.cli.main import app
+from resight.training.machine import Machine
+from resight.training.recipe import Recipe
 from resight.training.recipes import RECIPES
 from support import resight
 
@@ -51,6 +54,35 @@ def test_readme_names_every_command_and_recipe():
     text = (ROOT / "README.md").read_text()
     assert not [c for c in COMMANDS if f"resight {c}" not in text]
     assert not [r for r in RECIPES if f"`{r}`" not in text]
+
+
+def test_the_settings_are_counted_right_and_all_are_listed():
+    recipe, machine = ([f.name for f in fields(kind)] for kind in (Recipe, Machine))
+    numbers = {"six": 6, "seven": 7, "eight": 8, "nine": 9}
+    found = re.search(
+        r"(\d+) settings of a recipe, and (\w+) of the machine", (ROOT / "README.md").read_text()
+    )
+    assert found and (int(found[1]), numbers[found[2]]) == (len(recipe), len(machine))
+    page = (ROOT / "docs/training.md").read_text()
+    listed = re.search(r"Of the recipe \(.*?\): (.*?)\.\nOf the machine \(.*?\): (.*?)\.\n", page, re.S)
+    assert listed
+    for names, known in zip(listed.groups(), (recipe, machine), strict=True):
+        assert sorted(re.split(r",\s+", names)) == sorted(known)
+
+
+def test_the_files_that_set_hooks_are_named():
+    """All of them by `hooked`, which takes them off again."""
+    source = {p: p.read_text() for p in (ROOT / "src").rglob("*.py")}
+    setting = {
+        p
+        for p, text in source.items()
+        if re.search(r"\.register_(forward|full_backward|module)\w*hook", text)
+    }
+    assert {p.name for p in setting} == {"capture.py", "sanity.py", "layer_responses.py"}
+    assert all("hooked(" in source[p] for p in setting)
+    assert not [p for p, text in source.items() if ".register_hook(" in text]
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    assert "two files outside use it, `sanity.py` and `layer_responses.py`" in text
 
 
 def test_versions_agree():

@@ -10,6 +10,7 @@ from resight.classic.fitting import fit_pipeline
 from resight.classic.recipe import ClassicRecipe, default_recipe
 from resight.classic.svm import (
     cross_validate,
+    edge_of,
     gram_of,
     in_their_span,
     kernel_machine,
@@ -243,3 +244,18 @@ def test_defaults_follow_the_pictures():
     )  # fmt: skip
     assert "words=16" in default_recipe("fisher", 60_000, 28, mirrors=False).options
     assert default_recipe("hog-svm", 60_000, 28, mirrors=False).options == ("cells=7",)
+
+
+@pytest.mark.parametrize(
+    ("errors", "words"),
+    [
+        ({0.1: 9.0, 1.0: 5.0, 10.0: 7.0}, ""),
+        ({0.1: 3.0, 1.0: 5.0, 10.0: 7.0}, "a smaller one may be better; compare it with --set c=0.1,0.01"),
+        ({10.0: 4.0, 0.1: 9.0, 1.0: 5.0}, "C = 10 is at the edge of what was compared: a larger one"),
+        ({0.1: 9.0, 1.0: 5.0, 10.0: 5.0}, ""),  # C does not matter from 1 on
+        ({1.0: 5.0}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_best_c_at_the_edge_of_its_grid_is_said(errors, words):
+    assert words in edge_of(errors) and bool(words) is bool(edge_of(errors))

@@ -280,3 +280,92 @@ def test_a_thin_strip_does_not_fill_the_memory(size):
     image = Image.new("RGB", size, (10, 20, 30))
     assert max(resize_shorter(image, 32).size) <= 16 * 32
     assert fit(image, CARD).shape == (16, 16, 3)
+
+
+RARE = np.array([0] * 17 + [1] * 16 + [2] * 1)
+"""Of 34 samples the last is drawn eleven or twelve times in an epoch of `balance=sampling`."""
+
+
+def rare_split():
+    pixels = np.random.default_rng(0).integers(0, 256, (34, 16, 16, 3), dtype=np.uint8)
+    return Split("train", ArrayPictures(pixels, "x"), np.arange(34), RARE, ("a", "b", "c")), pixels
+
+
+@pytest.mark.parametrize("words", [("pad-crop",), ("rotation:20",), ("gaussian-noise",), ("randaugment",)])
+def test_a_sample_that_comes_again_in_an_epoch_is_drawn_afresh(words):
+    """One key for all its occurrences made eleven copies of one augmented picture."""
+    split, pixels = rare_split()
+    order = {"batch": 17, "seed": 5, "labels": RARE}
+    reference = ResidentBatches(
+        torch.from_numpy(pixels), torch.from_numpy(RARE), Normalize(CARD, CPU),
+        Pipeline(parse(words), 3), Order(34, 17, 5, labels=RARE),
+    )  # fmt: skip
+    seen = {"resident": [], "streamed": [], "read ahead": []}
+    kinds = zip(
+        seen.values(), (reference, streamed(split, words, **order), streamed(split, words, 2, **order)),
+        strict=True,
+    )  # fmt: skip
+    for found, source in kinds:
+        for batch in source.epoch(2):
+            assert np.array_equal(RARE[batch.samples], batch.labels.numpy())
+            found += [i for i, sample in zip(batch.images, batch.samples, strict=True) if sample == 33]
+    assert len(seen["resident"]) in (11, 12)
+    distinct = {image.numpy().tobytes() for image in seen["resident"]}
+    assert len(distinct) >= 7  # there are 25 offsets, and an operation of a policy may do nothing
+    for other in ("streamed", "read ahead"):
+        torch.testing.assert_close(torch.stack(seen[other]), torch.stack(seen["resident"]))
+
+
+def test_a_samples_first_occurrence_is_drawn_as_it_always_was():
+    split, _ = rare_split()
+    words = ("pad-crop", "rotation:20", "gaussian-noise")
+    once = {
+        int(sample): image
+        for batch in streamed(split, words, batch=17, seed=5).epoch(2)
+        for sample, image in zip(batch.samples, batch.images, strict=True)
+    }
+    first = {}
+    for batch in streamed(split, words, batch=17, seed=5, labels=RARE).epoch(2):
+        for sample, image in zip(batch.samples.tolist(), batch.images, strict=True):
+            first.setdefault(sample, image)
+    assert len(first) > 15
+    assert all(torch.equal(image, once[sample]) for sample, image in first.items())
+
+
+def test_mixing_and_generated_pictures_are_fresh_for_each_occurrence():
+    noises = []
+
+    def generated(labels, noise):
+        noises.append(noise)
+        return torch.zeros(len(labels), 16, 16, 3, dtype=torch.uint8)
+
+    _, pixels = rare_split()
+    order = Order(34, 34, 5, labels=RARE)
+    gan = Pipeline(parse(("gan:x;share=1",)), 3, generated, 4)
+    batches = ResidentBatches(
+        torch.from_numpy(pixels), torch.from_numpy(RARE), Normalize(CARD, CPU), gan, order
+    )
+    next(batches.epoch(0))
+    assert len(torch.unique(noises[0], dim=0)) == 34
+
+    same = torch.from_numpy(np.repeat(pixels[:1], 34, 0))
+    mixed = ResidentBatches(
+        same, torch.from_numpy(RARE), Normalize(CARD, CPU), Pipeline(parse(("mixup:1",)), 3), order
+    )
+    batch = next(mixed.epoch(0))
+    first = np.flatnonzero(batch.samples[::2] == 33) * 2
+    shares = batch.targets[first, 2]
+    assert len(first) > 3 and len(torch.unique(shares[shares < 1])) > 2
+
+
+def test_a_cut_box_is_the_part_that_it_names():
+    """Of a picture whose red is its column and whose green is its row."""
+    from PIL import Image
+
+    from resight.data.prepare import cut_box
+
+    rows, columns = np.mgrid[0:10, 0:20]
+    pixels = np.stack([columns, rows, 0 * rows], 2).astype(np.uint8)
+    for picture in (Image.fromarray(pixels), torch.from_numpy(pixels).permute(2, 0, 1)):
+        cut = cut_box(picture, (8.0, 2.0, 12.0, 6.0), 4)
+        assert np.array_equal(cut, pixels[2:6, 8:12])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from resight.core.errors import UsageError
-from resight.data.order import WINDOW, Order, balanced, windowed
+from resight.data.order import WINDOW, Order, balanced, draw_keys, sample_of, windowed
 
 
 def test_every_sample_comes_once_in_an_order_of_each_epoch():
@@ -75,3 +75,24 @@ def test_balanced_draws_every_class_equally_often():
     for epoch in range(12):
         seen |= set(balanced(labels, 0, epoch).tolist())
     assert len(seen) == 100
+
+
+def test_a_draw_key_counts_how_often_a_sample_came_before():
+    keys, turn = draw_keys(np.array([3, 1, 3, 3, 0, 1])), 2**40
+    assert keys.tolist() == [3, 1, 3 + turn, 3 + 2 * turn, 0, 1 + turn]
+    assert sample_of(keys).tolist() == [3, 1, 3, 3, 0, 1] and sample_of(int(keys[3])) == 3
+    assert next(Order(40, 8, 1).keys(0)).tolist() == next(Order(40, 8, 1).batches(0)).tolist()
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_keys_are_the_same_for_any_number_of_processes_and_from_any_step_on(processes):
+    labels = np.array([0] * 36 + [1] * 3 + [2] * 1)
+    whole = list(Order(40, 8, 1, labels=labels).keys(3))
+    assert len(set(np.concatenate(whole).tolist())) == 40  # no key twice
+    assert np.array_equal(sample_of(np.concatenate(whole)), balanced(labels, 1, 3))
+    parts = [
+        list(Order(40, 8, 1, labels=labels, rank=rank, processes=processes).keys(3, 2))
+        for rank in range(processes)
+    ]
+    for step, shares in zip(whole[2:], zip(*parts, strict=True), strict=True):
+        assert np.array_equal(step, np.concatenate(shares))

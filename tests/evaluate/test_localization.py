@@ -29,6 +29,19 @@ def test_right_boxes_and_right_classes_are_told_apart():
     assert figures["energy_pointing_game"] == 50 and 0 < figures["gt_known_interval"][0] < 50
 
 
+def test_two_methods_are_paired_picture_by_picture():
+    """The first finds pictures 0, 1 and 3 and the second picture 2: 3 against 1 of 5."""
+    first, second = Tally(0.2, "max"), Tally(0.2, "max")
+    for tally, found in ((first, (1, 1, 0, 1, 0)), (second, (0, 0, 1, 0, 0))):
+        for right in found:
+            tally.add(np.stack([RIGHT if right else WRONG, WRONG]), ["cat", "cat"], {"cat": CAT})
+    paired = first.against(second, "centre")
+    assert paired["against"] == "centre"
+    assert paired["gt_known"] == {"only_this": 3, "only_other": 1, "difference": 40.0, "p": 0.625}
+    assert paired["top1"] == {"only_this": 0, "only_other": 0, "difference": 0.0, "p": 1.0}
+    assert second.against(first, "cam")["gt_known"]["difference"] == -40.0
+
+
 def test_the_tight_box_of_five_can_be_the_right_one():
     halo = np.maximum(spot(0, 0, 40, 40, 0.3), RIGHT)
     tally = Tally(0.2, "max")

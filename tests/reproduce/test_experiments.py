@@ -17,7 +17,8 @@ from resight.data.augment.operations import OPERATIONS
 from resight.data.open import open_dataset
 from resight.models.zoo import NETWORKS, create_model, list_options
 from resight.reproduce.catalogue import NAMES, catalogue, experiment, reproduce, scale_of
-from resight.reproduce.experiment import Figures, Measure, Scale
+from resight.reproduce.claims import Figure, Figures, judge
+from resight.reproduce.experiment import Measure, Scale
 from resight.reproduce.experiments import activations, gan_augmentation, imbalance
 from resight.reproduce.heads import keep_classes, put_back
 from resight.reproduce.laboratory import Laboratory
@@ -205,6 +206,8 @@ def test_never_is_later_than_any_epoch():
     for epochs, faster in ((7.0, False), (8.0, True)):
         tanh = {"tanh/least-training-error": 20.0, f"tanh/{metric}": epochs}
         assert holds(Figures({**reached, **tanh})) is faster
+        sure = {name: Figure(value, value, value) for name, value in {**reached, **tanh}.items()}
+        assert judge(holds, sure).holds is faster
     both = Figures({"relu/least-training-error": 40.0, "tanh/least-training-error": 40.0})
     assert not holds(both) and not both.missing
 

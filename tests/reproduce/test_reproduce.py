@@ -34,7 +34,7 @@ def rows(lab):
             lab.error(condition),
             published="cifar10-plain/plain-20/test-error-read-off",
         )
-    yield Row("first", "training-error", lab.last("first", "train_error"))
+    yield Row("first", "training-error", lab.training_error("first"))
 
 
 def plots(lab):
@@ -98,14 +98,19 @@ def test_an_experiment_runs_goes_on_and_is_written(trial, tmp_path):
     )
     assert "## trial, smoke" in page and "| first | test-error | 9 *(uncertain)* |" in page
     assert "| broken | test-error | 9 *(uncertain)* |  |  |" in page
-    assert "It is not judged" in page and "![Curves](figures/trial-smoke-1.svg)" in page
+    assert "It is not judged: a figure is missing" in page and "![Curves](figures/trial-smoke-1.svg)" in page
     assert "<svg" in (tmp_path / "docs/figures/trial-smoke-1.svg").read_text()
     assert "## Not run yet" in page and page.count("\n### ") == len(NAMES)
 
 
 def test_what_was_not_run_stands_beside_empty_cells(tmp_path):
     (tmp_path / "results").mkdir()
-    document = dict.fromkeys(KEYS, "") | {"experiment": "degradation", "holds": None, "seconds": 0}
+    document = dict.fromkeys(KEYS, "") | {
+        "experiment": "degradation",
+        "holds": None,
+        "alone": None,
+        "seconds": 0,
+    }
     document |= {"rows": [], "failed": {}, "plots": [], "trainings": [], "versions": {}, "data": []}
     document["scale"] = asdict(Scale())
     (tmp_path / "results/degradation.json").write_text(json.dumps(document))
@@ -210,7 +215,7 @@ def test_a_file_of_ones_own_is_run(tmp_path):
     assert copied.trainings == catalogue.experiment("pooling").trainings
     (tmp_path / "my_own.py").write_text(
         "from resight.reproduce.experiment import Experiment, Measure, Row\n"
-        "def rows(lab):\n    yield Row('a', 'error', Measure((3.0,)))\n"
+        "def rows(lab):\n    yield Row('a', 'error', Measure((3.0,), (2.0, 4.0)))\n"
         "EXPERIMENT = Experiment(paper='mine', claim='it is small', rows=rows,\n"
         "                        holds=lambda found: found['a/error'] < 5)\n"
     )

@@ -3,11 +3,13 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from resight.data.dataset import ArrayPictures, Dataset, Split
 from resight.data.open import open_dataset
-from resight.training.diagnosis import diagnose
+from resight.training.diagnosis import diagnose, guessing_errors
 from resight.training.journal import read_csv
 from support import resight
 
@@ -111,6 +113,61 @@ def test_a_gap_that_few_validation_pictures_explain_is_not_claimed():
 def test_high_errors_that_stay_are_underfitting():
     flat = rows(falling(2.3, 1.7, speed=1.0), falling(88, 60, speed=1.0), falling(2.3, 1.7), falling(88, 61))
     assert first_word(diagnose(flat, CHANCE)) == "Underfitting"
+
+
+def test_a_network_that_hardly_learned_is_never_called_fine():
+    """The loss fell from 2.302 to 2.256, where guessing costs 2.303; 70 % of the answers were wrong."""
+    errors = falling(88, 70, speed=0.1)
+    for speed in (0.02, 0.1, 0.35, 1.0):
+        losses = falling(2.302, 2.256, speed=speed)
+        (only,) = diagnose(rows(losses, errors, losses, errors), CHANCE, 500, math.log(10))
+        assert first_word([only]) == "Learning rate too low, or too few epochs", only
+        assert "guessing errs by 90.0 %" in only and "where guessing costs 2.303" in only and "0.1;" in only
+
+
+@pytest.mark.parametrize("guessing", [None, math.log(10)])
+@pytest.mark.parametrize("share", [0.4, 0.6, 0.8])
+def test_no_curve_near_guessing_is_fine_whatever_its_shape(guessing, share):
+    for speed in (0.05, 0.1, 0.15, 0.2, 0.35, 1.0):
+        curve = falling(2.2, 1.2, speed=speed), falling(88, 90 * share, speed=speed)
+        found = diagnose(rows(*curve, *curve), CHANCE, 500, guessing)
+        assert not any("Nothing wrong" in text for text in found), (speed, found)
+
+
+def test_a_validation_that_cannot_be_told_from_guessing_is_not_fine():
+    curves = falling(0.7, 0.2), falling(48, 9), falling(0.7, 0.5), falling(48, 30)
+    (only,) = diagnose(rows(*curves), 50.0, 12)
+    assert only.startswith("Not told from guessing: the validation error ended at 30.")
+    assert "12 pictures leave it open up to 6" in only
+    assert diagnose(rows(*curves), 50.0, 12, None, 90.0)[0].startswith("Nothing wrong")
+
+
+def test_epochs_whose_loss_is_no_number_are_named():
+    broken = [dict(row) for row in FINE]
+    broken[4]["train_loss"] = broken[7]["train_loss"] = math.nan
+    first, second = diagnose(broken, CHANCE, 500)
+    assert first.startswith("Nothing wrong")
+    assert second.startswith("Left out: epoch 5, 8, whose training loss is no number")
+
+
+def test_guessing_is_of_the_pictures_that_it_is_compared_on():
+    """Of 6 + 3 + 1 pictures the commonest class is 60 %; of a balanced validation a third."""
+    labels = {"train": np.array([0] * 6 + [1] * 3 + [2]), "val": np.array([0, 1, 2])}
+    splits = {
+        name: Split(
+            name,
+            ArrayPictures(np.zeros((len(y), 4, 4, 3), np.uint8), "x"),
+            np.arange(len(y)),
+            y,
+            tuple("abc"),
+        )
+        for name, y in labels.items()
+    }
+    dataset = Dataset("d", tuple("abc"), splits)
+    assert guessing_errors(dataset, "none") == pytest.approx((40.0, 200 / 3))
+    for balance in ("loss", "sampling"):
+        assert guessing_errors(dataset, balance) == pytest.approx((200 / 3, 200 / 3))
+    assert guessing_errors(Dataset("d", tuple("abc"), {"train": splits["train"]}), "none") == (40.0, 40.0)
 
 
 def test_short_histories_and_ones_without_validation():

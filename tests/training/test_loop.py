@@ -1,14 +1,17 @@
 """The loop's own promises: finite or stopped, warned early, averaged right."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from torch import nn
 
 from resight.models.zoo import create_model
 from resight.service.train.train import train
 from resight.training.ema import EVERY, AveragedWeights
-from resight.training.journal import suspicion
+from resight.training.journal import Journal, suspicion
 from support import make_folder, one_line, resight
 
 TINY = ["model=resnet20", "image_size=16", "batch_size=8"]
@@ -63,6 +66,29 @@ def test_what_is_suspicious(train, val, words):
     assert unvalidated == (text if words and "training error (" in words else None)
 
 
+@pytest.mark.parametrize(
+    ("validation", "val_chance", "suspicious"),
+    [(0, None, True), (1000, None, True), (44, None, False), (21, None, False), (1000, 90.0, False)],
+)
+def test_a_validation_error_is_suspicious_by_its_interval_and_its_own_guessing(
+    validation, val_chance, suspicious
+):
+    """50 % wrong of 44 may be 36 %; and guessing errs by 90 % where validation has ten classes alike."""
+    history = [{"train_error": t, "val_error": 50.0} for t in (45.0, 30.0, 20.0)]
+    assert bool(suspicion(history, 50.0, val_chance, validation)) is suspicious
+
+
+def test_nothing_is_suspicious_in_the_warm_up(tmp_path):
+    said = io.StringIO()
+    row = {"step": 1, "lr": 0.1, "train_loss": 2.3, "train_error": 90.0, "seconds": 1, "images_per_second": 1}
+    history = []
+    with Journal(None, Console(file=said), 90.0) as journal:
+        for epoch in range(1, 11):
+            history.append({"epoch": epoch, **row})
+            journal.epoch(history, 10, 0)
+            assert ("warning" in said.getvalue()) is (epoch > 3)
+
+
 def test_averages_follow_the_formula():
     model = create_model("resnet20", 3)
     averages = AveragedWeights(model, 0.9)
@@ -77,6 +103,26 @@ def test_averages_follow_the_formula():
             expected = decay * expected + (1 - decay) * model.fc.weight.detach()
     torch.testing.assert_close(averages.state["fc.weight"], expected)
     assert 30 < averages.state["bn1.running_mean"][0] < 40
+
+
+def test_averages_take_statistics_in_and_counters_over():
+    """By hand: after step 4 the decay is min(0.9, 5 / 14)^5, after step 9 it is min(0.9, 10 / 19)^5."""
+    norm = nn.BatchNorm2d(1)  # running mean 0, running variance 1
+    averages = AveragedWeights(norm, 0.9)
+    mean, var = 0.0, 1.0
+    for step in range(10):
+        norm.running_mean.fill_(step + 1.0)
+        norm.running_var.fill_(2.0 * (step + 1))
+        norm.num_batches_tracked.fill_(step + 1)
+        averages.update(norm, step)
+        if step in (4, 9):
+            decay = ((1 + step) / (10 + step)) ** 5
+            mean = decay * mean + (1 - decay) * (step + 1)
+            var = decay * var + (1 - decay) * 2 * (step + 1)
+        assert averages.state["running_mean"].item() == pytest.approx(mean, rel=1e-6), step
+        assert averages.state["running_var"].item() == pytest.approx(var, rel=1e-6), step
+    assert averages.state["num_batches_tracked"].item() == 10
+    assert averages.state["running_mean"] is not norm.running_mean
 
 
 @pytest.mark.parametrize("trunk", [0.0, 0.1])

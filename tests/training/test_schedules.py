@@ -1,11 +1,15 @@
 """Learning-rate traces: what the papers say, step by step."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import pytest
 
+from resight.core.errors import UsageError
 from resight.core.registry import lookup
 from resight.training.recipe import Facts, Recipe
 from resight.training.recipes import RECIPES
-from resight.training.schedules import learning_rate
+from resight.training.schedules import learning_rate, warmup_steps
 
 CIFAR = {"pictures": 50_000, "side": 32, "mirrors": True}
 
@@ -31,6 +35,39 @@ def test_he2015_cifar_warms_110_layers_up_and_returns_to_full_rate():
     assert changes == {0: 0.01, 400: 0.1, 32_000: 0.01, 48_000: 0.001}
 
 
+WARM = [("he2015-cifar", "resnet110"), ("he2016-cifar", "preact_resnet164")]
+
+
+@pytest.mark.parametrize(("name", "model"), WARM)
+def test_the_published_length_has_the_published_warm_up_with_and_without_validation(name, model):
+    recipe = build(name, model=model)
+    for pictures in (50_000, 45_000):
+        steps = recipe.epochs * (pictures // recipe.batch_size)
+        assert steps in (63_960, 57_564) and warmup_steps(recipe, steps) == 400
+    assert warmup_steps(recipe, 64_000) == warmup_steps(recipe, 1_000_000) == 400
+
+
+@pytest.mark.parametrize(("name", "model"), WARM)
+def test_a_shorter_training_has_a_proportionally_shorter_warm_up(name, model):
+    """Of 8 epochs of 112 steps, 400 steps were spent at the warm-up's rate, and 48 at the full one."""
+    recipe = build(name, model=model)
+    assert warmup_steps(recipe, 896) == 6 and warmup_steps(recipe, 28_500) == 200
+    changes = [s for s, (a, b) in enumerate(pairwise(trace(recipe, 896)), 1) if a != b]
+    assert changes == [6, 448, 672]
+    assert warmup_steps(recipe, 1) == 0
+
+
+def test_a_warm_up_that_one_asks_for_in_steps_is_obeyed_or_refused():
+    recipe = replace(build("fast"), warmup=(400, 0.01))
+    assert [trace(recipe, 1000)[s] for s in (0, 399)] == [0.01, 0.01] and trace(recipe, 1000)[400] > 0.01
+    with pytest.raises(
+        UsageError, match="warmup=400 steps is the whole training of 400 steps; give a shorter"
+    ):
+        learning_rate(recipe, 0, 400)
+    with pytest.raises(UsageError, match="third number is the steps of a whole training"):
+        replace(recipe, warmup=(400, 0.01, 400))
+
+
 def test_he2015_imagenet_is_the_papers():
     recipe = build("he2015-imagenet", side=400, pictures=1_281_167)
     assert (recipe.batch_size, recipe.momentum, recipe.weight_decay, recipe.lr) == (
@@ -51,6 +88,16 @@ def test_one_cycle_rises_to_the_peak_once_and_ends_near_zero():
     assert peak == 200 and rates[peak] == pytest.approx(recipe.lr)
     assert rates[:201] == sorted(rates[:201]) and rates[200:] == sorted(rates[200:], reverse=True)
     assert rates[0] == pytest.approx(0.2 * recipe.lr) and rates[-1] < 0.02 * recipe.lr
+
+
+def test_fifths_and_linear_are_as_their_papers_print_them():
+    """Zagoruyko and Komodakis 2016: 0.1, then a fifth after 60, 120 and 160 of 200 epochs."""
+    recipe = build("wrn2016-cifar", model="wrn16_4")
+    rates = trace(recipe, 200)
+    changes = {s: round(r, 12) for s, r in enumerate(rates) if s == 0 or r != rates[s - 1]}
+    assert changes == {0: 0.1, 60: 0.02, 120: 0.004, 160: 0.0008}
+    linear = trace(replace(recipe, schedule="linear", lr=1.0), 100)
+    assert linear[0] == 1 and linear[50] == pytest.approx(0.505) and linear[99] == pytest.approx(0.0199)
 
 
 def test_cosine_and_constant():

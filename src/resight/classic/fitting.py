@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from resight.classic.recipe import ClassicRecipe
-from resight.classic.svm import Machine, cross_validate, gram_of, kernel_machine, linear_machine
+from resight.classic.svm import Machine, cross_validate, edge_of, gram_of, kernel_machine, linear_machine
 from resight.core.errors import UsageError
 from resight.models.families.classic import Pipeline
 from resight.models.operators.descriptors import SIFT, DenseSift
@@ -251,6 +251,8 @@ def _learn_machine(
         if errors:
             c = min(errors, key=lambda value: errors[value])
             clock.done("C", ", ".join(f"{value:g}: {error:.2f} %" for value, error in errors.items()))
+            if edge := edge_of(errors):
+                clock.say(edge)
         else:
             clock.say(f"C: {c:g}, not compared: no class has two pictures to train on")
     if is_kernel:

@@ -141,6 +141,29 @@ def make_folds(
     return chosen, [fold for fold in folds if len(fold)]
 
 
+def edge_of(errors: dict[float, float]) -> str:
+    """Say if the least error lies at the edge of the values of C that were compared; nothing if it does not.
+
+    Several values with one error are no edge: then C does not matter there.
+
+    Args:
+        errors: in percent, by C.
+    """
+    values = sorted(errors)
+    if len(values) < 2:
+        return ""
+    for edge, next_to_it, word, factor in (
+        (values[0], values[1], "smaller", 0.1),
+        (values[-1], values[-2], "larger", 10),
+    ):
+        if errors[edge] == min(errors.values()) < errors[next_to_it]:
+            return (
+                f"C = {edge:g} is at the edge of what was compared: a {word} one may be better; "
+                f"compare it with --set c={edge:g},{factor * edge:g}"
+            )
+    return ""
+
+
 def cross_validate(
     vectors: Tensor, labels: Tensor, groups: Tensor, classes: int, candidates: Sequence[float], folds: int,
     seed: int, *, kernel: bool, check: Callable[[], None] = lambda: None,

@@ -83,6 +83,8 @@ def reproduced(answer: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         show.document(answer["rows"])
         return
+    from resight.reproduce.record import verdict_words
+
     rows = []
     for row in answer["rows"]:
         low, high = row["interval"] or (None, None)
@@ -96,13 +98,15 @@ def reproduced(answer: dict[str, Any], *, as_json: bool) -> None:
             )
         )
     show.table((answer["experiment"], "published", "measured", "95 % interval"), rows)
-    small = "is not judged: a figure is missing, or the scale is too small,"
-    verdict = {True: "holds", False: "does not hold", None: small}
     typer.echo(
         f"{answer['protocol']}; {answer['seconds']:,.0f} s of training"
         f"{' on ' if answer['hardware'] else ''}{answer['hardware']}"
     )
-    typer.echo(f"claim: {answer['claim']}: {verdict[answer['holds']]} here")
+    typer.echo(f"claim: {answer['claim']}: {verdict_words(answer)} here")
+    for part in answer["parts"]:
+        typer.echo(f"  {part['claim']}: {verdict_words(part)}")
+    if answer["caveat"]:
+        typer.echo(f"but {answer['caveat']}")
     for condition, why in answer["failed"].items():
         typer.echo(f"failed: {condition}: {why}", err=True)
     typer.echo(f"figures {answer['file']}")

@@ -255,6 +255,8 @@ def located(answer: dict[str, Any], *, as_json: bool) -> int:
             "accuracies in percent; MaxBoxAcc (at its best threshold), V2 and PxAP are of maps scaled "
             "by minimum and maximum"
         )
+        for line in paired_lines(answer["metrics"]):
+            typer.echo(line)
     else:
         for box in answer["boxes"]:
             place = " ".join(f"{v:g}" for v in box["box"])
@@ -271,6 +273,16 @@ def located(answer: dict[str, Any], *, as_json: bool) -> int:
     for note in answer["notes"]:
         typer.echo(f"note: {note}", err=True)
     return 0 if answer["pictures"] else 1
+
+
+def paired_lines(metrics: dict[str, Any]) -> list[str]:
+    """Return how each method compares with the spot in the middle on the same pictures."""
+    return [
+        f"{name} against a spot in the middle, GT-known: finds {found['only_this']} that the spot misses, "
+        f"misses {found['only_other']} that it finds (p = {found['p']:.2g}, McNemar's exact test)"
+        for name, figures in metrics.items()
+        if (found := figures.get("paired", {}).get("gt_known"))
+    ]
 
 
 def error(figures: dict[str, Any], name: str) -> str:

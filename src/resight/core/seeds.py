@@ -1,7 +1,8 @@
 """Counter-based randomness: every draw is a function of (seed, epoch, sample, operation).
 
 No generator carries state from one draw to the next, so the number of workers, the order of the
-batches and an interrupted run cannot change a draw. The mixing function is SplitMix64's finalizer
+batches and an interrupted run cannot change a draw. A sample that comes again in an epoch counts as another
+one (`resight.data.order.draw_keys`). The mixing function is SplitMix64's finalizer
 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014), applied once per
 coordinate.
 """

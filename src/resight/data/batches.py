@@ -20,7 +20,7 @@ from resight.data.augment.draws import Draws
 from resight.data.augment.pipeline import Pipeline
 from resight.data.augment.warp import Warp
 from resight.data.dataset import Split
-from resight.data.order import Order
+from resight.data.order import Order, sample_of
 from resight.data.prepare import Normalize
 from resight.data.samples import Samples, collate
 from resight.data.stream import Readers, stream
@@ -36,6 +36,7 @@ class Batch:
         faults: pictures that could not be read and were left out.
         mixed: (B, classes) float32 where pictures are mixed; else None.
         samples: sample numbers, (B,).
+        keys: draw keys, (B,): what was drawn for each sample.
         sizes: (width, height) of what each sample was cut from, in pixels, (B, 2).
     """
 
@@ -44,6 +45,7 @@ class Batch:
     faults: tuple[PictureError, ...] = ()
     mixed: Tensor | None = None
     samples: NDArray[np.int64] | None = None
+    keys: NDArray[np.int64] | None = None
     sizes: NDArray[np.int64] | None = None
 
     @property
@@ -82,12 +84,12 @@ class _Augmented:
         Places are shares of a picture's sides, so marks may count in the picture at its full size although it
         was decoded at a smaller one. Resident squares are the pictures of resident batches.
         """
-        assert batch.samples is not None and batch.sizes is not None  # both kinds give them
-        draws = self._draws(epoch, batch.samples)
+        assert batch.keys is not None and batch.sizes is not None  # both kinds give them
+        draws = self._draws(epoch, batch.keys)
         return self.pipeline.warp(draws, [(int(w), int(h)) for w, h in batch.sizes], self.card)
 
-    def _draws(self, epoch: int, samples: NDArray[np.int64]) -> Draws:
-        return Draws(self.order.seed, epoch, samples, self.normalize.device)
+    def _draws(self, epoch: int, keys: NDArray[np.int64]) -> Draws:
+        return Draws(self.order.seed, epoch, keys, self.normalize.device)
 
     def _batch(
         self,
@@ -100,7 +102,7 @@ class _Augmented:
     ) -> Batch:
         images, targets = self.pipeline.finish(squares, labels, self.normalize, draws, positions)
         mixed = None if targets is labels else targets
-        return Batch(images, labels, faults, mixed, draws.samples, sizes)
+        return Batch(images, labels, faults, mixed, sample_of(draws.samples), draws.samples, sizes)
 
 
 class ResidentBatches(_Augmented):
@@ -140,8 +142,9 @@ class ResidentBatches(_Augmented):
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch from step `start` on."""
-        for indices in self.order.batches(epoch, start):
-            draws, chosen = self._draws(epoch, indices), indices
+        for keys in self.order.keys(epoch, start):
+            draws, indices = self._draws(epoch, keys), sample_of(keys)
+            chosen = indices
             top, left = crops.offsets(draws, 2 * self.pad)
             if self.flips:  # cropped, then mirrored: in the mirrored copy the crop lies mirrored too
                 mirrored = self.pipeline.is_mirrored(draws)
@@ -197,15 +200,15 @@ class StreamedBatches(_Augmented):
             DataError: if a worker dies or hangs, or a whole batch cannot be read.
         """
         device = self.normalize.device
-        keys = ([(epoch, int(i)) for i in part] for part in self.order.batches(epoch, start))
+        keys = ([(epoch, int(key)) for key in part] for part in self.order.keys(epoch, start))
         for read in stream(self.samples.__getitem__, collate, keys, self.readers):
             if read.faults and self.strict:
                 raise read.faults[0]
-            if not len(read.numbers):
+            if not len(read.keys):
                 raise DataError(f"a whole batch of pictures cannot be read; the first: {read.faults[0]}")
             yield self._batch(
                 read.squares.to(device, non_blocking=True), read.labels.to(device),
-                self._draws(epoch, read.numbers), read.positions, read.sizes, tuple(read.faults),
+                self._draws(epoch, read.keys), read.positions, read.sizes, tuple(read.faults),
             )  # fmt: skip
 
 

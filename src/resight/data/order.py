@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +10,11 @@ from numpy.typing import NDArray
 from resight.core import seeds
 from resight.core.errors import UsageError
 
+Keys = TypeVar("Keys", int, NDArray[np.int64])
 WINDOW = 16
 """Blocks that are shuffled into one another, where samples lie in blocks on disk."""
+OCCURRENCE = 40
+"""Bits of a draw key that hold the sample; above them stands how often it came before in the epoch."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +80,37 @@ class Order:
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[NDArray[np.int64]]:
         """Yield this process's samples of each step from step `start` on: one run of the step's samples."""
+        return (sample_of(keys) for keys in self.keys(epoch, start))
+
+    def keys(self, epoch: int, start: int = 0) -> Iterator[NDArray[np.int64]]:
+        """Yield the draw keys of this process's samples of each step from step `start` on.
+
+        What is drawn for a sample depends on its key. Without repetition that is the sample itself; a sample
+        that comes again in the epoch has another one (see `draw_keys`), and so is augmented otherwise.
+        """
         order, share = self.epoch(epoch), self.share
+        keys = order if self.labels is None else draw_keys(order)
         for step in range(start, self.steps):
             first = step * self.size + self.rank * share
-            yield order[first : first + share]
+            yield keys[first : first + share]
+
+
+def draw_keys(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the draw key of each position of an epoch, (N,): sample + 2^40 times its earlier occurrences.
+
+    Args:
+        order: the samples of a whole epoch, (N,), so that all processes and a resumed run count alike.
+    """
+    by_sample = np.argsort(order, kind="stable")
+    together = order[by_sample]
+    before = np.empty_like(order)
+    before[by_sample] = np.arange(len(order)) - np.searchsorted(together, together)
+    return order + (before << OCCURRENCE)
+
+
+def sample_of(keys: Keys) -> Keys:
+    """Return the sample that a draw key belongs to, or the samples of many."""
+    return keys & ((1 << OCCURRENCE) - 1)
 
 
 def balanced(labels: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:

@@ -16,16 +16,17 @@ from resight.data.augment import crops
 from resight.data.augment.draws import Draws
 from resight.data.augment.pipeline import Pipeline
 from resight.data.dataset import Split
+from resight.data.order import sample_of
 from resight.data.prepare import Picture, size_of
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A sample: its square (S, S, 3), its label, its number, and (width, height) before the crop."""
+    """A sample: its square (S, S, 3), its label, its draw key, and (width, height) before the crop."""
 
     square: NDArray[np.uint8]
     label: Any
-    number: int
+    key: int
     size: tuple[int, int]
 
 
@@ -36,7 +37,7 @@ class Read:
     Attributes:
         squares: (B, S, S, 3) uint8.
         labels: (B,) or (B, classes).
-        numbers: sample numbers, (B,).
+        keys: draw keys, (B,).
         positions: in the step, (B,).
         sizes: (B, 2).
         faults: of the others.
@@ -44,14 +45,14 @@ class Read:
 
     squares: Tensor
     labels: Tensor
-    numbers: NDArray[np.int64]
+    keys: NDArray[np.int64]
     positions: NDArray[np.int64]
     sizes: NDArray[np.int64]
     faults: list[PictureError]
 
 
 class Samples(TorchDataset):
-    """One cropped and mirrored sample by (epoch, index); lives in worker processes.
+    """One cropped and mirrored sample by (epoch, draw key); lives in worker processes.
 
     Args:
         split: where samples are read from.
@@ -76,14 +77,15 @@ class Samples(TorchDataset):
         return len(self.split)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample | PictureError:
-        epoch, index = key
+        epoch, drawn = key
         try:
-            square, size = self._square(epoch, index)
+            square, size = self._square(epoch, drawn)
         except PictureError as error:
             return error
-        return Sample(square, self.split.labels[index], index, size)
+        return Sample(square, self.split.labels[sample_of(drawn)], drawn, size)
 
-    def _square(self, epoch: int, index: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    def _square(self, epoch: int, drawn: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+        index = sample_of(drawn)
         size, crop = self.preprocessing.size, self.pipeline.crop
         if self.cached is not None:
             image: Picture = Image.fromarray(self.cached[index])
@@ -92,7 +94,7 @@ class Samples(TorchDataset):
             if crop and self.pipeline.whole:
                 floor = crops.decoded_side(crop.name, crop.value, size)
             image = self.split.read(index, at_least=floor)
-        draws = Draws(self.seed, epoch, np.array([index]))
+        draws = Draws(self.seed, epoch, np.array([drawn]))
         return self.pipeline.square(image, draws, self.preprocessing), size_of(image)
 
 
@@ -102,7 +104,7 @@ def collate(samples: list[Sample | PictureError]) -> Read:
     return Read(
         torch.from_numpy(np.stack([s.square for _, s in good])) if good else torch.empty(0),
         torch.from_numpy(np.array([s.label for _, s in good])),
-        np.array([s.number for _, s in good], dtype=np.int64),
+        np.array([s.key for _, s in good], dtype=np.int64),
         np.array([place for place, _ in good], dtype=np.int64),
         np.array([s.size for _, s in good], dtype=np.int64),
         [s for s in samples if isinstance(s, PictureError)],

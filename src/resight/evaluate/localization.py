@@ -16,6 +16,7 @@ from resight.localize import boxes as finding
 from resight.localize.rule import TIGHT, largest_box
 from resight.metrics import localization
 from resight.metrics.accuracy import wilson_interval
+from resight.metrics.paired import mcnemar
 
 LEAST = 0.5
 """Overlap with an object that counts as found."""
@@ -36,12 +37,11 @@ class Tally:
 
     threshold: float
     normalization: str
-    found: int = 0
-    top1: int = 0
     top5: int = 0
     five_boxes: int = 0
     pointed: int = 0
     energy: list[float] = field(default_factory=list)
+    right: dict[str, list[bool]] = field(default_factory=lambda: {"gt_known": [], "top1": []})
     largest: list[NDArray[np.float64]] = field(default_factory=list)
     best: list[NDArray[np.float64]] = field(default_factory=list)
     pixels: localization.PixelPrecision = field(default_factory=localization.PixelPrecision)
@@ -70,8 +70,8 @@ class Tally:
         loose = [guess(place, self.threshold) for place in range(1, 1 + min(GUESSES, len(maps) - 1))]
         five = [*loose[:3], *(guess(place, TIGHT) for place in range(1, 1 + min(2, len(loose))))]
         box = largest_box(share[0], self.threshold)
-        self.found += bool(localization.overlap(box, own).max(initial=0) >= LEAST)
-        self.top1 += localization.located(loose[:1], known, LEAST)
+        self.right["gt_known"].append(bool(localization.overlap(box, own).max(initial=0) >= LEAST))
+        self.right["top1"].append(localization.located(loose[:1], known, LEAST))
         self.top5 += localization.located(loose, known, LEAST)
         self.five_boxes += localization.located(five, known, LEAST)
         swept = finding.scaled(maps[:1], "minmax")[0]
@@ -88,12 +88,34 @@ class Tally:
         """Pictures counted."""
         return len(self.energy)
 
+    def against(self, other: "Tally", name: str) -> dict[str, Any]:
+        """Return how it compares with another method that was counted on the same pictures in the same order.
+
+        Args:
+            other: the other method's.
+            name: of the other method.
+
+        Returns:
+            {"against": the name, and for "gt_known" and "top1" each: "only_this" and "only_other" (pictures
+            that only one of the two finds), "difference" (by how many percent of the pictures this one finds
+            more), "p" (see `resight.metrics.paired.mcnemar`)}.
+        """
+        answer: dict[str, Any] = {"against": name}
+        for measure, own in self.right.items():
+            found = mcnemar(own, other.right[measure])
+            answer[measure] = {
+                "only_this": found.first,
+                "only_other": found.second,
+                "difference": found.difference,
+                "p": found.p,
+            }
+        return answer
+
     def figures(self) -> dict[str, Any]:
         """Return the measures, errors and accuracies in percent, errors with their 95 % Wilson intervals."""
         accuracy, best, _ = localization.max_box_accuracy(np.stack(self.largest))
         right = {
-            "gt_known": self.found,
-            "top1": self.top1,
+            **{name: sum(each) for name, each in self.right.items()},
             "top5": self.top5,
             "five_boxes": self.five_boxes,
         }

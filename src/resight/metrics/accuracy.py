@@ -1,6 +1,7 @@
 """Error rates with their intervals, and the confusion matrix."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -33,6 +34,20 @@ def wilson_interval(wrong: int, count: int, z: float = 1.959963984540054) -> tup
     half = z / (1 + spread) * math.sqrt(rate * (1 - rate) / count + spread / (4 * count))
     low = 0.0 if wrong == 0 else 100 * (centre - half)  # exactly, where rounding would leave 1e-16
     return low, 100.0 if wrong == count else 100 * (centre + half)
+
+
+def mean_interval(error: float, counts: Sequence[int]) -> tuple[float, float]:
+    """Return the interval of the mean of several classes' error rates, in percent.
+
+    It is Wilson's for as many samples as give that mean the same variance, where all classes err alike:
+    K^2 / sum(1 / n) of K classes, which is all of them if they have equally many.
+
+    Args:
+        error: the mean, in percent.
+        counts: samples of each class, 1 or more.
+    """
+    count = round(len(counts) ** 2 / sum(1 / n for n in counts))
+    return wilson_interval(round(error / 100 * count), count)
 
 
 def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:

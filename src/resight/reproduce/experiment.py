@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import stats
 
+from resight.reproduce.claims import Figures
+
 if TYPE_CHECKING:
     from resight.reproduce.laboratory import Laboratory
 
@@ -71,7 +73,8 @@ class Measure:
 
     Attributes:
         values: one for each seed.
-        own: the interval of the single value, where there is one seed: of the test pictures drawn.
+        own: the interval of the single value, where there is one seed: of the pictures drawn; the value
+            itself twice where nothing was drawn, as of a count; None if it is unknown.
     """
 
     values: tuple[float, ...]
@@ -111,18 +114,6 @@ class Row:
     published: str = ""
 
 
-class Figures:
-    """The means of an experiment's rows, by "CONDITION/METRIC"; it knows whether one was missed."""
-
-    def __init__(self, means: Mapping[str, float]) -> None:
-        self.means, self.missing = means, False
-
-    def __getitem__(self, name: str) -> float:
-        """Return a mean; not a number if it was not measured, so that no comparison with it holds."""
-        self.missing = self.missing or name not in self.means
-        return self.means.get(name, math.nan)
-
-
 @dataclass(frozen=True)
 class Plot:
     """A figure to draw: lines over an axis.
@@ -149,7 +140,10 @@ class Experiment:
         paper: source, with section and table.
         claim: what it shows, in a sentence.
         rows: figures, measured in a laboratory where the trainings have run.
-        holds: whether the claim does, from the figures.
+        holds: whether the claim does, from the figures: comparisons joined by `and`, `or`, `all` and `any`,
+            none of them negated, so that `judge` can ask with all doubt against it and all doubt for it.
+        parts: of the claim, each a sentence and whether it holds, where they can come out differently.
+        caveat: what else may explain the figures, in a sentence; empty if nothing is known.
         trainings: what is trained.
         smoke: the scale that takes minutes.
         sets: data sets that the experiment makes: name to what writes one into a folder.
@@ -162,6 +156,8 @@ class Experiment:
     claim: str
     rows: "Callable[[Laboratory], Iterator[Row]]"
     holds: Callable[[Figures], bool]
+    parts: tuple[tuple[str, Callable[[Figures], bool]], ...] = ()
+    caveat: str = ""
     trainings: tuple[Training, ...] = ()
     smoke: Scale = field(default_factory=lambda: Scale(name="smoke", epochs=2, pictures=1000, tested=500))
     sets: "Mapping[str, Callable[[Laboratory, Path], Any]]" = field(default_factory=dict)

@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from resight.core.errors import ResightError
 from resight.core.files import digest, write_text
 from resight.data.layouts.builtin import BUILTIN
 from resight.data.open import open_dataset
+from resight.metrics.accuracy import wilson_interval
 from resight.models.modelfile import load_header
 from resight.reproduce.experiment import Experiment, Measure, Scale, Training
 from resight.reproduce.sets import write_part
@@ -272,6 +273,11 @@ class Laboratory:
         values = tuple(float(of(run)) for run in self.runs(condition))
         return Measure(values) if values else None
 
+    def count(self, condition: str, of: Callable[[Run], float]) -> Measure | None:
+        """Return what a function counts of a condition's runs, which no chance enters; None without runs."""
+        found = self.measure(condition, of)
+        return found and Measure(found.values[:1], (found.mean, found.mean))
+
     def error(self, condition: str, split: str = "test") -> Measure | None:
         """Return the error of a condition in percent: of "test" as its runs say, of others tested now."""
         if split == "test":
@@ -282,10 +288,10 @@ class Laboratory:
             return None
         return Measure(tuple(f["top1_error"] for f in found), tuple(found[0]["top1_interval"]))
 
-    def last(self, condition: str, column: str) -> Measure | None:
-        """Return the last value of a column of metrics.csv."""
-        values = tuple(curve[-1][column] for curve in self.curves(condition) if column in curve[-1])
-        return Measure(values) if values else None
+    def training_error(self, condition: str) -> Measure | None:
+        """Return the training error of a condition's last epoch in percent; None if no run has finished."""
+        last = [curve[-1] for curve in self.curves(condition)]
+        return Measure(tuple(row["train_error"] for row in last), interval_of(last[0])) if last else None
 
     def tested(self, runs: Sequence[str], data: str | Path | None = None, **protocol: Any) -> dict[str, Any]:
         """Return the JSON of `resight test`."""
@@ -316,3 +322,9 @@ class Laboratory:
         if place >= len(self.data):
             raise ResightError(f"this experiment needs {name}: {self.experiment.needs[place]}")
         return self.data[place]
+
+
+def interval_of(row: Mapping[str, float]) -> tuple[float, float]:
+    """Return the Wilson interval of an epoch's training error in percent, over the pictures that it saw."""
+    seen = max(1, round(row["images_per_second"] * row["seconds"]))
+    return wilson_interval(round(row["train_error"] / 100 * seen), seen)

@@ -8,7 +8,7 @@ from resight.render.curves import draw_lines
 from resight.reproduce.catalogue import NAMES, experiment
 from resight.reproduce.experiment import Scale
 from resight.reproduce.laboratory import Laboratory
-from resight.reproduce.record import file_stem, plots_of, read_records, row_of, title
+from resight.reproduce.record import file_stem, plots_of, read_records, row_of, title, verdict_words
 
 BY_HAND = "<!-- below: written by hand -->"
 HEAD = """# Results
@@ -17,8 +17,10 @@ Published figures beside ours. Down to the line that says so, `resight reproduce
 has written this from the files in `results/`, one for each experiment that was run. An empty cell was not
 measured or is not published; what was not run yet stands at the end. A published figure that is not
 verified says so: *high* was taken from a copy that agrees with others, *uncertain* remembered or read off a
-curve. Intervals are of 95 %: over the seeds (Student), or of one run's test pictures (Wilson). How figures
-came about, and what failed: [experiments.md](experiments.md).
+curve. Intervals are of 95 %: over the seeds (Student), or of one run's pictures (Wilson). A claim holds, or
+does not, only where they leave no doubt: each comparison needs the interval of the difference (Newcombe) on
+one side, and one seed without an interval decides nothing. How figures came about, and what failed:
+[experiments.md](experiments.md).
 """
 
 TABLE = ("| condition | metric | published | measured | 95 % interval |", "| --- | --- | --- | --- | --- |")
@@ -50,18 +52,12 @@ def write_page(page: str, results: str) -> Path:
 
 def _section(record: dict[str, Any], figures: Path) -> str:
     name = title(record)
-    where = "here" if record["scale"]["name"] == "full" else "at this scale"
-    verdict = {
-        True: f"It holds {where}.",
-        False: f"**It does not hold {where}.**",
-        None: "It is not judged: a figure is missing, or the scale is too small.",
-    }
     seeds = len(record["seeds"])
     versions = ", ".join(f"{key} {value}" for key, value in record["versions"].items())
     lines = [
         f"## {name}",
         "",
-        f"{_capital(record['paper'])}. Claim: {record['claim']}. {verdict[record['holds']]}",
+        f"{_capital(record['paper'])}. Claim: {record['claim']}. {_verdict(record)}",
         "",
         f"Scale: {record['protocol']}; {seeds} seed{'s' if seeds > 1 else ''}; "
         f"{_hours(record['seconds'])} of training on "
@@ -91,6 +87,21 @@ def _section(record: dict[str, Any], figures: Path) -> str:
             "",
         ]
     return "\n".join(lines)
+
+
+def _verdict(record: dict[str, Any]) -> str:
+    """Return whether the claim holds, whether its parts do, and what else may explain the figures."""
+    where = "here" if record["scale"]["name"] == "full" else "at this scale"
+    said = {True: f"It holds {where}.", False: f"**It does not hold {where}.**"}
+    parts = [f"{_capital(part['claim'])}: {verdict_words(part)}." for part in record["parts"]]
+    undecided = f"It is {verdict_words(record)}."
+    return " ".join(
+        [
+            said.get(record["holds"], undecided),
+            *parts,
+            *([f"But {record['caveat']}."] * bool(record["caveat"])),
+        ]
+    )
 
 
 def _unmeasured(name: str) -> str:

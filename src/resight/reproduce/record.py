@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,16 @@ from resight.core import published
 from resight.core.device import describe, pick_device
 from resight.core.errors import DataError, ResightError
 from resight.core.files import write_json
-from resight.reproduce.experiment import Figures, Plot, Row
+from resight.reproduce.claims import Figure, Figures, judge
+from resight.reproduce.experiment import Experiment, Plot, Row
 from resight.reproduce.laboratory import Laboratory
 
 PLACE = "runs/reproduce"
 """Where `resight reproduce` puts the runs unless it is told otherwise."""
 
 KEYS = {
-    "experiment", "data", "paper", "claim", "holds", "scale", "protocol", "seeds", "seconds", "hardware",
-    "versions", "rows", "command", "trainings", "failed", "plots",
+    "experiment", "data", "paper", "claim", "holds", "alone", "parts", "caveat", "scale", "protocol", "seeds",
+    "seconds", "hardware", "versions", "rows", "command", "trainings", "failed", "plots",
 }  # fmt: skip
 """Of a document."""
 
@@ -33,18 +35,17 @@ def record_of(name: str, laboratory: Laboratory, called: str) -> dict[str, Any]:
         called: how the user called it: by its name, or by its file.
 
     Returns:
-        {"experiment", "data" (as given), "paper", "claim", "holds" (None if a deciding figure is missing, or
-        at smoke scale), "scale", "protocol", "seeds", "seconds" (of all trainings), "hardware", "versions",
-        "rows", "command" (that runs it again), "trainings" (each with "condition", "seed", "command" as if in
+        {"experiment", "data" (as given), "paper", "claim", "holds" (None if a deciding figure is missing or
+        its interval leaves it open, or at smoke scale), "alone" (what the figures say without intervals; None
+        if one is missing, or at smoke scale), "parts" (of the claim: each with "claim", "holds" and "alone"),
+        "caveat", "scale", "protocol", "seeds", "seconds" (of all trainings), "hardware", "versions", "rows",
+        "command" (that runs it again), "trainings" (each with "condition", "seed", "command" as if in
         PLACE, "seconds", "recipe", and "data": fingerprint of the pictures), "failed", "plots"}. A row has
         the keys of the JSON of `resight reproduce`, and "unit", "values", "certainty" and
         "published_protocol"; its seeds are those that were measured.
     """
     experiment, scale = laboratory.experiment, laboratory.scale
-    rows = list(experiment.rows(laboratory))
     records = laboratory.records()
-    figures = Figures({f"{row.condition}/{row.metric}": row.measure.mean for row in rows if row.measure})
-    holds = experiment.holds(figures)
     hardware = sorted({r["hardware"] for r in records if "hardware" in r}) or [describe(pick_device())]
     versions: dict[str, set[str]] = {}
     for key, value in ((k, v) for r in records for k, v in r.get("versions", {}).items()):
@@ -53,19 +54,23 @@ def record_of(name: str, laboratory: Laboratory, called: str) -> dict[str, Any]:
         c: sum(r["seconds"] for r in records if r["condition"] == c)
         for c in {r["condition"] for r in records}
     }
+    rows = [
+        row_of(name, row, laboratory, seconds, "; ".join(hardware)) for row in experiment.rows(laboratory)
+    ]
     return {
         "experiment": name,
         "data": list(laboratory.data),
         "paper": experiment.paper,
         "claim": experiment.claim,
-        "holds": None if figures.missing or scale.name == "smoke" else bool(holds),
+        **judged(experiment, rows, scale.name),
+        "caveat": experiment.caveat,
         "scale": asdict(scale),
         "protocol": scale.words(),
         "seeds": list(laboratory.seeds),
         "seconds": sum(seconds.values()),
         "hardware": "; ".join(hardware),
         "versions": {key: ", ".join(sorted(values)) for key, values in versions.items()},
-        "rows": [row_of(name, row, laboratory, seconds, "; ".join(hardware)) for row in rows],
+        "rows": rows,
         "command": _command(called, laboratory),
         "trainings": [
             {
@@ -81,6 +86,23 @@ def record_of(name: str, laboratory: Laboratory, called: str) -> dict[str, Any]:
         "failed": laboratory.failed,
         "plots": [asdict(plot) for plot in (experiment.plots(laboratory) if experiment.plots else ())],
     }
+
+
+def judged(experiment: Experiment, rows: Sequence[Mapping[str, Any]], scale: str) -> dict[str, Any]:
+    """Return "holds", "alone" and "parts" of a document, from its rows; nothing is judged at smoke scale."""
+    found = {
+        row["id"].partition("/")[2]: Figure(row["measured"], *(row["interval"] or ()))
+        for row in rows
+        if row["measured"] is not None
+    }
+
+    def verdict(claim: Callable[[Figures], bool]) -> dict[str, bool | None]:
+        said = judge(claim, found)
+        decided = not said.missing and scale != "smoke"
+        return {"holds": said.holds if decided else None, "alone": said.alone if decided else None}
+
+    parts = [{"claim": words, **verdict(part)} for words, part in experiment.parts]
+    return {**verdict(experiment.holds), "parts": parts}
 
 
 def _shown(laboratory: Laboratory, condition: str, seed: int) -> str:
@@ -178,6 +200,17 @@ def read_records(results: Path) -> list[dict[str, Any]]:
     if not found:
         raise DataError(f"{results}: holds no results; resight reproduce NAME writes some")
     return found
+
+
+def verdict_words(judged: Mapping[str, Any]) -> str:
+    """Return "holds", "does not hold" or why neither can be said, of a claim or a part of it."""
+    words = {True: "holds", False: "does not hold"}
+    if judged["holds"] is not None:
+        return words[judged["holds"]]
+    if judged["alone"] is None:
+        return "not judged: a figure is missing, or the scale is too small"
+    why = "not decided by the 95 % intervals, which one seed alone may not have"
+    return f"{why}; by the figures alone it {words[judged['alone']]}"
 
 
 def plots_of(document: dict[str, Any]) -> list[Plot]:

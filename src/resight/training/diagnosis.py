@@ -7,12 +7,18 @@ and for losses the same score for every class: ln C of C classes.
 | word | rule |
 | --- | --- |
 | rate too high | L rises by `JUMP` and T by 3 points in one epoch; or L is above guessing by `ABOVE` |
-| rate too low | T is still `NOTHING` of guessing and L has moved by less than a tenth, steadily |
+| rate too low | T and V are still `NOTHING` of guessing and L has moved by less than a tenth, steadily |
+| rate too low, or too few epochs | T and V end above `UNFIT` of guessing, L above `NOTHING` of its cost |
 | stopped too early | L falls in the last third by `STEADY` of its whole fall, T is above 0.1 of guessing |
 | overfitting | W ends `TURNED` above its least, had before the last quarter, while L went on falling |
 | data too small | V - T ends `GAP` points or more, and half of that was there after the first third |
 | overfitting | the same gap, that opened later |
 | underfitting | T and V both end above `UNFIT` of guessing, and L falls no more |
+| rate too low, or too few epochs | they do, and L still falls |
+| not told from guessing | the 95 % interval of V reaches guessing |
+
+So no training is called fine while its errors are near guessing. Epochs whose loss is no number are left out,
+and that is said.
 
 Training figures are of augmented pictures, smoothed labels and weights that move; validation figures of plain
 pictures and the kept weights. So a training error above the validation error means nothing by itself.
@@ -20,7 +26,11 @@ pictures and the kept weights. So a training error above the validation error me
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+
+from resight.data.dataset import Dataset
+from resight.metrics.accuracy import wilson_interval
 
 FEWEST = 4
 """Epochs below which a curve says nothing."""
@@ -34,27 +44,89 @@ UNFIT, FLAT = 0.35, 0.08
 Rows = Sequence[dict[str, float]]
 
 
-def diagnose(rows: Rows, chance: float, validation: int = 0, guessing: float | None = None) -> list[str]:
+def guessing_errors(dataset: Dataset, balance: str) -> tuple[float, float]:
+    """Return the errors in percent of guessing, on the training and on the validation pictures.
+
+    Guessing is naming the commonest training class for every picture; with classes that count alike
+    (balance=loss, balance=sampling), any one class.
+
+    Args:
+        dataset: without validation pictures they count as the training pictures.
+        balance: as in the recipe.
+    """
+    train = dataset.train
+    counts, val = train.class_counts(), dataset.splits.get("val", train)
+    if not counts.sum() or (balance != "none" and not train.multi_label):
+        any_one = 100 * (1 - 1 / len(counts))
+        return any_one, any_one
+    guess = int(counts.argmax())
+    of_train, of_val = (float(part.class_counts()[guess]) / max(len(part), 1) for part in (train, val))
+    return 100 * (1 - of_train), 100 * (1 - of_val)
+
+
+def diagnose(
+    rows: Rows,
+    chance: float,
+    validation: int = 0,
+    guessing: float | None = None,
+    val_chance: float | None = None,
+) -> list[str]:
     """Say what the learning curves of a run show.
 
     Args:
         rows: one an epoch, as in metrics.csv.
-        chance: error in percent of guessing the commonest class.
+        chance: error in percent of guessing, see `guessing_errors`.
         validation: pictures that were validated on; the gap must then exceed twice its standard error.
         guessing: training loss of the same score for every class; None where the loss has other parts, and no
             height of it means anything.
+        val_chance: as `chance`, on the validation pictures; None if it is the same.
 
     Returns:
         Sentences: a diagnosis each, with the figures that it rests on; one that nothing is wrong if so.
     """
-    rows = [row for row in rows if math.isfinite(row.get("train_loss", math.nan))]
+    known = [row for row in rows if math.isfinite(row.get("train_loss", math.nan))]
+    if len(known) < len(rows):
+        lost = ", ".join(f"{row['epoch']:.0f}" for row in rows if row not in known)
+        note = f"Left out: epoch {lost}, whose training loss is no number; a rate too high does that."
+        return [*diagnose(known, chance, validation, guessing, val_chance), note]
+    found = _found(rows, Guess(chance, chance if val_chance is None else val_chance, guessing), validation)
+    if len(rows) >= FEWEST and not any("val_error" in row for row in rows):
+        found.append("There is no validation curve, so overfitting would not show.")
+    return found
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What guessing comes to.
+
+    Attributes:
+        error: on the training pictures, in percent.
+        val_error: on the validation pictures, in percent.
+        loss: on the training pictures; None if it is unknown.
+    """
+
+    error: float
+    val_error: float
+    loss: float | None
+
+    def share(self, row: dict[str, float]) -> float:
+        """Return the smaller of both errors of an epoch, as a share of guessing's."""
+        val = row["val_error"] / max(self.val_error, 1e-9) if "val_error" in row else math.inf
+        return min(row["train_error"] / max(self.error, 1e-9), val)
+
+
+def _found(rows: Rows, guess: Guess, validation: int) -> list[str]:
+    """Return the diagnoses of curves without gaps."""
     if len(rows) < FEWEST:
         return [f"Too few epochs ({len(rows)}) for the curves to say anything; {FEWEST} are the least."]
-    high = _too_high(rows, guessing)
-    if not high and rows[-1]["train_error"] >= NOTHING * chance:
-        return [_not_learned(rows, chance)]
+    high = _too_high(rows, guess.loss)
+    if not high and guess.share(rows[-1]) >= NOTHING:
+        return [_not_learned(rows, guess.error)]
+    near = guess.share(rows[-1]) > UNFIT
+    if near and not high and guess.loss is not None and rows[-1]["train_loss"] > NOTHING * guess.loss:
+        return [_hardly_learned(rows, guess)]
     found = [high] if high else []
-    early = _too_early(rows, chance)
+    early = _too_early(rows, guess.error)
     if early and not high:
         found.append(early)
     turned = _turned(rows)
@@ -64,12 +136,9 @@ def diagnose(rows: Rows, chance: float, validation: int = 0, guessing: float | N
             found.append("Whether it also overfits shows once the rate is mended.")
     elif turned or gap:
         found += [text for text in (turned, gap) if text]
-    elif not early and (unfit := _underfitting(rows, chance)):
-        found.append(unfit)
-    found = found or [_fine(rows, validation)]
-    if not any("val_error" in row for row in rows):
-        found.append("There is no validation curve, so overfitting would not show.")
-    return found
+    elif near and not early:
+        found.append(_underfitting(rows) or _hardly_learned(rows, guess))
+    return found or [_not_told(rows, guess, validation) or _fine(rows, validation)]
 
 
 def _too_high(rows: Rows, guessing: float | None) -> str:
@@ -110,6 +179,35 @@ def _not_learned(rows: Rows, chance: float) -> str:
     return (
         f"Nothing was learned: {error}. The rate may be too high, or the labels shuffled; try a tenth of the "
         f"largest rate, {max(row['lr'] for row in rows):.3g}, and resight check."
+    )
+
+
+def _hardly_learned(rows: Rows, guess: Guess) -> str:
+    """Say that the errors are still near guessing, and by how much the loss has moved."""
+    last = rows[-1]
+    val = f" and the validation error at {last['val_error']:.1f} %" if "val_error" in last else ""
+    cost = "" if guess.loss is None else f", where guessing costs {guess.loss:.4g}"
+    return (
+        f"Learning rate too low, or too few epochs: the training error ended at {last['train_error']:.1f} %"
+        f"{val}, and guessing errs by {guess.error:.1f} %; in {len(rows)} epochs the training loss went "
+        f"from {rows[0]['train_loss']:.4g} to {last['train_loss']:.4g}{cost}. The largest rate was "
+        f"{max(row['lr'] for row in rows):.3g}; try three times that, or train longer."
+    )
+
+
+def _not_told(rows: Rows, guess: Guess, validation: int) -> str:
+    """Say if the validation error cannot be told from guessing, for want of pictures."""
+    seen = [row for row in rows if "val_error" in row]
+    if not seen or not validation:
+        return ""
+    _, val, _ = _ends(seen, validation)
+    _, high = wilson_interval(round(val / 100 * validation), validation)
+    if high < guess.val_error:
+        return ""
+    return (
+        f"Not told from guessing: the validation error ended at {val:.1f} %, but {validation} pictures "
+        f"leave it open up to {high:.1f} %, and guessing errs by {guess.val_error:.1f} %. Validate on more "
+        "pictures."
     )
 
 
@@ -175,12 +273,11 @@ def _gap(rows: Rows, validation: int) -> str:
     )
 
 
-def _underfitting(rows: Rows, chance: float) -> str:
+def _underfitting(rows: Rows) -> str:
     last, third = rows[-1], max(1, len(rows) // 3)
-    best = min(last["train_error"], last.get("val_error", math.inf))
     whole = rows[0]["train_loss"] - last["train_loss"]
     late = rows[-1 - third]["train_loss"] - last["train_loss"]
-    if best <= UNFIT * chance or late > FLAT * max(whole, 1e-9):
+    if late > FLAT * max(whole, 1e-9):
         return ""
     return (
         f"Underfitting: the training error ended at {last['train_error']:.1f} % and hardly falls any more. A "

@@ -36,7 +36,8 @@ class Recipe:
         schedule: "one-cycle" (linear up, linear down), "cosine", "steps" (a tenth at every drop),
             "fifths" (a fifth at every drop), "linear" (down to a hundredth) or "constant".
         drops: where "steps" drops and, for "one-cycle", where the peak is; shares of the training.
-        warmup: (steps, rate): the first steps run at this rate; empty for none.
+        warmup: (steps, rate): the first steps run at this rate; empty for none. (steps, rate, of): so many
+            steps of a training of `of` steps or more, and proportionally fewer of a shorter one.
         label_smoothing: share of the target spread over all classes.
         ema: decay a step of the averaged weights that are kept; 0 keeps the weights themselves.
         augment: operations as `name`, `name:value` or `name:value@share`, see `resight augment`.
@@ -47,7 +48,9 @@ class Recipe:
         val_share: share of the training pictures held out to choose the best epoch and to fit the
             temperature, where the data set has no val split of its own; 0 for none.
         precision: "auto" (bf16 where the hardware multiplies it), "fp32" or "bf16".
-        memory_gib: up to this size a decoded training set is kept in memory.
+        memory_gib: up to this size a decoded training set is kept in memory. Whole pictures (resized-crop,
+            scale-jitter, random-crop) are kept resized, so crops differ a little from those of pictures that
+            are read from files, see docs/training.md.
         trunk_lr: the trunk's learning rate over the head's; 0 leaves the trunk as it is, statistics of batch
             normalization included. A second number divides it again from each stage to the one before:
             0.1,2.6 gives the last stage a tenth and the one before it a 26th.
@@ -104,8 +107,10 @@ class Recipe:
                 raise UsageError(f"{name}={getattr(self, name)} must not be negative")
         if len(self.trunk_lr) not in (1, 2) or self.trunk_lr[0] < 0 or min(self.trunk_lr[1:], default=1) < 1:
             raise UsageError(f"trunk_lr={self.trunk_lr} must be a rate, or a rate and a divisor of 1 or more")
-        if len(self.warmup) not in (0, 2) or not all(w >= 0 for w in self.warmup):
-            raise UsageError(f"warmup={self.warmup} must be steps,rate, such as 400,0.01")
+        if len(self.warmup) not in (0, 2, 3) or not all(w >= 0 for w in self.warmup):
+            raise UsageError(f"warmup={self.warmup} must be steps,rate, such as 400,0.01, or steps,rate,of")
+        if len(self.warmup) == 3 and self.warmup[2] <= self.warmup[0]:
+            raise UsageError(f"warmup={self.warmup}: the third number is the steps of a whole training")
         if wrong := [word for word in self.options if "=" not in word]:
             raise UsageError(f"options={wrong[0]!r} is not key=value")
         if not all(0 < d < 1 for d in self.drops) or list(self.drops) != sorted(self.drops):

@@ -2,7 +2,31 @@
 
 import math
 
+from resight.core.errors import UsageError
 from resight.training.recipe import Recipe
+
+
+def warmup_steps(recipe: Recipe, steps: int) -> int:
+    """Return how many steps of a training run at the warm-up's rate.
+
+    Args:
+        recipe: warmup.
+        steps: of the whole training.
+
+    Raises:
+        UsageError: if the warm-up never ends.
+    """
+    if not recipe.warmup:
+        return 0
+    length = round(recipe.warmup[0])
+    if len(recipe.warmup) == 3:  # of a training that may be shorter than the published one
+        length = min(length, round(recipe.warmup[0] * steps / recipe.warmup[2]))
+    if length >= steps:
+        raise UsageError(
+            f"warmup={length} steps is the whole training of {steps:,} steps; give a shorter one, or more "
+            "epochs"
+        )
+    return length
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
@@ -13,7 +37,7 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
         step: from 0.
         steps: of the whole training.
     """
-    if recipe.warmup and step < recipe.warmup[0]:
+    if step < warmup_steps(recipe, steps):
         return recipe.warmup[1]
     share = step / steps
     if recipe.schedule in ("steps", "fifths"):

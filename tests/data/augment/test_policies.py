@@ -3,12 +3,20 @@
 import numpy as np
 import pytest
 import torch
-from torchvision.transforms import AutoAugment, AutoAugmentPolicy
+from torchvision.transforms import (
+    AugMix,
+    AutoAugment,
+    AutoAugmentPolicy,
+    InterpolationMode,
+    RandAugment,
+    TrivialAugmentWide,
+)
+from torchvision.transforms.autoaugment import _apply_op
 from torchvision.transforms.v2 import functional as theirs
 
 from resight.data.augment import policies
 from resight.data.augment.draws import Draws
-from resight.data.augment.policies import NAMES, USUAL, WIDE, Choice
+from resight.data.augment.policies import MIXED, NAMES, USUAL, WIDE, Choice
 
 COS = np.cos(np.radians(30))
 MANY = Draws(0, 0, np.arange(4000))
@@ -72,8 +80,8 @@ def test_strengths_are_torchvisions(name, level, sign, reference):
 @pytest.mark.parametrize(
     ("name", "space", "expected"),
     [
-        ("ShearX", USUAL, [[1, 0.3, -0.15], [0, 1, 0]]),
-        ("ShearY", WIDE, [[1, 0, 0], [0.99, 1, -0.495]]),
+        ("ShearX", USUAL, [[1, 0.3, 0], [0, 1, 0]]),
+        ("ShearY", WIDE, [[1, 0, 0], [0.99, 1, 0]]),
         ("TranslateX", USUAL, [[1, 0, 150 / 331], [0, 1, 0]]),
         ("TranslateY", WIDE, [[1, 0, 0], [0, 1, 32 / 64]]),
         ("Rotate", USUAL, [[COS, -0.5, 0.5 - 0.5 * (COS - 0.5)], [0.5, COS, 0.5 - 0.5 * (0.5 + COS)]]),
@@ -83,6 +91,59 @@ def test_strengths_are_torchvisions(name, level, sign, reference):
 def test_moves_are_as_far_as_torchvisions(name, space, expected):
     stage = one(name, 1.0).matrices(space, 64)[0, :2]
     torch.testing.assert_close(stage, torch.tensor(expected, dtype=torch.float64), atol=1e-9, rtol=0)
+
+
+def offered(policy, bins):
+    """The strengths that torchvision's policy gives its operations, and whether they have a sign."""
+    return policy._augmentation_space(bins, (64, 64))
+
+
+SPACES = {
+    "randaugment": (USUAL, lambda: offered(RandAugment(), 31), 31),
+    "trivial": (WIDE, lambda: TrivialAugmentWide()._augmentation_space(31), 31),
+    "autoaugment": (USUAL, lambda: offered(AutoAugment(), 10), 10),
+    "augmix": (MIXED, lambda: offered(AugMix(), 10), 10),
+}
+
+
+@pytest.mark.parametrize("policy", SPACES)
+@pytest.mark.parametrize("name", ["ShearX", "ShearY"])
+def test_shears_are_torchvisions_about_the_corner(policy, name):
+    """Held against torchvision's own way to apply the operation, on pixels."""
+    space, table, bins = SPACES[policy]
+    images = torch.rand(2, 3, 64, 64)
+    magnitudes, signed = table()[name]
+    assert signed
+    for step, sign in ((bins // 2, 1.0), (bins - 1, -1.0)):
+        expected = _apply_op(
+            images, name, sign * float(magnitudes[step]), InterpolationMode.BILINEAR, fill=None
+        )
+        changed = one(name, step / (bins - 1), sign).apply(images, space, Draws(0, 0, np.arange(2)))
+        torch.testing.assert_close(changed, expected, atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("policy", SPACES)
+def test_posterizing_keeps_the_bits_that_torchvisions_keeps(policy):
+    space, table, bins = SPACES[policy]
+    kept = table()["Posterize"][0].tolist()
+    assert len(kept) == bins and (policy != "augmix" or kept[:3] == [4, 4, 3])
+    images = torch.arange(256).view(1, 1, 16, 16).expand(1, 3, 16, 16) / 255
+    for step in range(bins):
+        changed = one("Posterize", step / (bins - 1), count=1).apply(images, space, Draws(0, 0, np.arange(1)))
+        expected = (torch.arange(256) >> (8 - kept[step])) << (8 - kept[step])
+        assert torch.equal((changed[0, 0].flatten() * 255).round().long(), expected), step
+
+
+def test_shifts_turns_and_factors_are_as_strong_as_torchvisions():
+    for space, table, _ in SPACES.values():
+        strongest = {name: float(magnitudes.max()) for name, (magnitudes, _) in table().items()}
+        shift = space.shift_pixels or space.shift * 64
+        for name, value in {
+            "ShearX": space.shear, "TranslateX": shift, "TranslateY": shift, "Rotate": space.turn,
+            "Brightness": space.enhance, "Color": space.enhance, "Contrast": space.enhance,
+            "Sharpness": space.enhance,
+        }.items():  # fmt: skip
+            assert strongest[name] == pytest.approx(value), name
 
 
 def test_each_sample_has_its_own_operation():

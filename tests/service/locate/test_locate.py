@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from resight.cli.show import paired_lines
 from resight.core.errors import DataError, ResightError, UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.localize.rule import Rule
@@ -118,6 +119,13 @@ def test_a_data_set_with_boxes_is_measured_and_beats_nothing_by_luck(finder, tmp
     assert good["pointing_game"] == 100 and good["energy_pointing_game"] > 80
     assert good["pixel_average_precision"] > 90 and good["max_box_acc_v2"] == 100
     assert blind["gt_known_error"] == 100 and blind["pixel_average_precision"] < 70
+    found = {"only_this": 4, "only_other": 0, "difference": 100.0, "p": 0.125}
+    assert good["paired"] == {"against": "centre", "gt_known": found, "top1": found} and "paired" not in blind
+    words = paired_lines(answer["metrics"])
+    assert words[0] == (
+        "grad_cam against a spot in the middle, GT-known: finds 4 that the spot misses, misses 0 that it "
+        "finds (p = 0.12, McNemar's exact test)"
+    )
 
 
 def test_the_command_prints_boxes_or_measures(finder, tmp_path):

@@ -1,7 +1,8 @@
 """Draws of an operation: numbers for each sample, and whole fields of them on the device.
 
 A sample's numbers depend on (seed, epoch, sample, operation) and on nothing else: not on the batch that it is
-in, not on the device, not on what was drawn before.
+in, not on the device, not on what was drawn before. Where a sample comes several times in an epoch, its draw
+key, which counts the occurrences, stands for it (see `resight.data.order.draw_keys`).
 """
 
 import math
@@ -34,7 +35,7 @@ class Draws:
     Attributes:
         seed: of the run.
         epoch: from 0.
-        samples: sample numbers, (B,).
+        samples: sample numbers, or draw keys where samples repeat, (B,).
         device: where fields and columns are wanted.
         name: of the operation that draws.
         full: strengths are as large as they may be, of either sign: for a picture of what a value means.

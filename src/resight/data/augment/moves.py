@@ -54,6 +54,13 @@ def sheared(along_x: Numbers, along_y: Numbers) -> Tensor:
     return matrices(1, along_x, along_y, 1, 0, 0)
 
 
+def cornered(along_x: Numbers, along_y: Numbers) -> Tensor:
+    """Return shears about the top left corner: what a step down adds to x, a step right to y, (B, 3, 3)."""
+    stage = sheared(along_x, along_y)
+    stage[:, :2, 2] = 0
+    return stage
+
+
 def shifted(x: Numbers, y: Numbers) -> Tensor:
     """Return shifts in shares of the side, (B, 3, 3)."""
     return matrices(1, 0, 0, 1, x, y)

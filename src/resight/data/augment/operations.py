@@ -157,7 +157,7 @@ OPERATIONS: dict[str, Operation] = {
     "trivial": _policy("1 of 14 operations, any strength up to the value of 30", 30.0, policies.trivial),
     "autoaugment": _policy("policy learned on ImageNet", None, _auto("imagenet")),
     "autoaugment-cifar": _policy("policy learned on CIFAR-10", None, _auto("cifar10")),
-    "augmix": _pixel("3 altered copies laid over; severity of 10", 3.0, 10.0, policies.augmix),
+    "augmix": _pixel("3 copies altered by 13 operations; severity of 10", 3.0, 10.0, policies.augmix),
     "cutout": Operation("hide", "mean-coloured square, pixels", 16.0, 0.0, 512.0, 1.0, covering.cutout),
     "mixup": _mix("blend of two, lambda ~ Beta(value, value)", 0.2, mixing.mixup),
     "cutmix": _mix("box of another, lambda ~ Beta(value, value)", 1.0, mixing.cutmix),

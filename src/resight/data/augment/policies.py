@@ -1,7 +1,8 @@
 """Policies: operations that are chosen anew for each sample out of one list (RandAugment and its like).
 
-Names and strengths are torchvision's; here every sample has its own choice, pictures are resampled
-bilinearly, and what comes in from outside is black.
+Names, strengths and fixed points are torchvision's: shears leave the top left corner where it is. Here every
+sample has its own choice, pictures are resampled bilinearly, shifts are not rounded to whole pixels, and what
+comes in from outside is black.
 """
 
 from collections.abc import Callable
@@ -28,6 +29,7 @@ class Space:
         turn: degrees.
         enhance: factors of brightness, saturation, contrast and sharpness are 1 plus or minus this.
         bits: of 8 that posterizing takes away.
+        fewest: of 8 that posterizing takes away at level 0.
     """
 
     shear: float
@@ -36,10 +38,13 @@ class Space:
     turn: float
     enhance: float
     bits: int
+    fewest: int = 0
 
 
 USUAL = Space(shear=0.3, shift=150 / 331, shift_pixels=0, turn=30, enhance=0.9, bits=4)
 WIDE = Space(shear=0.99, shift=1.0, shift_pixels=32, turn=135, enhance=0.99, bits=6)
+MIXED = Space(shear=0.3, shift=1 / 3, shift_pixels=0, turn=30, enhance=0.9, bits=8, fewest=4)
+"""AugMix's: posterizing keeps 4 bits at level 0, and none at level 1."""
 NAMES = (
     "Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast",
     "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize", "Invert",
@@ -89,7 +94,7 @@ class Choice:
         def of(name: str, most: float) -> NDArray[np.float64]:
             return np.where(self.numbers == NAMES.index(name), most * strength, 0.0)
 
-        sheared = moves.sheared(of("ShearX", space.shear), of("ShearY", space.shear))
+        sheared = moves.cornered(of("ShearX", space.shear), of("ShearY", space.shear))
         shifted = moves.shifted(of("TranslateX", shift), of("TranslateY", shift))
         return sheared @ shifted @ moves.turned(np.radians(of("Rotate", space.turn)))
 
@@ -112,7 +117,7 @@ class Choice:
         if name in PLAIN:
             return PLAIN[name](images)
         if name == "Posterize":
-            return colour.posterize(images, draws.column(levels * space.bits))
+            return colour.posterize(images, draws.column(space.fewest + levels * (space.bits - space.fewest)))
         if name == "Solarize":
             return colour.solarize(images, draws.column(levels))
         return ENHANCEMENTS[name](images, draws.column(1 + space.enhance * levels * signs))
@@ -160,9 +165,10 @@ def augmix(images: Tensor, draws: Draws, severity: float) -> Tensor:
     """Mix the image with three copies of it, each after one to three operations (Hendrycks et al. 2019).
 
     Weights of the copies ~ Dirichlet(1, 1, 1), of their sum against the image ~ Beta(1, 1); levels are
-    uniform of the first `severity` steps of 10. The strongest shift is that of RandAugment. Moved copies are
-    laid over the image, so marks stay where they are. The authors' loss between several such images is not
-    part of it.
+    uniform of the first `severity` steps of 10. All 13 operations are offered, as in torchvision;
+    the paper leaves out four of them, which its test of corrupted pictures contains: Brightness, Color,
+    Contrast and Sharpness. Moved copies are laid over the image, so marks stay where they are. The authors'
+    loss between several such images is not part of it.
     """
     exponential = -np.log1p(-np.stack([draws.uniform(f"{i}/weight") for i in range(CHAINS)]))
     weights = exponential / exponential.sum(0)
@@ -174,6 +180,6 @@ def augmix(images: Tensor, draws: Draws, severity: float) -> Tensor:
             levels = np.floor(draws.uniform(f"{what}/level") * severity) / 9
             choice = _choice(draws, what, OFFERED, levels, first=1)
             numbers = np.where(turn < depth, choice.numbers, 0)
-            copy = Choice(numbers, levels, choice.signs).apply(copy, USUAL, draws)
+            copy = Choice(numbers, levels, choice.signs).apply(copy, MIXED, draws)
         mixed += draws.column(weights[chain]) * copy
     return colour.blend(images, mixed, draws.column(draws.uniform("image")))

@@ -23,15 +23,19 @@ PUBLISHED = {
 def rows(lab: Laboratory) -> Iterator[Row]:
     for condition in NETWORKS:
         yield Row(condition, "test-error", lab.error(condition), published=PUBLISHED[condition])
-        yield Row(condition, "training-error", lab.last(condition, "train_error"))
+        yield Row(condition, "training-error", lab.training_error(condition))
+
+
+def plain_suffers(found: Figures) -> bool:
+    return found["plain-20/training-error"] < found["plain-56/training-error"]
+
+
+def residual_gains(found: Figures) -> bool:
+    return found["resnet-56/training-error"] < found["resnet-20/training-error"]
 
 
 def holds(found: Figures) -> bool:
-    training = {
-        condition: found[f"{condition}/training-error"]
-        for condition in ("plain-20", "plain-56", "resnet-20", "resnet-56")
-    }
-    return training["plain-56"] > training["plain-20"] and training["resnet-56"] < training["resnet-20"]
+    return plain_suffers(found) and residual_gains(found)
 
 
 def plots(lab: Laboratory) -> Iterator[Plot]:
@@ -54,6 +58,10 @@ EXPERIMENT = Experiment(
     trainings=tuple(Training(condition=c, words=(f"model={model}",)) for c, model in NETWORKS.items()),
     rows=rows,
     holds=holds,
+    parts=(
+        ("plain-56 has a larger training error than plain-20", plain_suffers),
+        ("ResNet-56 has a smaller training error than ResNet-20", residual_gains),
+    ),
     plots=plots,
     smoke=Scale(name="smoke", epochs=2, pictures=640, tested=500),
 )

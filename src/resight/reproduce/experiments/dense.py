@@ -31,7 +31,7 @@ def rows(lab: Laboratory) -> Iterator[Row]:
         yield Row(
             condition,
             "million-parameters",
-            lab.measure(condition, lambda run: parameters(run.model) / 1e6),
+            lab.count(condition, lambda run: parameters(run.model) / 1e6),
             unit="M",
         )
 

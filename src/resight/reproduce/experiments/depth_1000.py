@@ -24,7 +24,7 @@ NETWORKS = {  # condition: network, recipe, id of the published figure
 def rows(lab: Laboratory) -> Iterator[Row]:
     for condition, (_, _, published) in NETWORKS.items():
         yield Row(condition, "test-error", lab.error(condition), published=published)
-        yield Row(condition, "training-error", lab.last(condition, "train_error"))
+        yield Row(condition, "training-error", lab.training_error(condition))
 
 
 def holds(found: Figures) -> bool:

@@ -41,6 +41,7 @@ def holds(found: Figures) -> bool:
 EXPERIMENT = Experiment(
     paper="Zhou et al. 2016, Learning Deep Features for Discriminative Localization, section 2 and table 2",
     claim="maps of a network that averages find objects better than those of one that takes the maximum",
+    caveat="where pooling by the maximum also classifies worse, its boxes may be worse for that reason alone",
     needs=("pictures with boxes: Pascal VOC, COCO or Tiny-ImageNet",), boxed=True,
     trainings=tuple(
         Training(condition=c, data="--data", recipe="fast", words=(*WORDS, *words))

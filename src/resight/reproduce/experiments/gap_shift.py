@@ -2,12 +2,12 @@
 
 Two networks that differ in their head alone learn digits in the middle of a 64 x 64 canvas: one flattens
 its last map, the other averages it over space. On digits in the middle both are right. On the same digits in
-a corner the first guesses, for its weights are bound to places, and the second hardly notices.
+a corner the first guesses, for its weights are bound to places; the second loses 0.3 points in the lecture.
 
 Chosen by us: dropout of 0.5, no augmentation, three epochs, and the corner, each digit's own.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -23,8 +23,7 @@ SIDE, DIGIT = 64, 28
 PUBLISHED = {"cnn-flatten": "cnn-flattening-388-298-params", "cnn-gap": "cnn-gap-101-578-params"}
 WORDS = (
     "image_size=64", "epochs=3", "batch_size=32", "lr=0.02", "schedule=cosine", "ema=0", "augment=",
-    "label_smoothing=0", "weight_decay=5e-4",
-)  # fmt: skip
+    "label_smoothing=0", "weight_decay=5e-4")  # fmt: skip
 
 
 def canvas(lab: Laboratory, folder: Path, *, shifted: bool) -> None:
@@ -46,19 +45,19 @@ def rows(lab: Laboratory) -> Iterator[Row]:
     for condition, published in PUBLISHED.items():
         for where in ("centred", "shifted"):
             found = [lab.tested([str(run)], lab.set_of(where)) for run in lab.folders(condition)]
-            accuracies = tuple(1 - f["top1_error"] / 100 for f in found)
-            low, high = (1 - edge / 100 for edge in reversed(found[0]["top1_interval"])) if found else (0, 0)
-            number = f"gap-shift/{published}/accuracy-{where}-test-set"
-            accuracy = Measure(accuracies, (low, high)) if found else None
-            yield Row(f"{condition}/{where}", "accuracy", accuracy, unit="", published=number)
-            for metric in ("precision", "recall", "f1"):
-                values = tuple(macro(f["per_class"].values(), metric) for f in found)
-                yield Row(f"{condition}/{where}", metric, Measure(values) if found else None, unit="")
+            high, low = (1 - edge / 100 for edge in found[0]["top1_interval"]) if found else (1.0, 0.0)
+            for metric in ("accuracy", "precision", "recall", "f1"):
+                values = tuple(score(figures, metric) for figures in found)
+                measure = Measure(values, (low, high) if metric == "accuracy" else None) if found else None
+                number = f"gap-shift/{published}/{metric}-{where}-test-set"
+                yield Row(f"{condition}/{where}", metric, measure, unit="", published=number)
 
 
-def macro(classes: Iterable[dict], metric: str) -> float:
-    """Return the mean over the classes; 0 for one that is never named."""
-    pairs = [(c["precision"] or 0.0, c["recall"] or 0.0) for c in classes]
+def score(figures: dict, metric: str) -> float:
+    """Return the accuracy, or a mean over the classes: 0 for one that is never named."""
+    if metric == "accuracy":
+        return 1 - figures["top1_error"] / 100
+    pairs = [(c["precision"] or 0.0, c["recall"] or 0.0) for c in figures["per_class"].values()]
     f1 = [2 * p * r / (p + r) if p + r else 0.0 for p, r in pairs]
     return float(np.mean(f1 if metric == "f1" else [pair[metric == "recall"] for pair in pairs]))
 
@@ -69,6 +68,7 @@ def holds(found: Figures) -> bool:
 
 EXPERIMENT = Experiment(
     paper="the lecture's example of global average pooling, unpublished",
+    caveat="the lecture's pooled network loses only 0.3 points in the corner",
     claim="digits moved into a corner are guessed after flattening, and named after global average pooling",
     trainings=tuple(
         Training(condition=c, data="centred", recipe="fast", words=(f"model={c.replace('-', '_')}", *WORDS))

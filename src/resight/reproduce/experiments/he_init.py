@@ -19,7 +19,7 @@ CONDITIONS = {
 
 def rows(lab: Laboratory) -> Iterator[Row]:
     for condition in CONDITIONS:
-        yield Row(condition, "training-error", lab.last(condition, "train_error"))
+        yield Row(condition, "training-error", lab.training_error(condition))
 
 
 def holds(found: Figures) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from resight.data.dataset import Split
 from resight.data.open import open_dataset
 from resight.data.splitting import with_validation
+from resight.metrics.accuracy import mean_interval
 from resight.reproduce.experiment import Experiment, Figures, Measure, Row, Scale, Training
 from resight.reproduce.laboratory import Laboratory
 from resight.reproduce.sets import write_whole
@@ -43,9 +44,9 @@ def write(lab: Laboratory, folder: Path) -> None:
 def rarer_half(lab: Laboratory, condition: str) -> Measure | None:
     """Return the mean error, in percent, of the classes that few training pictures were left of."""
     tests = [lab.tested([str(run)])["per_class"] for run in lab.folders(condition)]
-    halves = [[figures["error"] for figures in classes.values()][len(classes) // 2 :] for classes in tests]
-    means = [np.mean([error for error in half if error is not None]) for half in halves]
-    return Measure(tuple(map(float, means))) if means else None
+    halves = [[c for c in list(classes.values())[len(classes) // 2 :] if c["n"]] for classes in tests]
+    means = tuple(float(np.mean([c["error"] for c in half])) for half in halves)
+    return Measure(means, mean_interval(means[0], [c["n"] for c in halves[0]])) if means else None
 
 
 def rows(lab: Laboratory) -> Iterator[Row]:
@@ -56,7 +57,7 @@ def rows(lab: Laboratory) -> Iterator[Row]:
 
 def holds(found: Figures) -> bool:
     plain, *balanced = (found[f"{way}/rarer-half-error"] for way in WAYS)
-    return max(balanced) < plain
+    return all(way < plain for way in balanced)
 
 
 EXPERIMENT = Experiment(

@@ -15,6 +15,7 @@ from resight.data.open import open_dataset
 from resight.data.prepare import Normalize, decode_split
 from resight.reproduce.experiment import Experiment, Figures, Plot, Row, Scale, Training
 from resight.reproduce.laboratory import Laboratory
+from resight.saliency.capture import hooked
 from resight.service.run.run import Run
 
 CONDITIONS = ("plain-20", "plain-56", "resnet-20", "resnet-56", "resnet-110")
@@ -28,13 +29,11 @@ def responses(lab: Laboratory, run: Run) -> list[float]:
     images = Normalize(run.preprocessing, run.device)(torch.from_numpy(np.stack(squares)))
     found: list[float] = []
     layers = [m for m in run.model.modules() if isinstance(m, nn.BatchNorm2d)]  # shortcuts A have none
-    hooks = [m.register_forward_hook(lambda _, __, out: found.append(float(out.std()))) for m in layers]
-    try:
-        with torch.inference_mode():
-            run.model(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    noted = [
+        lambda m=m: m.register_forward_hook(lambda _, __, out: found.append(float(out.std()))) for m in layers
+    ]
+    with hooked(noted), torch.inference_mode():
+        run.model(images)
     return found
 
 
@@ -45,9 +44,17 @@ def rows(lab: Laboratory) -> Iterator[Row]:
         yield Row(condition, "test-error", lab.error(condition))
 
 
+def below_plain(found: Figures) -> bool:
+    pairs = (("resnet-20", "plain-20"), ("resnet-56", "plain-56"))
+    return all(found[f"{one}/mean-response"] < found[f"{other}/mean-response"] for one, other in pairs)
+
+
+def less_when_deeper(found: Figures) -> bool:
+    return found["resnet-56/mean-response"] < found["resnet-20/mean-response"]
+
+
 def holds(found: Figures) -> bool:
-    plain, residual, deep = (found[f"{c}/mean-response"] for c in ("plain-20", "resnet-20", "resnet-56"))
-    return residual < plain and deep < residual
+    return below_plain(found) and less_when_deeper(found)
 
 
 def plots(lab: Laboratory) -> Iterator[Plot]:
@@ -63,5 +70,9 @@ EXPERIMENT = Experiment(
     paper="He et al. 2015, section 4.2, figure 7",
     claim="residual layers respond less than plain ones, and less in deeper networks",
     trainings=tuple(Training(condition=c, words=(f"model={c.replace('-', '')}",)) for c in CONDITIONS),
+    parts=(
+        ("residual layers respond less than plain ones", below_plain),
+        ("they respond less in deeper networks", less_when_deeper),
+    ),
     rows=rows, holds=holds, plots=plots, smoke=Scale(name="smoke", epochs=2, pictures=640, tested=500),
 )  # fmt: skip

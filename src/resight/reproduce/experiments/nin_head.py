@@ -24,7 +24,7 @@ WORDS = ("model=nin_cifar", "augment=", "val_share=0")
 def rows(lab: Laboratory) -> Iterator[Row]:
     for condition, (_, published) in HEADS.items():
         yield Row(condition, "test-error", lab.error(condition), published=published)
-        yield Row(condition, "training-error", lab.last(condition, "train_error"))
+        yield Row(condition, "training-error", lab.training_error(condition))
 
 
 def holds(found: Figures) -> bool:

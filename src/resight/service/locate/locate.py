@@ -86,8 +86,9 @@ def locate(
     Returns:
         {"boxes": [{"path", "label", "score", "box": [x, y, w, h], "class_is": "predicted" or "true"}],
         "results": the same in COCO's results format, "pictures": count, "how": in words, "classes",
-        "threshold", "normalization", "metrics": by method where boxes are known, "left_out": methods that do
-        not fit the network, "errors", "notes", "out", "drawn"}.
+        "threshold", "normalization", "metrics": by method where boxes are known, each with "paired": against
+        the spot in the middle on the same pictures (see `Tally.against`), "left_out": methods that do not fit
+        the network, "errors", "notes", "out", "drawn"}.
 
     Raises:
         ResightError: in one line.
@@ -128,6 +129,9 @@ def locate(
         f"{methods[0]} at {search.read} of {opened.name}; boxes of the {classes} class; {rule.words}; "
         f"whole pictures at {search.side}"
     )
+    measured = {name: tally.figures() for name, tally in tallies.items() if tally.count}
+    for name in measured.keys() - {CENTRE}:  # on the same pictures, so they are paired
+        measured[name]["paired"] = tallies[name].against(tallies[CENTRE], CENTRE)
     answer = {
         "boxes": [{"path": row["path"], **box} for row in rows for box in row["boxes"]],
         "results": _results(rows, opened.model.classes),
@@ -136,7 +140,7 @@ def locate(
         "classes": classes,
         "threshold": rule.threshold,
         "normalization": rule.normalization,
-        "metrics": {name: tally.figures() for name, tally in tallies.items() if tally.count},
+        "metrics": measured,
         "left_out": left_out,
         "errors": errors,
         "notes": notes,

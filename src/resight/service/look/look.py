@@ -25,7 +25,7 @@ from resight.service.look.units import explained, find_units
 from resight.service.pictures import write_png
 from resight.service.run.data import dataset_of
 from resight.service.run.run import Run, open_run, read_recipe_file
-from resight.training.diagnosis import diagnose
+from resight.training.diagnosis import diagnose, guessing_errors
 from resight.training.journal import read_csv
 
 PARTS = ("filters", "patches", "features", "surface", "curves")
@@ -228,13 +228,12 @@ def diagnosis(run: Run, rows: Sequence[dict[str, float]], dataset: Dataset | Non
         rows: of its metrics.csv.
         dataset: what it was trained on; without it every class counts as equally frequent.
     """
-    counts = dataset.train.class_counts() if dataset and "train" in dataset.splits else None
-    share = 1 / run.model.num_classes
-    if counts is not None and counts.sum():
-        share = float(counts.max()) / len(dataset.train) if dataset else share
     assert run.folder is not None  # it has curves
     record = read_recipe_file(run.folder)
-    return diagnose(rows, 100 * (1 - share), record["splits"].get("val", 0), _guessing(run.model, record))
+    chance, val_chance = (100 * (1 - 1 / run.model.num_classes),) * 2
+    if dataset and "train" in dataset.splits:
+        chance, val_chance = guessing_errors(dataset, record["recipe"].get("balance", "none"))
+    return diagnose(rows, chance, record["splits"].get("val", 0), _guessing(run.model, record), val_chance)
 
 
 def _guessing(model: Classifier, record: dict[str, Any]) -> float | None:

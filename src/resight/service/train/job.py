@@ -30,6 +30,7 @@ from resight.service.train.network import make_model, require_size
 from resight.service.train.pictures import class_weights, first_images, read_training, validation_of
 from resight.service.train.teachers import make_old_self, make_teacher
 from resight.training.checkpoints import Progress, load_state, save_state
+from resight.training.diagnosis import guessing_errors
 from resight.training.ema import AveragedWeights
 from resight.training.journal import Journal
 from resight.training.loop import Actions, fit
@@ -38,6 +39,7 @@ from resight.training.objective import Objective
 from resight.training.optimizer import make_optimizer
 from resight.training.parallel import shared
 from resight.training.recipe import Recipe
+from resight.training.schedules import warmup_steps
 from resight.training.sharding import put_together, whole
 from resight.training.step import wrong_answers
 from resight.training.synced_norm import synchronize
@@ -174,13 +176,20 @@ class Job:
             f"{str(self.precision).removeprefix('torch.')} on {_hardware(self.normalize.device)}; "
             f"run folder {self.run}",
         ]
+        steps = r.epochs * self.batches.order.steps
+        if warm := warmup_steps(r, steps):
+            lines.append(
+                f"warm-up: the first {warm:,} of {steps:,} steps at a learning rate of {r.warmup[1]:g}"
+            )
         for line in lines:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def fit(self, stop: threading.Event) -> None:
         """Train to the last epoch."""
-        chance = 100 * (1 - self.dataset.train.class_counts().max() / len(self.dataset.train))
-        with Journal(self.run if world().is_main else None, self.console, chance) as journal:
+        chance, val_chance = guessing_errors(self.dataset, self.recipe.balance)
+        place = self.run if world().is_main else None
+        validation = len(self.dataset.split("val")) if "val" in self.dataset.splits else 0
+        with Journal(place, self.console, chance, val_chance, validation) as journal:
 
             def begin_epoch(epoch: int, done: int) -> Any:
                 return journal.start_bar(epoch, self.recipe.epochs, self.batches.order.steps, done)

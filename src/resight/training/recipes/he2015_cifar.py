@@ -7,7 +7,8 @@ Published test error: 8.75 % (ResNet-20), 7.51 (32), 7.17 (44), 6.97 (56), 6.43 
 Deviations. 64,000 iterations of 128 are 163.8 epochs of 50,000 pictures: 164 epochs, with the drops at the
 same shares; on the 45,000 that are left beside a validation split this makes 57,564 iterations. The paper
 warms 110 layers up at 0.01 until the training error is under 80 %, which takes it about 400 iterations; here
-it is 400 iterations. Test-time batch statistics are the running averages.
+it is 400 iterations, and proportionally fewer of a training of less than 57,000. Test-time batch statistics
+are the running averages.
 """
 
 from resight.training.recipe import Facts, Recipe
@@ -28,7 +29,7 @@ def build(facts: Facts) -> Recipe:
         weight_decay=1e-4,  # section 4.2
         schedule="steps",
         drops=(0.5, 0.75),  # section 4.2: a tenth after 32,000 and 48,000 iterations
-        warmup=(400, 0.01) if deep else (),  # section 4.2, on 110 layers
+        warmup=(400, 0.01, 57_000) if deep else (),  # section 4.2, on 110 layers: 400 of 64,000
         augment=("pad-crop", *facts.flip),  # section 4.2: pad by 4, crop, mirror
         val_share=0.1,  # section 4.2: 45k / 5k; val_share=0 trains on all 50k
         label_smoothing=0.0,  # unknown in 2015

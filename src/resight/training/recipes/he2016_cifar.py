@@ -26,7 +26,7 @@ def build(facts: Facts) -> Recipe:
         weight_decay=1e-4,  # appendix
         schedule="steps",
         drops=(0.5, 0.75),  # appendix: 32k and 48k
-        warmup=(400, 0.01),  # appendix: warm-up of 400 iterations
+        warmup=(400, 0.01, 57_000),  # appendix: warm-up of 400 iterations, of 64,000
         val_share=0.1,
         label_smoothing=0.0,
         ema=0.0,
