@@ -45,13 +45,15 @@ class Whole:
     high: float = 2**63 - 1
 
 
-def parse(text: str | bytes, where: str, error: type[ResightError] = DataError) -> Any:
+def parse(text: str | bytes, where: str, error: type[ResightError] = DataError, *, nan: bool = False) -> Any:
     """Parse JSON.
 
     Args:
         text: the document; bytes are UTF-8, with or without a byte order mark.
         where: the file, or the place in it, for the message.
         error: what is raised.
+        nan: whether NaN and infinity are read as Python writes them; a shape of numbers refuses them all the
+            same.
 
     Raises:
         ResightError: of the type `error`, if the text is no JSON, nests deeper than 64 levels, repeats a key,
@@ -63,7 +65,7 @@ def parse(text: str | bytes, where: str, error: type[ResightError] = DataError) 
         document = json.loads(
             text.removeprefix("\ufeff"),
             object_pairs_hook=_unique,
-            parse_constant=_no_constant,
+            parse_constant=float if nan else _no_constant,
             parse_int=_whole,
             parse_float=_finite,
         )
@@ -87,9 +89,11 @@ def require(document: Any, shape: Any, where: str, error: type[ResightError] = D
     return document
 
 
-def read(text: str | bytes, shape: Any, where: str, error: type[ResightError] = DataError) -> Any:
+def read(
+    text: str | bytes, shape: Any, where: str, error: type[ResightError] = DataError, *, nan: bool = False
+) -> Any:
     """Parse JSON and hold it against a shape; see `parse` and `require`."""
-    return require(parse(text, where, error), shape, where, error)
+    return require(parse(text, where, error, nan=nan), shape, where, error)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

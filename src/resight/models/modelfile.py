@@ -14,7 +14,7 @@ from resight.core.errors import ModelFileError
 from resight.core.files import replacing
 from resight.core.preprocessing import Preprocessing
 from resight.models.classifier import Classifier, OldTask
-from resight.models.weights import Card, load_card
+from resight.models.loading import Card, load_card
 from resight.models.zoo import create_model
 
 FORMAT = 1
