@@ -106,7 +106,15 @@ def test_an_experiment_runs_goes_on_and_is_written(trial, tmp_path):
 def test_what_was_not_run_stands_beside_empty_cells(tmp_path):
     (tmp_path / "results").mkdir()
     document = dict.fromkeys(KEYS, "") | {"experiment": "degradation", "holds": None, "seconds": 0}
-    document |= {"rows": [], "failed": {}, "plots": [], "trainings": [], "versions": {}, "data": []}
+    document |= {
+        "seeds": [],
+        "rows": [],
+        "failed": {},
+        "plots": [],
+        "trainings": [],
+        "versions": {},
+        "data": [],
+    }
     document["scale"] = asdict(Scale())
     (tmp_path / "results/degradation.json").write_text(json.dumps(document))
     page = write_page("page.md", "results").read_text()

@@ -19,7 +19,7 @@ from torch import Tensor
 from resight.core.errors import ModelFileError
 
 AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
-"""Keys of weights averaged over the training. They are taken first, as timm does: they are what was tested."""
+"""Keys of weights averaged over the training. They come first, as in timm: they are what was tested."""
 PLAIN = ("state_dict", "model_state_dict", "model")
 """Keys of the weights of the last step."""
 COUNTERS = ("n_averaged", "decay", "num_updates", "updates")

@@ -1,14 +1,18 @@
 """Tensors put into a network: checked one by one, the trunk as a whole, the head as far as it is the same."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resight.core.errors import ModelFileError
 from resight.core.preprocessing import Preprocessing
 from resight.models.classifier import Classifier
+from resight.models.initialization import shapes_only
+
+Module = TypeVar("Module", bound=nn.Module)
 
 HEADS = frozenset(
     (
@@ -143,8 +147,8 @@ def _usable(name: str, value: Tensor, wanted: Tensor, source: str) -> Tensor:
     if not plain or kinds != (wanted.is_floating_point(), not wanted.is_floating_point()):
         found, needed = (str(t.dtype).removeprefix("torch.") for t in (value, wanted))
         raise ModelFileError(
-            f"{source}: {name} is {'' if plain else 'not a plain tensor, '}of {found} where {needed} belongs; "
-            "save the state_dict of a float network"
+            f"{source}: {name} is {'' if plain else 'not a plain tensor, '}of {found} where {needed} belongs"
+            "; save the state_dict of a float network"
         )
     value = value.to(wanted.dtype)
     if value.is_floating_point() and not value.isfinite().all():
@@ -152,3 +156,30 @@ def _usable(name: str, value: Tensor, wanted: Tensor, source: str) -> Tensor:
     if name.endswith("running_var") and (value < 0).any():
         raise ModelFileError(f"{source}: {name} is a variance below 0; take weights that are whole")
     return value
+
+
+def load_whole(build: Callable[[], Module], state: dict[str, Tensor], source: str) -> Module:
+    """Build a module of our own and give it its tensors, which must be all of it and nothing else.
+
+    Args:
+        build: makes the module; it is called without memory first, so that a file cannot ask for more than it
+            holds.
+        state: names to tensors.
+        source: the file, for the message.
+
+    Raises:
+        ModelFileError: if names, shapes or kinds differ, or a value is not finite.
+    """
+    try:
+        with shapes_only():
+            outline = build().state_dict()
+        missing, unknown = [k for k in outline if k not in state], [k for k in state if k not in outline]
+        shapes = [k for k in outline if k in state and state[k].shape != outline[k].shape]
+        if missing or unknown or shapes:
+            raise ModelFileError(f"{source}: is damaged: {_listed(missing, unknown, shapes)}; train it again")
+        module = build()
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+        reason = (str(error).splitlines() or ["no memory"])[0].rstrip(":")[:200]
+        raise ModelFileError(f"{source}: is damaged ({reason}); train it again") from error
+    module.load_state_dict({k: _usable(k, state[k], v, source) for k, v in module.state_dict().items()})
+    return module

@@ -1,6 +1,5 @@
 """What a network's option may be: of its default's kind, finite, and in a range that can be built."""
 
-import math
 from typing import Any
 
 from resight.core.errors import UsageError
@@ -26,16 +25,13 @@ def require_option(name: str, key: str, value: Any, default: Any) -> None:
     """
     kind = type(default)
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    fits = (
-        number and (kind is float or isinstance(value, int)) if kind in (int, float) else type(value) is kind
-    )
+    fits = {int: number and isinstance(value, int), float: number}.get(kind, type(value) is kind)
     if not fits:
         raise UsageError(f"{name} cannot be built with {key}={_shown(value)}: needs {KINDS[kind]}")
-    if not number:
-        return
     low, high = RANGES.get(key, (0 if kind is int else -MOST, MOST))
-    if not (math.isfinite(value) and low <= value <= high):
-        raise UsageError(f"{name} cannot be built with {key}={_shown(value)}: must be {low:g} to {high:g}")
+    if number and not low <= value <= high:
+        wanted = "not be negative" if value < low == 0 else f"be {low:g} to {high:g}"
+        raise UsageError(f"{name} cannot be built with {key}={_shown(value)}: must {wanted}")
 
 
 def _shown(value: Any) -> str:

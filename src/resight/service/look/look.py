@@ -233,7 +233,7 @@ def diagnosis(run: Run, rows: Sequence[dict[str, float]], dataset: Dataset | Non
     if counts is not None and counts.sum():
         share = float(counts.max()) / len(dataset.train) if dataset else share
     assert run.folder is not None  # it has curves
-    record = read_recipe_file(run.folder)
+    record = read_recipe_file(run.folder, whole=True)
     return diagnose(rows, 100 * (1 - share), record["splits"].get("val", 0), _guessing(run.model, record))
 
 

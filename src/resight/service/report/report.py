@@ -53,7 +53,7 @@ def report(run: str, data: str | None = None, data_root: str | None = None) -> P
 def write_report(run: Run, dataset: Dataset, result: TestResult, figures: dict[str, Any]) -> Path:
     """Write the report of a run from a finished test; see `report`."""
     assert run.folder is not None  # both callers have one
-    record = read_recipe_file(run.folder)
+    record = read_recipe_file(run.folder, whole=True)
     trained_on = {record["data"], run.facts.get("data")}
     own = not trained_on.isdisjoint((dataset.name, absolute(dataset.name)))
     notes = list(dict.fromkeys([*dataset.notes, *(sorted(record["notes"]) if own else [])]))

@@ -1,13 +1,14 @@
 """RUN: a run folder, a model.safetensors, or zoo:NAME; opened as one kind of thing."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from resight.core import documents
 from resight.core.device import pick_device, pick_precision
+from resight.core.documents import Whole
 from resight.core.errors import DataError, ModelFileError
 from resight.core.preprocessing import Preprocessing
 from resight.core.registry import lookup
@@ -20,6 +21,29 @@ from resight.models.modelfile import load_model
 from resight.models.weights import of_zoo
 from resight.models.zoo import NETWORKS, create_model
 
+MOST_BYTES = 64 * 2**20
+"""Of a recipe.json."""
+RECORD = {
+    "command": str,
+    "base?": str,
+    "recipe": {str: object},
+    "data": str,
+    "data_root?": (str, None),
+    "data_fingerprint": str,
+    "classes?": [str],
+    "splits": {str: Whole(0)},
+    "notes": [str],
+    "leaks": Whole(0),
+    "versions": {str: str},
+    "multiply_adds?": Whole(0),
+    "parameters?": Whole(0),
+    "hardware": str,
+    "processes?": Whole(1),
+    "machine?": {str: object},
+    "precision": str,
+    "fit?": {str: object},
+}
+"""Of a recipe.json, as far as it is read again."""
 MODEL_FILE, RECIPE_FILE, REPORT_FILE = "model.safetensors", "recipe.json", "report.html"
 
 
@@ -92,6 +116,8 @@ def open_run(name: str) -> Run:
         network, weights = of_zoo(name)
         lookup(NETWORKS, network, "model", "All names: resight models")
         model = create_model(network, weights=weights).eval()
+        if model.weights_note:
+            raise ModelFileError(f"{name}: cannot be used as it is: {model.weights_note}")
         facts, folder = {"data": None}, None
     else:
         before, _, task = name.rpartition("@")
@@ -124,15 +150,25 @@ def absolute(data: str) -> str:
     return f"{MULTI_LABEL * multi_label}{Path(place).resolve()}"
 
 
-def read_recipe_file(folder: Path) -> dict[str, Any]:
+def read_recipe_file(folder: Path, *, whole: bool = False) -> dict[str, Any]:
     """Return a run's recipe.json.
+
+    Args:
+        folder: of the run.
+        whole: whether it must say all that a network's training writes; a GAN's says less.
 
     Raises:
         ModelFileError: if it is not there or is damaged.
     """
+    path = folder / RECIPE_FILE
     try:
-        return json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8"))
+        if path.stat().st_size > MOST_BYTES:
+            raise ModelFileError(f"{path}: is too large to be a recipe; write the file again by a training")
+        text = path.read_bytes()
     except FileNotFoundError as error:
         raise ModelFileError(f"{folder}: holds no {RECIPE_FILE}: it is not a run to resume") from error
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{folder / RECIPE_FILE}: is damaged ({error}); train anew") from error
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror or error})") from error
+    shape = RECORD if whole else {f"{key.removesuffix('?')}?": value for key, value in RECORD.items()}
+    # Figures that are not numbers were written as Python writes them.
+    return documents.read(text, shape, str(path), ModelFileError, nan=True)

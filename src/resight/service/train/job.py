@@ -158,7 +158,7 @@ class Job:
         return job
 
     def announce(self) -> None:
-        """Say in two lines what is about to be done."""
+        """Say in two lines what is about to be done, and in a third what the weights did not bring."""
         sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.dataset.splits.items())
         r = self.recipe
         lines = [
@@ -169,6 +169,8 @@ class Job:
             f"{str(self.precision).removeprefix('torch.')} on {_hardware(self.normalize.device)}; "
             f"run folder {self.run}",
         ]
+        if self.model.weights_note:
+            lines.append(f"weights: {self.model.weights_note}")
         for line in lines:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
