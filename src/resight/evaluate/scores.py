@@ -57,7 +57,7 @@ def require_finite(logits: Tensor) -> None:
     bad = int((~logits.isfinite()).any(1).sum())
     if bad:
         raise ModelFileError(
-            f"the network's answers to {bad} of {len(logits)} pictures are not finite numbers, so they name no "
+            f"the network's answers to {bad} of {len(logits)} pictures are not finite numbers; they name no "
             "class; train it again with --set precision=fp32 or a lower lr="
         )
 
