@@ -87,9 +87,7 @@ def is_safetensors(path: Path) -> bool:
 def _json(path: Path) -> str:
     with path.open("rb") as file:
         index = b'"weight_map"' in file.read(1 << 20)
-    return (
-        "the index of a model in several safetensors files (join them into one)" if index else "a JSON file"
-    )
+    return "the index of several safetensors files (join them into one)" if index else "a JSON file"
 
 
 def _zip(path: Path) -> str:
