@@ -24,7 +24,7 @@ def lenet(classes=3):
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (40, 32), (32, 48), (44, 56)])
 def test_equals_the_fully_connected_layers_as_convolutions(height, width):
-    """Simonyan and Zisserman 2014, section 3.2: the first of the map's size, the others 1x1; then the mean."""
+    """Simonyan and Zisserman 2014, 3.2: the first of the map's size, the others 1x1, then a mean."""
     model = lenet()
     images = torch.randn(3, 1, height, width)
     with torch.no_grad():

@@ -2,12 +2,12 @@
 
 import json
 import random
-import struct
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from mutation import mutated
 from resight.core.errors import ModelFileError, ResightError
 from resight.core.preprocessing import Preprocessing
 from resight.models import zoo
@@ -227,49 +227,6 @@ def test_files_of_the_first_version_open(path):
     for model, k in ((google, 1.0), (before, 2.0)):  # written again, each stays what it is
         save_model(path, model, model.state_dict(), {})
         assert load_model(path)[0].norm1.k == k
-
-
-def mutated(content, chance):
-    """Change a safetensors file: bytes anywhere, the header's JSON, or a tensor's place."""
-    kind = chance.randrange(4)
-    if kind == 0:
-        content = bytearray(content)
-        for _ in range(chance.randrange(1, 9)):
-            content[chance.randrange(len(content))] = chance.randrange(256)
-        return bytes(content)
-    length = struct.unpack("<Q", content[:8])[0]
-    header, body = json.loads(content[8 : 8 + length]), content[8 + length :]
-    if kind == 1:
-        name = chance.choice(sorted(header.keys() - {"__metadata__"}))
-        key, value = chance.choice(
-            [
-                ("dtype", chance.choice(["F16", "BF16", "I64", "U8", "F8_E4M3", "F64", "BOOL", "Q9", 3])),
-                ("shape", chance.choice([[], [0], [2**40, 2**40], [-1], [1] * 80, "x", None])),
-                ("data_offsets", chance.choice([[0, 0], [0, 2**63], [-4, 4], [8, 4], [0], None])),
-            ]
-        )
-        header[name][key] = value
-    else:
-        document = json.loads(header["__metadata__"]["resight"])
-        place, key = chance.choice([p for p in places(document) if kind == 2 or p[1] != "fault"])
-        place[key] = chance.choice(ODD)
-        header["__metadata__"]["resight"] = json.dumps(document)
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + body
-
-
-ODD = [
-    None, True, 0, -1, 1, 2, 2.5, 10**9, 10**30, -(10**30), 1e308, float("nan"), float("inf"), "", "x",
-    "resnet18", "gmp", "flatten", "torchvision", "/etc/passwd", "\ud800", "a" * 10_000, [], [1], ["a"],
-    ["a", "a", "a"], [[]], [None] * 3, {}, {"a": 1}, {"weights": "torchvision"}, {"depth": 1e9}, [[[[[[]]]]]],
-]  # fmt: skip
-
-
-def places(value):
-    """Every (container, key) in a document."""
-    keys = value.keys() if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
-    found = [(value, key) for key in keys]
-    return found + [place for key in keys for place in places(value[key])]
 
 
 def survives(path, content, image, answer):
