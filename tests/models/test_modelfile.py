@@ -106,7 +106,7 @@ def test_the_plain_file_is_read(path):
         ({"tasks": [{"name": "x"}]}, "tasks[0] has no 'classes'"),
         ({"tasks": [{"name": "x", "classes": ["q", "q"], "facts": {}}]}, "the class 'q' stands twice"),
         ({"tasks": [{"name": "x", "classes": ["q"], "facts": {"temperature": 0}}]}, "facts.temperature"),
-        ({"classes": ["a", "b", "\ud800"]}, "is no text"),
+        ({"classes": ["a", "b", "\ud800"]}, "surrogates not allowed"),
         ({"tasks": [{"name": "x", "classes": ["q"], "facts": {}}]}, "2 missing (old_heads.0.weight"),
     ],
 )  # fmt: skip

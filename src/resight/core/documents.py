@@ -57,7 +57,7 @@ def parse(text: str | bytes, where: str, error: type[ResightError] = DataError, 
 
     Raises:
         ResightError: of the type `error`, if the text is no JSON, nests deeper than 64 levels, repeats a key,
-            or holds NaN, infinity or a number of more than 400 digits.
+            or holds NaN, infinity, a number of more than 400 digits or half of a surrogate pair.
     """
     try:
         if isinstance(text, bytes):
@@ -71,6 +71,8 @@ def parse(text: str | bytes, where: str, error: type[ResightError] = DataError, 
         )
         if not _shallow(document):
             raise ValueError(f"it nests deeper than {DEEPEST} levels")
+        if "\\ud" in text or "\\uD" in text:  # half of a pair is no letter, and no file or terminal takes it
+            json.dumps(document, ensure_ascii=False).encode()
     except RecursionError:
         raise error(f"{where}: is not usable JSON (it nests too deeply); write the file again") from None
     except ValueError as cause:

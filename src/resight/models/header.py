@@ -84,8 +84,6 @@ def require_header(document: dict[str, Any], path: Path) -> None:
 
 
 def _require_classes(names: Sequence[str], path: Path) -> None:
-    if any("\ud800" <= letter <= "\udfff" for name in names for letter in name):
-        raise _damaged(path, "the name of a class is no text")
     if not names:
         raise _damaged(path, "it names no class")
     if len(set(names)) < len(names):

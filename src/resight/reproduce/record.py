@@ -17,7 +17,7 @@ from resight.reproduce.laboratory import Laboratory
 PLACE = "runs/reproduce"
 """Where `resight reproduce` puts the runs unless it is told otherwise."""
 
-FIGURE, COUNT = (float, None), (Whole(0), None)
+FIGURE, COUNT = (Within(-1e12, 1e12), None), (Whole(0), None)
 SHAPE = {
     "experiment": str,
     "data": [str],
@@ -37,7 +37,7 @@ SHAPE = {
             "certainty": (str, None),
             "measured": FIGURE,
             "interval": ([FIGURE], None),
-            "values": [float],
+            "values": [Within(-1e12, 1e12)],
             "unit": str,
         }
     ],
@@ -206,7 +206,8 @@ def read_records(results: Path) -> list[dict[str, Any]]:
         intervals = [row["interval"] for row in document["rows"] if row["interval"]]
         lines = [line for plot in document["plots"] for line in plot["lines"]]
         if any(len(pair) != 2 for pair in intervals) or any(
-            [type(part) for part in line] != [str, list, list] for line in lines
+            [type(part) for part in line] != [str, list, list] or len(line[1]) != len(line[2])
+            for line in lines
         ):
             raise DataError(f"{where} (an interval or a line is cut); take it out of the folder")
         found.append(document)

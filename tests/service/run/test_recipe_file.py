@@ -25,8 +25,8 @@ RESULT = {
     "versions": {"torch": "2"}, "command": "resight reproduce degradation", "failed": {},
     "rows": [{
         "id": "degradation/plain20/test-error", "paper": "a paper", "published": 8.75,
-        "certainty": "verified", "published_protocol": "one", "measured": 9.1, "interval": [8.5, 9.7], "values": [9.1], "unit": "%",
-        "protocol": "full", "seed": [0], "hardware": "a CPU", "seconds": 3.5,
+        "certainty": "verified", "published_protocol": "one", "measured": 9.1, "interval": [8.5, 9.7],
+        "values": [9.1], "unit": "%", "protocol": "full", "seed": [0], "hardware": "a CPU", "seconds": 3.5,
     }],
     "trainings": [{"condition": "plain20", "seed": 0, "command": "resight train", "seconds": 3.5}],
     "plots": [{"title": "t", "across": "x", "up": "y", "lines": [["a", [1.0, 2.0], [3.0, 4.0]]]}],
