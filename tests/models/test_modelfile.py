@@ -14,8 +14,9 @@ from resight.models import zoo
 from resight.models.classifier import OldTask
 from resight.models.modelfile import PIXEL_MEAN, WHITENING, load_model, load_tensors, save_model, save_tensors
 from resight.models.zoo import create_model
+from support import make_folder, one_line, resight
 
-CARD = {"size": 8, "resize": 9, "mean": [0.1, 0.2, 0.3], "std": [0.2, 0.2, 0.2]}
+CARD = {"size": 16, "resize": 18, "mean": [0.1, 0.2, 0.3], "std": [0.2, 0.2, 0.2]}
 HEADER = {
     "format": 1,
     "architecture": "lenet5_modern",
@@ -86,8 +87,9 @@ def test_the_plain_file_is_read(path):
         ({"multi_label": "no"}, "multi_label"),
         ({"preprocessing": None}, "preprocessing is null"),
         ({"preprocessing": {**CARD, "resize": 40_000}}, "resize is 40000 where a whole number"),
-        ({"preprocessing": {**CARD, "resize": 7}}, "resize=7 is below size=8"),
+        ({"preprocessing": {**CARD, "resize": 7}}, "resize=7 is below size=16"),
         ({"preprocessing": {**CARD, "size": 0}}, "size is 0"),
+        ({"preprocessing": {**CARD, "size": 8}}, "lenet5_modern does not take pictures of 8 x 8"),
         ({"preprocessing": {**CARD, "mean": [0.1, 0.2]}}, "preprocessing.mean has 2 values where 3 belong"),
         ({"preprocessing": {**CARD, "mean": [0.1, 0.2, 12.0]}}, "mean[2] is 12.0"),
         ({"preprocessing": {**CARD, "mean": [0.1, 0.2, float("nan")]}}, "mean[2] is NaN"),
@@ -143,15 +145,15 @@ def test_json_without_bounds_is_refused(path, text, words):
         (lambda s: s.pop("c1.bias"), "1 missing (c1.bias)"),
         (lambda s: s.update({"c1.more": torch.zeros(1)}), "1 unknown (c1.more)"),
         (lambda s: s.update({"c1.bias": torch.zeros(7)}), "1 of other shape (c1.bias)"),
-        (lambda s: s.update({PIXEL_MEAN: torch.zeros(7)}), "is of shape (7,) where (192,) belongs"),
-        (lambda s: s.update({PIXEL_MEAN: torch.zeros(192).int()}), "pixel_mean holds values"),
-        (lambda s: s.update({PIXEL_MEAN: torch.full((192,), 9.0)}), "pixel_mean holds values outside of"),
-        (lambda s: s.update({WHITENING: torch.zeros(192, 192)}), "a whitening without contrast"),
+        (lambda s: s.update({PIXEL_MEAN: torch.zeros(7)}), "is of shape (7,) where (768,) belongs"),
+        (lambda s: s.update({PIXEL_MEAN: torch.zeros(768).int()}), "pixel_mean holds values"),
+        (lambda s: s.update({PIXEL_MEAN: torch.full((768,), 9.0)}), "pixel_mean holds values outside of"),
+        (lambda s: s.update({WHITENING: torch.zeros(768, 768)}), "a whitening without contrast"),
     ],
 )  # fmt: skip
 def test_tensors_that_no_training_leaves_are_refused(path, change, words):
     state = {k: v.clone() for k, v in tensors().items()}
-    state[PIXEL_MEAN] = torch.zeros(192)
+    state[PIXEL_MEAN] = torch.zeros(768)
     change(state)
     refused(write(path, state=state), words)
 
@@ -194,6 +196,21 @@ def test_no_option_reaches_the_weights(path, monkeypatch):
     refused(write(path, options={"head": "gap", "weights": str(path)}), "has no option 'weights'")
 
 
+def test_commands_say_it_in_one_line(tmp_path):
+    make_folder("pictures", count=1)
+    for command, change, words in (
+        ("predict", {"options": {"head": "gap", "weights": "torchvision"}}, "has no option 'weights'"),
+        ("explain", {"temperature": -1}, "temperature is -1"),
+    ):
+        write(tmp_path / "m.safetensors", **change)
+        assert words in one_line(resight(command, "m.safetensors", "pictures"), 1)
+    write(tmp_path / "m.safetensors")
+    assert resight("predict", "m.safetensors", "pictures", check=0).stdout
+    assert "how its data were split" in one_line(
+        resight("test", write(tmp_path / "m.safetensors", data="pictures").name), 1
+    )
+
+
 def test_other_files_of_ours_are_named(path):
     for document, words in (
         ({"identity": {}, "progress": {}}, "is no network but the state of a training"),
@@ -219,6 +236,7 @@ def test_files_of_the_first_version_open(path):
     model, _ = load_model(write(path, header=old))
     assert not model.multi_label and model.preprocessing.interpolation == "bilinear"
     google = create_model("googlenet_2014", 2, aux=False)
+    old["preprocessing"] = {**CARD, "size": 64, "resize": 64}
     document = {**old, "architecture": "googlenet_2014", "options": {"aux": False}, "classes": ["a", "b"]}
     before, _ = load_model(write(path, header=document, state=google.state_dict()))
     assert (before.norm1.k, before.norm1.alpha) == (2.0, 1e-4)

@@ -58,5 +58,6 @@ def for_scales(network: nn.Module, size: int) -> nn.Module:
     Returns:
         The network itself where its head pools, else `Dense`.
     """
-    flat = isinstance(network, Classifier) and network.head == "flatten"
-    return Dense(network, size) if flat else network
+    if isinstance(network, Classifier) and network.head == "flatten":
+        return Dense(network, size)
+    return network

@@ -22,9 +22,14 @@ def dataset_of(run: Run, data: str | None, data_root: str | None = None) -> Data
         return open_dataset(data, data_root, whole=True)
     if not own:
         raise DataError(f"{run.name}: does not say what it was trained on; name the data with --data")
+    share, known = run.facts.get("recipe", {}).get("val_share"), run.facts.get("data_fingerprint")
+    if share is None or known is None:
+        raise DataError(
+            f"{run.name}: does not say how its data were split; name untouched pictures with --data"
+        )
     dataset = open_dataset(own, data_root or run.facts.get("data_root"))
-    dataset = with_validation(dataset, run.facts["recipe"]["val_share"])
-    if fingerprint(dataset.train) != run.facts["data_fingerprint"]:
+    dataset = with_validation(dataset, share)
+    if fingerprint(dataset.train) != known:
         raise DataError(
             f"{own}: its pictures changed since {run.name} was trained, so its test split may hold trained "
             "ones; name untouched pictures with --data"

@@ -134,10 +134,14 @@ def open_run(name: str) -> Run:
         model, facts = load_model(folder / MODEL_FILE if folder else path)
         if task:
             facts = {**facts, **model.use_old_head(task).facts}
+            if "geometry" not in facts:
+                raise ModelFileError(f"{name}: its file does not say how that task's pictures were prepared")
             assert model.preprocessing is not None  # load_model gives it
             model.preprocessing = replace(model.preprocessing, **facts["geometry"])
     if model.preprocessing is None:
         raise ModelFileError(f"{name}: its weights do not say how pictures must be prepared")
+    if model.in_channels != 3:
+        raise ModelFileError(f"{name}: takes pictures of {model.in_channels} channels; the commands give 3")
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Run(name, folder, model, facts, device)
 
