@@ -89,7 +89,6 @@ def test_the_plain_file_is_read(path):
         ({"preprocessing": {**CARD, "resize": 40_000}}, "resize is 40000 where a whole number"),
         ({"preprocessing": {**CARD, "resize": 7}}, "resize=7 is below size=16"),
         ({"preprocessing": {**CARD, "size": 0}}, "size is 0"),
-        ({"preprocessing": {**CARD, "size": 8}}, "lenet5_modern does not take pictures of 8 x 8"),
         ({"preprocessing": {**CARD, "mean": [0.1, 0.2]}}, "preprocessing.mean has 2 values where 3 belong"),
         ({"preprocessing": {**CARD, "mean": [0.1, 0.2, 12.0]}}, "mean[2] is 12.0"),
         ({"preprocessing": {**CARD, "mean": [0.1, 0.2, float("nan")]}}, "mean[2] is NaN"),
@@ -201,6 +200,7 @@ def test_commands_say_it_in_one_line(tmp_path):
     for command, change, words in (
         ("predict", {"options": {"head": "gap", "weights": "torchvision"}}, "has no option 'weights'"),
         ("explain", {"temperature": -1}, "temperature is -1"),
+        ("predict", {"preprocessing": {**CARD, "size": 8}}, "does not take pictures of 8 x 8"),
     ):
         write(tmp_path / "m.safetensors", **change)
         assert words in one_line(resight(command, "m.safetensors", "pictures"), 1)

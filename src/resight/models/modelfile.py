@@ -141,21 +141,9 @@ def load_model(path: Path) -> tuple[Classifier, dict[str, Any]]:
     with shapes_only():  # a header may ask for more than the memory holds
         outline = _build(document, path)
     fitting(outline, outline.state_dict(), weights)
-    _require_size(outline.eval(), card.size, path)
     model = _build(document, path)
     load_card(model, weights)
     return model.eval(), document
-
-
-def _require_size(outline: Classifier, size: int, path: Path) -> None:
-    """Refuse a size of pictures that leaves no map, seen on a network without weights."""
-    try:
-        with shapes_only(), torch.no_grad():
-            outline(torch.zeros(1, outline.in_channels, size, size))
-    except (RuntimeError, ValueError, ArithmeticError) as error:
-        raise ModelFileError(
-            f"{path}: its header is damaged: {outline.name} does not take pictures of {size} x {size}"
-        ) from error
 
 
 def _build(document: dict[str, Any], path: Path) -> Classifier:

@@ -17,6 +17,7 @@ from resight.data.open import MULTI_LABEL, parted_name
 from resight.evaluate.scores import Member
 from resight.models.classifier import Classifier
 from resight.models.folding import Inference
+from resight.models.initialization import shapes_only
 from resight.models.modelfile import load_model
 from resight.models.weights import of_zoo
 from resight.models.zoo import NETWORKS, create_model
@@ -142,8 +143,22 @@ def open_run(name: str) -> Run:
         raise ModelFileError(f"{name}: its weights do not say how pictures must be prepared")
     if model.in_channels != 3:
         raise ModelFileError(f"{name}: takes pictures of {model.in_channels} channels; the commands give 3")
+    if not name.startswith("zoo:"):
+        _require_map(model, model.preprocessing.size, name)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Run(name, folder, model, facts, device)
+
+
+def _require_map(model: Classifier, size: int, name: str) -> None:
+    """Refuse a file whose pictures leave its network no map, seen on the network without weights."""
+    try:
+        with shapes_only(), torch.no_grad():
+            outline = create_model(model.name, model.num_classes, model.in_channels, **model.options).eval()
+            outline(torch.zeros(1, model.in_channels, size, size))
+    except (RuntimeError, ValueError, ArithmeticError) as error:
+        raise ModelFileError(
+            f"{name}: its header is damaged: {model.name} does not take pictures of {size} x {size}"
+        ) from error
 
 
 def absolute(data: str) -> str:
