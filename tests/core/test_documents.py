@@ -33,6 +33,7 @@ def test_what_fits_is_returned_as_it_is():
         ("[" * 100 + "]" * 100, "deeper than 64"),
         ("[" * 200_000, "nests too deeply"),
         (b"\xff\xfe", "not usable JSON"),
+        ('["\\ud83d"]', "surrogates not allowed"),
     ],
 )
 def test_text_that_is_not_bounded_json_is_refused(text, words):
@@ -61,3 +62,18 @@ def test_what_differs_is_named_by_its_place(text, words):
     with pytest.raises(DataError, match=r"f\.json") as caught:
         read(text, CARD, "f.json")
     assert words in str(caught.value)
+
+
+def test_pairs_of_surrogates_are_letters_and_nan_is_read_where_it_is_asked_for():
+    assert parse('["\\ud83d\\ude00"]', "f.json") == ["\U0001f600"]
+    found = parse('{"a": NaN, "b": -Infinity}', "f.json", nan=True)
+    assert found["a"] != found["a"] and found["b"] == float("-inf")
+    with pytest.raises(DataError, match="a is NaN where a number belongs"):
+        read('{"a": NaN}', {"a": float}, "f.json", nan=True)
+
+
+def test_whole_numbers_beyond_every_float_are_no_numbers():
+    digits = "1" + "0" * 398
+    for shape in (float, Within(0, 1), Whole(0, 9)):
+        with pytest.raises(DataError, match="belongs"):
+            read(digits, shape, "f.json")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from resight.models.weights import Card, load_card
+from resight.models.loading import Card, load_card
 from resight.models.zoo import NETWORKS, create_model
 
 TORCHVISION = (

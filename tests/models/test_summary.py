@@ -43,6 +43,17 @@ def test_receptive_fields(name):
     assert summary_of(name).receptive_field == FIELDS[name]
 
 
+def test_lenets_c3_costs_its_connections():
+    """LeCun et al. 1998, section II.B: 1,516 parameters, and 60 x 25 products at each of 10 x 10 places."""
+    found = summary_of("lenet5")
+    c3 = next(layer for layer in found.layers if layer.name == "c3")
+    assert (c3.parameters, c3.multiply_adds) == (1516, 150_000)
+    assert found.multiply_adds == 28 * 28 * 6 * 25 + 150_000 + 400 * 120 + 120 * 84
+    assert cost.multiply_adds(create_model("lenet5", 10, 1), 32, 1) == found.multiply_adds
+    modern = next(layer for layer in summary_of("lenet5_modern").layers if layer.name == "c3")
+    assert modern.multiply_adds == 240_000
+
+
 def test_local_contrast_normalization_widens_the_field():
     with torch.device("meta"):
         plain, wide = (summarize(create_model("resnet20", 10, norm=n), 32) for n in ("none", "lcn"))

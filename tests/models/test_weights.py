@@ -8,8 +8,10 @@ from safetensors.torch import save_file
 
 from resight.core.errors import ModelFileError
 from resight.core.preprocessing import Preprocessing
+from resight.models.foreign import read_state
 from resight.models.modelfile import load_model, save_model
-from resight.models.weights import load_weights, our_names, read_state
+from resight.models.renaming import our_names
+from resight.models.weights import load_weights
 from resight.models.zoo import create_model
 
 

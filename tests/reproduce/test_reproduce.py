@@ -111,7 +111,16 @@ def test_what_was_not_run_stands_beside_empty_cells(tmp_path):
         "alone": None,
         "seconds": 0,
     }
-    document |= {"rows": [], "failed": {}, "plots": [], "trainings": [], "versions": {}, "data": []}
+    document |= {
+        "seeds": [],
+        "parts": [],
+        "rows": [],
+        "failed": {},
+        "plots": [],
+        "trainings": [],
+        "versions": {},
+        "data": [],
+    }
     document["scale"] = asdict(Scale())
     (tmp_path / "results/degradation.json").write_text(json.dumps(document))
     page = write_page("page.md", "results").read_text()

@@ -45,17 +45,19 @@ class Whole:
     high: float = 2**63 - 1
 
 
-def parse(text: str | bytes, where: str, error: type[ResightError] = DataError) -> Any:
+def parse(text: str | bytes, where: str, error: type[ResightError] = DataError, *, nan: bool = False) -> Any:
     """Parse JSON.
 
     Args:
         text: the document; bytes are UTF-8, with or without a byte order mark.
         where: the file, or the place in it, for the message.
         error: what is raised.
+        nan: whether NaN and infinity are read as Python writes them; a shape of numbers refuses them all the
+            same.
 
     Raises:
         ResightError: of the type `error`, if the text is no JSON, nests deeper than 64 levels, repeats a key,
-            or holds NaN, infinity or a number of more than 400 digits.
+            or holds NaN, infinity, a number of more than 400 digits or half of a surrogate pair.
     """
     try:
         if isinstance(text, bytes):
@@ -63,12 +65,14 @@ def parse(text: str | bytes, where: str, error: type[ResightError] = DataError) 
         document = json.loads(
             text.removeprefix("\ufeff"),
             object_pairs_hook=_unique,
-            parse_constant=_no_constant,
+            parse_constant=float if nan else _no_constant,
             parse_int=_whole,
             parse_float=_finite,
         )
         if not _shallow(document):
             raise ValueError(f"it nests deeper than {DEEPEST} levels")
+        if "\\ud" in text or "\\uD" in text:  # half of a pair is no letter, and no file or terminal takes it
+            json.dumps(document, ensure_ascii=False).encode()
     except RecursionError:
         raise error(f"{where}: is not usable JSON (it nests too deeply); write the file again") from None
     except ValueError as cause:
@@ -87,9 +91,11 @@ def require(document: Any, shape: Any, where: str, error: type[ResightError] = D
     return document
 
 
-def read(text: str | bytes, shape: Any, where: str, error: type[ResightError] = DataError) -> Any:
+def read(
+    text: str | bytes, shape: Any, where: str, error: type[ResightError] = DataError, *, nan: bool = False
+) -> Any:
     """Parse JSON and hold it against a shape; see `parse` and `require`."""
-    return require(parse(text, where, error), shape, where, error)
+    return require(parse(text, where, error, nan=nan), shape, where, error)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -181,7 +187,12 @@ def _fault_of_object(value: Any, shape: dict[Any, Any], place: str) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
 
 
 def _at(place: str, key: str) -> str:

@@ -12,10 +12,11 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from resight.core.device import autocast
-from resight.core.errors import DataError, PictureError
+from resight.core.errors import DataError, ModelFileError, PictureError
 from resight.core.preprocessing import Preprocessing
 from resight.data.dataset import Split
 from resight.data.prepare import Normalize
+from resight.evaluate.dense import for_scales
 from resight.evaluate.views import views_of
 
 BATCH = 32
@@ -45,6 +46,20 @@ def logits_of(network: nn.Module, squares: Tensor, normalize: Normalize, precisi
         with autocast(normalize.device, precision):
             parts.append(network(normalize(pixels)).float().cpu())
     return torch.cat(parts)
+
+
+def require_finite(logits: Tensor) -> None:
+    """Refuse answers that are no numbers: the softmax of NaN would name the first class.
+
+    Raises:
+        ModelFileError: if one is NaN or infinite.
+    """
+    bad = int((~logits.isfinite()).any(1).sum())
+    if bad:
+        raise ModelFileError(
+            f"the network's answers to {bad} of {len(logits)} pictures are not finite numbers; they name no "
+            "class; train it again with --set precision=fp32 or a lower lr="
+        )
 
 
 @dataclass(frozen=True)
@@ -117,9 +132,14 @@ def probabilities_of(
         read: gives picture `index` as an RGB image, or raises PictureError.
         indices: which pictures.
         views: see `views_of`.
-        scales: see `views_of`.
+        scales: see `views_of`. There a head of fully connected layers is slid over the map, see `Dense`.
         workers: processes that read and cut the pictures.
+
+    Raises:
+        ModelFileError: if a network's answers are not finite numbers.
     """
+    if scales:
+        members = [replace(m, network=for_scales(m.network, m.preprocessing.size)) for m in members]
     cards = list(dict.fromkeys(m.preprocessing for m in members))
     normalizers = [Normalize(m.preprocessing, _device(m.network)) for m in members]
     side = scales[-1] if scales else cards[0].size
@@ -155,6 +175,7 @@ def _average(
         for group in by_shape.values():
             squares = torch.from_numpy(np.stack([view for _, view in group]))
             logits = logits_of(member.network, squares, normalize, member.precision)
+            require_finite(logits)
             scaled = logits[:, member.order].double() / member.temperature
             likely = scaled.sigmoid() if member.multi_label else scaled.softmax(1)
             numbers = torch.tensor([number for number, _ in group])

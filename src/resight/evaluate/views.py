@@ -1,7 +1,7 @@
 """The views of one picture at test time: crops, flips, scales.
 
 Source: Krizhevsky et al. 2012, section 4.1 (ten crops); He et al. 2015, section 3.4 (fully convolutional at
-shorter sides {224, 256, 384, 480, 640}, averaged).
+shorter sides {224, 256, 384, 480, 640}, averaged). Fully connected layers: see `dense.py`.
 """
 
 import numpy as np

@@ -55,6 +55,8 @@ class Classifier(nn.Module):
         old_tasks: what its `old_heads` answer, see `keep_head`.
         name: the name under which it was created.
         options: the options with which it was created.
+        weights_note: what its weights did not bring, and which of several were taken, in a line; "" for
+            nothing.
 
     Raises:
         UsageError: if there is no such head.
@@ -79,6 +81,7 @@ class Classifier(nn.Module):
         self.multi_label = False
         self.preprocessing: Preprocessing | None = None
         self.name, self.options = "", dict[str, Any]()
+        self.weights_note = ""
         self.old_tasks: list[OldTask] = []
         self._stages: dict[str, list[str]] = {}
         self._reader: list[str] = []
@@ -136,6 +139,10 @@ class Classifier(nn.Module):
             (stage, self.get_submodule(names[0]) if len(names) == 1 else nn.Sequential(*self._parts(names)))
             for stage, names in self._stages.items()
         )
+
+    def trunk_layers(self) -> list[list[str]]:
+        """Return the names of the trunk's layers, stage by stage."""
+        return list(self._stages.values())
 
     def _parts(self, names: Sequence[str]) -> list[nn.Module]:
         return [self.get_submodule(name) for name in names]

@@ -28,7 +28,8 @@ def parameters(model: nn.Module) -> int:
 def multiply_adds(model: nn.Module, size: int, channels: int = 3) -> int:
     """Return the multiply-adds of one image through the convolutions and linear layers.
 
-    One multiply-add is one; FLOPs as torch counts them are twice that.
+    One multiply-add is one; FLOPs as torch counts them are twice that. A layer that has only a share of a
+    convolution's connections, `connected`, costs that share, however it is computed.
 
     Args:
         model: any network of one image argument; it is left as it was.
@@ -40,4 +41,9 @@ def multiply_adds(model: nn.Module, size: int, channels: int = 3) -> int:
     # Batch statistics of one image may not exist: eval mode.
     with torch.no_grad(), evaluating(model), FlopCounterMode(display=False) as counter:
         model(image)
-    return counter.get_total_flops() // 2
+    total, counts = counter.get_total_flops() // 2, counter.get_flop_counts()
+    for name, module in model.named_modules():
+        if share := getattr(module, "connected", None):
+            dense = sum(counts[f"{type(model).__name__}.{name}"].values()) // 2
+            total -= int(dense * (1 - share))
+    return total

@@ -5,6 +5,7 @@ the table of stages is that of the authors' released code, for a ResNet-50 at 22
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resight.core import documents
+from resight.core.documents import Whole
 from resight.core.errors import ModelFileError
 from resight.core.files import digest
+from resight.models.loading import load_whole
 from resight.models.modelfile import load_tensors, save_tensors
 
 FORMAT = 1
+HEADER = {
+    "decoder": {
+        "channels": Whole(1, 65_536),
+        "side": Whole(1, 4096),
+        "size": Whole(1, 4096),
+        "widest?": Whole(0, 65_536),
+    },
+    "network?": str,
+}
 RESIDUALS = "validation.residuals"
 SLOPE = 0.2
 """Of the leaky rectifiers."""
@@ -122,12 +135,14 @@ def load_decoder(path: Path) -> tuple[Decoder, Tensor, dict[str, Any]]:
     """
     tensors, document = load_tensors(path)
     if document.get("format") != FORMAT or "decoder" not in document:
-        raise ModelFileError(f"{path}: is not a decoder of this Resight; train one anew")
-    try:
-        residuals = tensors.pop(RESIDUALS)
-        decoder = Decoder(**document["decoder"])
-        decoder.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        reason = str(error).splitlines()[0].rstrip(":")
-        raise ModelFileError(f"{path}: is damaged ({reason}); train it anew") from error
+        raise ModelFileError(f"{path}: is not a decoder of this Resight; train it again")
+    documents.require(document, HEADER, f"{path}: its header is damaged", ModelFileError)
+    options, residuals = document["decoder"], tensors.pop(RESIDUALS, None)
+    if residuals is None or residuals.ndim != 1 or not residuals.is_floating_point():
+        raise ModelFileError(f"{path}: is damaged (it has no residuals); train it again")
+    if residuals.isnan().any() or (residuals.diff() < 0).any():
+        raise ModelFileError(f"{path}: is damaged (its residuals are not sorted); train it again")
+    decoder = load_whole(partial(Decoder, **options), tensors, str(path))
+    if decoder.variance <= 0:
+        raise ModelFileError(f"{path}: is damaged (its variance is not above 0); train it again")
     return decoder.eval(), residuals, document

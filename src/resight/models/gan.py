@@ -10,16 +10,32 @@ Sized to the data: both networks double from maps of 4 x 4 up to the picture, so
 two of these steps and one of 128 has five; each doubling halves the channels.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from resight.core import documents
+from resight.core.documents import Whole
 from resight.core.errors import ModelFileError
+from resight.models.loading import load_whole
 from resight.models.modelfile import load_tensors, save_tensors
 
 FORMAT, KIND = 1, "gan"
+HEADER = {
+    "generator": {
+        "classes": Whole(1, 65_536),
+        "side": Whole(1, 4096),
+        "noise?": Whole(1, 65_536),
+        "width?": Whole(1, 4096),
+        "channels?": Whole(1, 3),
+    },
+    "classes": [str],
+    "data?": (str, None),
+    "data_fingerprint?": (str, None),
+}
 SIDES = (16, 32, 64, 128)
 """Sides of the pictures that can be drawn."""
 FIRST = 4
@@ -186,13 +202,13 @@ def load_gan(path: Path) -> tuple[Generator, tuple[str, ...], dict[str, Any]]:
     tensors, document = load_tensors(path)
     if document.get("format") != FORMAT or document.get("kind") != KIND:
         raise ModelFileError(f"{path}: is not a GAN of this Resight; train one with: resight train-gan DATA")
-    try:
-        generator = Generator(**document["generator"])
-        generator.load_state_dict(tensors)
-        classes = tuple(document["classes"])
-    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        reason = str(error).splitlines()[0].rstrip(":")
-        raise ModelFileError(f"{path}: is damaged ({reason}); train it anew") from error
-    if len(classes) != generator.classes:
-        raise ModelFileError(f"{path}: is damaged ({len(classes)} names of classes); train it anew")
+    documents.require(document, HEADER, f"{path}: its header is damaged", ModelFileError)
+    options, classes = document["generator"], tuple(document["classes"])
+    if options["side"] not in SIDES:
+        raise ModelFileError(f"{path}: is damaged (pictures of {options['side']} pixels); train it again")
+    if len(classes) != options["classes"]:
+        raise ModelFileError(f"{path}: is damaged ({len(classes)} names of classes); train it again")
+    if len(set(classes)) < len(classes):
+        raise ModelFileError(f"{path}: is damaged (a class stands twice); train it again")
+    generator = load_whole(partial(Generator, **options), tensors, str(path))
     return generator.eval(), classes, document

@@ -1,6 +1,7 @@
 """`model.safetensors`: weights, and in its header all that is needed to use them. No pickle."""
 
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from resight.core.errors import ModelFileError
+from resight.core import documents
+from resight.core.errors import ModelFileError, UsageError
 from resight.core.files import replacing
-from resight.core.preprocessing import Preprocessing
+from resight.core.registry import lookup
 from resight.models.classifier import Classifier, OldTask
-from resight.models.weights import Card, load_card
-from resight.models.zoo import create_model
+from resight.models.foreign import what_it_is
+from resight.models.header import FORMAT, read_card, require_header
+from resight.models.initialization import shapes_only
+from resight.models.loading import Card, fitting, load_card
+from resight.models.zoo import NETWORKS, create_model, list_options
 
-FORMAT = 1
+UNREADABLE = (SafetensorError, OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError)
+"""What safetensors raises on damaged files."""
 PIXEL_MEAN, WHITENING = "preprocessing.pixel_mean", "preprocessing.whitening"
 
 
@@ -68,22 +74,24 @@ def _read(path: Path, *, weights: bool) -> tuple[dict[str, Tensor], dict[str, An
             document = (file.metadata() or {}).get("resight")
             names = file.keys() if weights else ()
             tensors = {key: file.get_tensor(key) for key in names}
-    except (SafetensorError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except UNREADABLE as error:
         raise ModelFileError(
-            f"{path}: is not a safetensors file ({reason}); it is not opened in any other way"
+            f"{path}: is not a safetensors file ({_reason(path, error)}); it is not opened in any other way"
         ) from error
     if document is None:
         raise ModelFileError(
             f"{path}: holds weights but not what they belong to; train with --set weights={path} --model NAME"
         )
-    try:
-        header = json.loads(document)
-    except ValueError as error:
-        raise ModelFileError(f"{path}: its header is damaged ({error}); train anew") from error
-    if not isinstance(header, dict):
-        raise ModelFileError(f"{path}: its header is damaged; train anew")
-    return tensors, header
+    # Figures that are not numbers were written as Python writes them.
+    header = documents.parse(document, f"{path}: its header", ModelFileError, nan=True)
+    return tensors, documents.require(header, {}, f"{path}: its header", ModelFileError)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    with suppress(OSError):
+        if words := what_it_is(path):
+            return f"it is {words}"
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def save_model(path: Path, model: Classifier, state: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -118,32 +126,42 @@ def save_model(path: Path, model: Classifier, state: dict[str, Tensor], facts: d
 
 
 def load_model(path: Path) -> tuple[Classifier, dict[str, Any]]:
-    """Read a model file.
+    """Read a model file. All of it is checked before a network is built: what differs is refused.
 
     Returns:
         The network in eval mode, and the header.
 
     Raises:
-        ModelFileError: if the file cannot be used.
+        ModelFileError: if the file cannot be used, naming what is wrong.
     """
     tensors, document = load_tensors(path)
-    if document.get("format") != FORMAT:
-        raise ModelFileError(
-            f"{path}: is of format {document.get('format')}, this Resight reads {FORMAT}; "
-            "upgrade or train anew"
-        )
+    require_header(document, path)
+    card = read_card(document, tensors.pop(PIXEL_MEAN, None), tensors.pop(WHITENING, None), path)
+    weights = Card(tensors, tuple(document["classes"]), card, str(path))
+    with shapes_only():  # a header may ask for more than the memory holds
+        outline = _build(document, path)
+    fitting(outline, outline.state_dict(), weights)
+    model = _build(document, path)
+    load_card(model, weights)
+    return model.eval(), document
+
+
+def _build(document: dict[str, Any], path: Path) -> Classifier:
+    """Return the fresh network of a header that was checked.
+
+    Raises:
+        ModelFileError: if there is no such network, or it does not take the options.
+    """
+    name, options = document["architecture"], document["options"]
     try:
-        classes = tuple(document["classes"])
-        pixel_mean = tuple(tensors.pop(PIXEL_MEAN).tolist()) if PIXEL_MEAN in tensors else ()
-        whitening = tensors.pop(WHITENING).numpy() if WHITENING in tensors else None
-        card = Preprocessing.from_dict(document["preprocessing"], pixel_mean, whitening)
-        model = create_model(
-            document["architecture"], len(classes), document["in_channels"], **document["options"]
-        )
-        model.multi_label = bool(document.get("multi_label"))
+        row = lookup(NETWORKS, name[:80], "model", "All names: resight models")
+        # Of options that are none, some are words of `create_model`: weights would open a file.
+        if unknown := options.keys() - list_options(name).keys():
+            raise UsageError(f"{name} has no option {sorted(unknown)[0][:40]!r}")
+        model = create_model(name, len(document["classes"]), document["in_channels"], **row.before | options)
+        model.multi_label = document.get("multi_label", False)
         for task in document.get("tasks", ()):
             model.add_old_task(OldTask(task["name"], tuple(task["classes"]), task["facts"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{path}: its header is damaged ({error}); train anew") from error
-    load_card(model, Card(tensors, classes, card, str(path)))
-    return model.eval(), document
+    except UsageError as error:
+        raise ModelFileError(f"{path}: its header is damaged: {str(error)[:300]}") from error
+    return model

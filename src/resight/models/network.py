@@ -1,7 +1,8 @@
 """What the table of networks says of each: how it is built, where it comes from, what it takes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from resight.models.classifier import Classifier
 
@@ -19,6 +20,8 @@ class Network:
         classes: logits in the paper.
         channels: of the paper's images.
         least_size: side of the smallest square that it takes, in pixels.
+        before: options whose default has changed, with what it was. A model file that does not name them was
+            written then and means these; a new network always writes its own.
     """
 
     build: Callable[..., Classifier]
@@ -29,3 +32,4 @@ class Network:
     classes: int
     channels: int = 3
     least_size: int = 32
+    before: dict[str, Any] = field(default_factory=dict)

@@ -183,7 +183,7 @@ def _multiply_adds(module: nn.Module, result: Tensor) -> int:
     if isinstance(module, nn.Linear):
         return result.numel() * module.in_features
     dense = getattr(module, "dense_inputs", 0)  # a convolution by another name says what an output reads
-    return result.numel() * dense
+    return int(result.numel() * dense)
 
 
 def _module_field(module: nn.Module, field: Field, images: Tensor) -> Field:

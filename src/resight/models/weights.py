@@ -1,21 +1,19 @@
 """Weights from elsewhere: torchvision's, timm's, or a file; read without unpickling code."""
 
 import math
-import warnings
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
+from torch import nn
 
 from resight.core.errors import ModelFileError, UsageError
 from resight.core.imagenet import imagenet_classes
-from resight.core.preprocessing import Preprocessing
+from resight.core.preprocessing import INTERPOLATIONS, Preprocessing
 from resight.models.classifier import Classifier
+from resight.models.foreign import read_state
+from resight.models.loading import Card, load_card
+from resight.models.renaming import is_timms_efficientnet, of_timms_efficientnet, our_names
 
 OFFICIAL = ("torchvision", "torchvision-v1", "timm")
 """Words for official weights: torchvision's latest; its first, trained much as the papers say; timm's."""
@@ -29,123 +27,40 @@ GOOGLES = {
 """Networks whose official weights want pixels in [-1, 1], also where a file does not say so."""
 
 
-@dataclass(frozen=True)
-class Card:
-    """What travels with official weights.
-
-    Attributes:
-        state: names to tensors.
-        classes: names in the order of the logits; empty if unknown.
-        preprocessing: what they were tested with; None if unknown.
-        source: where they come from.
-    """
-
-    state: dict[str, Tensor]
-    classes: tuple[str, ...]
-    preprocessing: Preprocessing | None
-    source: str
-
-
-def load_weights(model: Classifier, weights: str | Path) -> None:
+def load_weights(model: Classifier, weights: str | Path, family: str = "") -> None:
     """Load weights into a network, with their class names and preprocessing.
 
     Args:
-        model: the network; its last layer is replaced if the weights have another number of classes.
-        weights: one of `OFFICIAL`, or a file (.safetensors, or a torch file that holds tensors only).
+        model: the network; its last layer is replaced if the weights have another number of classes. Where
+            its head has other layers than the weights', the trunk alone is loaded; `weights_note` says so.
+        weights: one of `OFFICIAL`, or a file (.safetensors, or a torch file that holds tensors only). Of a
+            checkpoint that holds averaged weights too these are taken, and `weights_note` says so.
+        family: of the network, see `Network.family`.
 
     Raises:
         ModelFileError: if there are no such weights, or names or shapes differ.
     """
+    words = ""
     if weights in ("torchvision", "torchvision-v1"):
         card = _from_torchvision(model.name, first=weights == "torchvision-v1")
     elif weights == "timm":
-        card = _from_timm(model.name)
+        card = _from_timm(model)
     else:
         path = Path(weights)
-        card = Card(our_names(read_state(path)), (), GOOGLES.get(model.name), str(path))
-    load_card(model, card)
-
-
-def load_card(model: Classifier, card: Card) -> None:
-    """Load a card's tensors and facts into a network; see `load_weights`."""
-    first = next(k for k in model.state_dict() if k.startswith(f"{model.classifier_name}."))
-    logits = card.state.get(first)
-    if logits is not None and len(logits) != model.num_classes:
-        model.reset_classifier(len(logits))
-    wanted = model.state_dict()
-    state = {k: v for k, v in card.state.items() if not k.startswith("preprocessing.")}
-    beside = tuple(f"{name}." for name in model.training_only())
-    missing = [
-        k
-        for k in wanted
-        if k not in state and not k.endswith("num_batches_tracked") and not k.startswith(beside)
-    ]
-    unknown = [k for k in state if k not in wanted and not k.startswith(beside)]
-    shapes = [k for k in state if k in wanted and state[k].shape != wanted[k].shape]
-    if missing or unknown or shapes:
-        parts = [
-            f"{len(names)} {word} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-            for names, word in (
-                (missing, "missing"),
-                (unknown, "unknown"),
-                (shapes, "of other shape"),
+        state, words = read_state(path)
+        if family == "efficientnet" and is_timms_efficientnet(state):
+            raise ModelFileError(
+                f"{path}: has the names of timm, whose EfficientNets and ports from TensorFlow compute "
+                "different things under the same names; give weights=timm, or torchvision's file"
             )
-            if names
-        ]
-        raise ModelFileError(
-            f"{card.source}: these are not weights of {model.name or 'this network'}: {', '.join(parts)}; "
-            "name the network that they belong to"
-        )
-    # A head that is used in training only may be absent on either side.
-    model.load_state_dict({k: state.get(k, v) for k, v in wanted.items()})
-    model.classes = card.classes
-    model.preprocessing = card.preprocessing
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Read tensors by name from a file, without running any code that it may hold.
-
-    Raises:
-        ModelFileError: if the file is not there or holds anything else than tensors.
-    """
-    if not path.is_file():
-        raise ModelFileError(f"{path}: there is no such weight file; give a path, torchvision or timm")
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise ModelFileError(f"{path}: is not a safetensors file ({reason}); do not trust it") from error
+        card = Card(state, (), GOOGLES.get(model.name), str(path))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old pickle protocols; they load or they are refused
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
-        raise ModelFileError(
-            f"{path}: holds more than tensors, or is damaged, and is not unpickled; "
-            "convert it to .safetensors where you trust it"
-        ) from error
-    if isinstance(content, dict):
-        for key in ("state_dict", "model", "model_state_dict"):
-            if isinstance(content.get(key), dict):
-                content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise ModelFileError(f"{path}: holds no table of tensors; save a state_dict")
-    return content
-
-
-def our_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Turn the names of other published ResNets into torchvision's.
-
-    `module.` is what DataParallel puts in front; `linear` is the last layer in the CIFAR ResNets in
-    circulation; `shortcut` is their `downsample`.
-    """
-    renamed = {}
-    for name, tensor in state.items():
-        name = name.removeprefix("module.").removeprefix("_orig_mod.")
-        name = name.replace(".shortcut.", ".downsample.")
-        renamed["fc." + name[len("linear.") :] if name.startswith("linear.") else name] = tensor
-    return renamed
+        state = our_names(card.state, family, model.classifier_name)
+    except ModelFileError as error:
+        raise ModelFileError(f"{card.source}: {error}") from error
+    load_card(model, replace(card, state=state), any_head=True)
+    taken = f"{card.source}: {words}" if words else ""
+    model.weights_note = "; ".join(note for note in (taken, model.weights_note) if note)
 
 
 def _from_torchvision(name: str, *, first: bool) -> Card:
@@ -176,7 +91,8 @@ def _from_torchvision(name: str, *, first: bool) -> Card:
     return Card(state, tuple(entry.meta["categories"]), card, f"torchvision {entry}")
 
 
-def _from_timm(name: str) -> Card:
+def _from_timm(model: Classifier) -> Card:
+    name = model.name
     try:
         import timm  # pyright: ignore[reportMissingImports] - an extra
     except ImportError as error:
@@ -190,6 +106,8 @@ def _from_timm(name: str) -> Card:
             f"{name}: timm's weights cannot be downloaded ({_first_line(error)}); "
             "fetch them where there is a network and give weights=PATH"
         ) from error
+    if _epsilons(other) != _epsilons(model):
+        raise UsageError(f"timm's {name} has another eps in its normalization than ours; give torchvision's")
     view: Any = timm.data.resolve_model_data_config(other)  # pyright: ignore[reportAttributeAccessIssue]
     size = int(view["input_size"][1])
     card = Preprocessing(
@@ -199,8 +117,18 @@ def _from_timm(name: str) -> Card:
         std=tuple(view["std"]),
         interpolation=view["interpolation"],
     )
+    if card.interpolation not in INTERPOLATIONS:
+        raise UsageError(
+            f"timm's {name} resizes by {card.interpolation!r}, which is none of {', '.join(INTERPOLATIONS)}"
+        )
     classes = imagenet_classes() if other.num_classes == 1000 else ()
-    return Card(dict(other.state_dict()), classes, card, f"timm {name}")
+    state = dict(other.state_dict())
+    state = of_timms_efficientnet(state) if is_timms_efficientnet(state) else state
+    return Card(state, classes, card, f"timm {name}")
+
+
+def _epsilons(model: nn.Module) -> set[float]:
+    return {module.eps for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
 
 
 def of_zoo(name: str) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """The table of all networks, and the one door to them."""
 
 import inspect
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from resight.models.families import (
     speed,
     vgg,
 )
+from resight.models.options import require_option
 from resight.models.weights import load_weights
 
 FAMILIES = (
@@ -79,7 +81,8 @@ def create_model(
             and others for some.
 
     Returns:
-        The network in training mode, with its class names and preprocessing if weights brought them.
+        The network in training mode, with its class names and preprocessing if weights brought them, and in
+        `weights_note` what the weights did not bring.
 
     Raises:
         UsageError: for an unknown name or option.
@@ -89,20 +92,26 @@ def create_model(
     known = list_options(name)
     if unknown := [option for option in options if option not in known]:
         raise UsageError(f"{name} does not take {', '.join(unknown)}; its options: {', '.join(known)}")
-    if (sharpen := options.get("sharpen", 0.0)) < 0:
-        raise UsageError(f"sharpen={sharpen} must not be negative")
+    for key, value in options.items():
+        require_option(name, key, value, known[key])
     built = {key: value for key, value in options.items() if key not in COMMON}
     try:
         model = row.build(num_classes=num_classes, in_channels=in_channels, **built)
-    except (ValueError, RuntimeError) as error:  # a value that no layer takes
+    except (ValueError, RuntimeError, TypeError, ArithmeticError, MemoryError) as error:
+        # A value that no layer takes.
         words = ", ".join(f"{k}={v}" for k, v in options.items())
         raise UsageError(f"{name} cannot be built with {words or num_classes}: {error}") from error
-    model.name, model.options = name, options
+    model.name, model.options = name, {key: known[key] for key in row.before} | options
     if weights is not None:
-        load_weights(model, weights)
+        load_weights(model, weights, row.family)
+    if model.weights_note:
+        warnings.warn(model.weights_note, stacklevel=2)
     if last := options.get("last", ""):
         model.end_at(last, row.input_size)
-        model.classes = () if weights is not None else model.classes
+        if weights is not None:
+            model.classes = ()
+            ended = f"{weights}: the trunk is loaded up to {last}; {model.classifier_name} starts fresh"
+            model.weights_note = "; ".join(note for note in (model.weights_note, ended) if note)
     return model
 
 

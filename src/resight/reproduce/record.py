@@ -1,6 +1,5 @@
 """The results of an experiment as JSON: what was measured, beside what is published, and how."""
 
-import json
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -8,8 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from resight.core import published
+from resight.core import documents, published
 from resight.core.device import describe, pick_device
+from resight.core.documents import Whole, Within
 from resight.core.errors import DataError, ResightError
 from resight.core.files import write_json
 from resight.reproduce.claims import Figure, Figures, judge
@@ -19,11 +19,40 @@ from resight.reproduce.laboratory import Laboratory
 PLACE = "runs/reproduce"
 """Where `resight reproduce` puts the runs unless it is told otherwise."""
 
-KEYS = {
-    "experiment", "data", "paper", "claim", "holds", "alone", "parts", "caveat", "scale", "protocol", "seeds",
-    "seconds", "hardware", "versions", "rows", "command", "trainings", "failed", "plots",
-}  # fmt: skip
-"""Of a document."""
+FIGURE, COUNT = (Within(-1e12, 1e12), None), (Whole(0), None)
+SHAPE = {
+    "experiment": str,
+    "data": [str],
+    "paper": str,
+    "claim": str,
+    "holds": (bool, None),
+    "alone": (bool, None),
+    "parts": [{"claim": str, "holds": (bool, None), "alone": (bool, None)}],
+    "caveat": str,
+    "scale": {"name": str, "epochs": COUNT, "pictures": COUNT, "settings": [str]},
+    "protocol": str,
+    "seeds": [Whole(0)],
+    "seconds": Within(0),
+    "hardware": str,
+    "versions": {str: str},
+    "rows": [
+        {
+            "id": str,
+            "published": FIGURE,
+            "certainty": (str, None),
+            "measured": FIGURE,
+            "interval": ([FIGURE], None),
+            "values": [Within(-1e12, 1e12)],
+            "unit": str,
+        }
+    ],
+    "command": str,
+    "trainings": [{"command": str}],
+    "failed": {str: str},
+    "plots": [{"title": str, "across": str, "up": str, "lines": [[(str, [FIGURE])]]}],
+}
+"""Of a document, as far as it is read again."""
+KEYS = set(SHAPE)
 
 
 def record_of(name: str, laboratory: Laboratory, called: str) -> dict[str, Any]:
@@ -190,12 +219,22 @@ def read_records(results: Path) -> list[dict[str, Any]]:
     """
     found = []
     for path in sorted(results.glob("*.json")):
+        where = f"{path}: is no result of resight reproduce"
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            if missing := KEYS - document.keys():
-                raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-        except (OSError, ValueError, AttributeError) as error:
-            raise DataError(f"{path}: is no result of resight reproduce ({error}); remove it") from error
+            document = documents.parse(path.read_bytes(), where, nan=True)
+        except OSError as error:
+            raise DataError(f"{where} ({error.strerror or error}); take it out of the folder") from error
+        if isinstance(document, dict) and (missing := KEYS - document.keys()):
+            lacking = ", ".join(sorted(missing))
+            raise DataError(f"{where} (it lacks {lacking}); take it out of the folder")
+        documents.require(document, SHAPE, where)
+        intervals = [row["interval"] for row in document["rows"] if row["interval"]]
+        lines = [line for plot in document["plots"] for line in plot["lines"]]
+        if any(len(pair) != 2 for pair in intervals) or any(
+            [type(part) for part in line] != [str, list, list] or len(line[1]) != len(line[2])
+            for line in lines
+        ):
+            raise DataError(f"{where} (an interval or a line is cut); take it out of the folder")
         found.append(document)
     if not found:
         raise DataError(f"{results}: holds no results; resight reproduce NAME writes some")

@@ -1,7 +1,7 @@
 """The full state of a training, saved whole or not at all, without pickle."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,32 @@ from typing import Any
 import torch
 from torch import nn
 
+from resight.core import documents
 from resight.core.distributed import world
+from resight.core.documents import Whole, Within
 from resight.core.errors import ModelFileError, PictureError
 from resight.models.modelfile import load_tensors, save_tensors
 from resight.training.ema import AveragedWeights
 from resight.training.sharding import like, whole
 
 FILE = Path("last") / "state.safetensors"
+STATE = {
+    "identity": {str: object},
+    "progress": {
+        "epoch": Whole(0, 10**9),
+        "step": Whole(0, 10**12),
+        "loss_sum": float,
+        "wrong": Whole(0),
+        "seen": Whole(0),
+        "seconds": Within(0),
+        "best_epoch": Whole(0, 10**9),
+        "best_error": float,
+        "history": [{str: object}],
+        "faults": [{"path": str, "fault": str, "cure": str}],
+        "parts?": Whole(1, 65_536),
+    },
+}
+"""Of the document beside the tensors."""
 SAVE_SECONDS = 300.0
 """Time between two saves inside an epoch."""
 
@@ -114,6 +133,7 @@ def load_state(
     if not (run / FILE).is_file():
         return None
     tensors, document = load_tensors(run / FILE)
+    progress = _progress_of(document, run / FILE)
     for key, value in identity.items():
         if document["identity"].get(key) != value:
             raise ModelFileError(
@@ -123,18 +143,59 @@ def load_state(
     def part(prefix: str) -> dict[str, torch.Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-    state = model.state_dict()
+    state, parameters = model.state_dict(), dict(model.named_parameters())
+    momenta = {word.partition(".")[::2]: v for word, v in part("optimizer.").items()}
+    _require_fit(part("model."), state, run / FILE, every=True)
+    _require_fit(part("ema."), averages.state if averages else {}, run / FILE)
+    for (_, name), value in momenta.items():  # a counter of steps is one number
+        stands = {name: value} if value.ndim else {name: parameters.get(name, value[None])}
+        _require_fit(stands, parameters, run / FILE)
     model.load_state_dict({k: like(v, state[k]) for k, v in part("model.").items()})
     if averages:
         for name, value in part("ema.").items():
             averages.state[name].copy_(like(value, averages.state[name]))
-    parameters = dict(model.named_parameters())
-    for word, stored in part("optimizer.").items():
-        key, _, name = word.partition(".")
+    for (key, name), stored in momenta.items():
         parameter = parameters[name]
         if stored.shape == parameter.shape:
             # The layout in memory must be the parameter's own: sums then run in the same order.
             buffer = torch.empty_like(parameter, memory_format=torch.preserve_format)
             stored = buffer.copy_(like(stored, parameter))
         optimizer.state[parameter][key] = stored
-    return Progress(**document["progress"])
+    return progress
+
+
+def _progress_of(document: dict[str, Any], path: Path) -> Progress:
+    documents.require(document, STATE, f"{path}: is damaged", ModelFileError)
+    values = document["progress"]
+    known = {f.name for f in dataclasses.fields(Progress)}
+    unknown = [key for key in values if key not in known]
+    for row in values["history"]:
+        unknown += [key for key, value in row.items() if not isinstance(value, int | float | None)]
+    if unknown:
+        raise ModelFileError(f"{path}: is damaged, or of a newer Resight ({unknown[0][:80]})")
+    return Progress(**values)
+
+
+def _require_fit(
+    found: Mapping[str, torch.Tensor],
+    wanted: Mapping[str, torch.Tensor],
+    path: Path,
+    *,
+    every: bool = False,
+) -> None:
+    """Refuse tensors that are not those of the network.
+
+    Raises:
+        ModelFileError: naming the first one.
+    """
+    wrong = [
+        k
+        for k, v in found.items()
+        if k not in wanted
+        or (v.shape, v.is_floating_point()) != (wanted[k].shape, wanted[k].is_floating_point())
+    ]
+    wrong += [k for k in wanted if k not in found] if every else []
+    if wrong:
+        raise ModelFileError(
+            f"{path}: is damaged, or of another network ({wrong[0][:80]}); start again with another --out"
+        )

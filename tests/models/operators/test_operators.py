@@ -32,6 +32,7 @@ from resight.models.operators.pooling import (
     TrainableSubsample,
     pooling,
 )
+from resight.models.zoo import create_model
 
 FORMULAS = {
     "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
@@ -74,6 +75,26 @@ def test_local_response_norm_is_krizhevskys():
     for i in range(7):
         total = sum(x[0, j] ** 2 for j in range(max(0, i - 2), min(6, i + 2) + 1))
         torch.testing.assert_close(y[0, i], x[0, i] / (2 + 1e-4 * total) ** 0.75)
+
+
+def test_googlenets_response_norm_is_caffes():
+    """Caffe: x / (k + alpha / n * sum of squares)^beta, with local_size 5, alpha 1e-4 and k left at 1."""
+    x = 30 * torch.randn(1, 7, 2, 2)
+    model = create_model("googlenet_2014", 2, aux=False)
+    old = create_model("googlenet_2014", 2, aux=False, lrn="krizhevsky")
+    for i in range(7):
+        total = sum(x[0, j] ** 2 for j in range(max(0, i - 2), min(6, i + 2) + 1))
+        for norm in (model.norm1, model.norm2):
+            torch.testing.assert_close(norm(x)[0, i], x[0, i] / (1 + 1e-4 / 5 * total) ** 0.75)
+        torch.testing.assert_close(old.norm1(x)[0, i], x[0, i] / (2 + 1e-4 * total) ** 0.75)
+    assert model.options["lrn"] == "caffe"
+
+
+@pytest.mark.parametrize("name", ["alexnet_2012", "alexnet_2012_merged", "zfnet", "vgg11_lrn"])
+def test_the_others_response_norms_are_krizhevskys(name):
+    with torch.device("meta"):
+        norms = [m for m in create_model(name, 2, head="gap").modules() if isinstance(m, LocalResponseNorm)]
+    assert norms and {(m.size, m.alpha, m.beta, m.k) for m in norms} == {(5, 1e-4, 0.75, 2.0)}
 
 
 def test_local_contrast_norm_is_jarretts():

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resight.core.registry import lookup
 from resight.models.branches import Branches, Conv, Pool
 from resight.models.classifier import Classifier
 from resight.models.initialization import xavier_caffe
 from resight.models.network import Network
 from resight.models.operators.convolution import ConvNormAct
-from resight.models.operators.normalization import LocalResponseNorm
+from resight.models.operators.normalization import RESPONSE_NORMS
 
 SZEGEDY2014 = "Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842"
 
@@ -118,6 +119,8 @@ class GoogLeNet(Classifier):
         head: see `Classifier`.
         batch_norm: torchvision's network instead of the paper's.
         aux: whether the auxiliary heads are there.
+        lrn: constants of the local response normalization, without batch normalization: "caffe", those of the
+            released model, or "krizhevsky" (k = 2, undivided alpha), which files have that do not say so.
     """
 
     auxiliary_weight = 0.3
@@ -130,17 +133,19 @@ class GoogLeNet(Classifier):
         *,
         batch_norm: bool,
         aux: bool = True,
+        lrn: str = "caffe",
     ) -> None:
         super().__init__(num_classes, in_channels, head, grid=7)
         make: Callable[..., nn.Module] = ConvNormAct if batch_norm else ConvRelu
+        response_norm = lookup(RESPONSE_NORMS, lrn, "response normalization")
         self.add("conv1", "conv1", make(in_channels, 64, 7, 2))
         self.add("conv2", "maxpool1", nn.MaxPool2d(3, 2, ceil_mode=True))
         if not batch_norm:
-            self.add("conv2", "norm1", LocalResponseNorm())
+            self.add("conv2", "norm1", response_norm())
         self.add("conv2", "conv2", make(64, 64, 1))
         self.add("conv2", "conv3", make(64, 192, 3))
         if not batch_norm:
-            self.add("conv2", "norm2", LocalResponseNorm())
+            self.add("conv2", "norm2", response_norm())
         channels = 192
         for name, row in TABLE.items():
             stage = f"inception{name[0]}"
@@ -172,8 +177,16 @@ class GoogLeNet(Classifier):
 
 
 NETWORKS = {
-    "googlenet": Network(partial(GoogLeNet, batch_norm=True), "googlenet", 2014, SZEGEDY2014, 224, 1000),
+    "googlenet": Network(
+        partial(GoogLeNet, batch_norm=True, lrn="caffe"), "googlenet", 2014, SZEGEDY2014, 224, 1000
+    ),
     "googlenet_2014": Network(
-        partial(GoogLeNet, batch_norm=False), "googlenet", 2014, SZEGEDY2014, 224, 1000
+        partial(GoogLeNet, batch_norm=False),
+        "googlenet",
+        2014,
+        SZEGEDY2014,
+        224,
+        1000,
+        before={"lrn": "krizhevsky"},
     ),
 }

@@ -4,6 +4,7 @@ Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to d
 section II.B, Table I (which maps of S2 each map of C3 reads), figure 2.
 """
 
+from fractions import Fraction
 from functools import partial
 
 import torch
@@ -51,6 +52,9 @@ class PartialConv2d(nn.Module):
     Args:
         channels: of the input.
         table: for each output, the inputs that it reads.
+
+    Attributes:
+        connected: share of the dense convolution's connections that are there, in (0, 1].
     """
 
     index: Tensor
@@ -58,8 +62,10 @@ class PartialConv2d(nn.Module):
     def __init__(self, channels: int, table: tuple[tuple[int, ...], ...]) -> None:
         super().__init__()
         self.channels, self.out = channels, len(table)
-        self.kernel, self.stride, self.dense_inputs = 5, 1, 25 * channels
+        self.kernel, self.stride = 5, 1
         places = [row * channels + column for row, columns in enumerate(table) for column in columns]
+        self.connected = Fraction(len(places), self.out * channels)
+        self.dense_inputs = 25 * channels * self.connected  # what an output reads, on average
         self.register_buffer("index", torch.tensor(places), persistent=False)
         self.weight = nn.Parameter(torch.empty(len(places), 5, 5))
         self.bias = nn.Parameter(torch.zeros(self.out))

@@ -16,7 +16,8 @@ from resight.core.registry import lookup
 class LocalResponseNorm(nn.Module):
     """b_i = a_i / (k + alpha sum_j a_j^2)^beta over n neighbouring channels j.
 
-    Krizhevsky et al. 2012, section 3.3, with the paper's alpha: torch and Caffe divide theirs by n.
+    The constants are those of Krizhevsky et al. 2012, section 3.3. The paper multiplies the sum by alpha;
+    torch and Caffe multiply it by alpha / n.
 
     Args:
         size: n.
@@ -34,6 +35,20 @@ class LocalResponseNorm(nn.Module):
         # In float32: torch has no bf16 kernel for it on the CPU, and squares want the range.
         y = F.local_response_norm(x.float(), self.size, self.alpha * self.size, self.beta, self.k)
         return y.to(x.dtype)
+
+
+def caffe_response_norm() -> LocalResponseNorm:
+    """Return Caffe's local response normalization as the released GoogLeNet has it: alpha / n, and k = 1.
+
+    Source: BVLC Caffe, models/bvlc_googlenet (local_size 5, alpha 1e-4, beta 0.75, k left at 1).
+    """
+    return LocalResponseNorm(5, 1e-4 / 5, 0.75, 1.0)
+
+
+RESPONSE_NORMS: dict[str, Callable[[], LocalResponseNorm]] = {
+    "krizhevsky": LocalResponseNorm,
+    "caffe": caffe_response_norm,
+}
 
 
 class LocalContrastNorm(nn.Module):

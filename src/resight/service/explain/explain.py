@@ -7,6 +7,7 @@ from typing import Any
 from resight.core.distributed import world
 from resight.core.errors import UsageError
 from resight.core.registry import lookup
+from resight.evaluate.scores import require_finite
 from resight.render.overlay import overlay
 from resight.saliency.methods import METHODS, explain, read_options
 from resight.service.explain import perceive
@@ -83,6 +84,7 @@ def _explain_batch(
     targets = wanted(run, batch.images, target)
     result = explain(run.model, batch.images, method, targets, layers, **options)
     rows = []
+    require_finite(result.scores)
     for number, path in enumerate(batch.paths):
         for column in range(result.maps.shape[1]):
             index = int(result.targets[number, column])

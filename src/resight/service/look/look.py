@@ -229,7 +229,7 @@ def diagnosis(run: Run, rows: Sequence[dict[str, float]], dataset: Dataset | Non
         dataset: what it was trained on; without it every class counts as equally frequent.
     """
     assert run.folder is not None  # it has curves
-    record = read_recipe_file(run.folder)
+    record = read_recipe_file(run.folder, whole=True)
     chance, val_chance = (100 * (1 - 1 / run.model.num_classes),) * 2
     if dataset and "train" in dataset.splits:
         chance, val_chance = guessing_errors(dataset, record["recipe"].get("balance", "none"))

@@ -66,7 +66,7 @@ def write_report(
         own: whether the data set is what the run was trained on.
     """
     assert run.folder is not None  # both callers have one
-    record = read_recipe_file(run.folder)
+    record = read_recipe_file(run.folder, whole=True)
     notes = list(dict.fromkeys([*dataset.notes, *(sorted(record["notes"]) if own else [])]))
     curves = run.folder / "metrics.csv"
     rows = read_csv(curves) if curves.exists() else []

@@ -1,13 +1,14 @@
 """RUN: a run folder, a model.safetensors, or zoo:NAME; opened as one kind of thing."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from resight.core import documents
 from resight.core.device import pick_device, pick_precision
+from resight.core.documents import Whole
 from resight.core.errors import DataError, ModelFileError
 from resight.core.levels import Levels
 from resight.core.preprocessing import Preprocessing
@@ -17,10 +18,34 @@ from resight.data.open import MULTI_LABEL, parted_name
 from resight.evaluate.scores import Member
 from resight.models.classifier import Classifier
 from resight.models.folding import Inference
+from resight.models.initialization import shapes_only
 from resight.models.modelfile import load_model
 from resight.models.weights import of_zoo
 from resight.models.zoo import NETWORKS, create_model
 
+MOST_BYTES = 64 * 2**20
+"""Of a recipe.json."""
+RECORD = {
+    "command": str,
+    "base?": str,
+    "recipe": {str: object},
+    "data": str,
+    "data_root?": (str, None),
+    "data_fingerprint": str,
+    "classes?": [str],
+    "splits": {str: Whole(0)},
+    "notes": [str],
+    "leaks": Whole(0),
+    "versions": {str: str},
+    "multiply_adds?": Whole(0),
+    "parameters?": Whole(0),
+    "hardware": str,
+    "processes?": Whole(1),
+    "machine?": {str: object},
+    "precision": str,
+    "fit?": {str: object},
+}
+"""Of a recipe.json, as far as it is read again."""
 MODEL_FILE, RECIPE_FILE, REPORT_FILE = "model.safetensors", "recipe.json", "report.html"
 
 
@@ -93,6 +118,8 @@ def open_run(name: str) -> Run:
         network, weights = of_zoo(name)
         lookup(NETWORKS, network, "model", "All names: resight models")
         model = create_model(network, weights=weights).eval()
+        if model.weights_note:
+            raise ModelFileError(f"{name}: cannot be used as it is: {model.weights_note}")
         facts, folder = {"data": None}, None
     else:
         before, _, task = name.rpartition("@")
@@ -109,13 +136,31 @@ def open_run(name: str) -> Run:
         model, facts = load_model(folder / MODEL_FILE if folder else path)
         if task:
             facts = {**facts, **model.use_old_head(task).facts}
+            if "geometry" not in facts:
+                raise ModelFileError(f"{name}: its file does not say how that task's pictures were prepared")
             assert model.preprocessing is not None  # load_model gives it
             geometry = {**facts["geometry"], "levels": Levels.from_dict(facts["geometry"].get("levels"))}
             model.preprocessing = replace(model.preprocessing, **geometry)
     if model.preprocessing is None:
         raise ModelFileError(f"{name}: its weights do not say how pictures must be prepared")
+    if model.in_channels != 3:
+        raise ModelFileError(f"{name}: takes pictures of {model.in_channels} channels; the commands give 3")
+    if not name.startswith("zoo:"):
+        _require_map(model, model.preprocessing.size, name)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Run(name, folder, model, facts, device)
+
+
+def _require_map(model: Classifier, size: int, name: str) -> None:
+    """Refuse a file whose pictures leave its network no map, seen on the network without weights."""
+    try:
+        with shapes_only(), torch.no_grad():
+            outline = create_model(model.name, model.num_classes, model.in_channels, **model.options).eval()
+            outline(torch.zeros(1, model.in_channels, size, size))
+    except (RuntimeError, ValueError, ArithmeticError) as error:
+        raise ModelFileError(
+            f"{name}: its header is damaged: {model.name} does not take pictures of {size} x {size}"
+        ) from error
 
 
 def absolute(data: str) -> str:
@@ -126,15 +171,25 @@ def absolute(data: str) -> str:
     return f"{MULTI_LABEL * multi_label}{Path(place).resolve()}"
 
 
-def read_recipe_file(folder: Path) -> dict[str, Any]:
+def read_recipe_file(folder: Path, *, whole: bool = False) -> dict[str, Any]:
     """Return a run's recipe.json.
+
+    Args:
+        folder: of the run.
+        whole: whether it must say all that a network's training writes; a GAN's says less.
 
     Raises:
         ModelFileError: if it is not there or is damaged.
     """
+    path = folder / RECIPE_FILE
     try:
-        return json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8"))
+        if path.stat().st_size > MOST_BYTES:
+            raise ModelFileError(f"{path}: is too large to be a recipe; write the file again by a training")
+        text = path.read_bytes()
     except FileNotFoundError as error:
         raise ModelFileError(f"{folder}: holds no {RECIPE_FILE}: it is not a run to resume") from error
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{folder / RECIPE_FILE}: is damaged ({error}); train anew") from error
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror or error})") from error
+    shape = RECORD if whole else {f"{key.removesuffix('?')}?": value for key, value in RECORD.items()}
+    # Figures that are not numbers were written as Python writes them.
+    return documents.read(text, shape, str(path), ModelFileError, nan=True)

@@ -165,7 +165,7 @@ class Job:
         return job
 
     def announce(self) -> None:
-        """Say in two lines what is about to be done."""
+        """Say in two lines what is about to be done, and in a third what the weights did not bring."""
         sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.dataset.splits.items())
         r = self.recipe
         lines = [
@@ -181,6 +181,8 @@ class Job:
             lines.append(
                 f"warm-up: the first {warm:,} of {steps:,} steps at a learning rate of {r.warmup[1]:g}"
             )
+        if self.model.weights_note:
+            lines.append(f"weights: {self.model.weights_note}")
         for line in lines:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -1,5 +1,6 @@
 """The network of a training: built by its recipe, with the weights that it starts from."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,38 +10,33 @@ from resight.core.errors import UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.models.classifier import Classifier
 from resight.models.cost import evaluating
+from resight.models.loading import Card, load_card
 from resight.models.modelfile import is_model_file, load_model
-from resight.models.weights import OFFICIAL, load_weights
+from resight.models.weights import OFFICIAL
 from resight.models.zoo import COMMON, NETWORKS, OF_TRAINING, create_model, list_options, read_options
 from resight.service.train.weight_files import OWN_WEIGHTS, weight_file
 from resight.training.recipe import Recipe
 
 
 def make_model(recipe: Recipe, classes: int) -> tuple[Classifier, Preprocessing | None]:
-    """Return the network, with the given weights and then a fresh head, and the weights' preprocessing."""
+    """Return the network, with the given weights and then a fresh head, and the weights' preprocessing.
+
+    Its `weights_note` says what the weights did not bring.
+
+    Raises:
+        ModelFileError: if the weights cannot be used.
+        UsageError: if they are of another network, or the options are off.
+    """
     options = read_options(recipe.model, recipe.options)
     facts: dict[str, Any] | None = None
-    if recipe.weights and recipe.weights not in OFFICIAL:
-        path = weight_file(recipe.weights)
-        if is_model_file(path):
-            model, facts = load_model(path)
-            if model.name != recipe.model:
-                raise UsageError(f"weights={recipe.weights} are of {model.name}, not of {recipe.model}")
-            defaults = list_options(recipe.model)
-            ended = bool(model.options.get("last"))  # only a whole trunk can end earlier
-            free = [option for option in COMMON if not (ended and option == "last")]
-            differ = [k for k, v in options.items() if v != model.options.get(k, defaults[k])]
-            if fixed := [k for k in differ if k not in free]:
-                raise UsageError(f"weights={recipe.weights} have another {fixed[0]}; leave {fixed[0]}= out")
-            if "last" in differ:
-                model.end_at(options["last"], NETWORKS[model.name].input_size)
-            built = {k: v for k, v in model.options.items() if k not in OF_TRAINING}
-            model.options = {**built, **options}
-        else:
-            model = create_model(recipe.model, classes, **options)
-            load_weights(model, path)
+    path = weight_file(recipe.weights)
+    if recipe.weights and recipe.weights not in OFFICIAL and is_model_file(path):
+        model, facts = _from_run(recipe, path, options, classes)
     else:
-        model = create_model(recipe.model, classes, weights=recipe.weights or None, **options)
+        weights = (recipe.weights if recipe.weights in OFFICIAL else path) if recipe.weights else None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the training says in a line what they tell
+            model = create_model(recipe.model, classes, weights=weights, **options)
     card = model.preprocessing
     if recipe.teacher == OWN_WEIGHTS:
         _keep_head(model, facts)
@@ -48,6 +44,35 @@ def make_model(recipe: Recipe, classes: int) -> tuple[Classifier, Preprocessing 
         torch.manual_seed(recipe.seed)
         model.reset_classifier(classes)
     return model, card
+
+
+def _from_run(
+    recipe: Recipe, path: Path, options: dict[str, Any], classes: int
+) -> tuple[Classifier, dict[str, Any]]:
+    """Return the network of a run's model file with the recipe's options, and the file's header.
+
+    The options of the head, and `last`, may differ: the trunk is the same.
+    """
+    model, facts = load_model(path)
+    if model.name != recipe.model:
+        raise UsageError(f"weights={recipe.weights} are of {model.name}, not of {recipe.model}")
+    defaults = list_options(recipe.model)
+    ended = bool(model.options.get("last"))  # only a whole trunk can end earlier
+    keeps = recipe.teacher == OWN_WEIGHTS  # the old head reads what its own pooling gives
+    free = {"head", *COMMON} - ({"last"} if ended else set()) - ({"head"} if ended or keeps else set())
+    differ = [k for k, v in options.items() if v != model.options.get(k, defaults[k])]
+    if fixed := [k for k in differ if k not in free]:
+        raise UsageError(f"weights={recipe.weights} have another {fixed[0]}; leave {fixed[0]}= out")
+    built = {k: v for k, v in model.options.items() if k not in OF_TRAINING}
+    if "head" in differ:
+        whole = {k: v for k, v in {**built, **options}.items() if k != "last"}
+        other = create_model(model.name, classes, model.in_channels, **whole)
+        load_card(other, Card(model.state_dict(), (), model.preprocessing, str(path)), any_head=True)
+        model = other
+    if "last" in differ:
+        model.end_at(options["last"], NETWORKS[model.name].input_size)
+    model.options = {**built, **options}
+    return model, facts
 
 
 def _keep_head(model: Classifier, facts: dict[str, Any] | None) -> None:

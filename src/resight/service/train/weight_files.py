@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from resight.core.errors import ModelFileError
 from resight.models.modelfile import is_model_file, load_header
 from resight.models.weights import OFFICIAL
 from resight.service.run.run import MODEL_FILE
@@ -12,9 +13,17 @@ OWN_WEIGHTS = "weights"
 
 
 def weight_file(weights: str) -> Path:
-    """Return the file that the words `weights=` mean: a run folder stands for its model file."""
+    """Return the file that the words `weights=` mean: a run folder stands for its model file.
+
+    Raises:
+        ModelFileError: if they mean a folder that holds none.
+    """
     path = Path(weights)
-    return path / MODEL_FILE if path.is_dir() else path
+    if weights and path.is_dir():
+        if not (path / MODEL_FILE).is_file():
+            raise ModelFileError(f"{weights}: is a folder without {MODEL_FILE}; name a finished run")
+        return path / MODEL_FILE
+    return path
 
 
 def runs_behind(weights: str, teacher: str) -> list[tuple[str, dict[str, Any]]]:

@@ -1,0 +1,134 @@
+"""The header of `model.safetensors`: its shape, and what in it must agree.
+
+Nothing is built from a header before it is held against this: a stranger may have written it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resight.core import documents
+from resight.core.documents import Whole, Within
+from resight.core.errors import ModelFileError
+from resight.core.preprocessing import INTERPOLATIONS, Preprocessing
+
+FORMAT = 1
+LARGEST_SIZE, LARGEST_RESIZE = 4096, 8192
+"""Pixels: a picture resized beyond that fills the memory."""
+KINDS = {
+    "progress": "the state of a training; give its run folder",
+    "generator": "a GAN; give it where a GAN is asked for",
+    "decoder": "a decoder; give the run that it lies beside",
+}
+"""Other documents that Resight keeps in safetensors, by a key that only they have."""
+
+GEOMETRY = {
+    "size": Whole(1, LARGEST_SIZE),
+    "resize": Whole(1, LARGEST_RESIZE),
+    "interpolation?": str,
+}
+CARD = {**GEOMETRY, "mean": [Within(0, 1)], "std": [Within(1e-6, 1e6)], "contrast?": Within(0, 1e6)}
+FACTS = {
+    "data?": (str, None),
+    "data_root?": (str, None),
+    "data_fingerprint?": (str, None),
+    "recipe?": {"val_share?": Within(0, 1)},
+    "temperature?": (Within(1e-6, 1e6), None),
+    "best_epoch?": Whole(0),
+    "left_out?": [{"path": str, "fault": str, "cure": str}],
+    "test?": {str: object},
+    "fit?": {str: object},
+}
+"""What a header says of a training, as far as it is read again."""
+HEADER = {
+    "format": Whole(FORMAT, FORMAT),
+    "architecture": str,
+    "options": {str: (bool, float, str)},
+    "in_channels": Whole(1, 1024),
+    "classes": [str],
+    "multi_label?": bool,
+    "preprocessing": CARD,
+    "tasks?": [{"name": str, "classes": [str], "facts": {**FACTS, "geometry?": GEOMETRY}}],
+    **FACTS,
+}
+
+
+def require_header(document: dict[str, Any], path: Path) -> None:
+    """Refuse a header that no training of this Resight leaves.
+
+    Raises:
+        ModelFileError: naming the first thing that is wrong.
+    """
+    if "architecture" not in document:
+        for key, words in KINDS.items():
+            if key in document:
+                raise ModelFileError(f"{path}: is no network but {words}")
+    number = document.get("format")
+    if isinstance(number, int) and number > FORMAT:
+        raise ModelFileError(
+            f"{path}: is of format {str(number)[:20]}, this Resight reads {FORMAT}; upgrade Resight"
+        )
+    documents.require(document, HEADER, f"{path}: its header is damaged", ModelFileError)
+    tasks = document.get("tasks", ())
+    named = (document["classes"], *(task["classes"] for task in tasks), [task["name"] for task in tasks])
+    for names in named[: len(tasks) + 1]:
+        _require_classes(names, path)
+    if len(set(named[-1])) < len(tasks):
+        raise _damaged(path, "two old tasks have one name")
+    for card in (document["preprocessing"], *(t["facts"].get("geometry", {}) for t in tasks)):
+        if card.get("interpolation", INTERPOLATIONS[0]) not in INTERPOLATIONS:
+            raise _damaged(path, f"interpolation {card['interpolation'][:40]!r} is unknown")
+
+
+def _require_classes(names: Sequence[str], path: Path) -> None:
+    if not names:
+        raise _damaged(path, "it names no class")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _damaged(path, f"the class {twice[:40]!r} stands twice")
+
+
+def read_card(
+    document: dict[str, Any], pixel_mean: Tensor | None, whitening: Tensor | None, path: Path
+) -> Preprocessing:
+    """Return the preprocessing of a header, with the tables that lie beside the weights.
+
+    Args:
+        document: the header, after `require_header`.
+        pixel_mean: (3 * size * size,), or None.
+        whitening: (3 * size * size, 3 * size * size), or None.
+        path: of the file, for the message.
+
+    Raises:
+        ModelFileError: if lengths differ, or a value is no number.
+    """
+    card = document["preprocessing"]
+    values = 3 * card["size"] ** 2
+    for name in ("mean", "std"):
+        if len(card[name]) != 3:
+            raise _damaged(path, f"preprocessing.{name} has {len(card[name])} values where 3 belong")
+    tables = (("pixel_mean", pixel_mean, (values,)), ("whitening", whitening, (values, values)))
+    for name, table, shape in tables:
+        if table is None:
+            continue
+        if tuple(table.shape) != shape:
+            raise _damaged(path, f"{name} is of shape {tuple(table.shape)} where {shape} belongs")
+        if not table.is_floating_point() or not table.isfinite().all():
+            raise _damaged(path, f"{name} holds values that are not finite numbers")
+    if card["resize"] < card["size"]:
+        raise _damaged(path, f"resize={card['resize']} is below size={card['size']}")
+    contrast = float(card.get("contrast", 0.0))
+    if whitening is not None and not contrast:
+        raise _damaged(path, "it has a whitening without contrast normalization")
+    if pixel_mean is not None and not contrast and not -1e-3 <= pixel_mean.min() <= pixel_mean.max() <= 1.001:
+        raise _damaged(path, "pixel_mean holds values outside of [0, 1]")
+    mean = () if pixel_mean is None else tuple(pixel_mean.tolist())
+    table = None if whitening is None else whitening.to(torch.float32).numpy()
+    return Preprocessing.from_dict(card, mean, table)
+
+
+def _damaged(path: Path, fault: str) -> ModelFileError:
+    return ModelFileError(f"{path}: its header is damaged: {fault}; write the file again by a training")

@@ -1,0 +1,185 @@
+"""Tensors put into a network: checked one by one, the trunk as a whole, the head as far as it is the same."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from resight.core.errors import ModelFileError
+from resight.core.preprocessing import Preprocessing
+from resight.models.classifier import Classifier
+from resight.models.initialization import shapes_only
+
+Module = TypeVar("Module", bound=nn.Module)
+
+HEADS = frozenset(
+    (
+        *("fc", "fc4", "fc5", "fc6", "fc7", "fc8", "f6", "f7", "f8", "c5", "cccp6", "cccp8", "h3", "h17"),
+        *("output", "classifier", "classif", "last_linear", "linear", "head", "heads", "pre_logits"),
+        *("svm", "scaling", "reduce", "kernel", "pooling", "regressor"),
+        *("aux1", "aux2", "AuxLogits", "companion1", "companion2", "companion3"),
+    )
+)
+"""First words of the names of layers after the trunk, here and elsewhere: a file may hold some that a network
+lacks."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What travels with weights.
+
+    Attributes:
+        state: names to tensors.
+        classes: names in the order of the logits; empty if unknown.
+        preprocessing: what they were tested with; None if unknown.
+        source: where they come from.
+    """
+
+    state: dict[str, Tensor]
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing | None
+    source: str
+
+
+def load_card(model: Classifier, card: Card, *, any_head: bool = False) -> None:
+    """Load a card's tensors and facts into a network.
+
+    Heads that are used in training only may be absent on either side.
+
+    Args:
+        model: the network; its last layer is replaced if the weights have another number of classes.
+        card: what is loaded; its dtypes are brought to the network's.
+        any_head: load the trunk alone where the head has other layers. The head is then as it was, its
+            classes have no names, and `weights_note` says so.
+
+    Raises:
+        ModelFileError: if names, shapes or kinds differ, or a value is not finite.
+    """
+    first = next(k for k in model.state_dict() if k.startswith(f"{model.classifier_name}."))
+    logits, own = card.state.get(first), model.state_dict()[first]
+    if logits is not None and len(logits) != len(own) and logits.shape[1:] == own.shape[1:]:
+        model.reset_classifier(len(logits))
+    wanted = model.state_dict()
+    state, fresh = fitting(model, wanted, card, any_head=any_head)
+    usable = {k: _usable(k, v, wanted[k], card.source) for k, v in state.items() if k in wanted}
+    model.load_state_dict({k: usable.get(k, v) for k, v in wanted.items()})
+    model.classes = () if fresh else card.classes
+    model.preprocessing = card.preprocessing
+    if fresh:
+        model.weights_note = (
+            f"{card.source}: the trunk is loaded; the head has other layers there, so {', '.join(fresh)} "
+            f"{'starts' if len(fresh) == 1 else 'start'} fresh"
+        )
+
+
+def fitting(
+    model: Classifier, wanted: dict[str, Tensor], card: Card, *, any_head: bool = False
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Return a card's tensors that the network takes, and the layers of its head that get none.
+
+    Args:
+        model: the network.
+        wanted: its names and tensors; their shapes are read.
+        card: what is loaded.
+        any_head: see `load_card`.
+
+    Raises:
+        ModelFileError: if they do not fit.
+    """
+    state = {k: v for k, v in card.state.items() if not k.startswith("preprocessing.")}
+    beside = tuple(f"{name}." for name in model.training_only())
+    missing = [
+        k
+        for k in wanted
+        if k not in state and not k.endswith("num_batches_tracked") and not k.startswith(beside)
+    ]
+    unknown = [k for k in state if k not in wanted and not k.startswith(beside)]
+    shapes = [k for k in state if k in wanted and state[k].shape != wanted[k].shape]
+    fresh: list[str] = []
+    if any_head and (missing or unknown or shapes):
+        trunk = tuple(f"{name}." for names in model.trunk_layers() for name in names)
+        roots = {name.partition(".")[0] for name in trunk}
+        foreign = [k for k in unknown if k.partition(".")[0] in HEADS - roots]
+        misfits = [k for k in (*missing, *shapes) if not k.startswith(trunk)]
+        if misfits or foreign:
+            # The head is one thing: half of another one would say nothing.
+            fresh = sorted({_layer(k) for k in wanted if not k.startswith((*trunk, *beside))})
+            fresh += sorted({_layer(k) for k in misfits if k.startswith(beside)})
+            state = {k: v for k, v in state.items() if k.startswith(trunk) or k in unknown}
+            state |= {k: v for k, v in card.state.items() if k.startswith(beside) and k not in misfits}
+            missing, unknown, shapes = (
+                [k for k in names if k not in misfits and k not in foreign]
+                for names in (missing, unknown, shapes)
+            )
+    if missing or unknown or shapes:
+        raise ModelFileError(
+            f"{card.source}: these are not weights of {model.name or 'this network'}: "
+            f"{_listed(missing, unknown, shapes)}; name the network that they belong to"
+        )
+    return state, fresh
+
+
+def _listed(missing: list[str], unknown: list[str], shapes: list[str]) -> str:
+    kinds = ((missing, "missing"), (unknown, "unknown"), (shapes, "of other shape"))
+    return ", ".join(f"{len(names)} {word} ({_few(names)})" for names, word in kinds if names)
+
+
+def _few(names: Iterable[str]) -> str:
+    names = [name[:80] for name in names]
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _layer(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _usable(name: str, value: Tensor, wanted: Tensor, source: str) -> Tensor:
+    """Return a tensor in the network's dtype.
+
+    Raises:
+        ModelFileError: if it is of another kind, or holds a value that no training leaves.
+    """
+    plain = value.layout == torch.strided and not value.is_quantized and value.device.type != "meta"
+    whole = not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
+    kinds = (value.is_floating_point(), whole)
+    if not plain or kinds != (wanted.is_floating_point(), not wanted.is_floating_point()):
+        found, needed = (str(t.dtype).removeprefix("torch.") for t in (value, wanted))
+        raise ModelFileError(
+            f"{source}: {name} is {'' if plain else 'not a plain tensor, '}of {found} where {needed} belongs"
+            "; save the state_dict of a float network"
+        )
+    value = value.to(wanted.dtype)
+    if value.is_floating_point() and not value.isfinite().all():
+        raise ModelFileError(f"{source}: {name} holds NaN or infinity; take weights from before they broke")
+    if name.endswith("running_var") and (value < 0).any():
+        raise ModelFileError(f"{source}: {name} is a variance below 0; take weights that are whole")
+    return value
+
+
+def load_whole(build: Callable[[], Module], state: dict[str, Tensor], source: str) -> Module:
+    """Build a module of our own and give it its tensors, which must be all of it and nothing else.
+
+    Args:
+        build: makes the module; it is called without memory first, so that a file cannot ask for more than it
+            holds.
+        state: names to tensors.
+        source: the file, for the message.
+
+    Raises:
+        ModelFileError: if names, shapes or kinds differ, or a value is not finite.
+    """
+    try:
+        with shapes_only():
+            outline = build().state_dict()
+        missing, unknown = [k for k in outline if k not in state], [k for k in state if k not in outline]
+        shapes = [k for k in outline if k in state and state[k].shape != outline[k].shape]
+        if missing or unknown or shapes:
+            raise ModelFileError(f"{source}: is damaged: {_listed(missing, unknown, shapes)}; train it again")
+        module = build()
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+        reason = (str(error).splitlines() or ["no memory"])[0].rstrip(":")[:200]
+        raise ModelFileError(f"{source}: is damaged ({reason}); train it again") from error
+    module.load_state_dict({k: _usable(k, state[k], v, source) for k, v in module.state_dict().items()})
+    return module

@@ -1,0 +1,118 @@
+"""Names of tensors in published files, turned into ours.
+
+Released files keep the names of the day: torchvision's DenseNets have `norm.1` for `norm1`, the CIFAR ResNets
+in circulation `linear` and `shortcut`, timm's VGGs convolutions for linear layers; and frameworks put their
+own word in front of every name.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from resight.core.errors import ModelFileError
+
+PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.", "encoder.", "network.")
+"""What DataParallel, torch.compile, Lightning and others put in front; in any order, any number of times."""
+LAST_LAYERS = ("linear.", "last_linear.", "head.fc.")
+"""What others call the layer that gives the logits."""
+TIMM_VGG = {
+    "pre_logits.fc1.": "classifier.0.",
+    "pre_logits.fc2.": "classifier.3.",
+    "head.fc.": "classifier.6.",
+}
+TIMM_BLOCK = {  # of EfficientNet: a layer of timm's block, to a layer of torchvision's with expansion
+    "conv_pw": "0.0", "bn1": "0.1", "conv_dw": "1.0", "bn2": "1.1",
+    "se.conv_reduce": "2.fc1", "se.conv_expand": "2.fc2", "conv_pwl": "3.0", "bn3": "3.1",
+}  # fmt: skip
+TIMM_FIRST_BLOCK = {  # and without
+    "conv_dw": "0.0", "bn1": "0.1", "se.conv_reduce": "1.fc1", "se.conv_expand": "1.fc2",
+    "conv_pw": "2.0", "bn2": "2.1",
+}  # fmt: skip
+
+
+def our_names(state: Mapping[str, Tensor], family: str = "", last: str = "fc") -> dict[str, Tensor]:
+    """Turn the names of published files into ours.
+
+    Args:
+        state: names to tensors.
+        family: of the network, see `Network.family`.
+        last: our name of the network's last layer.
+
+    Raises:
+        ModelFileError: if two names become one, so that the file holds more than one network.
+    """
+    renamed: dict[str, Tensor] = {}
+    origin: dict[str, str] = {}
+    rename = FAMILIES.get(family, _same)
+    for name, tensor in state.items():
+        own = _other_resnets(rename(without_prefixes(name)), last)
+        if own in renamed:
+            raise ModelFileError(
+                f"{origin[own]} and {name} are both {own}: the file holds more than one network; save the "
+                "state_dict of one"
+            )
+        renamed[own], origin[own] = tensor, name
+    return {k: _flat(k, v) for k, v in renamed.items()} if family == "vgg" else renamed
+
+
+def without_prefixes(name: str) -> str:
+    """Return a name without the words that frameworks put in front."""
+    while prefix := next((p for p in PREFIXES if name.startswith(p)), ""):
+        name = name[len(prefix) :]
+    return name
+
+
+def _same(name: str) -> str:
+    return name
+
+
+def _other_resnets(name: str, last: str) -> str:
+    name = name.replace(".shortcut.", ".downsample.")
+    theirs = next((word for word in LAST_LAYERS if name.startswith(word)), "")
+    return f"{last}.{name[len(theirs) :]}" if theirs else name
+
+
+def _densenet(name: str) -> str:
+    """Turn `denselayer1.norm.1.weight` into `denselayer1.norm1.weight`, as torchvision's own loader does."""
+    return re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.", r"\1\2.", name)
+
+
+def _vgg(name: str) -> str:
+    """Turn timm's names of the three fully connected layers into torchvision's."""
+    word = next((word for word in TIMM_VGG if name.startswith(word)), "")
+    return TIMM_VGG[word] + name[len(word) :] if word else name
+
+
+def _flat(name: str, tensor: Tensor) -> Tensor:
+    """Turn timm's 7x7 and 1x1 convolutions into the linear layers that they are."""
+    return tensor.flatten(1) if name.startswith("classifier.") and tensor.ndim == 4 else tensor
+
+
+FAMILIES: dict[str, Callable[[str], str]] = {"densenet": _densenet, "vgg": _vgg}
+
+
+def is_timms_efficientnet(state: Mapping[str, Tensor]) -> bool:
+    """Return whether tensors have the names of timm's EfficientNets, which TensorFlow's ports share."""
+    return any(without_prefixes(name) == "conv_stem.weight" for name in state)
+
+
+def of_timms_efficientnet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Turn the names of timm's EfficientNets into torchvision's.
+
+    TensorFlow's ports (tf_efficientnet) have the same names, but other padding and another eps: the caller
+    must know which of the two it has.
+    """
+    outer = {"conv_stem.": "features.0.0.", "bn1.": "features.0.1.", "conv_head.": "features.8.0."}
+    outer |= {"bn2.": "features.8.1.", "classifier.": "classifier.1."}
+    renamed = {}
+    for name, tensor in state.items():
+        if match := re.match(r"blocks\.(\d+)\.(\d+)\.(.+)\.(\w+)$", name):
+            stage, block, layer, leaf = match.groups()
+            table = TIMM_FIRST_BLOCK if stage == "0" else TIMM_BLOCK
+            name = f"features.{int(stage) + 1}.{block}.block.{table.get(layer, layer)}.{leaf}"
+        else:
+            word = next((word for word in outer if name.startswith(word)), "")
+            name = outer[word] + name[len(word) :] if word else name
+        renamed[name] = tensor
+    return renamed
