@@ -19,7 +19,7 @@ from resight.service.report import cues
 from resight.service.report.cues import find_cues
 from resight.service.report.report import report, write_report
 from resight.service.run.run import Run
-from resight.service.test.test import test as testing
+from resight.service.test import test as testing
 
 SIDE = 32
 CLASSES = ("cow", "horse")
