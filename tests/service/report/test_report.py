@@ -81,7 +81,7 @@ def part(page, first, last):
 
 def written(planted):
     run, dataset, result = planted
-    return write_report(run, dataset, result, result.figures()).read_text()
+    return write_report(run, dataset, result, result.figures(), own=True).read_text()
 
 
 def test_the_corner_mark_is_found(planted):
