@@ -1,6 +1,7 @@
 """Is a saliency map faithful: what the network answers when the pixels that it names are hidden or shown.
 
-Every figure is the softmax probability of one class on changed pictures. All steps of all pictures go through
+Every figure is the probability of one class on changed pictures, by the network's own rule (softmax,
+sigmoid). All steps of all pictures go through
 the network in large batches; what is hidden at a step is one comparison with the pixels' ranks. A figure
 means something beside two maps that know nothing of the network: a random one and a spot in the middle.
 """
@@ -15,11 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resight.core import seeds
-from resight.core.errors import UsageError
+from resight.core.errors import NotFiniteError, UsageError
 from resight.evaluate.scores import batch_size
 from resight.geometry import heatmaps
 from resight.metrics.accuracy import wilson_interval
 from resight.models.cost import evaluating
+from resight.models.probabilities import rule_of, to_probabilities
 from resight.saliency.capture import bare, logits_of
 
 SHARE = 1 / 28
@@ -44,6 +46,7 @@ class Examination:
         seed: of the order of equal pixels and of ROAD's noise. Both are the same for every picture and
             every map, so that maps are compared on equal terms.
         batch: pictures a pass; by default as many as suit their size.
+        probabilities: how logits become probabilities; by default what the network says, see `rule_of`.
 
     Raises:
         UsageError: if the share is out of range.
@@ -58,6 +61,7 @@ class Examination:
         share: float = SHARE,
         seed: int = 0,
         batch: int = 0,
+        probabilities: str | None = None,
     ) -> None:
         if not 0 < share <= 1:
             raise UsageError(f"share {share} of the pixels a step must be above 0 and at most 1")
@@ -66,6 +70,7 @@ class Examination:
         self.size = (images.shape[2], images.shape[3])
         self.pixels = images.shape[2] * images.shape[3]
         self.batch = batch or batch_size(self.pixels)
+        self.asked = probabilities
 
     @torch.inference_mode()
     def probabilities(self, make: Callable[[Tensor, Tensor], Tensor], steps: int) -> Tensor:
@@ -77,6 +82,7 @@ class Examination:
 
         Raises:
             UsageError: if the network is not a classifier.
+            NotFiniteError: if an answer is NaN: no figure would follow from it.
         """
         count, found = len(self.images), []
         with evaluating(self.model):
@@ -87,8 +93,11 @@ class Examination:
                     raise UsageError(
                         "the network does not return logits (B, classes): no probability to follow"
                     )
-                softmax = logits.cpu().double().softmax(1)
-                found.append(softmax.gather(1, self.targets[image].cpu()[:, None])[:, 0])
+                rule = rule_of(self.model, logits.shape[1], self.asked)
+                likely = to_probabilities(logits.cpu().double(), rule)
+                found.append(likely.gather(1, self.targets[image].cpu()[:, None])[:, 0])
+                if found[-1].isnan().any():
+                    raise NotFiniteError("the network answers changed pictures with NaN; run it in float32")
         return torch.cat(found).view(steps, count)
 
     @cached_property
@@ -387,28 +396,28 @@ class Measure:
 MEAN_COLOUR = "zero after normalization (mean colour)"
 MEASURES = {
     "average_drop": Measure(
-        average_drop, "low", MEAN_COLOUR, "percent of the softmax lost on image x map (Grad-CAM++)"
+        average_drop, "low", MEAN_COLOUR, "percent of the probability lost on image x map (Grad-CAM++)"
     ),
     "increase": Measure(
         increase,
         "high",
         MEAN_COLOUR,
-        "percent of pictures whose softmax rises on image x map (Grad-CAM++)",
+        "percent of pictures whose probability rises on image x map (Grad-CAM++)",
         share_interval,
     ),
     "deletion": Measure(
-        deletion, "low", MEAN_COLOUR, "area under the softmax, most salient pixels removed first (RISE)"
+        deletion, "low", MEAN_COLOUR, "area under the probability, most salient pixels removed first (RISE)"
     ),
     "insertion": Measure(
         insertion,
         "high",
         "Gaussian blur 11 x 11, sigma 5",
-        "area under the softmax, most salient pixels shown first (RISE)",
+        "area under the probability, most salient pixels shown first (RISE)",
     ),
     "road": Measure(
         road,
         "high",
         f"noisy linear imputation, noise {ROAD_NOISE}",
-        "softmax, least less most salient removed, mean over 20, 40, 60, 80 % (ROAD)",
+        "probability, least less most salient removed, mean over 20, 40, 60, 80 % (ROAD)",
     ),
 }
