@@ -129,9 +129,11 @@ def _run(model: nn.Module, image: Tensor) -> _Pass:
         layout = layout_of(output, size)
         if layout is not None and isinstance(output, Tensor) and output.shape[0] == 1:
             met.append(_Candidate(name, module, layout, output))
-        elif layout is None and _takes_map([*given, *more.values()], size) and parameters(module) < most:
+        if parameters(module) >= most:
+            return
+        if _holds_map([*given, *more.values()], size) and _all_pooled(output, size):
             pooling.add(name)
-        if ATTENTION.search(type(module).__name__) and parameters(module) < most:
+        if ATTENTION.search(type(module).__name__):
             attention.add(name)
 
     register = [
@@ -143,10 +145,15 @@ def _run(model: nn.Module, image: Tensor) -> _Pass:
     return _Pass([c for c in met if runs[c.name] == 1], pooling, attention, output)
 
 
-def _takes_map(given: list[Any], size: tuple[int, int]) -> bool:
-    """Return whether a module was given a map other than the picture itself."""
-    layouts = [layout_of(part, size) for part in given]
+def _holds_map(values: Any, size: tuple[int, int]) -> bool:
+    """Return whether a map other than the picture itself is among what a module was given or gave."""
+    layouts = [layout_of(value, size) for value in tree_leaves(values)]
     return any(layout is not None and (layout.height, layout.width) != size for layout in layouts)
+
+
+def _all_pooled(output: object, size: tuple[int, int]) -> bool:
+    """Return whether a module gave tensors only, and none that holds a map."""
+    return all(isinstance(leaf, Tensor) for leaf in tree_leaves(output)) and not _holds_map(output, size)
 
 
 def _on_the_trunk(seen: _Pass, size: tuple[int, int]) -> list[_Candidate]:
