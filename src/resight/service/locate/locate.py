@@ -19,11 +19,13 @@ from torch import Tensor
 from resight.core.errors import DataError, UsageError
 from resight.core.files import require_place, write_text
 from resight.core.registry import lookup
+from resight.data.frames import Frame
 from resight.data.prepare import Normalize
 from resight.evaluate.localization import GUESSES, Tally
 from resight.geometry import heatmaps
 from resight.localize import boxes as finding
 from resight.localize.rule import Rule
+from resight.localize.segments import pixels_of_region, run_lengths_of
 from resight.render.boxes import draw_boxes
 from resight.saliency.methods import METHODS, explain, fitting, read_options
 from resight.service.locate.annotations import write_coco, write_voc
@@ -34,6 +36,8 @@ from resight.service.run.run import Run, open_run
 EVERY_SECONDS = 20
 FORMS = {"json": None, "coco": "located.json", "voc": "located"}
 """Where each is written by default."""
+SEEN = "pixels of the pictures as seen, with their EXIF orientation applied"
+"""What boxes count in, but for the files of labelling tools; see `annotations`."""
 CENTRE = "centre"
 """The baseline that knows nothing of a picture."""
 
@@ -76,9 +80,10 @@ def locate(
         progress: gets a line now and then.
 
     Returns:
-        {"boxes": [{"path", "label", "score", "box": [x, y, w, h]}], "results": the same in COCO's results
-        format, "pictures": count, "how": in words, "threshold", "normalization", "metrics": by method where
-        boxes are known, "left_out": methods that do not fit the network, "errors", "notes", "out", "drawn"}.
+        {"boxes": [{"path", "label", "score", "box": [x, y, w, h]}], in pixels of the picture as seen,
+        "results": the same in COCO's results format, "pictures": count, "how": in words, "threshold",
+        "normalization", "frame": what boxes count in, "metrics": by method where boxes are known, "left_out":
+        methods that do not fit the network, "errors", "notes", "out", "drawn"}.
 
     Raises:
         ResightError: in one line.
@@ -96,7 +101,7 @@ def locate(
         require_place(Path(place) / "voc" if form == "voc" else Path(place))
     if draw:
         require_place(Path(draw) / "png")
-    search = _Search(opened, methods, options, layers, top, rule)
+    search = _Search(opened, methods, options, layers, top, rule, form)
     tallies = {name: Tally(rule.threshold, rule.normalization) for name in [*methods, CENTRE]}
     rows: list[dict[str, Any]] = []
     errors: list[dict[str, str]] = []
@@ -117,6 +122,7 @@ def locate(
         "how": how,
         "threshold": rule.threshold,
         "normalization": rule.normalization,
+        "frame": SEEN,
         "metrics": {name: tally.figures() for name, tally in tallies.items() if tally.count},
         "left_out": left_out,
         "errors": errors,
@@ -206,9 +212,10 @@ class _Search:
         layers: Sequence[str] | None,
         top: int,
         rule: Rule,
+        form: str,
     ) -> None:
         self.run, self.methods, self.options, self.layers = run, methods, options, layers
-        self.top, self.rule = top, rule
+        self.top, self.rule, self.form = top, rule, form
         self.read, self.side = "", run.preprocessing.size
         self.normalize = Normalize(run.preprocessing, run.device)
         self.number = {name: i for i, name in enumerate(run.model.classes)}
@@ -259,10 +266,11 @@ class _Search:
     ) -> dict[str, Any]:
         asked = [0] if picture.label else list(range(1, 1 + min(self.top, len(named) - 1)))
         scale = np.array([size[0] / self.side, size[1] / self.side] * 2)
-        found = []
+        found, segments = [], []
+        frame = Frame(size) if self.form == "json" else picture.frame(size)
         for place, own in zip(asked, finding.scaled(maps[asked], self.rule.normalization), strict=True):
-            for box in self.rule(own):
-                x0, y0, x1, y1 = (np.array(box) * scale).round(2).tolist()
+            for region in self.rule(own):
+                x0, y0, x1, y1 = (np.array(region.box) * scale).round(2).tolist()
                 found.append(
                     {
                         "label": self.run.model.classes[named[place]],
@@ -270,7 +278,11 @@ class _Search:
                         "box": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
                     }
                 )
-        return {"path": picture.path, "width": size[0], "height": size[1], "boxes": found}
+                if self.form == "coco":
+                    mask = pixels_of_region(region, own.shape, size)
+                    segments.append(run_lengths_of(frame.stored_mask(mask)))
+        row = {"path": picture.path, "width": size[0], "height": size[1], "boxes": found}
+        return {**row, "frame": frame, "segments": segments}
 
     def _measure(
         self,

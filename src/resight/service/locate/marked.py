@@ -13,6 +13,7 @@ from torch import Tensor
 from resight.core.errors import DataError, PictureError, UsageError
 from resight.data.dataset import Dataset, Split
 from resight.data.decode import SUFFIXES, decode
+from resight.data.frames import Frame, read_frame
 from resight.data.layouts.builtin import BUILTIN
 from resight.data.layouts.coco import coco_files
 from resight.data.layouts.voc import is_voc
@@ -49,6 +50,18 @@ class Picture:
             PictureError: if it cannot be read.
         """
         return self.split.decode(self.index) if self.split else decode(Path(self.path))
+
+    def frame(self, size: tuple[int, int]) -> Frame:
+        """Return the frame that annotations of the picture count in, see `resight.data.frames`.
+
+        Args:
+            size: (width, height) of the picture as `decode` returns it.
+        """
+        content = self.split.encoded(self.index) if self.split else Path(self.path)
+        if content is None:  # pixels without a file: they are stored as they are seen
+            return Frame(size)
+        frame = read_frame(content, None)
+        return frame if frame.turned_size() == size else Frame(size)
 
     def mask(self, side: int) -> NDArray[np.bool_] | None:
         """Return the mask of the picture's own class as a square (side, side), where it is known."""
