@@ -244,9 +244,8 @@ def test_boxes_of_turned_pictures_come_back_where_they_are_seen(finder, tmp_path
             (root / "JPEGImages" / name).write_bytes((root / "train" / name).read_bytes())
             wanted[name] = seen
     words = {"layers": ["layer1"], "rule": Rule(0.5)}
-    answer = locate(
-        finder, [str(root / "train")], form="coco", out=str(root / "annotations" / "x.json"), **words
-    )
+    place = root / "annotations" / "x.json"
+    answer = locate(finder, [str(root / "train")], form="coco", out=str(place), **words)
     said = {Path(b["path"]).name: b["box"] for b in answer["boxes"]}
     for name, (x, y, width, height) in said.items():  # as seen, to a cell of the map
         assert (x, y, x + width, y + height) == pytest.approx(wanted[name], abs=2.1), name
