@@ -72,6 +72,15 @@ class Rule:
         return f"box of {RULES[self.boxes]} above {self.threshold:g} of the {of}"
 
 
+COARSE = 3
+"""Cells a side up to which a map cannot say where in a picture something is."""
+
+
+def coarse(cells: tuple[int, int]) -> bool:
+    """Return whether a map (h, w) is so small that nearly every box is the whole picture."""
+    return max(cells) <= COARSE
+
+
 def largest_box(share: NDArray[np.float32], threshold: float) -> NDArray[np.int64]:
     """Return the box (1, 4) of the largest part of a map (H, W) above a threshold; (0, 4) without one."""
     found = regions(share, threshold)

@@ -406,6 +406,20 @@ def test_a_turned_picture_is_measured_where_it_is_seen(finder, tmp_path):
     assert answer["metrics"]["grad_cam"]["pixel_average_precision"] > 90
 
 
+@pytest.mark.parametrize(("size", "said"), [(8, True), (12, True), (16, False), (32, False)])
+def test_a_map_too_small_for_boxes_is_said(tmp_path, size, said):
+    """ResNet-20's last map is a quarter of the picture's side: 2, 3, 4 and 8 positions."""
+    model = create_model("resnet20", 2)
+    model.classes, model.preprocessing = ("a", "b"), Preprocessing(size=size, resize=size)
+    save_model(tmp_path / "m.safetensors", model, model.state_dict(), {})
+    picture().save("p.png")
+    notes = locate(str(tmp_path / "m.safetensors"), ["p.png"])["notes"]
+    side = size // 4
+    assert (f"the map of layer3 has {side} x {side} positions at {size} pixels" in " ".join(notes)) == said
+    assert not locate(str(tmp_path / "m.safetensors"), ["p.png"], ["gradient"])["notes"]
+    assert not said or "--layer, raise --threshold" in notes[0]
+
+
 def row(path, *boxes):
     return {
         "path": path, "width": 24, "height": 20,

@@ -24,8 +24,9 @@ from resight.data.prepare import Normalize
 from resight.evaluate.localization import GUESSES, Tally
 from resight.geometry import heatmaps
 from resight.localize import boxes as finding
-from resight.localize.rule import Rule
+from resight.localize.rule import Rule, coarse
 from resight.localize.segments import pixels_of_region, run_lengths_of
+from resight.models.probabilities import to_probabilities
 from resight.render.boxes import draw_boxes
 from resight.saliency.methods import METHODS, explain, fitting, read_options
 from resight.service.locate.annotations import write_coco, write_voc
@@ -126,7 +127,7 @@ def locate(
         "metrics": {name: tally.figures() for name, tally in tallies.items() if tally.count},
         "left_out": left_out,
         "errors": errors,
-        "notes": notes,
+        "notes": notes + search.notes(),
         "out": place,
         "drawn": draw,
     }
@@ -201,6 +202,7 @@ class _Search:
 
     Attributes:
         read: the layer that the first method read.
+        cells: (h, w) of its map.
         side: of the network's square.
     """
 
@@ -216,7 +218,7 @@ class _Search:
     ) -> None:
         self.run, self.methods, self.options, self.layers = run, methods, options, layers
         self.top, self.rule, self.form = top, rule, form
-        self.read, self.side = "", run.preprocessing.size
+        self.read, self.side, self.cells = "", run.preprocessing.size, (run.preprocessing.size,) * 2
         self.normalize = Normalize(run.preprocessing, run.device)
         self.number = {name: i for i, name in enumerate(run.model.classes)}
 
@@ -228,7 +230,7 @@ class _Search:
         with torch.inference_mode():
             logits = self.run.model(images).float().cpu()
         scaled = logits / self.run.temperature
-        probabilities = scaled.sigmoid() if self.run.model.multi_label else scaled.softmax(1)
+        probabilities = to_probabilities(scaled, self.run.model.probabilities)
         best = logits.topk(min(max(GUESSES, self.top), logits.shape[1]), dim=1).indices
         known = [
             self.number[p.label] if p.label else int(b[0]) for (p, _), b in zip(batch, best, strict=True)
@@ -236,25 +238,39 @@ class _Search:
         targets = torch.cat([torch.tensor(known)[:, None], best], 1)
         rows = []
         for place, method in enumerate(self.methods):
-            maps, layer = self._maps(images, method, targets)
+            maps, layer, cells = self._maps(images, method, targets)
             for own, (picture, image), likely, named in zip(maps, batch, probabilities, targets, strict=True):
                 self._measure(tallies[method], picture, image.size, own, named.tolist())
                 if place == 0:
                     rows.append(self._row(picture, image.size, own, named.tolist(), likely))
-            self.read = layer if place == 0 else self.read
+            self.read, self.cells = (layer, cells) if place == 0 else (self.read, self.cells)
         for (picture, image), named in zip(batch, targets, strict=True):
             blind = finding.centre_maps(len(named), self.side, self.side)
             self._measure(tallies[CENTRE], picture, image.size, blind, named.tolist())
         return rows
 
-    def _maps(self, images: Tensor, method: str, targets: Tensor) -> tuple[NDArray[np.float32], str]:
-        """Return the maps (B, T, S, S), rectified where the paper does, not normalized; and the layer."""
+    def notes(self) -> list[str]:
+        """Return a line where the boxes' map is too small for its threshold."""
+        if not coarse(self.cells):
+            return []
+        height, width = self.cells
+        return [
+            f"the map of {self.read} has {height} x {width} positions at {self.side} pixels: above "
+            f"{self.rule.threshold:g} of its maximum nearly every box is the whole picture; name an earlier "
+            "layer with --layer, raise --threshold, or train with a larger image_size or an earlier last="
+        ]
+
+    def _maps(
+        self, images: Tensor, method: str, targets: Tensor
+    ) -> tuple[NDArray[np.float32], str, tuple[int, int]]:
+        """Return the maps (B, T, S, S), rectified where the paper does, not normalized; layer; (h, w)."""
         layers = None if METHODS[method].layerless else self.layers
         result = explain(
             self.run.model, images, method, targets.to(self.run.device), layers, **self.options[method]
         )
         raw = heatmaps.rectify(result.raw) if result.rectified else result.raw
-        return heatmaps.resize(raw.float(), self.side, self.side).cpu().numpy(), result.layer
+        cells = (raw.shape[-2], raw.shape[-1])
+        return heatmaps.resize(raw.float(), self.side, self.side).cpu().numpy(), result.layer, cells
 
     def _row(
         self,

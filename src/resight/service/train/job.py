@@ -24,7 +24,7 @@ from resight.models.modelfile import save_model
 from resight.service.run.record import costs_of, facts_of, record_of
 from resight.service.run.run import MODEL_FILE
 from resight.service.train.batches import make_batches
-from resight.service.train.network import make_model, require_size
+from resight.service.train.network import make_model, map_note, require_size
 from resight.service.train.pictures import class_weights, first_images, read_training, validation_of
 from resight.service.train.teachers import make_old_self, make_teacher
 from resight.training.checkpoints import Progress, load_state, save_state
@@ -158,7 +158,7 @@ class Job:
         return job
 
     def announce(self) -> None:
-        """Say in two lines what is about to be done."""
+        """Say in two lines what is about to be done, and in a third if maps will be too small."""
         sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.dataset.splits.items())
         r = self.recipe
         lines = [
@@ -169,7 +169,8 @@ class Job:
             f"{str(self.precision).removeprefix('torch.')} on {_hardware(self.normalize.device)}; "
             f"run folder {self.run}",
         ]
-        for line in lines:
+        note = map_note(self.model, r.image_size)
+        for line in [*lines, *([note] if note else [])]:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def fit(self, stop: threading.Event) -> None:
