@@ -75,7 +75,7 @@ def _seen(shape: tuple[int, ...], seen: Window | None) -> NDArray[np.float32]:
         return np.ones(shape, np.float32)
     rows, columns = np.arange(shape[0]) + 0.5, np.arange(shape[1]) + 0.5
     down, across = (rows >= seen[1]) & (rows <= seen[3]), (columns >= seen[0]) & (columns <= seen[2])
-    return np.where(np.outer(down, across), np.float32(1), np.float32(OUTSIDE))
+    return np.where(np.outer(down, across), 1.0, OUTSIDE).astype(np.float32)
 
 
 def contour(heat: NDArray[np.float32], width: int) -> NDArray[np.bool_]:

@@ -218,7 +218,8 @@ class _Search:
     ) -> None:
         self.run, self.methods, self.options, self.layers = run, methods, options, layers
         self.top, self.rule, self.form = top, rule, form
-        self.read, self.side, self.cells = "", run.preprocessing.size, (run.preprocessing.size,) * 2
+        self.read, self.side = "", run.preprocessing.size
+        self.cells = (self.side, self.side)
         self.normalize = Normalize(run.preprocessing, run.device)
         self.number = {name: i for i, name in enumerate(run.model.classes)}
 
