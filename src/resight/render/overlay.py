@@ -71,11 +71,12 @@ def _blend(
 
 def _seen(shape: tuple[int, ...], seen: Window | None) -> NDArray[np.float32]:
     """Return 1 where the network looked and `OUTSIDE` elsewhere, (H, W)."""
-    if seen is None:
-        return np.ones(shape, np.float32)
-    rows, columns = np.arange(shape[0]) + 0.5, np.arange(shape[1]) + 0.5
-    down, across = (rows >= seen[1]) & (rows <= seen[3]), (columns >= seen[0]) & (columns <= seen[2])
-    return np.where(np.outer(down, across), 1.0, OUTSIDE).astype(np.float32)
+    kept = np.ones(shape, np.float32)
+    if seen is not None:
+        rows, columns = np.arange(shape[0]) + 0.5, np.arange(shape[1]) + 0.5
+        kept[(rows < seen[1]) | (rows > seen[3])] = OUTSIDE
+        kept[:, (columns < seen[0]) | (columns > seen[2])] = OUTSIDE
+    return kept
 
 
 def contour(heat: NDArray[np.float32], width: int) -> NDArray[np.bool_]:
