@@ -109,7 +109,7 @@ def placed(heat: NDArray[np.float32], window: Window, size: tuple[int, int]) -> 
     low_y, high_y, up, inside_y = _between(size[1], y0, y1, heat.shape[0])
     low_x, high_x, right, inside_x = _between(size[0], x0, x1, heat.shape[1])
     rows = heat[low_y] * (1 - up)[:, None] + heat[high_y] * up[:, None]
-    full = rows[:, low_x] * (1 - right) + rows[:, high_x] * right
+    full = np.asarray(rows[:, low_x] * (1 - right) + rows[:, high_x] * right, np.float32)
     full[~inside_y], full[:, ~inside_x] = 0, 0
     return full
 
