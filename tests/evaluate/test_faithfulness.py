@@ -315,6 +315,20 @@ def test_the_paired_test_is_the_exact_one_but_for_its_draws():
     assert f.verdict(torch.ones(9), torch.zeros(9), "low")[0] == "no"
 
 
+def test_a_verdict_needs_a_p_value_an_interval_and_a_size():
+    """Thirty pictures that all gain 0.004: certain, and of no account."""
+    gains = torch.full((30,), 0.004, dtype=torch.float64)
+    plain, sized = f.verdict(gains, 0 * gains, "high"), f.verdict(gains, 0 * gains, "high", least=0.01)
+    assert plain.answer == "yes" and plain.p < 0.01
+    assert sized.answer == "unclear" and sized.p < 0.01
+    assert sized.gain == pytest.approx(0.004) and sized.interval == pytest.approx((0.004, 0.004))
+    assert f.verdict(0 * gains, 4 * gains, "high", least=0.01).answer == "no"
+    assert f.verdict(0 * gains, 4 * gains, "low", least=0.01).answer == "yes"
+    one = f.verdict(gains[:1], 0 * gains[:1], "high")
+    assert one.answer == "unclear" and one.interval is None
+    assert {m.least for m in MEASURES.values()} == {0.01, 2.0, 5.0}
+
+
 def test_the_paired_test_is_seldom_wrong_about_maps_that_are_no_better():
     generator = torch.Generator().manual_seed(0)
     found = [f.verdict(torch.randn(20, generator=generator), torch.zeros(20), "high")[0] for _ in range(200)]

@@ -65,6 +65,37 @@ def test_a_mask_takes_the_place_of_the_box_for_pixels_only():
     assert a["gt_known_error"] == b["gt_known_error"] == 0
 
 
+def test_v2_takes_the_best_of_all_parts_and_max_box_acc_the_largest():
+    """A large part that is off, and a small one on the object: only V2 sees the small one."""
+    both = np.maximum(spot(0, 20, 40, 40), spot(5, 2, 15, 12))
+    tally = Tally(0.2, "max")
+    tally.add(np.stack([both, both]), ["cat", "cat"], {"cat": np.array([[5.0, 2, 15, 12]])})
+    figures = tally.figures()
+    assert figures["max_box_acc"] == 0 and figures["max_box_acc_v2"] == 100
+
+
+def test_v2_counts_overlaps_of_three_five_and_seven_tenths():
+    """Boxes of 20 x 10 on one of 20 x 20 overlap by 0.5, of 20 x 8 by 0.4, of 20 x 16 by 0.8."""
+    tally = Tally(0.2, "max")
+    for height in (8, 8, 10, 16, 2):
+        part = spot(5, 5, 25, 5 + height)
+        tally.add(np.stack([part, part]), ["cat", "cat"], {"cat": CAT})
+    # Of five pictures four reach 0.3, two 0.5, one 0.7.
+    assert tally.figures()["max_box_acc_v2"] == pytest.approx((80 + 40 + 20) / 3)
+    assert tally.figures()["max_box_acc"] == 40
+
+
+def test_the_pointing_game_forgives_fifteen_pixels_of_224():
+    """Of 448 pixels a side that is 30: a point 29.5 away is right, one 30.5 away is not."""
+    box = {"cat": np.array([[200.0, 200, 300, 300]])}
+    for off, right in ((29, 100), (30, 0)):
+        maps = np.zeros((448, 448), np.float32)
+        maps[250, 300 + off] = 1
+        tally = Tally(0.2, "max")
+        tally.add(np.stack([maps, maps]), ["cat", "cat"], box)
+        assert tally.figures()["pointing_game"] == right
+
+
 def test_the_threshold_and_its_normalization_count():
     raised = 5 + RIGHT  # minimum 5, maximum 6: everything is above 20 % of the maximum
     errors = {}

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from resight.core.errors import UsageError
+from resight.data.layouts.masks import draw_segmentation
 from resight.localize.boxes import centre_maps, regions, regions_by_peak, scaled, sweep
+from resight.localize.segments import pixels_of_region, run_lengths_of
 
 
 def flood(inside):
@@ -42,6 +44,38 @@ def test_regions_are_those_of_a_flood_fill(seed, threshold):
     for region in found:
         x0, y0, x1, y1 = region.box
         assert region.peak <= share[y0:y1, x0:x1].max()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("size", [(31, 24), (100, 57), (11, 9)])
+def test_pixels_of_a_region_are_those_whose_centre_is_in_its_cells(seed, size):
+    share = scaled(smooth(seed)[None], "max")[0]
+    for region in regions(share, 0.3):
+        part = np.zeros(share.shape, bool)
+        x0, y0, x1, y1 = region.box
+        part[y0:y1, x0:x1] = region.cells
+        assert part.sum() == region.area and (share[part] > 0.3).all()
+        wanted = np.zeros((size[1], size[0]), bool)
+        for y in range(size[1]):
+            for x in range(size[0]):
+                wanted[y, x] = part[int((y + 0.5) * 24 / size[1]), int((x + 0.5) * 31 / size[0])]
+        found = pixels_of_region(region, share.shape, size)
+        assert (found == wanted).all() if wanted.any() else found.sum() == 1
+
+
+def test_run_lengths_are_read_back():
+    for mask in (
+        np.array([[0, 1, 1], [1, 1, 0]], bool),
+        np.ones((2, 3), bool),
+        np.zeros((2, 3), bool),
+        np.array([[1, 0], [0, 1]], bool),
+        np.random.default_rng(0).random((30, 20)) < 0.4,
+    ):
+        written = run_lengths_of(mask)
+        assert written["size"] == list(mask.shape) and sum(written["counts"]) == mask.size
+        assert (draw_segmentation(written, mask.shape[::-1]) == mask).all()
+        assert all(count > 0 for count in written["counts"][1:])
+    assert run_lengths_of(np.array([[0, 1, 1], [1, 1, 0]], bool))["counts"] == [1, 4, 1]
 
 
 def test_pixels_that_touch_at_a_corner_are_one_part():

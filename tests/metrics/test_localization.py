@@ -51,6 +51,12 @@ def test_max_box_accuracy_is_at_the_one_best_threshold():
     assert max_box_accuracy_v2(overlaps) == pytest.approx((100 + 75 + 50) / 3)
 
 
+def test_v2_is_the_mean_over_three_overlaps():
+    """Four pictures, two thresholds. Above 0.3: 75 and 100 %; above 0.5: 50 and 50; above 0.7: 0 and 25."""
+    overlaps = np.array([[0.2, 0.3], [0.35, 0.45], [0.55, 0.6], [0.65, 0.9]])
+    assert max_box_accuracy_v2(overlaps) == pytest.approx((100 + 50 + 25) / 3)
+
+
 def test_pixel_average_precision_is_scikit_learns_over_all_pixels():
     rng = np.random.default_rng(0)
     pixels, scores, truth = PixelPrecision(), [], []
@@ -81,6 +87,17 @@ def test_pointing_takes_the_highest_point_and_a_tolerance():
     assert not points_at(maps, np.array([[35, 65, 45, 75]]), 0)  # x and y are not exchanged
     maps[10, 10] = 1  # two highest points: their mean counts
     assert points_at(maps, np.array([[39, 24, 42, 27]]), 0)
+
+
+@pytest.mark.parametrize("side", ["left", "right", "upper", "lower"])
+def test_pointing_forgives_fifteen_pixels_and_no_more(side):
+    """The highest point's centre lies 14.5 pixels from the box, then 15.5."""
+    for off, right in ((14, True), (15, False)):
+        across, down = {"left": (39 - off, 50), "right": (60 + off, 50)}, {"upper": (50, 39 - off)}
+        x, y = {**across, **down, "lower": (50, 60 + off)}[side]
+        maps = np.zeros((100, 100))
+        maps[y, x] = 1
+        assert points_at(maps, np.array([[40, 40, 60, 60]])) == right
 
 
 def test_energy_is_the_positive_share_inside():

@@ -237,6 +237,27 @@ def test_occlusion(case):
 
 
 @torch.no_grad()
+def test_occlusion_is_the_mean_of_the_squares_that_cover_a_pixel(case):
+    """Squares of 5 at steps of 3: a pixel lies under one to four of them. The last ones end at the border."""
+    model, images = case
+    window, starts = 5, [0, 3, 6, SIDE - 5]
+    wanted = torch.zeros(2, SIDE, SIDE, dtype=torch.float64)
+    for i, image in enumerate(images):
+        before = model(image[None])[0, TARGET]
+        drops = {}
+        for y in starts:
+            for x in starts:
+                covered = image.clone()
+                covered[:, y : y + window, x : x + window] = 0
+                drops[y, x] = float(before - model(covered[None])[0, TARGET])
+        for y in range(SIDE):
+            for x in range(SIDE):
+                over = [d for (v, u), d in drops.items() if v <= y < v + window and u <= x < u + window]
+                wanted[i, y, x] = sum(over) / len(over)
+    close(looked(case, "occlusion", window=window, stride=3, batch=7), wanted)
+
+
+@torch.no_grad()
 def test_rise(case):
     model, images = case
     samples, keep = 6, 0.4

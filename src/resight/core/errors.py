@@ -7,6 +7,7 @@
     │   ├── PictureError         one picture cannot be read
     │   └── HangingError         a thread that reads does not come back
     ├── ModelFileError           a run or weight file cannot be used
+    ├── NotFiniteError           pictures, answers or maps are NaN or infinite
     └── TrainingError            training had to stop
 
 A traceback means a bug of ours; everything above is printed as its one line.
@@ -57,6 +58,10 @@ class HangingError(DataError):
 
 class ModelFileError(ResightError):
     """A run folder or a weight file cannot be used."""
+
+
+class NotFiniteError(ResightError):
+    """Pictures, a network's answers or its maps hold NaN or infinite values: nothing follows from them."""
 
 
 class TrainingError(ResightError):

@@ -143,6 +143,11 @@ class Split:
         except MemoryError as error:
             raise too_large_for_memory(self.picture_name(index)) from error
 
+    def encoded(self, index: int) -> bytes | None:
+        """Return the split's picture `index` as it is stored; None where only pixels are."""
+        content = self.pictures.content(int(self.positions[index]))
+        return None if isinstance(content, np.ndarray) else content
+
     def picture_boxes(self, index: int) -> tuple[Box, ...] | None:
         """Return the boxes of the split's picture `index`; None if the data set has no boxes."""
         return None if self.boxes is None else self.boxes[int(self.positions[index])]

@@ -101,6 +101,28 @@ def fit(image: Picture, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     return pixels_of(_centre_crop(resized, preprocessing.size))
 
 
+def seen_window(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[float, float, float, float]:
+    """Return what `fit` shows the network of a picture: (left, top, right, bottom) in the picture's pixels.
+
+    Args:
+        size: (width, height) of the picture.
+        preprocessing: as for `fit`.
+    """
+    side, (width, height) = preprocessing.resize, size
+    most = MOST_ASPECT * min(size)
+    inner = (min(width, most), min(height, most))
+    start = (max(0, (width - most) // 2), max(0, (height - most) // 2))
+    resized = inner if min(inner) == side else _resized(*inner, side)
+    edges = []
+    for before, whole, scaled in zip(start, inner, resized, strict=True):
+        first = round((scaled - preprocessing.size) / 2)
+        edges.append(
+            (before + first * whole / scaled, before + (first + preprocessing.size) * whole / scaled)
+        )
+    (left, right), (top, bottom) = edges
+    return left, top, right, bottom
+
+
 def pixels_of(image: Picture) -> NDArray[np.uint8]:
     """Return the pixels of a picture, (H, W, 3) uint8."""
     return image.permute(1, 2, 0).numpy() if isinstance(image, Tensor) else np.asarray(image)

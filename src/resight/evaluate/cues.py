@@ -117,7 +117,7 @@ def find_groups(
 
 def place_of_peak(heat: Tensor) -> str:
     """Return where a map (h, w) has its greatest value: edges and corners are a quarter of a side wide."""
-    at = torch.nonzero(heat == heat.max()).double().mean(0)  # a peak at an edge is a flat patch
+    at = torch.nonzero(heat == heat.max()).cpu().double().mean(0)  # a peak at an edge is a flat patch
     row, column = ((at + 0.5) / torch.tensor(heat.shape)).tolist()
     across = "left" if column < 0.25 else "right" if column > 0.75 else ""
     down = "upper" if row < 0.25 else "lower" if row > 0.75 else ""

@@ -1,6 +1,7 @@
 """Is a saliency map faithful: what the network answers when the pixels that it names are hidden or shown.
 
-Every figure is the softmax probability of one class on changed pictures. All steps of all pictures go through
+Every figure is the probability of one class on changed pictures, by the network's own rule (softmax,
+sigmoid). All steps of all pictures go through
 the network in large batches; what is hidden at a step is one comparison with the pixels' ranks. A figure
 means something beside two maps that know nothing of the network: a random one and a spot in the middle.
 """
@@ -8,6 +9,7 @@ means something beside two maps that know nothing of the network: a random one a
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,11 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resight.core import seeds
-from resight.core.errors import UsageError
+from resight.core.errors import NotFiniteError, UsageError
 from resight.evaluate.scores import batch_size
 from resight.geometry import heatmaps
 from resight.metrics.accuracy import wilson_interval
 from resight.models.cost import evaluating
+from resight.models.probabilities import rule_of, to_probabilities
 from resight.saliency.capture import bare, logits_of
 
 SHARE = 1 / 28
@@ -44,6 +47,7 @@ class Examination:
         seed: of the order of equal pixels and of ROAD's noise. Both are the same for every picture and
             every map, so that maps are compared on equal terms.
         batch: pictures a pass; by default as many as suit their size.
+        probabilities: how logits become probabilities; by default what the network says, see `rule_of`.
 
     Raises:
         UsageError: if the share is out of range.
@@ -58,6 +62,7 @@ class Examination:
         share: float = SHARE,
         seed: int = 0,
         batch: int = 0,
+        probabilities: str | None = None,
     ) -> None:
         if not 0 < share <= 1:
             raise UsageError(f"share {share} of the pixels a step must be above 0 and at most 1")
@@ -66,6 +71,7 @@ class Examination:
         self.size = (images.shape[2], images.shape[3])
         self.pixels = images.shape[2] * images.shape[3]
         self.batch = batch or batch_size(self.pixels)
+        self.asked = probabilities
 
     @torch.inference_mode()
     def probabilities(self, make: Callable[[Tensor, Tensor], Tensor], steps: int) -> Tensor:
@@ -77,6 +83,7 @@ class Examination:
 
         Raises:
             UsageError: if the network is not a classifier.
+            NotFiniteError: if an answer is NaN: no figure would follow from it.
         """
         count, found = len(self.images), []
         with evaluating(self.model):
@@ -87,8 +94,11 @@ class Examination:
                     raise UsageError(
                         "the network does not return logits (B, classes): no probability to follow"
                     )
-                softmax = logits.cpu().double().softmax(1)
-                found.append(softmax.gather(1, self.targets[image].cpu()[:, None])[:, 0])
+                rule = rule_of(self.model, logits.shape[1], self.asked)
+                likely = to_probabilities(logits.cpu().double(), rule)
+                found.append(likely.gather(1, self.targets[image].cpu()[:, None])[:, 0])
+                if found[-1].isnan().any():
+                    raise NotFiniteError("the network answers changed pictures with NaN; run it in float32")
         return torch.cat(found).view(steps, count)
 
     @cached_property
@@ -346,23 +356,44 @@ def sign_flip(differences: Tensor, seed: int = 0) -> float:
     return (reached + 1) / (DRAWS + 1)
 
 
-def verdict(values: Tensor, others: Tensor, better: str, seed: int = 0) -> tuple[str, float]:
-    """Say whether values (N,) are better than others of the same pictures: "yes", "no" or "unclear", and p.
+class Verdict(NamedTuple):
+    """Whether values are better than others of the same pictures.
 
-    "no" means worse; "unclear" that p of the sign-flip test is 0.05 or more. Each verdict is tested for
-    itself: of twenty about maps that are no better, one will not be "unclear" by chance.
+    Attributes:
+        answer: "yes"; "no", which means worse; or "unclear".
+        p: of the sign-flip test.
+        gain: mean over pictures of how much better they are, in the measure's unit; negative if worse.
+        interval: its 95 % interval; None for fewer than two pictures.
+    """
+
+    answer: str
+    p: float
+    gain: float
+    interval: tuple[float, float] | None
+
+
+def verdict(values: Tensor, others: Tensor, better: str, seed: int = 0, least: float = 0.0) -> Verdict:
+    """Say whether values (N,) are better than others (N,) of the same pictures.
+
+    "yes" and "no" need three things: p of the sign-flip test below 0.05, a 95 % interval of the mean
+    difference that leaves out zero, and a mean difference of at least `least`. Else the answer is "unclear".
+    Each verdict is tested for itself: of twenty about maps that are no better, one will not be "unclear" by
+    chance.
 
     Args:
         values: one a picture.
         others: one a picture.
         better: "low" or "high".
         seed: of the draws.
+        least: the smallest difference that counts, in the measure's unit.
     """
-    differences = others - values if better == "low" else values - others
-    p = sign_flip(differences, seed)
-    if p >= LEVEL:
-        return "unclear", p
-    return ("yes" if float(differences.sum()) > 0 else "no"), p
+    differences = (others - values if better == "low" else values - others).double()
+    p, gain = sign_flip(differences, seed), float(differences.mean())
+    interval = bootstrap_interval(differences, seed)
+    apart = interval is not None and (interval[0] > 0 or interval[1] < 0)
+    if p >= LEVEL or not apart or abs(gain) < least:
+        return Verdict("unclear", p, gain, interval)
+    return Verdict("yes" if gain > 0 else "no", p, gain, interval)
 
 
 @dataclass(frozen=True)
@@ -374,6 +405,8 @@ class Measure:
         better: "low" or "high".
         baseline: what stands where the picture is hidden.
         protocol: how it is measured, in a line.
+        least: the smallest mean difference from another map that a verdict needs, in the measure's unit; our
+            choice: a hundredth of a probability, two percent of it, one picture in twenty.
         interval: (values, seed) to the 95 % interval of their mean.
     """
 
@@ -381,34 +414,42 @@ class Measure:
     better: str
     baseline: str
     protocol: str
+    least: float
     interval: Callable[[Tensor, int], tuple[float, float] | None] = bootstrap_interval
 
 
 MEAN_COLOUR = "zero after normalization (mean colour)"
 MEASURES = {
     "average_drop": Measure(
-        average_drop, "low", MEAN_COLOUR, "percent of the softmax lost on image x map (Grad-CAM++)"
+        average_drop, "low", MEAN_COLOUR, "percent of the probability lost on image x map (Grad-CAM++)", 2.0
     ),
     "increase": Measure(
         increase,
         "high",
         MEAN_COLOUR,
-        "percent of pictures whose softmax rises on image x map (Grad-CAM++)",
+        "percent of pictures whose probability rises on image x map (Grad-CAM++)",
+        5.0,
         share_interval,
     ),
     "deletion": Measure(
-        deletion, "low", MEAN_COLOUR, "area under the softmax, most salient pixels removed first (RISE)"
+        deletion,
+        "low",
+        MEAN_COLOUR,
+        "area under the probability, most salient pixels removed first (RISE)",
+        0.01,
     ),
     "insertion": Measure(
         insertion,
         "high",
         "Gaussian blur 11 x 11, sigma 5",
-        "area under the softmax, most salient pixels shown first (RISE)",
+        "area under the probability, most salient pixels shown first (RISE)",
+        0.01,
     ),
     "road": Measure(
         road,
         "high",
         f"noisy linear imputation, noise {ROAD_NOISE}",
-        "softmax, least less most salient removed, mean over 20, 40, 60, 80 % (ROAD)",
+        "probability, least less most salient removed, mean over 20, 40, 60, 80 % (ROAD)",
+        0.01,
     ),
 }

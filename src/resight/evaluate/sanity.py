@@ -6,6 +6,7 @@ layer from the top, and the maps compared with those of the trained network.
 
 import copy
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -14,10 +15,11 @@ from torch import Tensor, nn
 
 from resight.metrics.ssim import ssim
 from resight.models.cost import evaluating
+from resight.models.locks import holding
 from resight.saliency.capture import bare, hooked
 
 TOO_ALIKE = 0.5
-"""Mean |rank correlation| with the maps of wholly random weights above which a method is warned of.
+"""Mean |rank correlation| with the maps of wholly random weights above which its number is pointed out.
 
 Our choice: at 0.5 a quarter of the variance of the ranks is shared. It is not 0, because maps of one picture
 by a trained and by a random network always have something in common: the border, smoothness. A ResNet-20
@@ -25,6 +27,8 @@ on 50 pictures of CIFAR-10 gave 0.15 (Grad-CAM), 0.16 (occlusion), 0.17 (guided 
 and 0.55 (Layer-CAM); an edge filter, which asks no network, gives 1. Read it beside what the method gives
 for two different pictures ("chance"): Layer-CAM had 0.66 there, so its maps are alike whatever is asked.
 """
+
+_drawing = threading.Lock()  # the seed is the whole process's for a moment
 
 MapsOf = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """Gives maps (B, H, W) in [0, 1] of a network, images (B, C, H, W) and class numbers (B,)."""
@@ -88,7 +92,8 @@ def randomized(model: nn.Module, images: Tensor, seed: int = 0) -> Iterator[tupl
         images: (B, C, H, W); one is run to see the order of the layers.
         seed: of the weights; the same seed gives the same weights.
     """
-    changed = copy.deepcopy(bare(model))
+    with holding(bare(model)):  # a thread that explains it would leave hooks in the copy
+        changed = copy.deepcopy(bare(model))
     owners = [m for m in changed.modules() if any(True for _ in m.parameters(recurse=False))]
     started: list[nn.Module] = []
     watch = [
@@ -120,7 +125,7 @@ def reinitialize(module: nn.Module, generator: torch.Generator) -> None:
     """
     weighted = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
     reset = getattr(module, "reset_parameters", None)
-    with torch.no_grad(), torch.random.fork_rng(range(torch.cuda.device_count())):
+    with _drawing, torch.no_grad(), torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
         if callable(reset) and not isinstance(module, weighted):
             reset()

@@ -18,6 +18,7 @@ from resight.data.dataset import Split
 from resight.data.prepare import Normalize
 from resight.evaluate.dense import for_scales
 from resight.evaluate.views import views_of
+from resight.models.probabilities import to_probabilities
 
 BATCH = 32
 BATCH_PIXELS = 500 * 32 * 32
@@ -72,7 +73,7 @@ class Member:
         temperature: its logits are divided by it.
         precision: of its products.
         order: for each class of the ensemble, the network's own logit number, (classes,).
-        multi_label: whether each class has a probability of its own.
+        probabilities: how its logits become probabilities, see `resight.models.probabilities`.
     """
 
     network: nn.Module
@@ -80,7 +81,7 @@ class Member:
     temperature: float
     precision: torch.dtype
     order: Tensor
-    multi_label: bool = False
+    probabilities: str = "softmax"
 
 
 class _Views(TorchDataset):
@@ -124,8 +125,8 @@ def probabilities_of(
 ) -> Iterator[tuple[int, Tensor | PictureError]]:
     """Yield (index, probabilities (classes,) or the fault) of each picture, in order.
 
-    The softmax (the sigmoid of each class, where a picture may have several) is averaged over the views of
-    a network, then over the networks.
+    Probabilities, by each network's own rule (softmax, sigmoid), are averaged over the views of a network,
+    then over the networks.
 
     Args:
         members: the networks.
@@ -177,7 +178,7 @@ def _average(
             logits = logits_of(member.network, squares, normalize, member.precision)
             require_finite(logits)
             scaled = logits[:, member.order].double() / member.temperature
-            likely = scaled.sigmoid() if member.multi_label else scaled.softmax(1)
+            likely = to_probabilities(scaled, member.probabilities)
             numbers = torch.tensor([number for number, _ in group])
             total.index_add_(0, numbers, likely / (len(pictures[0][card]) * len(members)))
     return total

@@ -10,7 +10,7 @@ supervised object localization methods right", section 4 (sweep).
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,11 +36,13 @@ class Region:
         box: (x0, y0, x1, y1), half-open, in pixels of the map.
         area: pixels of the part itself.
         peak: its highest value, as a share of the map's maximum.
+        cells: which pixels of the box belong to the part, (y1 - y0, x1 - x0).
     """
 
     box: tuple[int, int, int, int]
     area: int
     peak: float
+    cells: NDArray[np.bool_] = field(repr=False, compare=False)
 
 
 def scaled(maps: NDArray[np.floating], normalization: str) -> NDArray[np.float32]:
@@ -110,8 +112,15 @@ def _regions(labels: NDArray[np.int32], count: int, share: NDArray[np.floating])
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     peaks = ndimage.maximum(share, labels, numbers)
     found = [
-        Region((where[1].start, where[0].start, where[1].stop, where[0].stop), int(area), float(peak))
-        for where, area, peak in zip(ndimage.find_objects(labels, count), areas, peaks, strict=True)
+        Region(
+            (where[1].start, where[0].start, where[1].stop, where[0].stop),
+            int(area),
+            float(peak),
+            labels[where] == number,
+        )
+        for number, where, area, peak in zip(
+            numbers, ndimage.find_objects(labels, count), areas, peaks, strict=True
+        )
         if where is not None
     ]
     return sorted(found, key=lambda region: (-region.area, -region.peak, region.box))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resight.core.errors import UsageError
-from resight.localize.boxes import NORMALIZATIONS, regions, regions_by_peak
+from resight.localize.boxes import NORMALIZATIONS, Region, regions, regions_by_peak
 
 TIGHT = 0.4
 """The tight box's threshold in the CAM paper's rule of five boxes; the loose one's is the threshold given."""
@@ -51,25 +51,34 @@ class Rule:
             known = ", ".join(NORMALIZATIONS)
             raise UsageError(f"normalization {self.normalization!r}: known are {known}")
 
-    def __call__(self, share: NDArray[np.float32]) -> list[tuple[int, int, int, int]]:
-        """Return the boxes (x0, y0, x1, y1) of a map (H, W) out of `scaled`."""
+    def __call__(self, share: NDArray[np.float32]) -> list[Region]:
+        """Return the parts of a map (H, W) out of `scaled` that get a box."""
         if self.boxes == "tight-loose":
             cuts = [max(TIGHT, self.threshold), self.threshold]
-            both = [(b[0], b[1], b[2], b[3]) for cut in cuts for b in largest_box(share, cut).tolist()]
-            return list(dict.fromkeys(both))
+            both = [part for cut in cuts for part in regions(share, cut)[:1]]
+            return both[:1] if len({part.box for part in both}) < 2 else both
         if self.boxes == "peaks":
             found = regions_by_peak(share, self.threshold, max(min(share.shape) // 8, 1))
         else:
             found = regions(share, self.threshold)
         if self.boxes != "largest":
             found = [region for region in found if region.area >= 0.01 * share.size]
-        return [region.box for region in (found[:1] if self.boxes == "largest" else found)]
+        return found[:1] if self.boxes == "largest" else found
 
     @property
     def words(self) -> str:
         """The rule as people say it."""
         of = "maximum" if self.normalization == "max" else "way from minimum to maximum"
         return f"box of {RULES[self.boxes]} above {self.threshold:g} of the {of}"
+
+
+COARSE = 3
+"""Cells a side up to which a map cannot say where in a picture something is."""
+
+
+def coarse(cells: tuple[int, int]) -> bool:
+    """Return whether a map (h, w) is so small that nearly every box is the whole picture."""
+    return max(cells) <= COARSE
 
 
 def largest_box(share: NDArray[np.float32], threshold: float) -> NDArray[np.int64]:

@@ -277,6 +277,11 @@ class Classifier(nn.Module):
         del self.get_submodule(parent)._modules[leaf]
 
     @property
+    def probabilities(self) -> str:
+        """How its logits become probabilities, see `resight.models.probabilities`."""
+        return "sigmoid" if self.multi_label or self.num_classes == 1 else "softmax"
+
+    @property
     def classifier_name(self) -> str:
         """The name of the last layer."""
         return self._reader[-1]

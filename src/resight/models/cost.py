@@ -7,17 +7,23 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from resight.models.locks import holding
+
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a network in eval mode; every module gets its own flag back, after an exception too."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    """Put a network in eval mode; every module gets its own flag back, after an exception too.
+
+    Another thread that asks for the same waits, see `holding`.
+    """
+    with holding(model):
+        modes = [(module, module.training) for module in model.modules()]
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
 
 
 def parameters(model: nn.Module) -> int:

@@ -1,10 +1,10 @@
-"""Borrow activations from any network and give everything back. The only file with hooks."""
+"""Borrow activations from any network and give everything back."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,12 @@ from torch.utils._pytree import tree_map
 from resight.core.errors import UsageError
 from resight.core.registry import nearest
 from resight.models.cost import evaluating
+
+
+def own_thread(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a forward hook that answers the calling thread only: others may run the network meanwhile."""
+    owner = get_ident()
+    return lambda *words: hook(*words) if get_ident() == owner else None
 
 
 @contextmanager
@@ -100,73 +106,6 @@ def _fits(height: int, width: int, size: tuple[int, int]) -> bool:
     return abs(width - size[1] * height / size[0]) < 1 or abs(height - size[0] * width / size[1]) < 1
 
 
-_found: "WeakKeyDictionary[nn.Module, dict[Any, str]]" = WeakKeyDictionary()
-
-
-def last_map_layer(model: nn.Module, images: Tensor) -> str:
-    """Return the name of the layer that gives the last map, h w > 1, on which the answer depends.
-
-    Of modules that return the same last map, the outermost is named (a stage rather than its last
-    activation). Modules that run more than once in a pass are left out: their name would not say
-    which of their outputs is meant. In a transformer that answers from its class token, the last block's
-    patch tokens are not read any more; the last tokens of the stream with a gradient are taken. The
-    answer is kept as long as the network lives unchanged.
-
-    Raises:
-        UsageError: if the network has no such layer.
-    """
-    kept = _found.setdefault(model, {})
-    key = (tuple(images.shape[1:]), tuple(id(module) for module in model.modules()))
-    if key not in kept:
-        kept.clear()
-        kept[key] = _find_layer(model, images[:1])
-    return kept[key]
-
-
-def _find_layer(model: nn.Module, image: Tensor) -> str:
-    names = {module: name for name, module in model.named_modules() if name}
-    size = (image.shape[2], image.shape[3])
-    seen: list[tuple[str, Layout, Tensor]] = []
-    runs: dict[str, int] = {}
-
-    def watch(module: nn.Module, _: object, output: object) -> None:
-        name = names[module]
-        runs[name] = runs.get(name, 0) + 1
-        layout = layout_of(output, size)
-        if layout is not None and isinstance(output, Tensor) and output.shape[0] == 1:
-            keep = output if output.requires_grad else output.new_empty(output.shape, device="meta")
-            seen.append((name, layout, keep))
-
-    def passed(*, graph: bool) -> tuple[list[tuple[str, Layout, Tensor]], Tensor | None]:
-        seen.clear()
-        runs.clear()
-        register = [lambda m=module: m.register_forward_hook(watch) for module in names]
-        with torch.set_grad_enabled(graph), evaluating(model), hooked(register):
-            output = model(image.detach().requires_grad_() if graph else image)
-        return [row for row in seen if runs[row[0]] == 1], logits_of(output)
-
-    once, _ = passed(graph=False)
-    counts = {output.shape[1] for _, layout, output in once if layout.order == "tokens"}
-    # Attention matrices (B, heads, N, N) are no maps over the picture.
-    once = [row for row in once if not (row[1].order == "channels" and {*row[2].shape[2:]} <= counts)]
-    if not once:
-        raise UsageError("this network gives no spatial map; name a layer with layer=")
-    if once[-1][1].prefix == 0:
-        return once[-1][0]
-    channels = once[-1][2].shape[-1]
-    traced, logits = passed(graph=True)
-    stream = [
-        r for r in traced if r[1].order == "tokens" and r[2].shape[-1] == channels and r[2].requires_grad
-    ]
-    if logits is None or not stream:
-        return once[-1][0]
-    gradients = torch.autograd.grad(logits.max(), [row[2] for row in stream], allow_unused=True)
-    for (name, layout, _), gradient in zip(reversed(stream), reversed(gradients), strict=True):
-        if gradient is not None and layout.read(gradient).abs().amax() > 0:
-            return name
-    raise UsageError("no tokens of this network reach its answer; name a layer with layer=")
-
-
 def logits_of(output: object) -> Tensor | None:
     """Return the logits (B, classes) in what a network returned, or None if it is no classifier's."""
     found = getattr(output, "logits", output)
@@ -234,7 +173,9 @@ def split_at(model: nn.Module, images: Tensor, layers: Sequence[str], *, graph: 
 
     before = torch.is_grad_enabled()
     hooks = [
-        lambda m=module, name=layer: m.register_forward_hook(lambda _, __, output: cut(name, output))
+        lambda m=module, name=layer: m.register_forward_hook(
+            own_thread(lambda _, __, output: cut(name, output))
+        )
         for layer, module in zip(layers, modules, strict=True)
     ]
     try:
@@ -270,7 +211,9 @@ def maps_at(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str
         found[layer] = layout.read(output).clone()
 
     register = [
-        lambda m=module, name=layer: m.register_forward_hook(lambda _, __, output: keep(name, output))
+        lambda m=module, name=layer: m.register_forward_hook(
+            own_thread(lambda _, __, output: keep(name, output))
+        )
         for layer, module in zip(layers, modules, strict=True)
     ]
     with evaluating(model), hooked(register):
@@ -299,7 +242,7 @@ def rerun_from(model: nn.Module, image: Tensor, layer: str) -> Iterator[Callable
             outputs[names[module]] = output
 
     with torch.inference_mode(), evaluating(model):
-        with hooked([lambda m=module: m.register_forward_hook(watch) for module in names]):
+        with hooked([lambda m=module: m.register_forward_hook(own_thread(watch)) for module in names]):
             model(image)
         layout = layout_of(outputs[layer], (image.shape[2], image.shape[3]))
         assert layout is not None  # the caller has split the network here
@@ -330,9 +273,13 @@ def _repeat(output: Any, count: int) -> Any:
 
 @contextmanager
 def _answering(module: nn.Module, answer: Any) -> Iterator[None]:
-    """Let a module answer without computing."""
-    own = module.__dict__.get("forward")
-    module.forward = lambda *_, **__: answer
+    """Let a module answer the calling thread without computing."""
+    own, computing, owner = module.__dict__.get("forward"), module.forward, get_ident()
+
+    def forward(*words: Any, **more: Any) -> Any:
+        return answer if get_ident() == owner else computing(*words, **more)
+
+    module.forward = forward
     try:
         yield
     finally:

@@ -78,7 +78,9 @@ def resolve(target: Target, logits: Tensor, names: Sequence[str]) -> Tensor:
                 f"target {word!r}: give class numbers or names, or a function of the answer"
             ) from None
         if not 0 <= place < classes:
-            raise UsageError(f"target {place} is out of range: the network has classes 0 to {classes - 1}")
+            one = "the network has one logit, number 0, that of the positive class"
+            known = one if classes == 1 else f"the network has classes 0 to {classes - 1}"
+            raise UsageError(f"target {place} is out of range: {known}")
         return place
 
     if target is None:

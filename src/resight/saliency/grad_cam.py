@@ -10,6 +10,9 @@ from torch import Tensor
 
 from resight.saliency.look import Look
 
+FLOAT64 = ("cpu", "cuda", "xpu", "meta")
+"""Kinds of device that have float64."""
+
 
 def grad_cam(look: Look) -> Tensor:
     """Return sum_k alpha_k A^k, alpha_k = mean_xy g^k, before its ReLU, (B, T, h, w).
@@ -31,16 +34,30 @@ def grad_cam_pp(look: Look) -> Tensor:
     small g; where its denominator is zero it is taken as 1. The formula is meant for maps after a ReLU: with
     values of both signs the denominator can pass through zero, and the map becomes unstable.
     """
-    return weighted_by_derivatives(look, *_powers(look.gradients()))
+    gradient = look.gradients()
+    return weighted_by_derivatives(look, *_powers(gradient, _unit(gradient)))
 
 
-def _powers(gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _unit(gradient: Tensor) -> Tensor:
+    """Return what `_powers` measures a gradient (B, T, K, h, w) in, so that its cube stays in range.
+
+    In float64 that is 1. Where there is no float64, as on Apple's GPUs, it is the greatest value of each map,
+    (B, T, 1, 1, 1), in the gradient's own precision.
+    """
+    if gradient.device.type in FLOAT64:
+        return torch.ones((), dtype=torch.float64, device=gradient.device)
+    greatest = gradient.abs().amax((2, 3, 4), keepdim=True)
+    return greatest.where(greatest > 0, torch.ones_like(greatest))
+
+
+def _powers(gradient: Tensor, unit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """First, second and third derivative of exp(y) at a locally linear y, without their factor exp(y).
 
-    In float64: the cube of a small gradient is near the end of float32.
+    The second and the third are divided by the square of `unit`: only their ratio counts.
     """
-    gradient = gradient.double()
-    return gradient, gradient**2, gradient**3
+    gradient = gradient.to(unit.dtype)
+    part = gradient / unit
+    return gradient, part**2, part**3 * unit
 
 
 def weighted_by_derivatives(look: Look, first: Tensor, second: Tensor, third: Tensor) -> Tensor:
@@ -48,7 +65,7 @@ def weighted_by_derivatives(look: Look, first: Tensor, second: Tensor, third: Te
 
     Numerator and denominator are divided by D2 first.
     """
-    total = look.activation.sum((2, 3)).double()[:, None, :, None, None]
+    total = look.activation.sum((2, 3)).to(first.dtype)[:, None, :, None, None]
     ratio = (third / second).where(second != 0, torch.zeros_like(second))
     denominator = 2 + total * ratio
     alpha = (1 / denominator.where(denominator != 0, torch.ones_like(denominator))).where(
@@ -78,9 +95,12 @@ def smooth_grad_cam_pp(look: Look, samples: int = 16, sigma: float = 0.15) -> Te
     generator = torch.Generator().manual_seed(look.seed)
     low, high = look.images.amin((1, 2, 3), keepdim=True), look.images.amax((1, 2, 3), keepdim=True)
     sums: list[Tensor] = []
+    unit: Tensor | None = None
     for _ in range(samples):
         noise = torch.randn(look.images.shape[1:], generator=generator).to(look.images)
-        powers = _powers(look.at(look.images + sigma * (high - low) * noise).gradients())
+        gradient = look.at(look.images + sigma * (high - low) * noise).gradients()
+        unit = _unit(gradient) if unit is None else unit
+        powers = _powers(gradient, unit)
         sums = [a + b for a, b in zip(sums, powers, strict=True)] if sums else list(powers)
     first, second, third = (part / samples for part in sums)
     return weighted_by_derivatives(look, first, second, third)

@@ -49,20 +49,22 @@ def pooled_head(
 
     Args:
         model: the network.
-        activation: (B, K, h, w) float32.
-        logits: (B, classes) float32, computed from it.
+        activation: (B, K, h, w) float32 or float64.
+        logits: (B, classes) float32 or float64, computed from it.
         slope: gives the gradient of the first class's logits at the map, (B, K, h, w).
     """
     dtype = next((p.dtype for p in model.parameters()), torch.float32)
-    tolerance = 1e-3 if dtype == torch.float32 else 3e-2 if dtype == torch.bfloat16 else 3e-3
+    tolerance = {torch.bfloat16: 3e-2, torch.float16: 3e-3}.get(dtype, 1e-3)
+    values = torch.promote_types(activation.dtype, logits.dtype)
+    activation, logits = activation.to(values), logits.to(values)
     shape = (logits.shape[1], activation.shape[1])
     candidates: list[tuple[Tensor, Tensor]] = []
     if shape[0] == shape[1]:
-        candidates.append((torch.eye(shape[0], device=activation.device), logits.new_zeros(())))
+        candidates.append((torch.eye(shape[0], device=activation.device, dtype=values), logits.new_zeros(())))
     for module in reversed(list(model.modules())):
         if isinstance(module, nn.Linear) and tuple(module.weight.shape) == shape:
-            bias = module.bias.detach().float() if module.bias is not None else logits.new_zeros(())
-            candidates.append((module.weight.detach().float(), bias))
+            bias = module.bias.detach().to(values) if module.bias is not None else logits.new_zeros(())
+            candidates.append((module.weight.detach().to(values), bias))
     if not candidates or not logits.isfinite().all():
         return None
     positive = activation.relu()

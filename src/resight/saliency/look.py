@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from resight.core.errors import UsageError
 from resight.models.cost import evaluating
+from resight.models.probabilities import to_probabilities
 from resight.saliency.capture import Layout, Split, logits_of, rerun_from, split_at
 from resight.saliency.explanation import ScoreFunction
 from resight.saliency.head import Head, pooled_head
@@ -28,10 +29,12 @@ class Question:
     Attributes:
         targets: class numbers (B, T); None if a function is asked.
         function: of what the network returned; None if classes are asked.
+        rule: how logits become probabilities, see `resight.models.probabilities`.
     """
 
     targets: Tensor | None
     function: ScoreFunction | None
+    rule: str = "softmax"
 
     def scores(self, output: Any, owner: Tensor | None = None, *, probability: bool = False) -> Tensor:
         """Return the scores (M, T) in what a network returned for M pictures.
@@ -39,7 +42,7 @@ class Question:
         Args:
             output: what the network returned.
             owner: for each of the M pictures the image of the batch that it is made from.
-            probability: of classes, the softmax instead of the logit.
+            probability: of classes, the probability instead of the logit.
 
         Raises:
             UsageError: if the output is not of a classifier and no function reads it.
@@ -55,7 +58,7 @@ class Question:
                 "the network does not return logits (B, classes); give target= a function of what it returns"
             )
         assert self.targets is not None  # one of the two is there
-        values = wide(logits).softmax(1) if probability else logits
+        values = to_probabilities(wide(logits), self.rule) if probability else logits
         return values.gather(1, self.targets if owner is None else self.targets[owner])
 
 
@@ -158,7 +161,7 @@ class Look:
         """
         question = self.question
         if owner is not None and question.targets is not None:
-            question = Question(question.targets[owner].expand(len(images), -1), None)
+            question = replace(question, targets=question.targets[owner].expand(len(images), -1))
         split = split_at(self.model, images, [self.layer])
         return Look(self.model, images, split, question, 0, self.seed)
 

@@ -3,22 +3,25 @@
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from resight.core import settings
-from resight.core.errors import UsageError
+from resight.core.errors import NotFiniteError, UsageError
 from resight.core.registry import lookup, nearest
 from resight.geometry import heatmaps
+from resight.models.locks import holding
+from resight.models.probabilities import rule_of
 from resight.saliency import grad_cam, pictures
 from resight.saliency.ablation_cam import ablation_cam
 from resight.saliency.augmented_grad_cam import augmented_grad_cam
 from resight.saliency.cam import cam, gmp_cam
-from resight.saliency.capture import Split, bare, last_map_layer, logits_of, split_at
+from resight.saliency.capture import Split, bare, logits_of, split_at
 from resight.saliency.explanation import Explanation, Target, class_names, resolve, several
+from resight.saliency.layers import last_map_layer
 from resight.saliency.look import Look, Question, wide
 from resight.saliency.score_cam import score_cam
 
@@ -150,12 +153,13 @@ def explain(
     layer: str | Sequence[str] | None = None,
     *,
     seed: int = 0,
+    probabilities: str | None = None,
     **options: Any,
 ) -> Explanation:
     """Show where a network looks for a class.
 
     Works on any torch network. No hook, mode, gradient, parameter or random state is different
-    afterwards, also when something fails.
+    afterwards, also when something fails. Several threads may explain one network: they take turns.
 
     Args:
         model: gives logits (B, classes) for images, or anything, if `target` is a function of it. A
@@ -165,10 +169,15 @@ def explain(
         method: a name in `METHODS`.
         target: None (top-1), a class number, a class name, one per image, several per image, "all", or a
             function of what the network returned that gives a score (B,) or several (B, T): a side of a box,
-            a key point, the mean of a segmentation, the likeness to an embedding.
+            a key point, the mean of a segmentation, the likeness to an embedding. A network with one logit
+            has one class, number 0: the positive one of the two that it tells apart. For the other one give
+            `lambda logits: -logits[:, 0]`.
         layer: name of the layer whose map is read; by default the last one with a spatial map. Of several,
             the maps are normalized, resized to the largest and averaged.
         seed: of what a method draws.
+        probabilities: how logits become probabilities, for the methods that follow one (RISE, and Score-CAM
+            by its option `weighting`): "softmax", "sigmoid" (each class a yes or no of its own) or "none"
+            (the network returns probabilities). By default what the network says; see `rule_of`.
         **options: of the method; see `list_options`.
 
     Returns:
@@ -176,23 +185,48 @@ def explain(
 
     Raises:
         UsageError: for an unknown method, option, layer or class, or a method that does not fit the network.
+        NotFiniteError: if the images, what is asked of them or a map hold NaN or infinite values.
     """
     entry = lookup(METHODS, method, "saliency method")
     _check(images, method, options, layer)
+    if callable(target) and probabilities is not None:
+        raise UsageError(
+            "probabilities= is of logits, and a target function gives scores of its own; leave it out"
+        )
     model = bare(model)
+    with holding(model):
+        return _explain(entry, model, images, target, layer, seed, probabilities, options)
+
+
+def _explain(
+    entry: Method,
+    model: nn.Module,
+    images: Tensor,
+    target: Target,
+    layer: str | Sequence[str] | None,
+    seed: int,
+    probabilities: str | None,
+    options: Mapping[str, Any],
+) -> Explanation:
     names = class_names(model)
     own_precision = torch.autocast(images.device.type, enabled=False)
     with torch.inference_mode(mode=False), own_precision:
         images = images.clone() if images.is_inference() else images
         layers = [] if entry.layerless else _layers(model, images, layer)
         split = split_at(model, images, layers)
-        question = _question(split, target, names)
+        question = _question(model, split, target, names, probabilities)
         looks = [Look(model, images, split, question, place, seed) for place in range(len(layers) or 1)]
         scores = wide(looks[0].scores.detach())
         if len(scores) != len(images):
             raise UsageError(f"the target function gives {len(scores)} scores for {len(images)} images")
+        _check_finite(split, scores)
         maps = [_compute(entry, look, options) for look in looks]
     raw = maps[0] if len(maps) == 1 else _fused(maps, rectified=entry.rectified)
+    if not raw.isfinite().all():
+        raise NotFiniteError(
+            f"the maps of {entry.title} are NaN or infinite: values inside the network leave the range of "
+            "its precision; run it in float32, or use another method"
+        )
     if question.targets is None:
         numbers = torch.arange(scores.shape[1], device=scores.device).expand(len(images), -1)
     else:
@@ -213,6 +247,14 @@ def _check(images: Tensor, method: str, options: Mapping[str, Any], layer: objec
         _check_value(name, options[name], known[name])
     if images.ndim != 4 or not len(images):
         raise UsageError(f"images must be (B, C, H, W) with B > 0, not {tuple(images.shape)}")
+    if not images.is_floating_point():
+        raise UsageError(
+            f"images must be floating point, preprocessed as the network wants them, not {images.dtype}"
+        )
+    if not (finite := images.isfinite().flatten(1).all(1)).all():
+        raise NotFiniteError(
+            f"image {int(finite.logical_not().nonzero()[0])} of the batch holds NaN or infinite values"
+        )
     if METHODS[method].layerless and layer is not None:
         raise UsageError(f"{method} reads the pictures, no layer; leave layer= out")
 
@@ -241,7 +283,23 @@ def _layers(model: nn.Module, images: Tensor, layer: str | Sequence[str] | None)
     return [layer] if isinstance(layer, str) else list(layer)
 
 
-def _question(split: Split, target: Target, names: Sequence[str]) -> Question:
+def _check_finite(split: Split, scores: Tensor) -> None:
+    """Refuse NaN and infinity in what is asked; of the other classes minus infinity is an answer: never."""
+    logits = logits_of(split.output)
+    sound = scores.isfinite().all(1)
+    if logits is not None:
+        sound &= (logits < math.inf).all(1)
+    if not sound.all():
+        place, kind = int(sound.logical_not().nonzero()[0]), scores.dtype if logits is None else logits.dtype
+        raise NotFiniteError(
+            f"the network answers image {place} of the batch with NaN or infinity, in {kind}: check its "
+            "weights, or run it in float32"
+        )
+
+
+def _question(
+    model: nn.Module, split: Split, target: Target, names: Sequence[str], probabilities: str | None
+) -> Question:
     if callable(target):
         return Question(None, target)
     logits = logits_of(split.output)
@@ -249,7 +307,8 @@ def _question(split: Split, target: Target, names: Sequence[str]) -> Question:
         raise UsageError(
             "the network does not return logits (B, classes); give target= a function of what it returns"
         )
-    return Question(resolve(target, logits.detach(), names), None)
+    rule = rule_of(model, logits.shape[1], probabilities)
+    return Question(resolve(target, logits.detach(), names), None, rule)
 
 
 def _compute(entry: Method, look: Look, options: Mapping[str, Any]) -> Tensor:
@@ -265,7 +324,7 @@ def _compute(entry: Method, look: Look, options: Mapping[str, Any]) -> Tensor:
     parts = targets.split(max(1, AT_ONCE // values), dim=1)
     if len(parts) == 1:
         return entry.compute(look, **options).detach()
-    looks = [look.asking(Question(part, None)) for part in parts]
+    looks = [look.asking(replace(look.question, targets=part)) for part in parts]
     return torch.cat([entry.compute(part, **options).detach() for part in looks], 1)
 
 

@@ -136,6 +136,8 @@ def _predict(rows: Tensor, chosen: Tensor, scores: Tensor) -> tuple[Tensor, floa
         Scores (K, T), the chosen ones as measured; and the root mean square error of leave-one-out
         predictions over the standard deviation of the scores.
     """
+    own, chosen = scores, chosen.cpu()
+    rows, scores = rows.cpu(), scores.cpu()  # in float64, which not every device has
     rows, known = rows.double(), rows[chosen].double()
     scale = torch.cdist(known, known).median().clamp(min=1e-6)
     mean, spread = scores.mean(0), scores.std(0).clamp(min=1e-12)
@@ -144,7 +146,7 @@ def _predict(rows: Tensor, chosen: Tensor, scores: Tensor) -> tuple[Tensor, floa
     for width in (0.5, 1.0, 2.0, 4.0):
         inner = torch.exp(-((torch.cdist(known, known) / (width * scale)) ** 2) / 2)
         for ridge in (1e-3, 1e-2, 1e-1):
-            inverse = torch.linalg.inv(inner + ridge * torch.eye(len(known), device=rows.device))
+            inverse = torch.linalg.inv(inner + ridge * torch.eye(len(known)))
             left = (inverse @ wanted) / inverse.diagonal()[:, None]  # errors of leaving each one out
             error = float(left.square().mean().sqrt())
             if best is None or error < best[0]:
@@ -153,4 +155,4 @@ def _predict(rows: Tensor, chosen: Tensor, scores: Tensor) -> tuple[Tensor, floa
     assert best is not None
     predicted = best[1].to(scores.dtype) * spread + mean
     predicted[chosen] = scores
-    return predicted, best[0]
+    return predicted.to(own.device), best[0]

@@ -23,6 +23,7 @@ from resight.metrics.auc import auc
 from resight.metrics.ssim import ssim
 from resight.models.cost import evaluating
 from resight.models.decoder import Decoder
+from resight.models.probabilities import to_probabilities
 from resight.saliency.perception import Encoder, latent_residual
 from resight.training.recipe import CHOICES
 
@@ -207,7 +208,7 @@ class Judgement:
         dsim: see `dsim`, (N,).
         residuals: see `latent_residual`, (N,).
         wrong: whether the network's answer is wrong, (N,) bool.
-        doubts: 1 - the largest softmax probability, (N,).
+        doubts: 1 - the largest probability, (N,).
     """
 
     psnr: Tensor
@@ -263,7 +264,7 @@ def judge(encoder: Encoder, decoder: Decoder, squares: Tensor, labels: Tensor) -
                 dsim(features, again, decoder),
                 latent_residual(features, again),
                 topk_wrong(logits, truth.to(device), 1),
-                1 - logits.softmax(1).amax(1),
+                1 - to_probabilities(logits, model.probabilities).amax(1),
             )
             for column, value in zip(columns, row, strict=True):
                 column.append(value.cpu())

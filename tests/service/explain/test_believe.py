@@ -65,10 +65,9 @@ def test_a_method_that_shows_edges_is_caught(tiny_run, pictures, monkeypatch):
     monkeypatch.setitem(METHODS, "edges", Method(edges, "nobody", layerless=True))
     answer = believe(str(tiny_run), [pictures], ("edges", "gradient"), share=0.25)
     caught = [w for w in answer["warnings"] if "random weights" in w]
-    assert any(
-        w.startswith("edges looks almost the same on random weights (rank correlation 1.00)") for w in caught
-    )
-    assert "edges of the picture rather than what the network learned" in caught[0]
+    wanted = "edges: its maps and those of random weights have a rank correlation of 1.00 (95 % 1.00 to 1.00"
+    assert caught[0].startswith(wanted) and "of two different pictures have 0." in caught[0]
+    assert "shows" not in caught[0] and "edges of" not in caught[0]  # a number, and no cause
     value = {
         r["method"]: r["value"] for r in answer["rows"] if (r["measure"], r["randomized"]) == ("ssim", "all")
     }
@@ -81,7 +80,31 @@ def test_a_method_whose_maps_are_always_the_same_is_told_so(tiny_run, pictures, 
     )
     monkeypatch.setitem(METHODS, "ramp", ramp)
     answer = believe(str(tiny_run), [pictures], ("ramp",), share=0.25)
-    assert any("same places on every picture" in w for w in answer["warnings"])
+    assert any("its maps of two different pictures have 1.00" in w for w in answer["warnings"])
+
+
+def test_a_likeness_is_pointed_out_by_its_interval_not_by_its_mean(tiny_run, pictures, monkeypatch):
+    scale = [1.0]
+
+    def alike(first, second):
+        values = torch.tensor([0.54 + 0.3 * (i % 3 - 1) for i in range(len(first))]).double()
+        return sanity.Likeness(values * scale[0], values)
+
+    monkeypatch.setattr(sanity, "likeness", alike)
+    for scale[0], said in ((1.0, 0), (1.6, 1)):
+        answer = believe(str(tiny_run), [pictures], share=0.5)
+        assert len([w for w in answer["warnings"] if "random weights" in w]) == said
+
+
+def test_a_verdict_needs_a_difference_that_counts(tiny_run, pictures):
+    rows = believe(str(tiny_run), [pictures], share=0.1)["rows"]
+    for row in rows:
+        for word in ("random", "centre"):
+            answer, gain = row[f"against_{word}"], row[f"gain_{word}"]
+            if answer in ("yes", "no"):
+                low, high = row[f"gain_{word}_interval"]
+                assert abs(gain) >= MEASURES[row["measure"]].least and (low > 0 or high < 0)
+                assert (gain > 0) == (answer == "yes")
 
 
 def test_a_named_class_is_asked_and_a_broken_picture_is_left_out(tiny_run, tmp_path):

@@ -11,12 +11,15 @@ from PIL import Image
 from resight.cli.main import METHOD_NAMES
 from resight.core.errors import PictureError, UnknownNameError, UsageError
 from resight.models.modelfile import load_model, save_model
+from resight.render.overlay import overlay
 from resight.render.sheet import GAP, MARGIN, TILE, left, top
 from resight.saliency.methods import METHODS, read_options
 from resight.service.explain import perceive, sheet
 from resight.service.explain.believe import believe
 from resight.service.explain.explain import explain_paths
 from resight.service.explain.sheet import draw_sheets
+from resight.service.pictures import batches
+from resight.service.run.run import open_run
 from support import COLOURS, one_line, picture, resight
 
 QUICK = ("samples=8", "copies=2", "steps=20")
@@ -58,9 +61,10 @@ def test_a_sheet_has_a_row_a_picture_and_a_column_a_method(tiny_run, pictures):
 def test_a_tile_is_the_overlay_that_method_writes(tiny_run, pictures):
     made = draw_sheets(str(tiny_run), pictures[:1], ("layer_cam", "grad_cam"), "green", ["layer2"], "o")
     row = explain_paths(str(tiny_run), pictures[:1], ("layer_cam",), "green", ["layer2"], "p")[0]
-    with Image.open(row["image"]) as image:
-        small = np.asarray(image.resize((16, 16), Image.Resampling.NEAREST))
-    assert np.array_equal(tile(made["sheets"][0]["image"], 0, 1)[6::12, 6::12], small)
+    run = open_run(str(tiny_run))
+    (batch,) = batches(run, [Path(pictures[0])])
+    wanted = overlay(batch.squares[0], np.load(row["map"]))  # the picture has no more to show than 16 pixels
+    assert np.array_equal(tile(made["sheets"][0]["image"], 0, 1)[6::12, 6::12], wanted)
     assert made["sheets"][0]["rows"][0]["target"] == row["target"] == "green"
 
 

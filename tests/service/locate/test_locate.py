@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,7 +14,9 @@ from PIL import Image
 from resight.cli.show import paired_lines
 from resight.core.errors import DataError, ResightError, UsageError
 from resight.core.preprocessing import Preprocessing
+from resight.data.frames import TURNS, Frame
 from resight.localize.rule import Rule
+from resight.localize.segments import run_lengths_of
 from resight.models.modelfile import save_model
 from resight.models.zoo import create_model
 from resight.saliency.methods import METHODS
@@ -160,7 +163,8 @@ def test_coco_and_voc_files_hold_the_boxes(finder, tmp_path):
     for annotation, box in zip(coco["annotations"], answer["boxes"], strict=True):
         name = names[annotation["image_id"]]["file_name"]
         assert annotation["bbox"] == box["box"] and name == f"set/JPEGImages/{Path(box['path']).name}"
-        assert annotation["area"] == pytest.approx(box["box"][2] * box["box"][3])
+        covered = run_by_run(annotation["segmentation"])
+        assert annotation["area"] == covered.sum() and covered.shape == (48, 64)
     locate(finder, [str(root)], rule=rule, layers=["layer1"], form="voc", out="found")
     for box in answer["boxes"]:
         tree = ElementTree.parse(Path("found") / f"{Path(box['path']).stem}.xml")
@@ -168,6 +172,134 @@ def test_coco_and_voc_files_hold_the_boxes(finder, tmp_path):
         x, y, width, height = box["box"]
         assert edges == pytest.approx([x + 1, y + 1, x + width, y + height], abs=0.5)
         assert tree.findtext("object/name") == box["label"] and tree.findtext("size/width") == "64"
+
+
+def run_by_run(segmentation):
+    """COCO's run lengths, decoded by hand: columns from the left, each from the top, zeros first."""
+    height, width = segmentation["size"]
+    mask, place, value = np.zeros((height, width), bool), 0, False
+    for count in segmentation["counts"]:
+        for number in range(place, place + count):
+            mask[number % height, number // height] = value
+        place, value = place + count, not value
+    assert place == height * width
+    return mask
+
+
+def test_the_segmentation_is_the_part_of_the_map_in_pixels_of_the_picture(finder):
+    """A ring: its box holds a hole that does not belong to it."""
+    pixels = np.full((96, 64, 3), 20, np.uint8)
+    pixels[24:72, 16:48] = (220, 20, 20)
+    pixels[42:54, 28:36] = 20
+    Image.fromarray(pixels).save("ring.png")
+    locate(finder, ["ring.png"], layers=["layer1"], rule=Rule(0.5), form="coco", out="r.json")
+    (annotation,) = json.loads(Path("r.json").read_text())["annotations"]
+    mask, wanted = run_by_run(annotation["segmentation"]), pixels[..., 0] > 100
+    assert (mask & wanted).sum() / (mask | wanted).sum() > 0.9 and not mask[45:51, 30:34].any()
+    rows, columns = np.nonzero(mask)
+    x, y, width, height = annotation["bbox"]
+    edges = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    assert edges == pytest.approx((x, y, x + width, y + height), abs=1)
+
+
+def turned(orientation, size):
+    """Pixels as stored with an EXIF orientation, one red block, and where it is seen: (x0, y0, x1, y1)."""
+    width, height = size
+    stored = np.full((height, width, 3), 20, np.uint8)
+    stored[8:16, 8:32] = (220, 20, 20)
+    by_hand = {  # what EXIF says that a viewer does to rows and columns
+        1: lambda p: p,
+        2: lambda p: p[:, ::-1],
+        3: lambda p: p[::-1, ::-1],
+        4: lambda p: p[::-1],
+        5: lambda p: p.transpose(1, 0, 2),
+        6: lambda p: p[::-1].transpose(1, 0, 2),
+        7: lambda p: p[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda p: p.transpose(1, 0, 2)[::-1],
+    }[orientation](stored)
+    rows, columns = np.nonzero(by_hand[..., 0] > 100)
+    exif = Image.Exif()
+    exif[274] = orientation
+    seen = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    return Image.fromarray(stored), exif, tuple(map(int, seen))
+
+
+def read_again(place, marks):
+    """What our reader gives: name -> box and mask of pictures in `marks`, in the picture as seen."""
+    from resight.data.open import open_dataset
+
+    found = {}
+    for split in open_dataset(str(place)).splits.values():
+        for i in range(len(split)):
+            (box,) = split.picture_boxes(i)
+            found[Path(split.picture_name(i)).name] = (box[1:], split.picture_mask(i, box.label))
+    assert set(found) == marks
+    return found
+
+
+@pytest.mark.parametrize("size", [(64, 32), (32, 64), (64, 64)], ids=["wide", "tall", "square"])
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_boxes_of_turned_pictures_come_back_where_they_are_seen(finder, tmp_path, size, suffix):
+    root, wanted = tmp_path / "set", {}
+    for folder in ("train", "Annotations", "JPEGImages", "annotations"):
+        (root / folder).mkdir(parents=True)
+    for orientation in range(1, 9):
+        image, exif, seen = turned(orientation, size)
+        for colour in ("red", "blue"):
+            name = f"{colour}{orientation}.{suffix}"
+            shown = image if colour == "red" else Image.fromarray(np.asarray(image)[..., ::-1].copy())
+            shown.save(root / "train" / name, exif=exif, **({"quality": 95} if suffix == "jpg" else {}))
+            (root / "JPEGImages" / name).write_bytes((root / "train" / name).read_bytes())
+            wanted[name] = seen
+    words = {"layers": ["layer1"], "rule": Rule(0.5)}
+    place = root / "annotations" / "x.json"
+    answer = locate(finder, [str(root / "train")], form="coco", out=str(place), **words)
+    said = {Path(b["path"]).name: b["box"] for b in answer["boxes"]}
+    for name, (x, y, width, height) in said.items():  # as seen, to a cell of the map
+        assert (x, y, x + width, y + height) == pytest.approx(wanted[name], abs=2.1), name
+    place.rename(root / "annotations" / "instances_train.json")
+    document = json.loads((root / "annotations" / "instances_train.json").read_text())
+    assert all((i["width"], i["height"]) == size for i in document["images"])
+    assert "as stored, before EXIF turns them" in document["info"]["description"]
+    shutil.rmtree(root / "Annotations")
+    for name, (box, mask) in read_again(root, set(wanted)).items():
+        x, y, width, height = said[name]
+        assert box == pytest.approx((x, y, x + width, y + height), abs=1e-6), name
+        x0, y0, x1, y1 = wanted[name]
+        truth = np.zeros_like(mask)
+        truth[y0:y1, x0:x1] = True
+        assert (mask & truth).sum() / (mask | truth).sum() > 0.6, name
+    shutil.rmtree(root / "annotations")
+    locate(finder, [str(root / "train")], form="voc", out=str(root / "Annotations"), **words)
+    shutil.rmtree(root / "train")
+    for name, (box, _) in read_again(root, set(wanted)).items():
+        x, y, width, height = said[name]
+        assert box == pytest.approx((x, y, x + width, y + height), abs=0.51), name
+    tree = ElementTree.parse(root / "Annotations" / "red6.xml")
+    assert "as stored" in tree.findtext("source/annotation")
+    assert (int(tree.findtext("size/width")), int(tree.findtext("size/height"))) == size
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_whole_pixels_come_back_exactly(tmp_path, orientation):
+    """Rows as `locate` gives them, with boxes in whole pixels: an overlap of 1 in both forms."""
+    frame = Frame((40, 24), TURNS.get(orientation, (False, False, False)))
+    width, height = frame.turned_size()
+    box = (3.0, 5.0, 14.0, 9.0)
+    mask = np.zeros((height, width), bool)
+    mask[5:14, 3:17] = mask[0, 0] = True
+    segment = run_lengths_of(frame.stored_mask(mask))
+    assert run_by_run(segment).shape == (24, 40)
+    assert (frame.turned_mask(run_by_run(segment)) == mask).all()
+    one = {**row("p.png", box), "width": width, "height": height, "frame": frame, "segments": [segment]}
+    write_coco(tmp_path / "c.json", [one], ("red",), "")
+    (annotation,) = json.loads((tmp_path / "c.json").read_text())["annotations"]
+    x, y, w, h = annotation["bbox"]
+    assert frame.turned_box(x, y, x + w, y + h) == (3, 5, 17, 14)
+    write_voc(tmp_path / "v", [one])
+    edges = ElementTree.parse(tmp_path / "v" / "p.xml").find("object/bndbox")
+    x0, y0, x1, y1 = (int(edge.text) for edge in edges)
+    assert frame.turned_box(x0 - 1, y0 - 1, x1, y1) == (3, 5, 17, 14)
 
 
 def test_the_written_voc_set_is_read_back_with_the_same_boxes(finder, tmp_path):
@@ -333,6 +465,20 @@ def test_a_turned_picture_is_measured_where_it_is_seen(finder, tmp_path):
     answer = locate(finder, [str(root)], rule=Rule(0.5), layers=["layer1"])
     assert answer["metrics"]["grad_cam"]["gt_known_error"] == 0
     assert answer["metrics"]["grad_cam"]["pixel_average_precision"] > 90
+
+
+@pytest.mark.parametrize(("size", "said"), [(8, True), (12, True), (16, False), (32, False)])
+def test_a_map_too_small_for_boxes_is_said(tmp_path, size, said):
+    """ResNet-20's last map is a quarter of the picture's side: 2, 3, 4 and 8 positions."""
+    model = create_model("resnet20", 2)
+    model.classes, model.preprocessing = ("a", "b"), Preprocessing(size=size, resize=size)
+    save_model(tmp_path / "m.safetensors", model, model.state_dict(), {})
+    picture().save("p.png")
+    notes = locate(str(tmp_path / "m.safetensors"), ["p.png"])["notes"]
+    side = size // 4
+    assert (f"the map of layer3 has {side} x {side} positions at {size} pixels" in " ".join(notes)) == said
+    assert not locate(str(tmp_path / "m.safetensors"), ["p.png"], ["gradient"])["notes"]
+    assert not said or "--layer, raise --threshold" in notes[0]
 
 
 def row(path, *boxes):

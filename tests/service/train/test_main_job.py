@@ -258,7 +258,7 @@ def test_explain_writes_overlays_and_maps(tiny_run):
         heat = np.load(row["map"])
         assert heat.shape == (16, 16) and heat.dtype == np.float32 and 0 <= heat.min() <= heat.max() <= 1
         with Image.open(row["image"]) as image:
-            assert image.size == (224, 224)
+            assert image.size == (200, 150)  # the whole picture, enlarged five times
     named = json.loads(resight("explain", tiny_run, "red.png", "--target", "green", "--json", check=0).stdout)
     assert named[0]["target"] == "green" and named[0]["score"] < rows[0]["score"]
 

@@ -1,17 +1,22 @@
 """The network of a training: what given weights bring whatever the head is, and what is said of it."""
 
+import io
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import save_file
 
 from resight.core.errors import ModelFileError, UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.models.modelfile import save_model
 from resight.models.zoo import create_model
-from resight.service.train.network import make_model
+from resight.service.train import train as jobs
+from resight.service.train.job import Job
+from resight.service.train.network import make_model, map_note
 from resight.training.recipe import Recipe
+from support import make_folder
 
 
 def recipe(**changes):
@@ -75,3 +80,30 @@ def test_other_files_and_folders_are_refused(tmp_path):
     Path("w.onnx").write_bytes(b"\x08\x08\x12\x07pytorch" + bytes(9))
     with pytest.raises(ModelFileError, match="is an ONNX file"):
         make_model(recipe(weights="w.onnx"), 3)
+
+
+def test_a_last_map_too_small_for_boxes_is_said():
+    model = create_model("resnet18", 3).train()
+    assert map_note(model, 64).startswith("note: at 64 pixels the last map has 2 x 2 positions")
+    assert "an earlier last= gives more" in map_note(model, 64) and model.training
+    assert map_note(model, 128) == map_note(model, 224) == ""
+    assert map_note(create_model("resnet20", 3), 32) == ""
+    assert "last=" not in map_note(create_model("alexnet", 3), 64)
+
+
+def test_the_note_is_one_of_the_first_lines(tmp_path, monkeypatch):
+    """Of a job that is stopped before its first step."""
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(*_):
+        raise StoppedError
+
+    monkeypatch.setattr(Job, "fit", stop)
+    folder, said = make_folder(tmp_path / "set"), io.StringIO()
+    changes = ["image_size=64", "batch_size=8", "epochs=1"]
+    console = Console(file=said, width=400)
+    with pytest.raises(StoppedError):
+        jobs.train(str(folder), model="resnet18", changes=changes, out=str(tmp_path / "run"), console=console)
+    assert "note: at 64 pixels the last map has 2 x 2 positions" in said.getvalue()

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resight.core.errors import PictureError, UsageError
+from resight.core.errors import NotFiniteError, PictureError, UsageError
 from resight.core.registry import lookup
 from resight.evaluate import faithfulness, sanity
-from resight.evaluate.faithfulness import MEASURES, Examination
+from resight.evaluate.faithfulness import MEASURES, Examination, Verdict
+from resight.models.probabilities import rule_of
 from resight.saliency.methods import METHODS, explain, read_options
 from resight.service.explain import perceive
 from resight.service.explain.target import best_of, wanted
@@ -19,6 +20,7 @@ from resight.service.pictures import batches, expand
 from resight.service.run.run import open_run
 
 RANDOM, CENTRE = "random map", "centre map"
+RIVALS = {"random": RANDOM, "centre": CENTRE}
 ENOUGH = 20
 """Pictures below which intervals are rough."""
 LEAST = 6
@@ -55,9 +57,10 @@ def believe(
 
     Returns:
         The document of `resight explain --evaluate --json`: "rows", one for each method and measure with
-        mean, 95 % interval and verdicts; those of the sanity check say in "randomized" which layers had
-        random weights ("chance": the maps of two different pictures by the trained network). "warnings", in
-        plain words.
+        mean, 95 % interval and verdicts ("gain_...": by how much a map is better, with its interval); those
+        of the sanity check say in "randomized" which layers had random weights ("chance": the maps of two
+        different pictures by the trained network). "warnings", in plain words. "probabilities": the rule
+        that the figures follow.
 
     Raises:
         ResightError: in one line; PictureError if no picture can be read.
@@ -83,7 +86,7 @@ def believe(
             continue
         seen = explain(opened.model, images, "grad_cam", wanted(opened, images, target), layers)
         targets, read = seen.targets[:, 0], seen.layer
-        makers = {name: _maker(name, read.split(", "), seed, options[name]) for name in methods}
+        makers = {name: _maker(opened.model, name, read.split(", "), seed, options[name]) for name in methods}
         maps = {name: maker(opened.model, images, targets) for name, maker in makers.items()}
         numbers = range(count, count + len(images))
         cells = (seen.raw.shape[-2], seen.raw.shape[-1])
@@ -107,6 +110,7 @@ def believe(
         "methods": methods,
         "target": target,
         "layer": read,
+        "probabilities": rule_of(opened.model, opened.model.num_classes),
         "share": share,
         "seed": seed,
         "rows": rows,
@@ -115,15 +119,18 @@ def believe(
     }
 
 
-def _maker(method: str, layers: Sequence[str], seed: int, options: dict[str, Any]) -> sanity.MapsOf:
+def _maker(
+    trained: nn.Module, method: str, layers: Sequence[str], seed: int, options: dict[str, Any]
+) -> sanity.MapsOf:
     read = None if METHODS[method].layerless else layers
 
     def maps_of(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        with torch.inference_mode():
-            overflowed = not model(images).isfinite().all()
-        if overflowed:  # of random weights: nothing to explain
-            return images.new_full((len(images), *images.shape[2:]), math.nan)
-        return explain(model, images, method, targets, read, seed=seed, **options).maps
+        try:
+            return explain(model, images, method, targets, read, seed=seed, **options).maps
+        except NotFiniteError:
+            if model is trained:
+                raise
+            return images.new_full((len(images), *images.shape[2:]), math.nan)  # random weights overflow
 
     return maps_of
 
@@ -134,11 +141,13 @@ def _faithful(values: dict[str, dict[str, list[Tensor]]], seed: int) -> list[dic
     for measure, entry in MEASURES.items():
         for name, of in whole.items():
             row = _row(name, measure, None, of[measure], entry.interval(of[measure], seed))
-            for word, other in (("random", RANDOM), ("centre", CENTRE)):
-                better, p = None, None
+            for word, other in RIVALS.items():
+                found = None
                 if name != other:
-                    better, p = faithfulness.verdict(of[measure], whole[other][measure], entry.better, seed)
-                row |= {f"against_{word}": better, f"p_{word}": p}
+                    found = faithfulness.verdict(
+                        of[measure], whole[other][measure], entry.better, seed, entry.least
+                    )
+                row |= _against(word, found)
             rows.append(
                 row | {"better": entry.better, "baseline": entry.baseline, "protocol": entry.protocol}
             )
@@ -153,12 +162,23 @@ def _sane(alike: dict[str, dict[str, list[sanity.Likeness]]], seed: int) -> list
                 found = torch.cat([getattr(part, measure) for part in parts])
                 found = found[~found.isnan()]
                 row = _row(name, measure, depth, found, faithfulness.bootstrap_interval(found, seed))
-                row |= dict.fromkeys(("against_random", "p_random", "against_centre", "p_centre", "baseline"))
+                row |= _against("random", None) | _against("centre", None) | {"baseline": None}
                 protocol = "maps of the trained network and of one with random weights (Adebayo et al.)"
                 if depth == "chance":
                     protocol = "maps of the trained network for two different pictures"
                 rows.append(row | {"better": None if depth == "chance" else "low", "protocol": protocol})
     return rows
+
+
+def _against(word: str, found: Verdict | None) -> dict[str, Any]:
+    """Return what a row says of the comparison with another map."""
+    answer, p, gain, interval = found or (None, None, None, None)
+    return {
+        f"against_{word}": answer,
+        f"p_{word}": p,
+        f"gain_{word}": gain,
+        f"gain_{word}_interval": list(interval) if interval else None,
+    }
 
 
 def _row(
@@ -180,19 +200,17 @@ def _warnings(rows: list[dict[str, Any]], methods: Sequence[str], count: int) ->
         yield f"{only}: intervals are rough, verdicts need {LEAST} at least; give {ENOUGH} or more"
     of = {(r["method"], r["measure"], r["randomized"]): r for r in rows}
     for method in methods:
-        value = of[method, "spearman", "all"]["value"]
-        if value is None:
+        row = of[method, "spearman", "all"]
+        if row["value"] is None:
             yield f"{method}: random weights overflow in this network, so the sanity check says nothing"
-        elif value > sanity.TOO_ALIKE:
+        elif row["interval"] and row["interval"][0] > sanity.TOO_ALIKE:
+            low, high = row["interval"]
             chance = of.get((method, "spearman", "chance"), {"value": None})["value"]
-            alike = f"{method} looks almost the same on random weights (rank correlation {value:.2f})"
-            if chance is not None and chance >= value:
-                yield (
-                    f"{alike}, and as much so for two different pictures ({chance:.2f}): it shows the same "
-                    "places on every picture rather than what the network learned"
-                )
-            else:
-                yield f"{alike}, so it shows edges of the picture rather than what the network learned"
+            other = "" if chance is None else f"; its maps of two different pictures have {chance:.2f}"
+            yield (
+                f"{method}: its maps and those of random weights have a rank correlation of "
+                f"{row['value']:.2f} (95 % {low:.2f} to {high:.2f}, all above {sanity.TOO_ALIKE:g}){other}"
+            )
         for word, other in (("random", "a random map"), ("centre", "a spot in the middle")):
             verdicts = {m: of[method, m, None][f"against_{word}"] for m in MEASURES}
             worse = [measure for measure, answer in verdicts.items() if answer == "no"]

@@ -1,6 +1,6 @@
-"""Explain pictures: overlays as PNG, maps (H, W) in [0, 1] as npy."""
+"""Explain pictures: overlays over the original as PNG, maps of what the network saw, in [0, 1], as npy."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,10 @@ from resight.core.distributed import world
 from resight.core.errors import UsageError
 from resight.core.registry import lookup
 from resight.evaluate.scores import require_finite
-from resight.render.overlay import overlay
+from resight.saliency.explanation import Explanation
 from resight.saliency.methods import METHODS, explain, read_options
 from resight.service.explain import perceive
+from resight.service.explain.drawing import Original
 from resight.service.explain.target import wanted
 from resight.service.pictures import Batch, batches, expand, place_of, write
 from resight.service.run.run import Run, open_run
@@ -59,48 +60,50 @@ def explain_paths(
         rows += [{"path": f.name, "error": f"{f.fault}; {f.cure}"} for f in batch.faults]
         if not batch.paths:
             continue
+        answers = {
+            method: explain(
+                opened.model, batch.images, method, wanted(opened, batch.images, target), layers, **own
+            )
+            for method, own in options.items()
+        }
+        drawn = _draw_batch(opened, batch, answers, folder)
         for method in methods:
             if decoder and method == perceive.METHOD:
                 rows += perceive.perceived(
                     opened, decoder, batch.paths, batch.squares, batch.images, target, layers, folder
                 )
                 continue
-            rows += _explain_batch(opened, batch, method, target, layers, folder, options[method])
+            rows += drawn[method]
     if world().processes > 1:
         place = {str(path): number for number, path in enumerate(files)}
         rows = sorted(world().gathered(rows), key=lambda row: place[row["path"]])
     return rows
 
 
-def _explain_batch(
-    run: Run,
-    batch: Batch,
-    method: str,
-    target: str | None,
-    layers: Sequence[str] | None,
-    folder: Path,
-    options: dict[str, Any],
-) -> list[dict[str, Any]]:
-    targets = wanted(run, batch.images, target)
-    result = explain(run.model, batch.images, method, targets, layers, **options)
-    rows = []
-    require_finite(result.scores)
-    for number, path in enumerate(batch.paths):
-        for column in range(result.maps.shape[1]):
-            index = int(result.targets[number, column])
-            name = run.class_name(index)
-            heat = result.maps[number, column].cpu().numpy()
-            picture, array = place_of(folder, path, method, name)
-            write(picture, array, overlay(batch.squares[number], heat), heat)
-            rows.append(
-                {
-                    "path": str(path),
-                    "method": method,
-                    "layer": result.layer,
-                    "target": name,
-                    "score": float(result.scores[number, column]),
-                    "image": str(picture),
-                    "map": str(array),
-                }
-            )
+def _draw_batch(
+    run: Run, batch: Batch, answers: Mapping[str, Explanation], folder: Path
+) -> dict[str, list[dict[str, Any]]]:
+    """Write overlays and maps of a batch, one original in memory at a time; returns each method's rows."""
+    rows: dict[str, list[dict[str, Any]]] = {method: [] for method in answers}
+    for answer in answers.values():
+        require_finite(answer.scores)
+    for number, path in enumerate(batch.paths if answers else ()):
+        original = Original(path, run.preprocessing)
+        for method, answer in answers.items():
+            for column in range(answer.maps.shape[1]):
+                name = run.class_name(int(answer.targets[number, column]))
+                heat = answer.maps[number, column].cpu().numpy()
+                picture, array = place_of(folder, path, method, name)
+                write(picture, array, original.under(heat), heat)
+                rows[method].append(
+                    {
+                        "path": str(path),
+                        "method": method,
+                        "layer": answer.layer,
+                        "target": name,
+                        "score": float(answer.scores[number, column]),
+                        "image": str(picture),
+                        "map": str(array),
+                    }
+                )
     return rows

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from resight.core.errors import PictureError, UsageError
 from resight.core.registry import lookup
-from resight.render.overlay import overlay
-from resight.render.sheet import Row, draw_sheet
+from resight.render.overlay import over
+from resight.render.sheet import TILE, Row, draw_sheet
 from resight.saliency.methods import METHODS, explain, fitting, read_options
 from resight.service.explain import perceive
+from resight.service.explain.drawing import seen_part
 from resight.service.explain.target import wanted
 from resight.service.pictures import Batch, batches, expand, write_png
 from resight.service.run.run import Run, open_run
@@ -59,9 +60,10 @@ class _Work:
                 self._leave_out(batch.images)
             maps = [self._maps(name, batch, targets) for name in self.options]
             for number, (path, square) in enumerate(zip(batch.paths, batch.squares, strict=True)):
+                shown = seen_part(path, self.run.preprocessing, square, TILE)
                 for column, index in enumerate(targets[number]):
                     label = self.run.class_name(index)
-                    tiles = [square, *(overlay(square, heat[number, column]) for heat in maps)]
+                    tiles = [shown, *(over(shown, heat[number, column]) for heat in maps)]
                     yield Row(f"{path.name}: {label}", tiles), {"path": str(path), "target": label}
 
     def _leave_out(self, images: Tensor) -> None:

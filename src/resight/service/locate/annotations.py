@@ -1,4 +1,9 @@
-"""Boxes as the files that labelling tools import: COCO instances, Pascal VOC and YOLO."""
+"""Boxes as the files that labelling tools import: COCO instances, Pascal VOC and YOLO.
+
+COCO and VOC count in the pixels of the picture as it is stored, before EXIF turns it: so do torchvision's and
+COCO's own readers, and ours. YOLO counts in the picture as it is seen. Rows give boxes as seen, and the frame
+that turns them back.
+"""
 
 import json
 import os
@@ -9,6 +14,10 @@ from xml.etree import ElementTree
 
 from resight.core.errors import DataError
 from resight.core.files import write_text
+from resight.data.frames import Frame
+
+STORED = "boxes count in the pixels of the pictures as stored, before EXIF turns them"
+"""What both files say of their boxes."""
 
 
 def write_coco(path: Path, rows: Sequence[dict[str, Any]], classes: Sequence[str], about: str) -> None:
@@ -19,33 +28,35 @@ def write_coco(path: Path, rows: Sequence[dict[str, Any]], classes: Sequence[str
     Args:
         path: the file.
         rows: of each picture {"path", "width", "height", "boxes"}; a box is {"label", "score", "box",
-            "class_is"}: [x, y, w, h], and whether its class is "predicted" or "true".
+            "class_is"}: [x, y, w, h] in the picture as seen, and whether its class is "predicted" or "true".
+            Optional: "frame", and "segments", of each box the run lengths of its part in that frame.
         classes: names of the categories; their numbers start at 1.
         about: how the boxes were made.
     """
     number = {name: i + 1 for i, name in enumerate(classes)}
     annotations: list[dict[str, Any]] = []
     for place, row in enumerate(rows):
-        for found in row["boxes"]:
-            _, _, width, height = found["box"]
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": place + 1,
-                    "category_id": number[found["label"]],
-                    "bbox": found["box"],
-                    "area": width * height,
-                    "iscrowd": 0,
-                    "score": found["score"],
-                    "class_is": found["class_is"],
-                }
-            )
+        segments = row.get("segments") or [None] * len(row["boxes"])
+        for found, segment in zip(row["boxes"], segments, strict=True):
+            x0, y0, x1, y1 = _stored(row, found["box"])
+            annotation = {
+                "id": len(annotations) + 1,
+                "image_id": place + 1,
+                "category_id": number[found["label"]],
+                "bbox": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
+                "area": (x1 - x0) * (y1 - y0) if segment is None else sum(segment["counts"][1::2]),
+                "iscrowd": 0,
+                "score": found["score"],
+                "class_is": found["class_is"],
+            }
+            annotations.append(annotation if segment is None else {**annotation, "segmentation": segment})
     images = [
-        {"id": i + 1, "file_name": name.as_posix(), "width": row["width"], "height": row["height"]}
+        {"id": i + 1, "file_name": name.as_posix(), "width": width, "height": height}
         for i, (name, row) in enumerate(zip(_names(rows, path.parent), rows, strict=True))
+        for width, height in [_stored_size(row)]
     ]
     document = {
-        "info": {"description": about},
+        "info": {"description": f"{about}; {STORED}"},
         "images": images,
         "annotations": annotations,
         "categories": [{"id": i, "name": name} for name, i in number.items()],
@@ -74,22 +85,22 @@ def write_voc(folder: Path, rows: Sequence[dict[str, Any]], about: str) -> None:
         _add(root, "folder", picture.parent.name)
         _add(root, "filename", picture.name)
         _add(root, "path", row["path"])
-        _add(_add(root, "source"), "annotation", about)
-        size = _add(root, "size")
-        for key, value in (("width", row["width"]), ("height", row["height"]), ("depth", 3)):
+        _add(_add(root, "source"), "annotation", f"{about}; {STORED}")
+        size, (width, height) = _add(root, "size"), _stored_size(row)
+        for key, value in (("width", width), ("height", height), ("depth", 3)):
             _add(size, key, value)
         _add(root, "segmented", 0)
         for found in row["boxes"]:
-            x, y, width, height = found["box"]
             item = _add(root, "object")
             _add(item, "name", found["label"])
             _add(item, "class_is", found["class_is"])
             for key, value in (("pose", "Unspecified"), ("truncated", 0), ("difficult", 0)):
                 _add(item, key, value)
             box = _add(item, "bndbox")
+            x0, y0, x1, y1 = _stored(row, found["box"])
             # A box keeps one pixel of the picture.
-            left, top = min(round(x) + 1, row["width"]), min(round(y) + 1, row["height"])
-            edges = (left, top, max(round(x + width), left), max(round(y + height), top))
+            left, top = min(round(x0) + 1, width), min(round(y0) + 1, height)
+            edges = (left, top, max(round(x1), left), max(round(y1), top))
             for key, value in zip(("xmin", "ymin", "xmax", "ymax"), edges, strict=True):
                 _add(box, key, value)
         ElementTree.indent(root)
@@ -141,6 +152,20 @@ def require_own_stems(paths: Sequence[str]) -> None:
                 f"{path}: has the name of {other} but for the suffix, and YOLO has one text file for both; "
                 "rename one, or write coco or voc"
             )
+
+
+def _stored(row: dict[str, Any], box: Sequence[float]) -> tuple[float, ...]:
+    """Return a box's edges (x0, y0, x1, y1), to a hundredth, in the picture as it is stored."""
+    x, y, width, height = box
+    edges = (x, y, x + width, y + height)
+    frame: Frame = row.get("frame") or Frame(None)
+    return tuple(round(edge, 2) for edge in frame.stored_box(*edges))
+
+
+def _stored_size(row: dict[str, Any]) -> tuple[int, int]:
+    """Return (width, height) of the picture as it is stored."""
+    frame: Frame = row.get("frame") or Frame(None)
+    return frame.size or (row["width"], row["height"])
 
 
 def _names(rows: Sequence[dict[str, Any]], folder: Path | None = None) -> list[Path]:

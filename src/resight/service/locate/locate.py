@@ -19,11 +19,14 @@ from torch import Tensor
 from resight.core.errors import DataError, UsageError
 from resight.core.files import require_place, write_text
 from resight.core.registry import lookup
+from resight.data.frames import Frame
 from resight.data.prepare import Normalize
 from resight.evaluate.localization import GUESSES, Tally
 from resight.geometry import heatmaps
 from resight.localize import boxes as finding
-from resight.localize.rule import Rule
+from resight.localize.rule import Rule, coarse
+from resight.localize.segments import pixels_of_region, run_lengths_of
+from resight.models.probabilities import to_probabilities
 from resight.render.boxes import draw_boxes
 from resight.saliency.methods import METHODS, explain, fitting, read_options
 from resight.service.locate.annotations import require_own_stems, write_coco, write_voc, write_yolo
@@ -38,6 +41,8 @@ FOLDERS = ("voc", "yolo")
 """Forms that are a folder."""
 CLASSES = ("predicted", "true")
 """Of which class boxes are: that which the network names, or that which the data set says."""
+SEEN = "pixels of the pictures as seen, with their EXIF orientation applied"
+"""What boxes count in, but for the files of labelling tools; see `annotations`."""
 CENTRE = "centre"
 """The baseline that knows nothing of a picture."""
 
@@ -84,11 +89,11 @@ def locate(
         progress: gets a line now and then.
 
     Returns:
-        {"boxes": [{"path", "label", "score", "box": [x, y, w, h], "class_is": "predicted" or "true"}],
-        "results": the same in COCO's results format, "pictures": count, "how": in words, "classes",
-        "threshold", "normalization", "metrics": by method where boxes are known, each with "paired": against
-        the spot in the middle on the same pictures (see `Tally.against`), "left_out": methods that do not fit
-        the network, "errors", "notes", "out", "drawn"}.
+        {"boxes": [{"path", "label", "score", "box": [x, y, w, h], "class_is": "predicted" or "true"}], in
+        pixels of the picture as seen, "results": the same in COCO's results format, "pictures": count, "how":
+        in words, "classes", "threshold", "normalization", "frame": what boxes count in, "metrics": by method
+        where boxes are known, each with "paired": against the spot in the middle on the same pictures (see
+        `Tally.against`), "left_out": methods that do not fit the network, "errors", "notes", "out", "drawn"}.
 
     Raises:
         ResightError: in one line.
@@ -112,7 +117,7 @@ def locate(
         require_place(Path(place) / form if form in FOLDERS else Path(place))
     if draw:
         require_place(Path(draw) / "png")
-    search = _Search(opened, methods, options, layers, top, rule, known=classes == "true")
+    search = _Search(opened, methods, options, layers, top, rule, form, known=classes == "true")
     tallies = {name: Tally(rule.threshold, rule.normalization) for name in [*methods, CENTRE]}
     rows: list[dict[str, Any]] = []
     errors: list[dict[str, str]] = []
@@ -140,10 +145,11 @@ def locate(
         "classes": classes,
         "threshold": rule.threshold,
         "normalization": rule.normalization,
+        "frame": SEEN,
         "metrics": measured,
         "left_out": left_out,
         "errors": errors,
-        "notes": notes,
+        "notes": notes + search.notes(),
         "out": place,
         "drawn": draw,
     }
@@ -221,6 +227,7 @@ class _Search:
 
     Attributes:
         read: the layer that the first method read.
+        cells: (h, w) of its map.
         side: of the network's square.
     """
 
@@ -232,12 +239,14 @@ class _Search:
         layers: Sequence[str] | None,
         top: int,
         rule: Rule,
+        form: str,
         *,
         known: bool,
     ) -> None:
         self.run, self.methods, self.options, self.layers = run, methods, options, layers
-        self.top, self.rule, self.known = top, rule, known
+        self.top, self.rule, self.form, self.known = top, rule, form, known
         self.read, self.side = "", run.preprocessing.size
+        self.cells = (self.side, self.side)
         self.normalize = Normalize(run.preprocessing, run.device)
         self.number = {name: i for i, name in enumerate(run.model.classes)}
 
@@ -249,7 +258,7 @@ class _Search:
         with torch.inference_mode():
             logits = self.run.model(images).float().cpu()
         scaled = logits / self.run.temperature
-        probabilities = scaled.sigmoid() if self.run.model.multi_label else scaled.softmax(1)
+        probabilities = to_probabilities(scaled, self.run.model.probabilities)
         best = logits.topk(min(max(GUESSES, self.top), logits.shape[1]), dim=1).indices
         known = [
             self.number[p.label] if p.label else int(b[0]) for (p, _), b in zip(batch, best, strict=True)
@@ -257,25 +266,39 @@ class _Search:
         targets = torch.cat([torch.tensor(known)[:, None], best], 1)
         rows = []
         for place, method in enumerate(self.methods):
-            maps, layer = self._maps(images, method, targets)
+            maps, layer, cells = self._maps(images, method, targets)
             for own, (picture, image), likely, named in zip(maps, batch, probabilities, targets, strict=True):
                 self._measure(tallies[method], picture, image.size, own, named.tolist())
                 if place == 0:
                     rows.append(self._row(picture, image.size, own, named.tolist(), likely))
-            self.read = layer if place == 0 else self.read
+            self.read, self.cells = (layer, cells) if place == 0 else (self.read, self.cells)
         for (picture, image), named in zip(batch, targets, strict=True):
             blind = finding.centre_maps(len(named), self.side, self.side)
             self._measure(tallies[CENTRE], picture, image.size, blind, named.tolist())
         return rows
 
-    def _maps(self, images: Tensor, method: str, targets: Tensor) -> tuple[NDArray[np.float32], str]:
-        """Return the maps (B, T, S, S), rectified where the paper does, not normalized; and the layer."""
+    def notes(self) -> list[str]:
+        """Return a line where the boxes' map is too small for its threshold."""
+        if not coarse(self.cells):
+            return []
+        height, width = self.cells
+        return [
+            f"the map of {self.read} has {height} x {width} positions at {self.side} pixels: above "
+            f"{self.rule.threshold:g} of its maximum nearly every box is the whole picture; name an earlier "
+            "layer with --layer, raise --threshold, or train with a larger image_size or an earlier last="
+        ]
+
+    def _maps(
+        self, images: Tensor, method: str, targets: Tensor
+    ) -> tuple[NDArray[np.float32], str, tuple[int, int]]:
+        """Return the maps (B, T, S, S), rectified where the paper does, not normalized; layer; (h, w)."""
         layers = None if METHODS[method].layerless else self.layers
         result = explain(
             self.run.model, images, method, targets.to(self.run.device), layers, **self.options[method]
         )
         raw = heatmaps.rectify(result.raw) if result.rectified else result.raw
-        return heatmaps.resize(raw.float(), self.side, self.side).cpu().numpy(), result.layer
+        cells = (raw.shape[-2], raw.shape[-1])
+        return heatmaps.resize(raw.float(), self.side, self.side).cpu().numpy(), result.layer, cells
 
     def _row(
         self,
@@ -288,10 +311,11 @@ class _Search:
         true = self.known and picture.label is not None
         asked = [0] if true else list(range(1, 1 + min(self.top, len(named) - 1)))
         scale = np.array([size[0] / self.side, size[1] / self.side] * 2)
-        found = []
+        found, segments = [], []
+        frame = Frame(size) if self.form == "json" else picture.frame(size)
         for place, own in zip(asked, finding.scaled(maps[asked], self.rule.normalization), strict=True):
-            for box in self.rule(own):
-                x0, y0, x1, y1 = (np.array(box) * scale).round(2).tolist()
+            for region in self.rule(own):
+                x0, y0, x1, y1 = (np.array(region.box) * scale).round(2).tolist()
                 found.append(
                     {
                         "label": self.run.model.classes[named[place]],
@@ -300,7 +324,11 @@ class _Search:
                         "class_is": "true" if true else "predicted",
                     }
                 )
-        return {"path": picture.path, "width": size[0], "height": size[1], "boxes": found}
+                if self.form == "coco":
+                    mask = pixels_of_region(region, own.shape, size)
+                    segments.append(run_lengths_of(frame.stored_mask(mask)))
+        row = {"path": picture.path, "width": size[0], "height": size[1], "boxes": found}
+        return {**row, "frame": frame, "segments": segments}
 
     def _measure(
         self,

@@ -14,6 +14,7 @@ from resight.core.errors import DataError, PictureError, UsageError
 from resight.core.levels import BY_TYPE, Levels
 from resight.data.dataset import Dataset, Split
 from resight.data.decode import SUFFIXES, decode
+from resight.data.frames import Frame, read_frame
 from resight.data.layouts.builtin import BUILTIN
 from resight.data.open import as_test, is_annotated, open_as_it_is, require_fit
 from resight.data.prepare import FILTERS
@@ -54,6 +55,18 @@ class Picture:
         if self.split:
             return self.split.decode(self.index)
         return decode(Path(self.path), levels=self.levels)
+
+    def frame(self, size: tuple[int, int]) -> Frame:
+        """Return the frame that annotations of the picture count in, see `resight.data.frames`.
+
+        Args:
+            size: (width, height) of the picture as `decode` returns it.
+        """
+        content = self.split.encoded(self.index) if self.split else Path(self.path)
+        if content is None:  # pixels without a file: they are stored as they are seen
+            return Frame(size)
+        frame = read_frame(content, None)
+        return frame if frame.turned_size() == size else Frame(size)
 
     def mask(self, side: int) -> NDArray[np.bool_] | None:
         """Return the mask of the picture's own class as a square (side, side), where it is known."""

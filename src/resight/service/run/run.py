@@ -99,8 +99,8 @@ class Run:
         order = torch.tensor([own.index(c) for c in classes])
         precision = pick_precision("auto", self.device) if fast else torch.float32
         network = Inference(self.model, precision) if fast else self.model
-        card, several = self.preprocessing, self.model.multi_label
-        return Member(network, card, self.temperature, torch.float32, order, several)
+        card, rule = self.preprocessing, self.model.probabilities
+        return Member(network, card, self.temperature, torch.float32, order, rule)
 
 
 def open_run(name: str) -> Run:

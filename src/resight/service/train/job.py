@@ -26,7 +26,7 @@ from resight.service.run.record import costs_of, facts_of, record_of
 from resight.service.run.run import MODEL_FILE
 from resight.service.train.batches import make_batches
 from resight.service.train.held_out import require_classes_left, with_leaks_noted, with_members_noted
-from resight.service.train.network import make_model, require_size
+from resight.service.train.network import make_model, map_note, require_size
 from resight.service.train.pictures import class_weights, first_images, read_training, validation_of
 from resight.service.train.teachers import make_old_self, make_teacher
 from resight.training.checkpoints import Progress, load_state, save_state
@@ -165,7 +165,7 @@ class Job:
         return job
 
     def announce(self) -> None:
-        """Say in two lines what is about to be done, and in a third what the weights did not bring."""
+        """Say in two lines what is about to be done, and in more what a person should know of it."""
         sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.dataset.splits.items())
         r = self.recipe
         lines = [
@@ -183,6 +183,8 @@ class Job:
             )
         if self.model.weights_note:
             lines.append(f"weights: {self.model.weights_note}")
+        if note := map_note(self.model, r.image_size):
+            lines.append(note)
         for line in lines:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -8,6 +8,7 @@ import torch
 
 from resight.core.errors import UsageError
 from resight.core.preprocessing import Preprocessing
+from resight.localize.rule import coarse
 from resight.models.classifier import Classifier
 from resight.models.cost import evaluating
 from resight.models.loading import Card, load_card
@@ -96,6 +97,26 @@ def _keep_head(model: Classifier, facts: dict[str, Any] | None) -> None:
     geometry = {"size": card.size, "resize": card.resize, "interpolation": card.interpolation}
     geometry["levels"] = card.levels.to_dict()
     model.keep_head(name, {**{key: facts[key] for key in kept if key in facts}, "geometry": geometry})
+
+
+def map_note(model: Classifier, size: int) -> str:
+    """Return a line where the last map will be too small to say where something is; else nothing.
+
+    Args:
+        model: the network.
+        size: side of a picture.
+    """
+    device = next(model.parameters()).device
+    with torch.no_grad(), evaluating(model):
+        maps = model.forward_features(torch.zeros(1, model.in_channels, size, size, device=device))
+    cells = (maps.shape[2], maps.shape[3])
+    if not coarse(cells):
+        return ""
+    cure = "a larger image_size" if model.head == "flatten" else "a larger image_size or an earlier last="
+    return (
+        f"note: at {size} pixels the last map has {cells[0]} x {cells[1]} positions, too few for maps and "
+        f"boxes to say where something is; {cure} gives more"
+    )
 
 
 def require_size(model: Classifier, size: int) -> None:
