@@ -1,6 +1,7 @@
 """One training in several processes: gradients averaged by torch's DistributedDataParallel."""
 
 import warnings
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,8 +10,31 @@ from torch.nn.parallel import DistributedDataParallel
 from resight.core.distributed import world
 from resight.training.machine import Machine
 from resight.training.objective import Objective
+from resight.training.optimizer import set_mode
 from resight.training.recipe import Recipe
 from resight.training.sharding import shard
+
+
+class Shared(DistributedDataParallel):
+    """An objective whose backward pass leaves the mean of all processes' gradients.
+
+    DistributedDataParallel averages the gradients of those weights that had one when it was made, and of no
+    others: a weight that begins to learn later would learn something else in every process.
+    """
+
+    def __init__(self, objective: Objective, **options: Any) -> None:
+        super().__init__(objective, **options)
+        self.averaged = {name for name, p in objective.named_parameters() if p.requires_grad}
+
+    def require_averaged(self) -> None:
+        """Make sure that no other weights learn now.
+
+        Raises:
+            RuntimeError: naming one that does.
+        """
+        for name, parameter in self.module.named_parameters():
+            if parameter.requires_grad and name not in self.averaged:
+                raise RuntimeError(f"{name} learns, but its gradient is not averaged over the processes")
 
 
 def shared(objective: Objective, recipe: Recipe, machine: Machine, device: torch.device) -> nn.Module:
@@ -21,7 +45,7 @@ def shared(objective: Objective, recipe: Recipe, machine: Machine, device: torch
 
     Args:
         objective: of this process.
-        recipe: says whether there are epochs in which some weights have no gradient.
+        recipe: says which weights learn, and whether there are epochs in which some of them do not.
         machine: says whether weights are cut up among the processes; they are other objects then, so the
             optimizer is made afterwards.
         device: where it runs.
@@ -29,6 +53,7 @@ def shared(objective: Objective, recipe: Recipe, machine: Machine, device: torch
     Raises:
         UsageError: see `shard`.
     """
+    set_mode(objective.model, recipe, recipe.epochs - 1)  # all that ever learns does so in the last epoch
     if machine.shard:
         return shard(objective, recipe, device)
     if world().processes == 1:
@@ -36,7 +61,7 @@ def shared(objective: Objective, recipe: Recipe, machine: Machine, device: torch
     hinted = bool(objective.teacher and objective.model.guided_layer)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # newer versions call broadcast_buffers otherwise
-        return DistributedDataParallel(
+        return Shared(
             objective,
             device_ids=[device.index] if device.type == "cuda" else None,
             broadcast_buffers=False,
