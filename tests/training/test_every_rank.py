@@ -87,13 +87,13 @@ PAPERS = {
 
 
 def trained(kinds, place):
-    """What every training left on two processes: names of tensors that differ, and of those that never moved."""
+    """What every training left on two processes: names of tensors that differ, and that never moved."""
     make_folder(place / "colours", count=16)
     (place / "kinds.py").write_text(SCRIPT)
     done = subprocess.run(
         [
-            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "kinds.py",
-            json.dumps(kinds),
+            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
+            "kinds.py", json.dumps(kinds),
         ],
         cwd=place, capture_output=True, text=True, timeout=900, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
@@ -114,4 +114,4 @@ def test_every_process_ends_with_the_same_tensors(answers, kind):
 @pytest.mark.slow
 def test_every_process_ends_with_the_same_tensors_of_the_papers(tmp_path):
     found = trained(PAPERS, tmp_path)
-    assert {kind: answer["differ"] for kind, answer in found.items()} == dict.fromkeys(PAPERS, [])
+    assert {kind: answer["differ"] for kind, answer in found.items()} == {kind: [] for kind in PAPERS}

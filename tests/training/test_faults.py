@@ -18,7 +18,6 @@ from support import make_folder, one_line, resight
 WORDS = (
     "--set", "model=speednet8", "--set", "image_size=16", "--set", "batch_size=8", "--set", "epochs=3",
     "--set", "augment=resized-crop,flip", "--set", "memory_gib=0", "--set", "workers=2",
-    "--set", "precision=fp32",
 )  # fmt: skip
 """Two workers decode the pictures."""
 

@@ -23,7 +23,9 @@ WORDS = (
     "--set", "model=lenet5_modern", "--set", "image_size=32", "--set", "batch_size=8", "--set", "epochs=2",
     "--set", "lr=0.02", "--set", "augment=resized-crop,flip,pca-colour", "--set", "precision=fp32",
 )  # fmt: skip
-"""Without batch normalization, through which rounding errors grow tenfold with every few steps."""
+"""Without batch normalization, through which rounding errors grow tenfold with every few steps. In float32:
+several processes add gradients up in another order than one alone, which bf16 rounds to differences of 1e-2.
+Trainings of several processes at the default precision are in test_every_rank.py."""
 
 
 def torchrun(processes, *words, restarts=0, **options):
@@ -224,7 +226,7 @@ leave()
 
 @pytest.fixture(scope="module")
 def normalized(tmp_path_factory):
-    """Maps that bf16 holds exactly, the layer's answers in float64, and those of two processes by precision."""
+    """What one layer gives in float64 for maps that bf16 holds exactly, and what two processes give."""
     place = tmp_path_factory.mktemp("norm")
     torch.manual_seed(0)
     images = (torch.randn(6, 5, 4, 3) * 3 + 40).bfloat16().double()

@@ -16,8 +16,8 @@ from resight.cli import show
 from resight.cli.look import look
 from resight.cli.reproduce import reproduce
 from resight.cli.words import Data, DataRoot, Json, Paths, Resume, RunName, Seed, Strict
-from resight.core.device import keep_pages
-from resight.core.distributed import launched, leave
+from resight.core.device import keep_pages, ran_out_of_memory
+from resight.core.distributed import launched, leave, lost_another
 from resight.core.errors import HangingError, ResightError, UsageError
 
 app = typer.Typer(
@@ -533,6 +533,11 @@ def run() -> None:
             errors.flush()
             os._exit(error.exit_code)  # whoever hangs would be waited for
         sys.exit(error.exit_code)
+    except (RuntimeError, MemoryError) as error:
+        if not (line := _told(error)):
+            raise
+        typer.echo(f"resight{f' (process {rank})' if rank else ''}: {line}", errors)
+        sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("resight: interrupted", err=True)
         sys.exit(130)
@@ -542,3 +547,13 @@ def run() -> None:
     finally:
         sys.stderr = errors
         leave()
+
+
+def _told(error: RuntimeError | MemoryError) -> str:
+    """Return in one line what torch says of a machine that has too little memory, or lost a process."""
+    fault = (str(error) or "no memory").splitlines()[0][:200]
+    if ran_out_of_memory(error):
+        return f"out of memory ({fault}); take smaller pictures, or set CUDA_VISIBLE_DEVICES= to use the CPU"
+    if lost_another(error):
+        return f"another process of this command ended or does not answer ({fault}); start it again"
+    return ""

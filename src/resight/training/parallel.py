@@ -68,9 +68,3 @@ def shared(objective: Objective, recipe: Recipe, machine: Machine, device: torch
             gradient_as_bucket_view=True,
             find_unused_parameters=hinted or recipe.head_first > 0,
         )
-
-
-def lost_another(error: RuntimeError) -> bool:
-    """Return whether an error of torch says that another process of the training is gone."""
-    words = ("Connection closed by peer", "Connection reset by peer", "NCCL", "Gloo", "gloo")
-    return world().processes > 1 and any(word in str(error) for word in words)

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import torch
 
+from resight.core.device import cores
 from resight.core.errors import PictureError
 from resight.core.files import digest
 from resight.data.dataset import Split
@@ -34,7 +34,7 @@ def check(data: str, data_root: str | None = None) -> dict[str, Any]:
     counts: dict[str, dict[str, int]] = {name: {} for name in dataset.classes}
     total = ok = 0
     for split in dataset.splits.values():
-        with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
+        with ThreadPoolExecutor(max_workers=cores()) as pool:
             results = list(pool.map(lambda i, s=split: _look(s, i), range(len(split)), chunksize=64))
         for index, result in enumerate(results):
             total += 1
