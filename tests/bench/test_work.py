@@ -9,7 +9,9 @@ from torch import nn
 
 from resight.bench import bench as benches
 from resight.bench import explain as explaining
+from resight.bench import interleave as interleaving
 from resight.bench import load as loading
+from resight.bench import scale
 from resight.bench.bench import Work, contests
 from resight.bench.explain import Case, Looked
 from resight.bench.interleave import timed
@@ -89,6 +91,34 @@ def test_both_load_batches_of_as_many_pictures(monkeypatch):
     monkeypatch.setattr(benches, "PICTURES", 300)
     for name in ALL["load"].candidates:
         assert ALL["load"].candidates[name]()(0.0)[0] == 128
+
+
+def test_a_step_of_scaling_is_one_pass_and_one_change(passes, monkeypatch):
+    """Alone and shared; each is measured as often as it is said, after one that warms up."""
+    changes, counts, plain, times = [], [], torch.optim.SGD.step, scale._times
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self: changes.append(1) or plain(self))
+
+    def counted(*words):
+        found = times(*words)
+        counts.append(len(found))
+        return found
+
+    monkeypatch.setattr(scale, "_times", counted)
+    facts = scale._work(0.05)
+    assert len(counts) == 2 and facts["shortest"] <= facts["step"] <= facts["longest"]
+    assert passes == [scale.BATCH] * (sum(counts) + 2) and len(changes) == len(passes)
+
+
+def test_what_a_device_still_has_to_do_is_waited_for(monkeypatch):
+    """A GPU has only been asked when the call comes back."""
+    events = []
+    monkeypatch.setattr(interleaving, "wait_for", lambda device: events.append("waited"))
+    monkeypatch.setattr(scale, "wait_for", lambda device: events.append("waited"))
+    timed(lambda: events.append("asked") or 1)(0.0)
+    assert events == ["waited", "asked", "waited"]
+    events.clear()
+    scale._times(lambda: events.append("asked"), 0.0, torch.device("cpu"))
+    assert events == ["asked", "waited"] * 2
 
 
 CASE = Case("resnet18", batch=2, side=32)

@@ -22,6 +22,8 @@ from resight.core.distributed import leave, world
 from resight.service.train import train as training
 from resight.service.train.job import Job
 
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
+
 def tensors(job):
     found = dict(job.model.state_dict())
     found |= {f"average of {k}": v for k, v in (job.averages.state if job.averages else {}).items()}

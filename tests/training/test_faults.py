@@ -321,6 +321,8 @@ def broken(self, epoch, index):
             {harm}
     return square(self, epoch, index)
 from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
 Samples._square = broken
 """
 

@@ -208,6 +208,8 @@ import sys, torch
 from torch import nn
 from resight.core.distributed import world, leave
 from resight.training.synced_norm import synchronize
+
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
 own = world()
 part = slice(0, 2) if own.rank == 0 else slice(2, 6)  # unequal shares
 found = {}

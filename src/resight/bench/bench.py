@@ -22,7 +22,7 @@ from resight.bench import explain as bench_explain
 from resight.bench import load as bench_load
 from resight.bench.interleave import Block, Contest, answer, interleave, timed
 from resight.bench.scale import bench_scale
-from resight.core.device import autocast, keep_pages, pick_device, pick_precision, synchronize
+from resight.core.device import autocast, keep_pages, pick_device, pick_precision, wait_for
 from resight.core.errors import UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.core.registry import lookup
@@ -249,7 +249,7 @@ def _our_loop(work: Work, source: Callable[[int], Iterator[Batch]], precision: s
             model, objective, batches, recipe, optimizer, None, progress, pick_precision(precision, device),
             actions,
         )  # fmt: skip
-        synchronize(device)
+        wait_for(device)
         return batches.done, time.perf_counter() - started
 
     return block

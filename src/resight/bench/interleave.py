@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from resight.core.device import pick_device, synchronize
+from resight.core.device import pick_device, wait_for
 from resight.core.errors import ResightError
 
 Block = Callable[[float], tuple[int, float]]
@@ -108,11 +108,11 @@ def timed(step: Callable[[], int], ahead: int = 0) -> Block:
         for _ in range(ahead):
             step()
         device = pick_device()
-        synchronize(device)
+        wait_for(device)
         started, done = time.perf_counter(), step()
         while time.perf_counter() - started < seconds:
             done += step()
-        synchronize(device)
+        wait_for(device)
         return done, time.perf_counter() - started
 
     return block

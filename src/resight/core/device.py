@@ -130,7 +130,7 @@ def free_memory(device: "torch.device") -> float:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
 
 
-def synchronize(device: "torch.device") -> None:
+def wait_for(device: "torch.device") -> None:
     """Wait until a device has done all that it was asked; a CPU always has."""
     import torch
 

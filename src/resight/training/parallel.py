@@ -1,7 +1,6 @@
 """One training in several processes: gradients averaged by torch's DistributedDataParallel."""
 
 import warnings
-from typing import Any
 
 import torch
 from torch import nn
@@ -20,10 +19,23 @@ class Shared(DistributedDataParallel):
 
     DistributedDataParallel averages the gradients of those weights that had one when it was made, and of no
     others: a weight that begins to learn later would learn something else in every process.
+
+    Args:
+        objective: of this process.
+        device: where it runs.
+        find_unused: whether there are steps in which some weights have no gradient.
     """
 
-    def __init__(self, objective: Objective, **options: Any) -> None:
-        super().__init__(objective, **options)
+    def __init__(self, objective: Objective, device: torch.device, *, find_unused: bool) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # newer versions call broadcast_buffers otherwise
+            super().__init__(
+                objective,
+                device_ids=[device.index] if device.type == "cuda" else None,
+                broadcast_buffers=False,
+                gradient_as_bucket_view=True,
+                find_unused_parameters=find_unused,
+            )
         self.averaged = {name for name, p in objective.named_parameters() if p.requires_grad}
 
     def require_averaged(self) -> None:
@@ -59,12 +71,4 @@ def shared(objective: Objective, recipe: Recipe, machine: Machine, device: torch
     if world().processes == 1:
         return objective
     hinted = bool(objective.teacher and objective.model.guided_layer)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # newer versions call broadcast_buffers otherwise
-        return Shared(
-            objective,
-            device_ids=[device.index] if device.type == "cuda" else None,
-            broadcast_buffers=False,
-            gradient_as_bucket_view=True,
-            find_unused_parameters=hinted or recipe.head_first > 0,
-        )
+    return Shared(objective, device, find_unused=hinted or recipe.head_first > 0)
