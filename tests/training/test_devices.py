@@ -266,3 +266,14 @@ def test_float32_on_a_gpu_is_that_of_ieee():
         if torch.cuda.get_device_capability(0) >= (8, 0):
             with tf32(allowed=True):
                 assert error() > 1e-5
+
+
+def test_a_weight_that_learns_without_being_averaged_is_an_error(group):
+    """Torch would leave its gradient as it is in every process, without a word."""
+    model, objective, _ = prepared(group)
+    model.conv1.weight.requires_grad = False
+    joined = Shared(objective, group, find_unused=False)
+    joined.require_averaged()
+    model.conv1.weight.requires_grad = True
+    with pytest.raises(RuntimeError, match=r"conv1\.weight learns, but its gradient is not averaged"):
+        joined.require_averaged()

@@ -100,7 +100,7 @@ class Hosts:
         return running
 
     def kill(self, number):
-        """Let a host lose its power: every process in it is gone at once."""
+        """End every process of a host at once."""
         for process in self.processes(number):
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
