@@ -14,6 +14,8 @@ import pytest
 
 from support import make_folder
 
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
+
 SCRIPT = """
 import json, sys
 import torch
@@ -21,8 +23,6 @@ from rich.console import Console
 from resight.core.distributed import leave, world
 from resight.service.train import train as training
 from resight.service.train.job import Job
-
-pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 def tensors(job):
     found = dict(job.model.state_dict())

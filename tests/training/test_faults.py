@@ -15,6 +15,8 @@ from resight.core.files import digest
 from resight.training.journal import read_csv
 from support import make_folder, one_line, resight
 
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
+
 WORDS = (
     "--set", "model=speednet8", "--set", "image_size=16", "--set", "batch_size=8", "--set", "epochs=3",
     "--set", "augment=resized-crop,flip", "--set", "memory_gib=0", "--set", "workers=2",
@@ -321,8 +323,6 @@ def broken(self, epoch, index):
             {harm}
     return square(self, epoch, index)
 from pathlib import Path
-
-pytestmark = pytest.mark.usefixtures("on_the_cpu")
 Samples._square = broken
 """
 

@@ -19,6 +19,8 @@ from resight.data.order import Order
 from resight.training.journal import read_csv
 from support import make_folder, resight
 
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
+
 WORDS = (
     "--set", "model=lenet5_modern", "--set", "image_size=32", "--set", "batch_size=8", "--set", "epochs=2",
     "--set", "lr=0.02", "--set", "augment=resized-crop,flip,pca-colour", "--set", "precision=fp32",
@@ -208,8 +210,6 @@ import sys, torch
 from torch import nn
 from resight.core.distributed import world, leave
 from resight.training.synced_norm import synchronize
-
-pytestmark = pytest.mark.usefixtures("on_the_cpu")
 own = world()
 part = slice(0, 2) if own.rank == 0 else slice(2, 6)  # unequal shares
 found = {}
