@@ -73,6 +73,14 @@ def test_weights_are_those_of_one_process(colours, tmp_path, processes):
         assert row["val_error"] == other["val_error"] and row["train_error"] == other["train_error"]
 
 
+@pytest.mark.slow
+def test_the_main_job_runs_in_two_processes_at_its_defaults(tmp_path):
+    """At the precision of users, with synchronized normalization, to the report."""
+    answer = json.loads(launch(2, "train", "digits", "--epochs", "1", "--out", "run", "--json").stdout)
+    assert answer["n"] == 359 and answer["top1_error"] < 50
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["processes"] == 2
+
+
 STEPS = """
 import sys, torch
 from torch.nn import functional as F
