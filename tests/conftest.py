@@ -50,6 +50,16 @@ def unzipped(real_data, tmp_path):
     return unzip
 
 
+@pytest.fixture(scope="module")
+def on_the_cpu():
+    """Commands compute on the CPU: several processes would need a GPU each, and equality to the bit is not
+    promised on GPUs, whose convolutions add up in no fixed order.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        yield
+
+
 @pytest.fixture
 def folder(tmp_path):
     return make_folder(tmp_path / "pictures")

@@ -14,6 +14,8 @@ from safetensors import safe_open
 from resight.training.journal import read_csv
 from support import make_folder, one_line, resight
 
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
+
 BASE = ("--set", "batch_size=8", "--set", "epochs=6", "--set", "image_size=16")
 WORDS = (*BASE, "--set", "model=resnet20", "--set", "augment=resized-crop,flip,pca-colour")
 KINDS = {

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from resight.core.device import pick_device, wait_for
 from resight.core.errors import ResightError
 
 Block = Callable[[float], tuple[int, float]]
@@ -94,13 +95,24 @@ def answer(block: Block) -> None:
         answers.flush()
 
 
-def timed(step: Callable[[], int]) -> Block:
-    """Return a block that repeats a step."""
+def timed(step: Callable[[], int], ahead: int = 0) -> Block:
+    """Return a block that repeats a step, until the device has done it all.
+
+    Args:
+        step: returns how many pictures it did.
+        ahead: batches that readers may have ready when the block's turn comes, made while others were
+            measured: so many steps are taken before the clock starts.
+    """
 
     def block(seconds: float) -> tuple[int, float]:
+        for _ in range(ahead):
+            step()
+        device = pick_device()
+        wait_for(device)
         started, done = time.perf_counter(), step()
         while time.perf_counter() - started < seconds:
             done += step()
+        wait_for(device)
         return done, time.perf_counter() - started
 
     return block

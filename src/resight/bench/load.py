@@ -28,7 +28,7 @@ from resight.data.open import open_dataset
 from resight.data.order import Order
 from resight.data.prepare import Normalize, centre_crop, fit, resize_shorter
 from resight.data.shards.packing import Reduction, sample_of
-from resight.data.stream import Readers, stream
+from resight.data.stream import AHEAD, Readers, stream
 from resight.service.data.pack import pack
 
 CARD = Preprocessing(size=224, resize=256, mean=IMAGENET_MEAN, std=IMAGENET_STD)
@@ -122,7 +122,7 @@ def _imagefolder(root: Path, cores: int) -> Block:
         datasets.ImageFolder(root / "train", transforms.Compose(steps)), batch_size=BATCH, shuffle=True,
         num_workers=cores if cores > 1 else 0, persistent_workers=cores > 1,
     )  # fmt: skip
-    return _endless(lambda turn: (images for images, _ in loader))
+    return _endless(lambda turn: (images for images, _ in loader), cores)
 
 
 def _timm(root: Path, cores: int) -> Block:
@@ -135,7 +135,7 @@ def _timm(root: Path, cores: int) -> Block:
         device=torch.device("cpu"),
         num_workers=cores if cores > 1 else 0, persistent_workers=cores > 1,
     )  # fmt: skip
-    return _endless(lambda turn: (images for images, _ in loader))
+    return _endless(lambda turn: (images for images, _ in loader), cores)
 
 
 def _ours(root: Path, cores: int) -> Block:
@@ -156,13 +156,15 @@ def _ours(root: Path, cores: int) -> Block:
         for squares in stream(read, join, batches, Readers(cores if cores > 1 else 0)):
             yield normalize(squares)
 
-    return _endless(epoch)
+    return _endless(epoch, cores)
 
 
 MAKERS: dict[str, Callable[[Path, int], Block]] = {"imagefolder": _imagefolder, "timm": _timm, "ours": _ours}
 
 
-def _endless(epoch: Callable[[int], Iterator[Tensor]]) -> Block:
+def _endless(epoch: Callable[[int], Iterator[Tensor]], cores: int) -> Block:
+    """Return a block of batches; what was read ahead before its turn is not counted, of anyone."""
+
     def batches() -> Iterator[Tensor]:
         turn = 0
         while True:
@@ -170,7 +172,12 @@ def _endless(epoch: Callable[[int], Iterator[Tensor]]) -> Block:
             turn += 1
 
     iterator = batches()
-    return timed(lambda: len(next(iterator)))
+    return timed(lambda: len(next(iterator)), ahead_of(cores))
+
+
+def ahead_of(cores: int) -> int:
+    """Return how many batches so many readers may have ready: ours AHEAD and one, a DataLoader's two each."""
+    return max(AHEAD + 1, 2 * cores) if cores > 1 else 0
 
 
 def difference(place: Path, data: str) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import distributed as dist
 
-from resight.core.device import pick_device
+from resight.core.device import pick_device, wait_for
 from resight.core.distributed import leave, world
 from resight.core.errors import ResightError
 from resight.models.zoo import create_model
@@ -92,7 +92,10 @@ def _measure(processes: int, seconds: float) -> dict[str, float]:
 
 
 def _work(seconds: float) -> dict[str, float]:
-    """Return the seconds of a step and of all-reduces, median, shortest and longest, of this process."""
+    """Return the seconds of a step and of all-reduces, median, shortest and longest, of this process.
+
+    A step is forward, backward and optimizer in float32, until the device has done it.
+    """
     device = pick_device()
     torch.manual_seed(world().rank)
     model = create_model(RECIPE.model, 10).train()
@@ -107,28 +110,30 @@ def _work(seconds: float) -> dict[str, float]:
         objective(images, labels, 0.0)[0].backward()
         optimizer.step()
 
-    apart = statistics.median(_times(lambda: step(alone), seconds))
+    apart = statistics.median(_times(lambda: step(alone), seconds, device))
     if world().processes > 1:
         synchronize(model)
     objective = shared(Objective(model, RECIPE, None, compiled=False), RECIPE, Machine(), device)
-    times = _times(lambda: step(objective), seconds)
+    times = _times(lambda: step(objective), seconds, device)
     facts = {"step": statistics.median(times), "shortest": min(times), "longest": max(times), "alone": apart}
     facts |= {"small": 0.0, "gradients": 0.0}
     if world().processes > 1:
         size = sum(p.numel() for p in model.parameters())
         for name, count in (("small", SMALL // 4), ("gradients", size)):
             numbers = torch.zeros(count, device=device)
-            facts[name] = statistics.median(_times(lambda n=numbers: dist.all_reduce(n), seconds / 4))
+            facts[name] = statistics.median(_times(lambda n=numbers: dist.all_reduce(n), seconds / 4, device))
     return facts
 
 
-def _times(work: Callable[[], object], seconds: float) -> list[float]:
-    """Return how long some work takes, each time; every process does it equally often."""
+def _times(work: Callable[[], object], seconds: float, device: torch.device) -> list[float]:
+    """Return how long a device takes for some work, each time; every process does it equally often."""
     work()
+    wait_for(device)
     started, times = time.perf_counter(), []
     while True:
         begun = time.perf_counter()
         work()
+        wait_for(device)
         times.append(time.perf_counter() - begun)
         if world().greatest([time.perf_counter() - started])[0] > seconds:
             return times

@@ -15,8 +15,8 @@ from resight.cli import show, streams
 from resight.cli.look import look
 from resight.cli.reproduce import reproduce
 from resight.cli.words import Data, DataRoot, Json, Paths, Resume, RunName, Seed, Strict
-from resight.core.device import keep_pages
-from resight.core.distributed import launched, leave
+from resight.core.device import keep_pages, ran_out_of_memory
+from resight.core.distributed import launched, leave, lost_another
 from resight.core.errors import HangingError, ResightError, UsageError
 from resight.core.text import one_line
 
@@ -566,9 +566,10 @@ def _answered() -> int:
     except KeyboardInterrupt:
         typer.echo("resight: interrupted", err=True)
         return 130
-    except MemoryError:
-        cure = "use smaller pictures, a smaller batch_size or --set memory_gib=0"
-        raise ResightError(f"memory ran out; {cure}") from None
+    except (RuntimeError, MemoryError) as error:
+        if not (line := _told(error)):
+            raise
+        raise ResightError(line) from error
     except OSError as error:
         if error.filename is None:
             raise
@@ -577,3 +578,13 @@ def _answered() -> int:
             f"{where}: cannot be used ({error.strerror}); check its name and permissions"
         ) from error
     return 0
+
+
+def _told(error: RuntimeError | MemoryError) -> str:
+    """Return in one line what torch says of a machine that has too little memory, or lost a process."""
+    fault = (str(error) or "no memory").splitlines()[0][:200]
+    if ran_out_of_memory(error):
+        return f"out of memory ({fault}); take smaller pictures, or set CUDA_VISIBLE_DEVICES= to use the CPU"
+    if lost_another(error):
+        return f"another process of this command ended or does not answer ({fault}); start it again"
+    return ""

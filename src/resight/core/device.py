@@ -1,15 +1,25 @@
-"""Where the arithmetic happens, in which precision, and with which memory allocator."""
+"""Where the arithmetic happens, in which precision, on how many cores, and with which memory."""
 
 import ctypes
+import math
 import os
+import re
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
+
+from resight.core.distributed import world
 
 if TYPE_CHECKING:
     import torch
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
+NO_MEMORY = re.compile(
+    r"out of memory|_ALLOC(ATION)?_FAILED|can't allocate memory|not enough memory",
+    re.I,
+)
+"""How torch's backends say it: CUDA and MPS, cuBLAS and cuDNN, Linux, Windows."""
 
 
 def keep_pages() -> bool:
@@ -36,9 +46,18 @@ def keep_pages() -> bool:
 
 
 def pick_device() -> "torch.device":
-    """Return the fastest device at hand: CUDA, Apple's MPS, or the CPU."""
+    """Return the fastest device at hand: CUDA, Apple's MPS, or the CPU.
+
+    One of several processes joins the others first: they say which GPU is its own. From here on float32 is
+    IEEE's, see `tf32`.
+
+    Raises:
+        ResightError: see `world`.
+    """
     import torch
 
+    world()
+    _allow_tf32(allowed=False)
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     if torch.backends.mps.is_available():
@@ -47,15 +66,15 @@ def pick_device() -> "torch.device":
 
 
 def pick_precision(wanted: str, device: "torch.device") -> "torch.dtype":
-    """Turn "auto", "fp32" or "bf16" into a dtype for convolutions and products.
+    """Turn "auto", "fp32", "tf32" or "bf16" into a dtype for convolutions and products.
 
     "auto" is bf16 where the hardware multiplies it (CUDA from Ampere on, CPUs with AVX512-BF16 or
-    AMX), else fp32.
+    AMX), else fp32. "tf32" is float32 to torch; what it multiplies by is said by `tf32`.
     """
     import torch
 
     if wanted != "auto":
-        return {"fp32": torch.float32, "bf16": torch.bfloat16}[wanted]
+        return {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}[wanted]
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     elif device.type == "cpu":
@@ -72,6 +91,63 @@ def autocast(device: "torch.device", precision: "torch.dtype") -> AbstractContex
     if precision == torch.float32:
         return nullcontext()
     return torch.autocast(device.type, precision)
+
+
+@contextmanager
+def tf32(*, allowed: bool) -> Iterator[None]:
+    """Let CUDA multiply float32 as TF32 inside the block, with 10 of its 23 bits of mantissa, or not.
+
+    torch convolves so by default. Here float32 means IEEE float32 unless a training chose otherwise
+    (`precision=tf32`), so this is the only place that allows it.
+    """
+    _allow_tf32(allowed=allowed)
+    try:
+        yield
+    finally:
+        _allow_tf32(allowed=False)
+
+
+def _allow_tf32(*, allowed: bool) -> None:
+    import torch
+
+    # The older switches set the newer ones (fp32_precision) too; the other way round, torch's own code that
+    # still reads the older ones fails.
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that there was no memory left, on any device."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(NO_MEMORY.search(str(error)))
+
+
+def free_memory(device: "torch.device") -> float:
+    """Return the bytes that are free on a GPU; infinity for other devices, whose system swaps or refuses."""
+    import torch
+
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
+
+
+def wait_for(device: "torch.device") -> None:
+    """Wait until a device has done all that it was asked; a CPU always has."""
+    import torch
+
+    if device.type in ("cuda", "mps"):
+        getattr(torch, device.type).synchronize()
+
+
+def cores() -> int:
+    """Return how many cores this process has to itself: those it may use, over the processes of its machine.
+
+    Not torch's number of threads: torchrun sets that to one, whatever there is.
+    """
+    try:
+        usable = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows
+        usable = os.cpu_count() or 1
+    return max(1, usable // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def describe(device: "torch.device") -> str:

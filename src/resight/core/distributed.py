@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 Thing = TypeVar("Thing")
 
 PATIENCE = timedelta(minutes=30)
-"""How long a process waits for the others before it gives up."""
+"""How long a process waits for the others before it gives up: one of them may download or read a data set."""
+LOST = ("Connection closed by peer", "Connection reset by peer", "NCCL", "gloo")
+"""In what torch says when another process is gone, or does not answer in time."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def world() -> World:
     torchrun says in the environment how many processes there are, and which one this is.
 
     Raises:
-        ResightError: if the others cannot be reached.
+        ResightError: if the others cannot be reached, or there is no GPU left for this process.
     """
     restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     if not launched():
@@ -137,10 +139,16 @@ def world() -> World:
     import torch.distributed as dist
 
     local = int(os.environ.get("LOCAL_RANK", "0"))
-    if torch.cuda.is_available():
-        torch.cuda.set_device(local)
+    own = torch.device("cuda", local) if torch.cuda.is_available() else None
+    if own:
+        if local >= (visible := torch.cuda.device_count()):
+            raise ResightError(
+                f"process {local} of this machine has no GPU: {visible} can be seen; start --nproc-per-node "
+                f"{visible} at most, or set CUDA_VISIBLE_DEVICES= to compute on CPUs"
+            )
+        torch.cuda.set_device(own)
     try:
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+        dist.init_process_group("nccl" if own else "gloo", timeout=PATIENCE, device_id=own)
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ResightError(
@@ -155,6 +163,37 @@ def _control() -> Any:
     import torch.distributed as dist
 
     return dist.group.WORLD if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+
+
+@contextmanager
+def waiting(seconds: float) -> Iterator[None]:
+    """Bound how long a process waits for the others inside the block: a link that is down says nothing."""
+    _wait_at_most(timedelta(seconds=seconds))
+    try:
+        yield
+    finally:
+        _wait_at_most(PATIENCE)
+
+
+def _wait_at_most(time: timedelta) -> None:
+    if world().processes == 1:
+        return
+    import torch.distributed as dist
+    from torch.distributed import distributed_c10d
+
+    # Public since torch 2.14, under another name before.
+    name = "set_timeout" if hasattr(distributed_c10d, "set_timeout") else "_set_pg_timeout"
+    for group in {dist.group.WORLD, _control()}:
+        getattr(distributed_c10d, name)(time, group)
+
+
+def lost_another(error: BaseException) -> bool:
+    """Return whether an error of torch says that another process of the job is gone."""
+    if not launched():
+        return False
+    import torch.distributed as dist
+
+    return isinstance(error, dist.DistError) or any(word in str(error) for word in LOST)
 
 
 def leave() -> None:

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from resight.core.device import cores
 from resight.core.errors import PictureError, UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.data.dataset import Split
@@ -186,7 +187,7 @@ def decode_split(
             return np.ascontiguousarray(pixels_of(image))
         return np.ascontiguousarray(fit(image, preprocessing))
 
-    with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
+    with ThreadPoolExecutor(max_workers=cores()) as pool:
         results = list(pool.map(one, range(len(split)), chunksize=64))
     faults = [r for r in results if isinstance(r, PictureError)]
     if faults and strict:

@@ -15,6 +15,7 @@ from resight.models.classifier import Classifier
 from resight.training.checkpoints import SAVE_SECONDS, Progress
 from resight.training.ema import AveragedWeights
 from resight.training.optimizer import set_mode
+from resight.training.parallel import Shared
 from resight.training.recipe import Recipe
 from resight.training.schedules import learning_rate
 from resight.training.step import Step
@@ -83,6 +84,8 @@ def fit(
     run_step = Step(model, objective, optimizer, batches.order.share, precision)
     while progress.epoch < recipe.epochs:
         set_mode(model, recipe, progress.epoch)
+        if isinstance(objective, Shared):
+            objective.require_averaged()
         after_step = actions.begin_epoch(progress.epoch, progress.step)
         started, before, saved = time.perf_counter(), progress.seconds, time.perf_counter()
         exact = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64

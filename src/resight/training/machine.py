@@ -16,7 +16,8 @@ class Machine:
     where `parts` is above 1, and of one process's pictures where `sync_norm` is false.
 
     Attributes:
-        workers: that read sets which do not fit in memory, for each process; -1 for one a core.
+        workers: that read sets which do not fit in memory, for each process; -1 for one a core: the cores
+            that may be used, over the processes of the machine.
         readers: what they are: "threads", "processes", or "auto": processes beside a GPU, whose training
             keeps Python busy, else threads.
         compile: "auto" (where the run is long enough to repay it), "on" or "off".
@@ -26,7 +27,8 @@ class Machine:
             whole step as one process alone would.
         shard: whether several processes hold a part of the weights, gradients and momenta each, by
             fully_shard, instead of all of them: less memory for more communication.
-        patience: seconds after which a worker that gives nothing counts as hanging.
+        patience: seconds after which a worker that gives nothing counts as hanging; another process of the
+            training counts as lost after twice as long.
     """
 
     workers: int = -1

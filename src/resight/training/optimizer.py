@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from resight.models.classifier import Classifier
 from resight.training.recipe import Recipe
@@ -73,5 +74,6 @@ def set_mode(model: Classifier, recipe: Recipe, epoch: int) -> None:
         for stage in model.stages.values():
             stage.eval()
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d) and (alone or model.frozen_norm):
+        # The base of them all: torch's SyncBatchNorm is no BatchNorm2d.
+        if isinstance(module, _BatchNorm) and (alone or model.frozen_norm):
             module.eval()

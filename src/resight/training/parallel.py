@@ -9,8 +9,44 @@ from torch.nn.parallel import DistributedDataParallel
 from resight.core.distributed import world
 from resight.training.machine import Machine
 from resight.training.objective import Objective
+from resight.training.optimizer import set_mode
 from resight.training.recipe import Recipe
 from resight.training.sharding import shard
+
+
+class Shared(DistributedDataParallel):
+    """An objective whose backward pass leaves the mean of all processes' gradients.
+
+    DistributedDataParallel averages the gradients of those weights that had one when it was made, and of no
+    others: a weight that begins to learn later would learn something else in every process.
+
+    Args:
+        objective: of this process.
+        device: where it runs.
+        find_unused: whether there are steps in which some weights have no gradient.
+    """
+
+    def __init__(self, objective: Objective, device: torch.device, *, find_unused: bool) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # newer versions call broadcast_buffers otherwise
+            super().__init__(
+                objective,
+                device_ids=[device.index] if device.type == "cuda" else None,
+                broadcast_buffers=False,
+                gradient_as_bucket_view=True,
+                find_unused_parameters=find_unused,
+            )
+        self.averaged = {name for name, p in objective.named_parameters() if p.requires_grad}
+
+    def require_averaged(self) -> None:
+        """Make sure that no other weights learn now.
+
+        Raises:
+            RuntimeError: naming one that does.
+        """
+        for name, parameter in self.module.named_parameters():
+            if parameter.requires_grad and name not in self.averaged:
+                raise RuntimeError(f"{name} learns, but its gradient is not averaged over the processes")
 
 
 def shared(objective: Objective, recipe: Recipe, machine: Machine, device: torch.device) -> nn.Module:
@@ -21,7 +57,7 @@ def shared(objective: Objective, recipe: Recipe, machine: Machine, device: torch
 
     Args:
         objective: of this process.
-        recipe: says whether there are epochs in which some weights have no gradient.
+        recipe: says which weights learn, and whether there are epochs in which some of them do not.
         machine: says whether weights are cut up among the processes; they are other objects then, so the
             optimizer is made afterwards.
         device: where it runs.
@@ -29,23 +65,10 @@ def shared(objective: Objective, recipe: Recipe, machine: Machine, device: torch
     Raises:
         UsageError: see `shard`.
     """
+    set_mode(objective.model, recipe, recipe.epochs - 1)  # all that ever learns does so in the last epoch
     if machine.shard:
         return shard(objective, recipe, device)
     if world().processes == 1:
         return objective
     hinted = bool(objective.teacher and objective.model.guided_layer)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # newer versions call broadcast_buffers otherwise
-        return DistributedDataParallel(
-            objective,
-            device_ids=[device.index] if device.type == "cuda" else None,
-            broadcast_buffers=False,
-            gradient_as_bucket_view=True,
-            find_unused_parameters=hinted or recipe.head_first > 0,
-        )
-
-
-def lost_another(error: RuntimeError) -> bool:
-    """Return whether an error of torch says that another process of the training is gone."""
-    words = ("Connection closed by peer", "Connection reset by peer", "NCCL", "Gloo", "gloo")
-    return world().processes > 1 and any(word in str(error) for word in words)
+    return Shared(objective, device, find_unused=hinted or recipe.head_first > 0)

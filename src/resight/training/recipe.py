@@ -10,7 +10,7 @@ CHOICES = {
     "optimizer": ("sgd", "nesterov", "rmsprop"),
     "schedule": ("constant", "cosine", "one-cycle", "steps", "fifths", "linear"),
     "normalize": ("channel", "channel-mean", "pixel-mean", "gcn", "gcn-zca", "imagenet", "weights"),
-    "precision": ("auto", "bf16", "fp32"),
+    "precision": ("auto", "bf16", "fp32", "tf32"),
     "balance": ("none", "loss", "sampling"),
 }
 
@@ -47,10 +47,12 @@ class Recipe:
             the weights say).
         val_share: share of the training pictures held out to choose the best epoch and to fit the
             temperature, where the data set has no val split of its own; 0 for none.
-        precision: "auto" (bf16 where the hardware multiplies it), "fp32" or "bf16".
-        memory_gib: up to this size a decoded training set is kept in memory. Whole pictures (resized-crop,
-            scale-jitter, random-crop) are kept resized, so crops differ a little from those of pictures that
-            are read from files, see docs/training.md.
+        precision: "auto" (bf16 where the hardware multiplies it), "fp32" (IEEE), "bf16", or "tf32" (float32
+            whose products have 10 bits of mantissa on CUDA; elsewhere as "fp32").
+        memory_gib: up to this size a decoded training set is kept in memory; on a GPU's own, if that takes no
+            more than half of what is free there. Whole pictures (resized-crop, scale-jitter, random-crop) are
+            kept resized, so crops differ a little from those of pictures that are read from files, see
+            docs/training.md.
         trunk_lr: the trunk's learning rate over the head's; 0 leaves the trunk as it is, statistics of batch
             normalization included. A second number divides it again from each stage to the one before:
             0.1,2.6 gives the last stage a tenth and the one before it a 26th.

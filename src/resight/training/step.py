@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from resight.core import seeds
-from resight.core.device import autocast
+from resight.core.device import autocast, ran_out_of_memory
 from resight.core.distributed import world
 from resight.core.errors import TrainingError
 from resight.data.batches import Batch
@@ -63,17 +63,20 @@ class Step:
             say: tells the user of that.
 
         Raises:
+            ValueError: if there are more pictures than a full step has.
             TrainingError: if memory ran out and nothing is left to halve.
         """
+        if len(batch.labels) > self.share:
+            raise ValueError(f"a batch of {len(batch.labels)} pictures for a step of {self.share}")
         if self.before:  # statistics move in the forward pass
             torch._foreach_copy_(self.before, self.buffers)  # pyright: ignore[reportPrivateImportUsage]
         while True:
             try:
                 return self._try(batch, step, done, seed, progress.parts)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not ran_out_of_memory(error):
                     raise
-                fault = str(error).splitlines()[0][:200]
+                fault = (str(error) or "no memory").splitlines()[0][:200]
             self.optimizer.zero_grad()
             # Other processes wait inside the step, so one alone cannot take it again.
             if world().processes > 1 or self.share // (2 * progress.parts) < LEAST_PART:
@@ -125,10 +128,3 @@ def wrong_answers(logits: Tensor, labels: Tensor) -> Tensor:
 def _together(objective: Any, *, last: bool) -> AbstractContextManager:
     """Processes exchange gradients in the last part of a step only."""
     return nullcontext() if last or not hasattr(objective, "no_sync") else objective.no_sync()
-
-
-def ran_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether an error of torch says that there was no memory left, on any device."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return "can't allocate memory" in str(error) or "not enough memory" in str(error)

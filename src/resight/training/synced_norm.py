@@ -27,7 +27,10 @@ def synchronize(model: nn.Module) -> nn.Module:
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalization whose statistics in training are over all processes."""
+    """Batch normalization whose statistics in training are over all processes.
+
+    Maps are float32, float64 or bf16; statistics and weights of bf16 maps are float32.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize (B, C, H, W)."""
@@ -50,12 +53,16 @@ class _Normalize(torch.autograd.Function):
     def forward(
         ctx: Any, images: Tensor, weight: Tensor, bias: Tensor, eps: float, among: World
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        _, mean, inverse = torch.native_batch_norm(images, None, None, None, None, True, 0.0, 0.0)  # noqa: FBT003
+        # With its float32 weights, torch takes the statistics of bf16 maps in float32.
+        moments = torch.native_batch_norm(images, weight, bias, None, None, True, 0.0, 0.0)[1:]  # noqa: FBT003
+        mean, inverse = moments
         channels = len(mean)
         # Each process fills its own row, so that the sum of all is a gathering of all.
         rows = mean.new_zeros(among.processes, 2 * channels + 1, dtype=torch.float64)
         own = rows.new_tensor([images.numel() // channels])
-        rows[among.rank] = torch.cat([mean.double(), inverse.double() ** -2, own])
+        inverse = inverse.double()
+        spread = torch.where(inverse == 0, 0.0, inverse**-2)  # torch gives 0 for a channel that is constant
+        rows[among.rank] = torch.cat([mean.double(), spread, own])
         rows = among.sum(rows)
         means, variances, counts = rows[:, :channels], rows[:, channels:-1], rows[:, -1:]
         count = counts.sum()
@@ -71,17 +78,19 @@ class _Normalize(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         images, weight, mean, variance, count = ctx.saved_tensors
+        # A gradient of bf16 maps is computed in float32 too and rounded once, at the end.
+        gradient, wide = upstream[0].to(weight.dtype), images.to(weight.dtype)
         # As if mean and variance were constants; what they depend on is added below.
         training, wanted = False, [True, True, True]
         dx, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
-            upstream[0], images, weight, mean, variance, None, None, training, ctx.eps, wanted
+            gradient, wide, weight, mean, variance, None, None, training, ctx.eps, wanted
         )
         sums = ctx.among.sum(torch.stack([by_bias, by_weight]).double()) / count
         scale = (variance + ctx.eps).rsqrt()
         shift, slope = (-(weight * scale) * part.to(scale.dtype) for part in sums)
         slope = slope * scale
-        dx = dx.addcmul_(images, _spread(slope).to(dx.dtype)).add_(_spread(shift - slope * mean).to(dx.dtype))
-        return dx, by_weight, by_bias, None, None
+        dx = dx.addcmul_(wide, _spread(slope)).add_(_spread(shift - slope * mean))
+        return dx.to(images.dtype), by_weight, by_bias, None, None
 
 
 def _spread(vector: Tensor) -> Tensor:

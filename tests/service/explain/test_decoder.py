@@ -25,7 +25,7 @@ from resight.service.run.run import open_run
 from resight.training.decoder import DecoderSettings, dsim, feature_variance, fit, frozen, judge, objective
 from support import one_line, picture, resight
 
-WORDS = ("--set", "lr=0.003", "--set", "batch_size=8", "--set", "widest=16", "--set", "precision=fp32")
+WORDS = ("--set", "lr=0.003", "--set", "batch_size=8", "--set", "widest=16")
 QUIET = Console(quiet=True)
 
 
@@ -303,5 +303,5 @@ def test_a_decoder_that_diverged_is_not_kept(decoded_run, tmp_path):
     shutil.copytree(decoded_run[0], run)
     before = (run / "decoder.safetensors").read_bytes()
     with pytest.raises(TrainingError, match=r"the reconstruction became nan in epoch 1, .* cure: .* lr=3"):
-        train_decoder(str(run), None, 1, ["lr=1e9", "widest=8", "precision=fp32"], console=QUIET)
+        train_decoder(str(run), None, 1, ["lr=1e9", "widest=8"], console=QUIET)
     assert (run / "decoder.safetensors").read_bytes() == before

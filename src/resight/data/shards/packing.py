@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from resight.core.device import cores
 from resight.core.errors import PictureError
 from resight.core.files import digest
 from resight.data.dataset import Box, Split
@@ -108,7 +108,7 @@ def samples(
             return str(error)
 
     indices = iter(order)
-    with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
+    with ThreadPoolExecutor(max_workers=cores()) as pool:
         while part := list(islice(indices, AT_ONCE)):
             for sample in pool.map(one, part):
                 if isinstance(sample, str):

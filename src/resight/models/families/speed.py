@@ -78,10 +78,10 @@ class SpeedNet(Classifier):
 
     @torch.no_grad()
     def initialize_from(self, images: Tensor) -> None:
-        """Whiten the stem on training images and freeze its weights (airbench94; its bias learns on).
+        """Let the stem begin as a whitening of training images (airbench94, section 3.2).
 
         The filters are the eigenvectors of the covariance of 2x2 patches over the square roots of
-        their eigenvalues, and their negatives.
+        their eigenvalues, and their negatives. Deviation: they learn on, where airbench94 freezes them.
 
         Args:
             images: (B, C, H, W), normalized.
@@ -94,7 +94,6 @@ class SpeedNet(Classifier):
         filters = filters.reshape(-1, self.in_channels, 2, 2)
         both = torch.cat([filters, -filters])[: self.conv1.out_channels]
         self.conv1.weight[: len(both)] = both.to(self.conv1.weight)
-        self.conv1.weight.requires_grad = False
 
 
 NETWORKS = {

@@ -4,7 +4,6 @@ Both are operators of torch, so that a network that holds them is traced, compil
 memory like any other; they compute on the CPU, picture by picture.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resight.core.device import cores
 from resight.core.errors import UsageError
 
 CELLS, BINS = 4, 8
@@ -80,7 +80,7 @@ def _key_points(height: int, width: int, step: int, patches: tuple[int, ...]) ->
 
 def _each(images: NDArray[Any], one: Callable[[NDArray[Any]], NDArray[Any]]) -> Iterator[NDArray[Any]]:
     """Yield `one` of every picture, in as many threads as torch has."""
-    count = min(torch.get_num_threads(), len(images), os.cpu_count() or 1)
+    count = min(cores(), len(images))
     if count < 2:
         yield from map(one, images)
         return

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from resight.core.device import cores
 from resight.core.errors import DataError, PictureError
 from resight.core.files import digest, require_place, write_text
 from resight.data.dataset import Dataset, Split
@@ -124,7 +124,7 @@ def _open(data: str, data_root: str | None, found: Findings) -> Dataset:
 
 def _look_over(split: Split, found: Findings) -> None:
     """Decode a split's pictures and note what they are."""
-    with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
+    with ThreadPoolExecutor(max_workers=cores()) as pool:
         results = list(pool.map(lambda i: _look(split, i), range(len(split)), chunksize=64))
     for index, result in enumerate(results):
         labels = split.class_names(index)

@@ -14,7 +14,7 @@ from torch import Tensor
 import resight
 from resight.core import settings as words
 from resight.core.console import stderr_console
-from resight.core.device import describe, pick_precision
+from resight.core.device import cores, describe, pick_precision
 from resight.core.errors import DataError, ModelFileError, PictureError, UsageError
 from resight.core.files import require_place
 from resight.core.preprocessing import Preprocessing
@@ -235,7 +235,7 @@ def _batches(
         pixels, labels = torch.from_numpy(np.stack(squares)), torch.from_numpy(train.labels)
         order = Order(len(train), chosen.batch_size, chosen.seed)
         return ResidentBatches(pixels.to(device), labels.to(device), normalize, pipeline, order), faults
-    readers = Readers(torch.get_num_threads() if chosen.workers < 0 else chosen.workers)
+    readers = Readers(cores() if chosen.workers < 0 else chosen.workers)
     order = Order(len(dataset.train), chosen.batch_size, chosen.seed, dataset.train.blocks())
     batches = StreamedBatches(dataset.train, None, plain, normalize, pipeline, order, readers, strict=strict)
     return batches, []

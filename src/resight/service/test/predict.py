@@ -6,9 +6,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 
+from resight.core.device import cores
 from resight.core.distributed import world
 from resight.core.errors import DataError, PictureError
 from resight.core.levels import Levels
@@ -45,7 +45,7 @@ def predict(run: str, paths: Sequence[str], top: int = 5, *, exact: bool = False
     member = opened.member(classes, fast=not exact)
     read = _Files(tuple(files), opened.preprocessing.resize, opened.preprocessing.levels)
     # One worker reads ahead where there are enough pictures to repay its start.
-    workers = 1 if len(files) >= 256 and torch.get_num_threads() > 1 else 0
+    workers = 1 if len(files) >= 256 and cores() > 1 else 0
     answers: Iterable[tuple[int, Any]] = probabilities_of(
         [member], read, world().share(len(files)), workers=workers
     )

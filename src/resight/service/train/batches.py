@@ -3,12 +3,13 @@
 import numpy as np
 import torch
 
+from resight.core.device import cores, free_memory
 from resight.core.distributed import world
 from resight.core.errors import UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.data.augment.operations import parse
 from resight.data.augment.pipeline import Pipeline
-from resight.data.batches import Batches, ResidentBatches, StreamedBatches
+from resight.data.batches import Batches, ResidentBatches, StreamedBatches, resident_bytes
 from resight.data.dataset import Dataset
 from resight.data.order import Order
 from resight.data.prepare import Normalize
@@ -54,10 +55,11 @@ def make_batches(
         labels=train.labels if recipe.balance == "sampling" else None,
         rank=world().rank, processes=world().processes,
     )  # fmt: skip
-    if pictures is not None and not pipeline.whole:
+    fits = resident_bytes(train, card, pipeline) <= free_memory(device) / 2  # the network needs the rest
+    if pictures is not None and not pipeline.whole and fits:
         squares = torch.from_numpy(np.stack(pictures)).to(device)
         return ResidentBatches(squares, torch.from_numpy(train.labels).to(device), normalize, pipeline, order)
-    count = torch.get_num_threads() if machine.workers < 0 else machine.workers
+    count = cores() if machine.workers < 0 else machine.workers
     processes = machine.readers == "processes" or (machine.readers == "auto" and device.type == "cuda")
     readers = Readers(count, processes, machine.patience)
     return StreamedBatches(train, pictures, card, normalize, pipeline, order, readers, strict=strict)

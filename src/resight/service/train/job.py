@@ -11,8 +11,8 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from resight.core import settings
-from resight.core.device import describe, pick_device, pick_precision
-from resight.core.distributed import world
+from resight.core.device import describe, pick_device, pick_precision, tf32
+from resight.core.distributed import waiting, world
 from resight.data.batches import Batches
 from resight.data.dataset import Dataset, fingerprint
 from resight.data.prepare import Normalize
@@ -164,6 +164,13 @@ class Job:
         job.announce()
         return job
 
+    @property
+    def arithmetic(self) -> str:
+        """What is multiplied: "bfloat16", "float32" (IEEE), or "tf32" where CUDA may."""
+        if self.recipe.precision == "tf32" and self.normalize.device.type == "cuda":
+            return "tf32"
+        return str(self.precision).removeprefix("torch.")
+
     def announce(self) -> None:
         """Say in two lines what is about to be done, and in more what a person should know of it."""
         sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.dataset.splits.items())
@@ -173,7 +180,7 @@ class Job:
             + "".join(f"; {note}" for note in self.dataset.notes),
             f"{r.model}, {self.costs['parameters']:,} parameters, input {r.image_size}, "
             f"{r.epochs} epochs of {self.batches.order.steps} x {r.batch_size}, "
-            f"{str(self.precision).removeprefix('torch.')} on {_hardware(self.normalize.device)}; "
+            f"{self.arithmetic} on {_hardware(self.normalize.device)}; "
             f"run folder {self.run}",
         ]
         steps = r.epochs * self.batches.order.steps
@@ -205,10 +212,12 @@ class Job:
                 journal.epoch(self.progress.history, self.recipe.epochs, left)
 
             actions = Actions(begin_epoch, end_epoch, self.save, stop.is_set, journal.say)
-            fit(
-                self.model, self.objective, self.batches, self.recipe, self.optimizer, self.averages,
-                self.progress, self.precision, actions,
-            )  # fmt: skip
+            allowed = self.recipe.precision == "tf32"
+            with tf32(allowed=allowed), waiting(2 * self.machine.patience):
+                fit(
+                    self.model, self.objective, self.batches, self.recipe, self.optimizer, self.averages,
+                    self.progress, self.precision, actions,
+                )  # fmt: skip
 
     def save(self) -> None:
         """Write the full state; one process does, for all have the same."""
@@ -276,7 +285,7 @@ class Job:
             "hardware": _hardware(self.normalize.device),
             "processes": world().processes,
             "machine": settings.to_dict(self.machine),
-            "precision": str(self.precision).removeprefix("torch."),
+            "precision": self.arithmetic,
         }
 
     def command(self, data: str, data_root: str | None, recipe: str) -> str:

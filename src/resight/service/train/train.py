@@ -14,7 +14,8 @@ from torch import nn
 
 from resight.core import settings
 from resight.core.console import stderr_console
-from resight.core.distributed import world
+from resight.core.device import ran_out_of_memory
+from resight.core.distributed import lost_another, world
 from resight.core.errors import DataError, TrainingError, UsageError
 from resight.core.files import locked, write_json
 from resight.core.registry import lookup
@@ -37,7 +38,6 @@ from resight.service.train.job import Job
 from resight.service.train.weight_files import weight_file
 from resight.training.loop import Stopped
 from resight.training.machine import Machine
-from resight.training.parallel import lost_another
 from resight.training.recipe import Facts, Recipe
 from resight.training.recipes import RECIPES
 
@@ -106,9 +106,10 @@ def train(
             dataset = before
             chosen, machine, kind = _choose(build, dataset, model, recipe, words)
         try:
-            job = kind.prepare(
-                dataset, chosen, machine, folder, console, data_root, resume=resume, strict=strict
-            )  # fmt: skip
+            with _in_one_line("start the same command again"):
+                job = kind.prepare(
+                    dataset, chosen, machine, folder, console, data_root, resume=resume, strict=strict
+                )  # fmt: skip
         except BaseException:
             if among.is_main:
                 leave_empty(folder)
@@ -116,13 +117,14 @@ def train(
         if among.is_main:
             write_json(job.run / RECIPE_FILE, job.record(data, data_root, recipe))
         again = f"{job.command(data, data_root, recipe)} --out {job.run} --resume"
-        with stop_asked() as stop, _lost(again):
+        with stop_asked() as stop, _in_one_line(f"go on with: {again}"):
             try:
                 job.fit(stop)
             except Stopped:
                 console.print(f"stopped; go on with: {again}", highlight=False, markup=False, soft_wrap=True)
                 raise KeyboardInterrupt from None
-        return _finish(job, console, data_root, started, strict=strict)
+        with _in_one_line(f"go on with: {again}"):
+            return _finish(job, console, data_root, started, strict=strict)
 
 
 def _as_before(raw: Dataset, folder: Path) -> Dataset | None:
@@ -134,18 +136,24 @@ def _as_before(raw: Dataset, folder: Path) -> Dataset | None:
 
 
 @contextmanager
-def _lost(again: str) -> Iterator[None]:
-    """Turn torch's error when another process is gone into one line.
+def _in_one_line(cure: str) -> Iterator[None]:
+    """Turn torch's errors when another process is gone, or memory ran out beside a step, into one line.
 
     Raises:
-        TrainingError: how to go on.
+        TrainingError: how to continue.
     """
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
+        if ran_out_of_memory(error):
+            fault = (str(error) or "no memory").splitlines()[0][:200]
+            raise TrainingError(
+                f"out of memory outside of a step ({fault}); set a smaller batch_size=, image_size= or "
+                f"memory_gib=, or {cure}"
+            ) from error
         if not lost_another(error):
             raise
-        raise TrainingError(f"another process of this training ended; go on with: {again}") from error
+        raise TrainingError(f"another process of this training ended or does not answer; {cure}") from error
 
 
 def _choose(
