@@ -15,6 +15,7 @@ from resight.models.families import (
     deepface,
     densenet,
     efficientnet,
+    efficientnet_lite,
     googlenet,
     highway,
     inception_v3,
@@ -26,6 +27,7 @@ from resight.models.families import (
     resnet,
     shift,
     speed,
+    squeezenet,
     vgg,
 )
 from resight.models.weights import load_weights
@@ -44,7 +46,9 @@ FAMILIES = (
     inception_v4,
     preact,
     densenet,
+    squeezenet,
     efficientnet,
+    efficientnet_lite,
     shift,
     speed,
     classic,
