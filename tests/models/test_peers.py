@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from resight.models.loading import Card, load_card
+from resight.models.weights import OF_TIMM
 from resight.models.zoo import NETWORKS, create_model
 
 TORCHVISION = (
@@ -13,10 +14,13 @@ TORCHVISION = (
     "wide_resnet50_2", "wide_resnet101_2", "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d",
     "densenet121", "densenet161", "densenet169", "densenet201", "efficientnet_b0", "efficientnet_b1",
     "efficientnet_b2", "efficientnet_b3", "efficientnet_b4", "efficientnet_b5", "efficientnet_b6",
-    "efficientnet_b7",
+    "efficientnet_b7", "squeezenet1_0", "squeezenet1_1",
 )  # fmt: skip
-TIMM = ("inception_v4", "inception_resnet_v2", "resnext101_32x4d", "resnet50", "densenet121")
+TIMM = (
+    "inception_v4", "inception_resnet_v2", "resnext101_32x4d", "resnet50", "densenet121", *OF_TIMM,
+)  # fmt: skip
 QUICK = (
+    "squeezenet1_1",
     "alexnet",
     "vgg11_bn",
     "googlenet",
@@ -71,7 +75,7 @@ def test_torchvision_all(name):
 @pytest.mark.parametrize("name", TIMM)
 def test_timm(name):
     timm = pytest.importorskip("timm", reason="timm is an extra")
-    agree(name, timm.create_model(name))
+    agree(name, timm.create_model(OF_TIMM.get(name, name)))
 
 
 def test_no_shared_name_is_left_out():

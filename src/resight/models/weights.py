@@ -27,6 +27,10 @@ GOOGLES = {
 """Networks whose official weights want pixels in [-1, 1], also where a file does not say so."""
 
 
+OF_TIMM = {f"efficientnet_lite{size}": f"tf_efficientnet_lite{size}" for size in range(5)}
+"""What timm calls a network that has another name here; its own `efficientnet_lite0` pads otherwise."""
+
+
 def load_weights(model: Classifier, weights: str | Path, family: str = "") -> None:
     """Load weights into a network, with their class names and preprocessing.
 
@@ -97,6 +101,7 @@ def _from_timm(model: Classifier) -> Card:
         import timm  # pyright: ignore[reportMissingImports] - an extra
     except ImportError as error:
         raise UsageError("weights=timm needs timm; install it with: pip install 'resight[hub]'") from error
+    name = OF_TIMM.get(name, name)
     if not timm.is_model(name):
         raise UsageError(f"timm has no network {name}; give weights=PATH")
     try:
@@ -154,7 +159,7 @@ def has_official(name: str) -> bool:
         import timm  # pyright: ignore[reportMissingImports] - an extra
     except ImportError:
         return False
-    return timm.is_model_pretrained(name)
+    return timm.is_model_pretrained(OF_TIMM.get(name, name))
 
 
 def _first_line(error: Exception) -> str:

@@ -16,6 +16,7 @@ from resight.models.families import (
     deepface,
     densenet,
     efficientnet,
+    efficientnet_lite,
     googlenet,
     highway,
     inception_v3,
@@ -27,6 +28,7 @@ from resight.models.families import (
     resnet,
     shift,
     speed,
+    squeezenet,
     vgg,
 )
 from resight.models.options import require_option
@@ -46,7 +48,9 @@ FAMILIES = (
     inception_v4,
     preact,
     densenet,
+    squeezenet,
     efficientnet,
+    efficientnet_lite,
     shift,
     speed,
     classic,
