@@ -67,8 +67,8 @@ def folder(tmp_path):
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
-    """A finished run on three colours, made once."""
+    """A finished run on three colours that names them right, made once."""
     place = tmp_path_factory.mktemp("tiny")
     make_folder(place / "colours", count=20)
-    resight("train", "colours", "--out", "run", *TINY, "--epochs", "6", check=0, cwd=place)
+    resight("train", "colours", "--out", "run", *TINY, "--epochs", "12", check=0, cwd=place)
     return place / "run"

@@ -3,7 +3,6 @@
 import html
 import re
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,8 +15,9 @@ from resight.evaluate.cues import Group
 from resight.models.classifier import Classifier
 from resight.render.report import share
 from resight.service.report import cues
+from resight.service.report import report as reporting
 from resight.service.report.cues import find_cues
-from resight.service.report.report import report, write_report
+from resight.service.report.report import write_report
 from resight.service.run.run import Run
 from resight.service.test import test as testing
 
@@ -79,9 +79,9 @@ def part(page, first, last):
     return page[page.index(first) : page.index(last)]
 
 
-def written(planted):
+def written(planted, *, own=False):
     run, dataset, result = planted
-    return write_report(run, dataset, result, result.figures(), own=True).read_text()
+    return write_report(run, dataset, result, result.figures(), own=own).read_text()
 
 
 def test_the_corner_mark_is_found(planted):
@@ -138,10 +138,10 @@ def test_both_maps_of_an_error_come_out_of_one_pass(planted, monkeypatch):
         asked.append(target.tolist())
         return original(model, images, method, target)
 
-    original = report.explain
-    monkeypatch.setattr(report, "explain", spy)
+    original = reporting.explain
+    monkeypatch.setattr(reporting, "explain", spy)
     rows = [24, 25, 26]
-    _, items = report._pictures(run, dataset.split("test"), result, rows, truth=True)
+    _, items = reporting._pictures(run, dataset.split("test"), result, rows, truth=True)
     assert asked == [[[0, 1]] * 3]
     assert [[m["label"] for m in item["maps"]] for item in items] == [["cow", "horse"]] * 3
     expected = [[float(p) for p in result.probabilities[row]] for row in rows]
@@ -188,15 +188,13 @@ def test_the_report_of_a_training_has_the_section(tiny_run):
 
 
 def test_only_of_its_own_data_a_run_knows_what_it_was_trained_on(planted, tiny_run):
-    run, dataset, result = planted
     assert "3 wrong of 47 pictures</span>" in written(planted)
-    own = replace(run, facts={"data": "planted"})
-    assert "3 wrong of 47 pictures never trained on" in words_of(written((own, dataset, result)))
+    assert "3 wrong of 47 pictures never trained on" in words_of(written(planted, own=True))
     assert "pictures never trained on" in words_of((tiny_run / "report.html").read_text())
 
 
 def test_of_many_classes_only_the_first_are_shown_and_the_page_says_so(planted, monkeypatch):
-    monkeypatch.setattr(report, "RIGHT", 1)
+    monkeypatch.setattr(reporting, "RIGHT", 1)
     section = part(written(planted), "Right answers of the first classes", "Where the maps of each class")
     assert section.count("<figure>") == 1
 
