@@ -1,8 +1,10 @@
 """Names from outside cannot steer a terminal."""
 
+import json
+
 import pytest
 
-from resight.core.text import LONGEST_LINE, one_line, printable
+from resight.core.text import LONGEST_LINE, one_line, printable, printable_json
 
 
 @pytest.mark.parametrize(
@@ -25,3 +27,10 @@ def test_a_line_stays_one_line_of_bounded_length():
     assert one_line("a\nb\tc\r") == r"a\nb\tc\x0d"
     long = one_line("x" * 5_000 + "y")
     assert len(long) <= LONGEST_LINE and long.startswith("xx") and long.endswith("xy") and " ... " in long
+
+
+def test_json_stays_json_and_says_the_same():
+    answer = {"path\u009b": "\u202eexe\x1b[2J", "name": "Füße\udcff", "n": [1, 2.5, None]}
+    text = printable_json(json.dumps(answer, ensure_ascii=False))
+    assert json.loads(text) == answer
+    assert text.isprintable() and "Füße" in text

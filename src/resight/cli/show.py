@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from resight.core.errors import UsageError
-from resight.core.text import printable
+from resight.core.text import printable, printable_json
 
 
 def whole_numbers(words: str, option: str) -> tuple[int, ...]:
@@ -51,7 +51,7 @@ def form(word: str, allowed: tuple[str, ...]) -> str:
 
 def document(answer: Any) -> None:
     """Print one JSON document."""
-    typer.echo(json.dumps(answer, ensure_ascii=False))
+    typer.echo(printable_json(json.dumps(answer, ensure_ascii=False)))
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
@@ -63,7 +63,7 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     for number, column in enumerate(columns):
         grid.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
-        grid.add_row(*(str(cell) for cell in row))
+        grid.add_row(*(printable(str(cell)) for cell in row))
     console.print(grid, highlight=False, markup=False)
 
 
@@ -77,12 +77,12 @@ def one(name: str, value: str, *, as_json: bool) -> None:
     if as_json:
         document({name: value})
     else:
-        typer.echo(value)
+        say(value)
 
 
 def progress(line: str) -> None:
     """Print a line of progress, to standard error."""
-    typer.echo(line, err=True)
+    say(line, err=True)
 
 
 def trained(answer: dict[str, Any], *, as_json: bool) -> None:
@@ -90,9 +90,9 @@ def trained(answer: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         document({k: v for k, v in answer.items() if k != "summary"})
         return
-    typer.echo(answer["summary"])
-    typer.echo(f"run     {answer['run']}")
-    typer.echo(f"report  {answer['report']}")
+    say(answer["summary"])
+    say(f"run     {answer['run']}")
+    say(f"report  {answer['report']}")
 
 
 def tested(answer: dict[str, Any], *, as_json: bool) -> None:
@@ -133,11 +133,11 @@ def tested(answer: dict[str, Any], *, as_json: bool) -> None:
         ],
     )
     if len(worst) > 20:
-        typer.echo(f"and {len(worst) - 20} better classes; all with --json")
+        say(f"and {len(worst) - 20} better classes; all with --json")
     for note in answer["notes"]:
-        typer.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
     for fault in answer["skipped"]:
-        typer.echo(f"left out: {fault['path']}: {fault['fault']}; {fault['cure']}", err=True)
+        say(f"left out: {fault['path']}: {fault['fault']}; {fault['cure']}", err=True)
 
 
 def _learned(answer: dict[str, Any]) -> list[tuple[str, str]]:
@@ -207,12 +207,12 @@ def explained(rows: list[dict[str, Any]], *, as_json: bool) -> int:
     else:
         for row in rows:
             if "error" in row:
-                typer.echo(f"{row['path']}: {row['error']}", err=True)
+                say(f"{row['path']}: {row['error']}", err=True)
             else:
                 how = f"{row['method']} at {row['layer']}"
                 if "residual" in row:
                     how += f"  residual {row['residual']:.3f} (percentile {row['residual_percentile']:.0f})"
-                typer.echo(f"{row['image']}  {row['target']}  score {row['score']:.2f}  {how}")
+                say(f"{row['image']}  {row['target']}  score {row['score']:.2f}  {how}")
     return 0 if good else 1
 
 
@@ -222,9 +222,9 @@ def sheets(answer: dict[str, Any], *, as_json: bool) -> None:
         document(answer)
         return
     for sheet in answer["sheets"]:
-        typer.echo(f"{sheet['image']}  {len(sheet['rows'])} rows, {len(sheet['methods'])} methods")
+        say(f"{sheet['image']}  {len(sheet['rows'])} rows, {len(sheet['methods'])} methods")
     for fault in answer["skipped"]:
-        typer.echo(f"left out: {fault['path']}: {fault['fault']}; {fault['cure']}", err=True)
+        say(f"left out: {fault['path']}: {fault['fault']}; {fault['cure']}", err=True)
 
 
 def located(answer: dict[str, Any], *, as_json: bool) -> int:
@@ -250,28 +250,28 @@ def located(answer: dict[str, Any], *, as_json: bool) -> int:
             ],
         )  # fmt: skip
         n = next(iter(answer["metrics"].values()))["n"]
-        typer.echo(
+        say(
             f"{answer['how']}; n = {n}. The columns with a % are errors with 95 % intervals, the others "
             "accuracies in percent; MaxBoxAcc (at its best threshold), V2 and PxAP are of maps scaled "
             "by minimum and maximum"
         )
         for line in paired_lines(answer["metrics"]):
-            typer.echo(line)
+            say(line)
     else:
         for box in answer["boxes"]:
             place = " ".join(f"{v:g}" for v in box["box"])
             true = " (true class)" if box["class_is"] == "true" else ""
-            typer.echo(f"{box['path']}  {box['label']}{true} {100 * box['score']:.1f} %  {place}")
-        typer.echo(f"{answer['how']}; x y width height in pixels", err=True)
+            say(f"{box['path']}  {box['label']}{true} {100 * box['score']:.1f} %  {place}")
+        say(f"{answer['how']}; x y width height in pixels", err=True)
     for where in ("out", "drawn"):
         if answer[where]:
-            typer.echo(f"{'written' if where == 'out' else where}   {answer[where]}", err=True)
+            say(f"{'written' if where == 'out' else where}   {answer[where]}", err=True)
     for name, why in answer["left_out"].items():
-        typer.echo(f"left out: {name}: {why}", err=True)
+        say(f"left out: {name}: {why}", err=True)
     for fault in answer["errors"]:
-        typer.echo(f"{fault['path']}: {fault['error']}", err=True)
+        say(f"{fault['path']}: {fault['error']}", err=True)
     for note in answer["notes"]:
-        typer.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
     return 0 if answer["pictures"] else 1
 
 
@@ -296,7 +296,7 @@ def decoded(answer: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         document(answer)
         return
-    typer.echo(f"decoder    {answer['decoder']}, epoch {answer['epochs']} of {answer['settings']['epochs']}")
+    say(f"decoder    {answer['decoder']}, epoch {answer['epochs']} of {answer['settings']['epochs']}")
     for name in ("validation", "test"):
         if (figures := answer.get(name)) is None:
             continue
@@ -305,13 +305,13 @@ def decoded(answer: dict[str, Any], *, as_json: bool) -> None:
             low, high = figures["auc_interval"]
             area = f"{figures['auc']:.3f} (95 % interval {low:.3f} to {high:.3f})"
             area += f"; of 1 - softmax {figures['auc_doubt']:.3f}"
-        typer.echo(
+        say(
             f"{name:11}PSNR {figures['psnr']:.2f} dB, SSIM {figures['ssim']:.3f}, "
             f"DSIM {figures['dsim']:.3f}, n = {figures['n']:,}"
         )
-        typer.echo(f"{'':11}AUC of the residual for wrong answers: {area}")
+        say(f"{'':11}AUC of the residual for wrong answers: {area}")
     for note in answer["notes"]:
-        typer.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
 
 
 def gan_trained(answer: dict[str, Any], *, as_json: bool) -> None:
@@ -319,15 +319,15 @@ def gan_trained(answer: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         document(answer)
         return
-    typer.echo(f"gan      {answer['gan']}, epoch {int(answer['last']['epoch'])}")
-    typer.echo(f"samples  {answer['samples']}")
+    say(f"gan      {answer['gan']}, epoch {int(answer['last']['epoch'])}")
+    say(f"samples  {answer['samples']}")
     if score := answer["score"]:
-        typer.echo(
+        say(
             f"score    Frechet distance {score['frechet']:.4g} in {score['features']}'s features, n = "
             f"{score['n']:,}; {score['frechet_floor']:.4g} between as many real pictures (not comparable "
             "with published FID)"
         )
-        typer.echo(
+        say(
             f"         {score['features']} names {score['right']:.1f} % of the drawn pictures as they were "
             f"asked for, {score['right_real']:.1f} % of the real ones"
         )
@@ -360,7 +360,7 @@ def believed(answer: dict[str, Any], *, as_json: bool) -> None:
     sane = [r for r in answer["rows"] if r["measure"] == "spearman"]
     depths = dict.fromkeys(r["randomized"] for r in sane)
     cells = {(r["method"], r["randomized"]): r["value"] for r in sane}
-    typer.echo("")
+    say("")
     table(
         ("|rank correlation|, random:", *("(other picture)" if d == "chance" else d for d in depths)),
         [
@@ -368,11 +368,11 @@ def believed(answer: dict[str, Any], *, as_json: bool) -> None:
             for m in answer["methods"]
         ],
     )
-    typer.echo(f"{answer['n']} pictures; layer {answer['layer']}; protocols and p values with --json")
+    say(f"{answer['n']} pictures; layer {answer['layer']}; protocols and p values with --json")
     for warning in answer["warnings"]:
-        typer.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     for fault in answer["skipped"]:
-        typer.echo(f"left out: {fault['path']}: {fault['fault']}; {fault['cure']}", err=True)
+        say(f"left out: {fault['path']}: {fault['fault']}; {fault['cure']}", err=True)
 
 
 def checked(answer: dict[str, Any], *, as_json: bool) -> int:
@@ -381,45 +381,41 @@ def checked(answer: dict[str, Any], *, as_json: bool) -> int:
     if as_json:
         document(answer)
         return int(any(wrong.values()))
-    typer.echo(f"{answer['data']}: {answer['n']:,} pictures, {answer['ok']:,} can be read")
+    say(f"{answer['data']}: {answer['n']:,} pictures, {answer['ok']:,} can be read")
     for fault in answer["faults"]:
-        typer.echo(f"fault     {fault['path']}: {fault['fault']}; {fault['cure']}")
+        say(f"fault     {fault['path']}: {fault['fault']}; {fault['cure']}")
     for group in answer["leaks"]:
-        typer.echo(
-            f"leak      the same picture in several splits: {_places(group, 'splits')}; keep it in one"
-        )
+        say(f"leak      the same picture in several splits: {_places(group, 'splits')}; keep it in one")
     for group in answer["conflicts"]:
         places = _places(group, "classes")
-        typer.echo(f"conflict  the same picture in several classes: {places}; keep the right one")
+        say(f"conflict  the same picture in several classes: {places}; keep the right one")
     plain = [g for g in answer["duplicates"] if g not in answer["leaks"] and g not in answer["conflicts"]]
     for group in plain:
-        typer.echo(f"copy      {', '.join(group['paths'])}; keep one")
+        say(f"copy      {', '.join(group['paths'])}; keep one")
     across = [pair for pair in answer["near_copies"] if len(set(pair["splits"])) > 1]
     for pair in answer["near_copies"]:
-        typer.echo(f"near copy {_places(pair, 'splits')}: {pair['distance']} of 63 bits differ")
+        say(f"near copy {_places(pair, 'splits')}: {pair['distance']} of 63 bits differ")
     if across:
-        typer.echo(
+        say(
             f"note      {len(across)} pairs of near copies lie in different splits, the commonest leak: the "
             "test counts pictures that were learned; keep both of a pair in one split"
         )
     for line in answer["unused"]:
-        typer.echo(f"unused    {line}")
+        say(f"unused    {line}")
     splits = list(dict.fromkeys(s for c in answer["classes"].values() for s in c))
     table(
         ("class", *splits),
         [(name, *(c.get(s, 0) for s in splits)) for name, c in answer["classes"].items()],
     )
     for note in answer["notes"]:
-        typer.echo(f"note      {note}")
+        say(f"note      {note}")
     if answer["out"]:
-        typer.echo(f"page      {answer['out']}")
+        say(f"page      {answer['out']}")
     if not any(wrong.values()):
         good = "every picture can be read, and none is in two splits or two classes"
-        typer.echo(
-            f"look at the near copies in different splits; else {good}" if across else f"all is well: {good}"
-        )
+        say(f"look at the near copies in different splits; else {good}" if across else f"all is well: {good}")
         return 0
-    typer.echo(f"to mend: {', '.join(f'{count} {name}' for name, count in wrong.items() if count)}")
+    say(f"to mend: {', '.join(f'{count} {name}' for name, count in wrong.items() if count)}")
     return 1
 
 
@@ -435,11 +431,11 @@ def packed(answer: dict[str, Any], *, as_json: bool) -> None:
         return
     rows = [(name, f"{part['pictures']:,}", part["shards"]) for name, part in answer["splits"].items()]
     table(("split", "pictures", "shards"), rows)
-    typer.echo(f"{answer['out']}: {answer['bytes'] / 2**20:,.1f} MiB")
+    say(f"{answer['out']}: {answer['bytes'] / 2**20:,.1f} MiB")
     for line in answer["left_out"]:
-        typer.echo(f"left out  {line}")
+        say(f"left out  {line}")
     for note in answer["notes"]:
-        typer.echo(f"note      {note}")
+        say(f"note      {note}")
 
 
 def operations(rows: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -457,7 +453,7 @@ def operations(rows: list[dict[str, Any]], *, as_json: bool) -> None:
             for r in rows
         ],
     )  # fmt: skip
-    typer.echo("A recipe names them as name, name:value or name:value@share, such as rotation:15@0.5")
+    say("A recipe names them as name, name:value or name:value@share, such as rotation:15@0.5")
 
 
 def gallery(answer: dict[str, Any], *, as_json: bool) -> None:
@@ -465,7 +461,7 @@ def gallery(answer: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         document(answer)
         return
-    typer.echo(f"{answer['image']}  {len(answer['rows'])} rows")
+    say(f"{answer['image']}  {len(answer['rows'])} rows")
 
 
 def networks(rows: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -490,7 +486,7 @@ def networks(rows: list[dict[str, Any]], *, as_json: bool) -> None:
         ],
     )
     if any(r["published"] and r["published"][0]["certainty"] == "uncertain" for r in rows):
-        typer.echo("? uncertain: remembered or read off a curve; protocols and sources with --json", err=True)
+        say("? uncertain: remembered or read off a curve; protocols and sources with --json", err=True)
 
 
 def headline(records: list[dict[str, Any]]) -> str:
@@ -531,13 +527,13 @@ def summarized(answer: dict[str, Any], *, as_json: bool) -> None:
         ],
     )
     side = answer["input_size"]
-    typer.echo("")
-    typer.echo(f"{answer['name']} at {side} x {side} x {answer['channels']}, {answer['classes']} classes")
-    typer.echo(f"parameters        {answer['parameters']:,}")
-    typer.echo(f"multiply-adds     {answer['multiply_adds']:,} ({2 * answer['multiply_adds']:,} FLOPs)")
-    typer.echo(f"activations       {in_bytes(answer['activation_bytes'])} an image, forward, float32")
-    typer.echo(f"receptive field   {answer['receptive_field']} pixels at the last map")
-    typer.echo(
+    say("")
+    say(f"{answer['name']} at {side} x {side} x {answer['channels']}, {answer['classes']} classes")
+    say(f"parameters        {answer['parameters']:,}")
+    say(f"multiply-adds     {answer['multiply_adds']:,} ({2 * answer['multiply_adds']:,} FLOPs)")
+    say(f"activations       {in_bytes(answer['activation_bytes'])} an image, forward, float32")
+    say(f"receptive field   {answer['receptive_field']} pixels at the last map")
+    say(
         "One multiply-add is one, FLOPs are twice that; convolutions and linear layers count. "
         "Memory: the input and the outputs of convolutions, poolings, linear layers and concatenations; "
         "the rest is done in place. Field and stride are in pixels of the input."
@@ -555,7 +551,7 @@ def compared(answer: dict[str, Any], *, as_json: bool) -> None:
         document(answer)
         return
     for path in answer["figures"]:
-        typer.echo(path)
+        say(path)
 
 
 def benched(rows: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -583,11 +579,9 @@ def benched(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     table(columns, [[cell(r) for cell in columns.values()] for r in rows])
     for r in rows:
         if r["note"]:
-            typer.echo(f"{r['bench']}, {r['candidate']}: {r['note']}")
+            say(f"{r['bench']}, {r['candidate']}: {r['note']}")
         if "spearman" in r:
-            typer.echo(
-                f"{r['bench']}, {r['candidate']}: rank correlation {r['spearman']:.3f} with all passes"
-            )
+            say(f"{r['bench']}, {r['candidate']}: rank correlation {r['spearman']:.3f} with all passes")
 
 
 def _figure(value: float | None, form: str) -> str:

@@ -20,6 +20,13 @@ def printable(text: str) -> str:
     return "".join(c if c in "\n\t" or not _steers(c) else _escape(c) for c in text)
 
 
+def printable_json(document: str) -> str:
+    r"""Return JSON with the characters of `printable` as JSON's own escapes, such as `\\u009b`."""
+    if document.isprintable():
+        return document
+    return "".join(f"\\u{ord(c):04x}" if c != "\n" and _steers(c) else c for c in document)
+
+
 def one_line(text: str) -> str:
     """Return the text as one printable line of bounded length, its middle left out where it is longer."""
     line = printable(text).replace("\r", r"\r").replace("\n", r"\n").replace("\t", r"\t")
