@@ -29,8 +29,8 @@ def overlay(
     """Lay a heat map over a picture.
 
     The picture loses most of its colours and some light; the map's colours are blended in by its value, and a
-    white line runs round what is above half the map's maximum. Under a map that is zero everywhere the picture
-    stays as it is.
+    white line runs round what is above half the map's maximum. A map that is zero everywhere leaves the
+    picture as it is.
 
     Args:
         picture: (H, W, 3) uint8.
