@@ -48,7 +48,8 @@ def test_every_colour_of_the_map_itself_shows_the_map():
 
 def test_cold_places_show_the_dull_picture_and_outside_is_darker():
     noise = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    cold = np.zeros((20, 30), np.float32)
+    assert (overlay(noise, np.zeros((20, 30), np.float32)) == noise).all()  # there is nothing to show
+    cold = np.full((20, 30), 1e-9, np.float32)  # the same everywhere: no line
     drawn = overlay(noise, cold)
     grey = noise @ np.array([0.299, 0.587, 0.114])
     assert np.abs(drawn - 0.65 * (0.35 * noise + 0.65 * grey[..., None])).max() <= 0.51

@@ -29,7 +29,8 @@ def overlay(
     """Lay a heat map over a picture.
 
     The picture loses most of its colours and some light; the map's colours are blended in by its value, and a
-    white line runs round what is above half the map's maximum.
+    white line runs round what is above half the map's maximum. A map that is zero everywhere leaves the
+    picture as it is.
 
     Args:
         picture: (H, W, 3) uint8.
@@ -39,6 +40,8 @@ def overlay(
     Returns:
         (H, W, 3) uint8.
     """
+    if not heat.any():
+        return picture.copy()
     drawn = np.empty_like(picture)
     kept = _seen(heat.shape, seen)
     rows = max(1, AT_ONCE // heat.shape[1])
