@@ -17,7 +17,8 @@ from resight.data.layouts.csv_table import open_csv
 from resight.data.layouts.cvat import claim_cvat
 from resight.data.layouts.folder import claim_folder
 from resight.data.layouts.hub import is_hub, open_hub
-from resight.data.layouts.table import SPLIT_PREFIXES, open_parquet, parquet_shards
+from resight.data.layouts.splits import split_in
+from resight.data.layouts.table import open_parquet, parquet_shards
 from resight.data.layouts.tiny_imagenet import claim_tiny_imagenet
 from resight.data.layouts.tree import (
     files_in,
@@ -29,7 +30,7 @@ from resight.data.layouts.tree import (
 from resight.data.layouts.unread import claim_points, claim_segmentation, claim_tables
 from resight.data.layouts.voc import claim_voc
 from resight.data.layouts.yolo import claim_yolo, open_yolo
-from resight.data.shards.members import PACKED, open_shards, split_of, tar_shards
+from resight.data.shards.members import PACKED, open_shards, tar_shards
 from resight.data.splitting import with_test_split
 
 
@@ -137,8 +138,7 @@ def _open_file(path: Path, *, multi_label: bool) -> Dataset:
         raise DataError(f"{path}: there is no such file, folder or built-in data set; nearest: {close}")
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        split = next((s for s, p in SPLIT_PREFIXES.items() if path.stem.startswith(p)), "train")
-        return open_parquet(str(path), {split if split == "test" else "train": [path]})
+        return open_parquet(str(path), {"test" if split_in(path.stem) == "test" else "train": [path]})
     if suffix in CSV_SUFFIXES:
         return open_csv(path)
     if suffix == ".json":
@@ -146,7 +146,7 @@ def _open_file(path: Path, *, multi_label: bool) -> Dataset:
     if suffix in (".yaml", ".yml"):
         return replace(open_yolo(path.parent, path, multi_label=multi_label), name=str(path))
     if suffix == ".tar":
-        return open_shards(str(path), {"test" if split_of(path.stem) == "test" else "train": [path]})
+        return open_shards(str(path), {"test" if split_in(path.stem) == "test" else "train": [path]})
     if path.name.endswith(PACKED):
         raise DataError(f"{path}: is compressed, so no sample can be found; unpack it to .tar")
     raise DataError(

@@ -11,11 +11,11 @@ import pytest
 
 from resight.core.errors import DataError, ResightError
 from resight.data.dataset import Box, fingerprint
+from resight.data.layouts.splits import split_in
 from resight.data.open import open_dataset
 from resight.data.shards import index as shard_index
 from resight.data.shards import members as shards_module
 from resight.data.shards.index import load_index
-from resight.data.shards.members import split_of
 from support import picture
 
 
@@ -85,8 +85,8 @@ def test_one_tar_without_a_split_is_split_by_content(tmp_path):
 
 
 def test_a_name_tells_its_split_by_a_word():
-    assert split_of("imagenet1k-validation-0001") == "val" and split_of("train_00") == "train"
-    assert split_of("TEST") == "test" and split_of("testimony-01") == "" and split_of("0001") == ""
+    assert split_in("imagenet1k-validation-0001") == "val" and split_in("train_00") == "train"
+    assert split_in("TEST") == "test" and split_in("testimony-01") is None and split_in("0001") is None
 
 
 def test_extra_members_are_left_alone_and_samples_without_a_picture_are_noted(tmp_path):

@@ -20,7 +20,8 @@ from resight.data.label_columns import LabelColumn, labelled_splits, number_labe
 from resight.data.labels import one_line, shown
 from resight.data.layouts.delimited import DELIMITERS, Row, Text, read_delimited
 from resight.data.layouts.features import plain
-from resight.data.layouts.table import SPLIT_PREFIXES, dataset_of_splits, split_name
+from resight.data.layouts.splits import WORDS, split_of
+from resight.data.layouts.table import dataset_of_splits
 
 SUFFIXES = (".csv", ".tsv")
 PATHS = ({"path"}, {"filepath", "imagepath", "imgpath", "picturepath"}, {"file", "filename", "image", "img"}
@@ -188,7 +189,7 @@ def _entries(file: Path, header: _Header, rows: Sequence[Row]) -> tuple[list[_En
 def _splits(file: Path, header: _Header, rows: Sequence[Row]) -> tuple[list[str], tuple[str, ...]]:
     """Return the split of each row: train where no column tells."""
     cells = [row.fields[header.split].strip() if header.split is not None else "" for row in rows]
-    splits = [split_name(cell) for cell in cells]
+    splits = [split_of(cell.strip()) for cell in cells]
     if not any(cells):
         return ["train"] * len(rows), ()
     assert header.split is not None
@@ -278,7 +279,7 @@ def _dataset(
     else:
         table = numbers
     splits, missing, where = {}, {}, {}
-    for split in SPLIT_PREFIXES:
+    for split in WORDS:
         own = np.array([i for i, entry in enumerate(entries) if entry.split == split], dtype=np.int64)
         if len(own):
             pictures = FilePictures([entries[i].path for i in own])

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from resight.core.errors import DataError
 from resight.data.dataset import Dataset
+from resight.data.layouts.splits import split_in
 from resight.data.layouts.table import open_parquet
-from resight.data.shards.members import split_of
 
 SCHEME = "hf://"
 CONVERTED = "refs/convert/parquet"
@@ -73,7 +73,7 @@ def _noted(dataset: Dataset, files: list[str]) -> Dataset:
 def _of_configuration(where: str, files: list[str], configuration: str) -> list[str]:
     """Return the files of one configuration: one folder of several, each with files of its own."""
     folders = {file.split("/")[0] for file in files if file.count("/") > 0}
-    names = sorted(f for f in folders if not split_of(f) and f != "data")
+    names = sorted(f for f in folders if not split_in(f) and f != "data")
     if configuration:
         if configuration not in names:
             raise DataError(
@@ -92,7 +92,7 @@ def _by_split(where: str, place: Path, files: list[str]) -> dict[str, list[Path]
     found: dict[str, list[Path]] = {}
     for file in sorted(files):
         # The name of the file tells, or of the nearest folder that does.
-        split = next((s for part in reversed(file.split("/")) if (s := split_of(part))), "")
+        split = next((s for part in reversed(file.split("/")) if (s := split_in(part))), "")
         found.setdefault(split, []).append(place / file)
     if "" in found and len(found) > 1:
         raise DataError(

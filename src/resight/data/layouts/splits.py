@@ -25,6 +25,12 @@ def split_of(name: str) -> str | None:
     return next((split for split, pattern in NAMED.items() if pattern.fullmatch(name)), None)
 
 
+def split_in(stem: str) -> str | None:
+    """Return the split that a file's name tells, as a whole ("testset") or in a word ("a-test-01")."""
+    words = re.split(r"[^a-z]+", stem.lower())
+    return split_of(stem) or next((split for split, known in WORDS.items() if set(known) & set(words)), None)
+
+
 def split_folders(root: Path) -> dict[str, Path]:
     """Return the folders of a folder that are named after splits, train first.
 

@@ -22,22 +22,12 @@ from resight.data.dataset import Dataset, Split
 from resight.data.label_columns import LabelColumn, Labels, labelled_splits, number_labels, refuse_stray_minus
 from resight.data.labels import lookalikes, shown
 from resight.data.layouts.features import Columns, columns_of, needs_columns
+from resight.data.layouts.splits import WORDS, split_of
 from resight.data.shards.columns import ColumnPictures, unreadable
 
 MIRRORS = b"resight.mirrors"
 """Key of a parquet file's schema metadata: b"false" where a mirrored picture is of another class."""
-SPLIT_PREFIXES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
 SPLIT_COLUMN = "split"
-
-
-def split_name(word: str) -> str | None:
-    """Return the split that a word means (train, val or test); None if it means none."""
-    word = word.strip().casefold()
-    return next((split for split, words in SPLIT_PREFIXES.items() if word in words), None)
 
 
 def parquet_shards(folder: Path) -> dict[str, list[Path]]:
@@ -49,11 +39,11 @@ def parquet_shards(folder: Path) -> dict[str, list[Path]]:
     files = _parquet_files(folder)
     for file in files:
         named = re.fullmatch(r"([^\W\d_]+)(-.*|_?\d+)?", file.stem)
-        if named and (split := split_name(named[1])):
+        if named and (split := split_of(named[1])):
             shards.setdefault(split, []).append(file)
     if not shards and files and not any(f.is_dir() and not f.name.startswith(".") for f in folder.iterdir()):
         return {"train": files}  # nothing else in the folder can be the pictures
-    return {split: shards[split] for split in SPLIT_PREFIXES if split in shards}
+    return {split: shards[split] for split in WORDS if split in shards}
 
 
 def _parquet_files(folder: Path) -> list[Path]:
@@ -297,7 +287,7 @@ def _by_column(paths: list[Path], files: list[_File], built: Built, places: Plac
         values, rows = _distinct(file.path, _column(file.path, SPLIT_COLUMN))
         if not all(v is None or isinstance(v, str) for v in values):
             return built, places
-        named = [split_name(v or "") for v in values]
+        named = [split_of((v or "").strip()) for v in values]
         if None in named:
             row = int(np.flatnonzero(rows == named.index(None))[0])
             raise DataError(
@@ -309,7 +299,7 @@ def _by_column(paths: list[Path], files: list[_File], built: Built, places: Plac
     if (told == "train").all():
         return built, places
     parts: Built = {}
-    for split in SPLIT_PREFIXES:
+    for split in WORDS:
         indices = np.flatnonzero(told == split)
         if len(indices):
             parts[split] = whole.take(indices, split), missing[indices]

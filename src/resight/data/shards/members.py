@@ -4,7 +4,6 @@ The layout is in `index.py`, how shards are written in `packing.py`, what a labe
 """
 
 import os
-import re
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,8 @@ from resight.core.errors import DataError
 from resight.data.dataset import Box, Dataset, Split
 from resight.data.label_columns import LabelColumn, Labels, labelled_splits, number_labels, refuse_stray_minus
 from resight.data.labels import one_line
-from resight.data.layouts.table import SPLIT_PREFIXES, dataset_of_splits
+from resight.data.layouts.splits import WORDS, split_in
+from resight.data.layouts.table import dataset_of_splits
 from resight.data.pictures import Pictures
 from resight.data.shards.index import ShardIndex, load_index, parse_classes, stamp_of
 
@@ -45,20 +45,14 @@ def tar_shards(folder: Path) -> dict[str, list[Path]]:
     if packed := next((f for f in sorted(folder.iterdir()) if f.name.endswith(PACKED)), None):
         raise DataError(f"{packed}: is compressed, so no sample can be found; unpack it to .tar")
     for file in sorted(folder.glob("*.tar")):
-        found.setdefault(split_of(file.stem), []).append(file)
+        found.setdefault(split_in(file.stem) or "", []).append(file)
     if "" in found and len(found) > 1:
         raise DataError(
             f"{found[''][0]}: tells no split, as shards beside it do; put train, val or test in its name"
         )
     if "" in found:
         return {"train": found[""]}
-    return {split: found[split] for split in SPLIT_PREFIXES if split in found}
-
-
-def split_of(stem: str) -> str:
-    """Return the split that a file's name tells by one of its words, or nothing."""
-    words = re.split(r"[^a-z]+", stem.lower())
-    return next((split for split, names in SPLIT_PREFIXES.items() if set(names) & set(words)), "")
+    return {split: found[split] for split in WORDS if split in found}
 
 
 def open_shards(name: str, shards: dict[str, list[Path]]) -> Dataset:
