@@ -239,8 +239,8 @@ objective.Objective.forward = broken
 PLAIN = (
     "--set", "model=lenet5_modern", "--set", "image_size=32", "--set", "lr=0.01", "--set", "precision=fp32",
 )  # fmt: skip
-"""A network without batch normalization, whose statistics would be of a part. In float32: parts are added up in
-another order, which bf16 would round to larger differences than those that a wrong sum makes."""
+"""A network without batch normalization, whose statistics would be of a part. In float32: parts are added up
+in another order, which bf16 would round to larger differences than those that a wrong sum makes."""
 
 
 def test_out_of_memory_halves_the_batch_and_learns_the_same(whole):
