@@ -1,7 +1,7 @@
 """Everything that a user can cause and cure.
 
     ResightError                 one line: what, where, cure          exit 1
-    ├── UsageError               the call's words are off             exit 2
+    ├── UsageError               invalid command line                 exit 2
     │   └── UnknownNameError     a name that is in no table           exit 2
     ├── DataError                a data set cannot be used
     │   ├── PictureError         one picture cannot be read
@@ -21,7 +21,7 @@ class ResightError(Exception):
 
 
 class UsageError(ResightError, ValueError):
-    """The words of a call are off: an option, a setting, a value."""
+    """An invalid command line: an option, a setting, a value."""
 
     exit_code = 2
 

@@ -118,7 +118,7 @@ def test_words_that_are_off_stop_a_sheet(tiny_run, pictures, words, error, messa
 
 def test_several_layers_are_fused(tiny_run, pictures):
     def heat(*layers):
-        row = explain_paths(str(tiny_run), pictures[:1], ("grad_cam",), "green", layers, "-".join(layers))[0]
+        row = explain_paths(str(tiny_run), pictures[:1], ("grad_cam",), "blue", layers, "-".join(layers))[0]
         assert row["layer"] == ", ".join(layers)
         return np.load(row["map"])
 
