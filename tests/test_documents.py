@@ -78,11 +78,11 @@ def test_the_files_that_set_hooks_are_named():
         for p, text in source.items()
         if re.search(r"\.register_(forward|full_backward|module)\w*hook", text)
     }
-    assert {p.name for p in setting} == {"capture.py", "sanity.py", "layer_responses.py"}
+    assert {p.name for p in setting} == {"capture.py", "layers.py", "sanity.py", "layer_responses.py"}
     assert all("hooked(" in source[p] for p in setting)
     assert not [p for p, text in source.items() if ".register_hook(" in text]
     text = (ROOT / "ARCHITECTURE.md").read_text()
-    assert "two files outside use it, `sanity.py` and `layer_responses.py`" in text
+    assert "three files beside it use it, `layers.py`, `sanity.py` and `layer_responses.py`" in text
 
 
 def test_versions_agree():

@@ -55,7 +55,7 @@ def loop(place):
 
 ODD = {
     "a named pipe": fifo, "a socket": bound, "a device": zeros, "a folder": folder,
-    "over the limit of 1,073,741,824": sparse, "No such file": dangling, "symbolic links": loop,
+    "over the limit of 1,073,741,824": sparse, "which does not exist": dangling, "symbolic links": loop,
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Files that hold pictures: regular, of bounded size, and opened without waiting."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ def opened(path: Path, name: str = "", most: int = FILE_LIMIT) -> Iterator[Binar
             _require_regular(os.fstat(file.fileno()), name, most)  # it may have been replaced since
             yield file
     except OSError as error:
-        if target := dead_link(path):
+        if error.errno != errno.ELOOP and (target := dead_link(path)):
             raise PictureError(
                 name, f"is a link to {target}, which does not exist", "mend the link"
             ) from error

@@ -13,6 +13,7 @@ from torch import Tensor
 from resight.core import documents
 from resight.core.documents import Whole, Within
 from resight.core.errors import ModelFileError
+from resight.core.levels import Levels
 from resight.core.preprocessing import INTERPOLATIONS, Preprocessing
 
 FORMAT = 1
@@ -81,6 +82,10 @@ def require_header(document: dict[str, Any], path: Path) -> None:
     for card in (document["preprocessing"], *(t["facts"].get("geometry", {}) for t in tasks)):
         if card.get("interpolation", INTERPOLATIONS[0]) not in INTERPOLATIONS:
             raise _damaged(path, f"interpolation {card['interpolation'][:40]!r} is unknown")
+        try:
+            Levels.from_dict(card.get("levels"))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise _damaged(path, str(error)[:200]) from error
 
 
 def _require_classes(names: Sequence[str], path: Path) -> None:

@@ -296,7 +296,7 @@ def test_whole_pixels_come_back_exactly(tmp_path, orientation):
     (annotation,) = json.loads((tmp_path / "c.json").read_text())["annotations"]
     x, y, w, h = annotation["bbox"]
     assert frame.turned_box(x, y, x + w, y + h) == (3, 5, 17, 14)
-    write_voc(tmp_path / "v", [one])
+    write_voc(tmp_path / "v", [one], "how")
     edges = ElementTree.parse(tmp_path / "v" / "p.xml").find("object/bndbox")
     x0, y0, x1, y1 = (int(edge.text) for edge in edges)
     assert frame.turned_box(x0 - 1, y0 - 1, x1, y1) == (3, 5, 17, 14)

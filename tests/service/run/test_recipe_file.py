@@ -20,6 +20,7 @@ RECORD = {  # as the first version wrote it
 }  # fmt: skip
 RESULT = {
     "experiment": "degradation", "data": [], "paper": "a paper", "claim": "it holds", "holds": True,
+    "alone": True, "parts": [], "caveat": "",
     "scale": {"name": "full", "epochs": None, "pictures": None, "tested": None, "settings": []},
     "protocol": "the full protocol", "seeds": [0], "seconds": 3.5, "hardware": "a CPU",
     "versions": {"torch": "2"}, "command": "resight reproduce degradation", "failed": {},

@@ -27,7 +27,7 @@ class Original:
     """
 
     def __init__(self, path: Path, card: Preprocessing) -> None:
-        image = decode(path)
+        image = decode(path, levels=card.levels)
         factor = max(1, LEAST_SIDE // max(image.size))
         left, top, right, bottom = seen_window(image.size, card)
         self.window: Window = (left * factor, top * factor, right * factor, bottom * factor)
@@ -55,7 +55,7 @@ def seen_part(path: Path, card: Preprocessing, square: NDArray[np.uint8], side: 
     Raises:
         PictureError: if it cannot be read.
     """
-    image = decode(path)
+    image = decode(path, levels=card.levels)
     window = seen_window(image.size, card)
     shown = round(window[2] - window[0])
     beyond = min(window[:2]) < 0 or window[2] > image.width or window[3] > image.height

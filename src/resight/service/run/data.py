@@ -60,6 +60,10 @@ def data_of(run: Run, data: str | None, data_root: str | None = None) -> RunData
         return RunData(found.with_levels(run.preprocessing.levels), own=True)
     if named:
         return RunData(as_test(raw).with_levels(run.preprocessing.levels), own=False)
+    if run.facts.get("data_fingerprint") is None:
+        raise DataError(
+            f"{run.name}: does not say how its data were split; name untouched pictures with --data"
+        )
     raise DataError(
         f"{place}: its pictures changed since {run.name} was trained, so its test split may hold trained "
         "ones; name untouched pictures with --data"

@@ -17,11 +17,11 @@ from resight.data.layouts.builtin import BUILTIN
 from resight.data.open import MULTI_LABEL, parted_name
 from resight.evaluate.scores import Member
 from resight.models.classifier import Classifier
+from resight.models.cost import evaluating
 from resight.models.folding import Inference
-from resight.models.initialization import shapes_only
 from resight.models.modelfile import load_model
 from resight.models.weights import of_zoo
-from resight.models.zoo import NETWORKS, create_model
+from resight.models.zoo import NETWORKS, create_model, list_options
 
 MOST_BYTES = 64 * 2**20
 """Of a recipe.json."""
@@ -152,11 +152,16 @@ def open_run(name: str) -> Run:
 
 
 def _require_map(model: Classifier, size: int, name: str) -> None:
-    """Refuse a file whose pictures leave its network no map, seen on the network without weights."""
+    """Refuse a file whose pictures leave its network no map.
+
+    Only sizes below the network's least, and networks of one size, are tried: one small picture. Shapes alone
+    (on the meta device) would load torch's compiler, which takes seconds.
+    """
+    if size >= NETWORKS[model.name].least_size and "input_size" not in list_options(model.name):
+        return
     try:
-        with shapes_only(), torch.no_grad():
-            outline = create_model(model.name, model.num_classes, model.in_channels, **model.options).eval()
-            outline(torch.zeros(1, model.in_channels, size, size))
+        with torch.no_grad(), evaluating(model):
+            model(torch.zeros(1, model.in_channels, size, size))
     except (RuntimeError, ValueError, ArithmeticError) as error:
         raise ModelFileError(
             f"{name}: its header is damaged: {model.name} does not take pictures of {size} x {size}"

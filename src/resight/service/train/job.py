@@ -144,7 +144,7 @@ class Job:
             weights=class_weights(dataset, device) if recipe.balance == "loss" else None,
             old=make_old_self(recipe, card, device),
         )
-        costs = costs_of(model, recipe.image_size)
+        costs, note = costs_of(model, recipe.image_size), map_note(model, recipe.image_size)
         together = shared(objective, recipe, machine, device)  # before the optimizer: it may replace weights
         optimizer = make_optimizer(model, recipe)
         averages = AveragedWeights(model, recipe.ema) if recipe.ema else None
@@ -162,6 +162,8 @@ class Job:
             optimizer, averages, progress, precision, identity, leaks, members, data_root, costs,
         )  # fmt: skip
         job.announce()
+        if note:
+            console.print(note, highlight=False, markup=False, soft_wrap=True)
         return job
 
     @property
@@ -190,8 +192,6 @@ class Job:
             )
         if self.model.weights_note:
             lines.append(f"weights: {self.model.weights_note}")
-        if note := map_note(self.model, r.image_size):
-            lines.append(note)
         for line in lines:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
