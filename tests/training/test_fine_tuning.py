@@ -62,7 +62,7 @@ def test_the_head_learns_alone_first(epoch, alone):
 
 
 LATER = ("--set", "lr=0.001", "--set", "head_first=0", "--set", "ema=0")
-"""From the first step on: few steps move an average little, and which epoch is kept depends on the pictures."""
+"""From the first step on: few steps move an average little, and the pictures say which epoch is kept."""
 
 
 def test_a_trunk_of_rate_0_does_not_move_at_all(folder):
