@@ -29,3 +29,11 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ResightError, match="choose another place"):
         files.write_text(tmp_path / "file" / "below", "x")
+
+
+def test_a_name_that_is_not_utf_8_is_one_line(tmp_path):
+    with pytest.raises(
+        ResightError, match=r"x\.xml: cannot be written: a name in it is not UTF-8 .*bad.udcff"
+    ):
+        files.write_text(tmp_path / "x.xml", "first\n<path>bad\udcff.png</path>\nmore")
+    assert not list(tmp_path.iterdir())

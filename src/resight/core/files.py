@@ -87,9 +87,21 @@ def _why(path: Path, error: OSError) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
+    """Write a text file atomically.
+
+    Raises:
+        ResightError: if the text holds the name of a file or folder that is not UTF-8, or see `replacing`.
+    """
+    try:
+        content = text.encode()
+    except UnicodeEncodeError as error:
+        begin = max(text.rfind("\n", 0, error.start) + 1, error.start - 40)
+        odd = text[begin : error.end + 20].splitlines()[0]
+        raise ResightError(
+            f"{path}: cannot be written: a name in it is not UTF-8 ({odd!r}); rename that file or folder"
+        ) from error
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
 
 
 def write_json(path: Path, document: Any) -> None:
