@@ -70,5 +70,5 @@ def tiny_run(tmp_path_factory):
     """A finished run on three colours, made once."""
     place = tmp_path_factory.mktemp("tiny")
     make_folder(place / "colours", count=20)
-    resight("train", "colours", "--out", "run", *TINY, "--epochs", "8", check=0, cwd=place)
+    resight("train", "colours", "--out", "run", *TINY, "--epochs", "6", check=0, cwd=place)
     return place / "run"

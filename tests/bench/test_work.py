@@ -121,7 +121,7 @@ def test_what_a_device_still_has_to_do_is_waited_for(monkeypatch):
     assert events == ["asked", "waited"] * 2
 
 
-CASE = Case("resnet18", batch=2, side=32)
+CASE = Case("resnet18", batch=2, side=64)
 PASSES = {
     ("explain", "forward only"): [2],
     ("explain", "resight"): [2],
@@ -140,7 +140,7 @@ PASSES = {
 
 @pytest.mark.parametrize(("key", "name"), PASSES)
 def test_a_step_of_explaining_takes_the_passes_of_its_method(key, name, passes):
-    block = explaining.contests(CASE, Case("resnet18", batch=1, side=32))[key].candidates[name]()
+    block = explaining.contests(CASE, Case("resnet18", batch=1, side=64))[key].candidates[name]()
     assert isinstance(block, Looked)
     block.layouts = (torch.channels_last,)
     block(0.0)

@@ -56,7 +56,7 @@ def test_a_run_folder_holds_what_it_promises(tiny_run):
     }
     assert [p for p in (tiny_run / "tensorboard").iterdir() if "tfevents" in p.name]
     record = json.loads((tiny_run / "recipe.json").read_text())
-    assert record["classes"] == ["blue", "green", "red"] and record["recipe"]["epochs"] == 4
+    assert record["classes"] == ["blue", "green", "red"] and record["recipe"]["epochs"] == 6
 
 
 def test_train_prints_one_json_document(folder, tiny_run):
