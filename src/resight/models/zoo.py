@@ -120,8 +120,12 @@ def create_model(
 
 
 def list_options(name: str) -> dict[str, Any]:
-    """Return the names of the options that a network takes, and their defaults."""
-    build: Any = NETWORKS[name].build
+    """Return the names of the options that a network takes, and their defaults.
+
+    Raises:
+        UnknownNameError: if there is no such network.
+    """
+    build: Any = lookup(NETWORKS, name, "model", "All names: resight models").build
     bound = {*build.keywords, "num_classes", "in_channels"}
     parameters = list(inspect.signature(build.func).parameters.values())[len(build.args) :]
     return COMMON | {p.name: p.default for p in parameters if p.name not in bound}

@@ -361,6 +361,7 @@ def bad_words():
     yield (*train, "--set", "batch_size=0"), 2, "must be 2 or more"
     yield (*train, "--recipe", "fine-tune"), 2, "add --set weights="
     yield (*train, "--resume"), 1, "not a run to resume"
+    yield (*train, "--set", "model=foo"), 2, "'foo' is not a model"
     yield ("train", "nowhere"), 1, "nowhere: there is no such file, folder or built-in data set"
     yield ("train", "empty"), 1, "holds no class folders"
     yield ("train", "single"), 1, "one class only"
