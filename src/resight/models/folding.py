@@ -63,10 +63,11 @@ class Inference(nn.Module):
 
 
 class _Tracer(Tracer):
-    """Stops at convolutions of our own and at locally connected layers, which look at the size of their map."""
+    """Stops at our own convolutions and locally connected layers, which look at the size of their map."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, LocallyConnected2d | nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
+        own = isinstance(m, LocallyConnected2d | nn.Conv2d)
+        return own or super().is_leaf_module(m, module_qualified_name)
 
 
 def fold(trunk: nn.Module) -> GraphModule:
