@@ -105,10 +105,10 @@ def _refuse_siblings(root: Path, splits: dict[str, Path]) -> None:
     """Refuse folders with pictures beside the splits: classes, or a split of an unknown name."""
     beside = [f for f in subfolders(root) if f not in splits.values() and has_picture_below(f)]
     if beside:
+        known = _short(list(splits.values()))
         raise DataError(
-            f"{root}: {_short(beside)} hold{'s' if len(beside) == 1 else ''} pictures beside the split "
-            f"folders {_short(list(splits.values()))}, but is named after no split; rename it train, val or "
-            "test, or move it elsewhere"
+            f"{root}: has pictures in {_short(beside)} beside {known}, and these names are no splits; rename "
+            "them train, val or test, or move them elsewhere"
         )
 
 
