@@ -23,7 +23,7 @@ from resight.service.explain.decoder import open_decoder, train_decoder
 from resight.service.explain.explain import explain_paths
 from resight.service.run.run import open_run
 from resight.training.decoder import DecoderSettings, dsim, feature_variance, fit, frozen, judge, objective
-from support import TINY, one_line, picture, resight
+from support import COLOURS, TINY, one_line, picture, resight
 
 WORDS = ("--set", "lr=0.003", "--set", "batch_size=8", "--set", "widest=16")
 QUIET = Console(quiet=True)
@@ -171,7 +171,9 @@ def test_the_loss_falls_and_the_network_file_stays(decoded_run):
     assert (run / "model.safetensors").read_bytes() == (run.parent / "before.safetensors").read_bytes()
     assert answer["epochs"] == 12 and answer["settings"]["lr"] == 0.003
     _, header = load_tensors(run / "decoder.safetensors")
-    assert header["validation"] == answer["validation"] and answer["validation"]["psnr"] > 12
+    colours = np.array(list(COLOURS.values())) / 255
+    grey = -10 * np.log10(np.mean((colours - colours.mean(0)) ** 2))  # one answer for all pictures: 9.9 dB
+    assert header["validation"] == answer["validation"] and answer["validation"]["psnr"] > grey + 1
     assert not list(run.glob("*.tmp"))
 
 
