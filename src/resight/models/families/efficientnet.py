@@ -6,6 +6,7 @@ constants: eps 1e-5 up to B4, 1e-3 from B5 on (the paper's release: 1e-3 through
 """
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -183,6 +184,33 @@ class MBConv(nn.Module):
         return x + self.stochastic_depth(y) if self.residual else y
 
 
+def blocks_of(
+    channels: int,
+    depths: Sequence[int],
+    width: float,
+    stochastic_depth: float,
+    block: Callable[[Stage], Callable[..., nn.Module]],
+) -> Iterator[nn.Sequential]:
+    """Yield the blocks of each row of `B0`.
+
+    Args:
+        channels: of the first row's input.
+        depths: blocks of each row.
+        width: a factor on the rows' channels.
+        stochastic_depth: probability of the last block; those before get it in proportion.
+        block: says how a row's blocks are made of (channels, row, channels of the output, stride, drop).
+    """
+    before = 0
+    for stage, layers in zip(B0, depths, strict=True):
+        out, blocks = round_channels(stage.channels * width), []
+        for position in range(layers):
+            drop = stochastic_depth * (before + position) / sum(depths)
+            blocks.append(block(stage)(channels, stage, out, stage.stride if position == 0 else 1, drop))
+            channels = out
+        yield nn.Sequential(*blocks)
+        before += layers
+
+
 class EfficientNet(Classifier):
     """Stages of MBConv blocks, global average pooling, dropout, one linear layer.
 
@@ -216,16 +244,11 @@ class EfficientNet(Classifier):
         channels = round_channels(32 * scale.width)
         self.add("stage1", "features.0", convolution(in_channels, channels, 3, 2, eps, momentum))
         depths = [math.ceil(stage.layers * scale.depth) for stage in B0]
-        before = 0
-        for number, (stage, layers) in enumerate(zip(B0, depths, strict=True), start=1):
-            out, blocks = round_channels(stage.channels * scale.width), []
-            for position in range(layers):
-                drop = stochastic_depth * (before + position) / sum(depths)
-                stride = stage.stride if position == 0 else 1
-                blocks.append(MBConv(channels, stage, out, stride, drop, eps, momentum))
-                channels = out
-            self.add(f"stage{number + 1}", f"features.{number}", nn.Sequential(*blocks))
-            before += layers
+        block = partial(MBConv, eps=eps, momentum=momentum)
+        runs = blocks_of(channels, depths, scale.width, stochastic_depth, lambda _: block)
+        for number, blocks in enumerate(runs, start=1):
+            self.add(f"stage{number + 1}", f"features.{number}", blocks)
+        channels = round_channels(B0[-1].channels * scale.width)
         last = convolution(channels, 4 * channels, 1, 1, eps, momentum)
         self.add("stage9", f"features.{len(B0) + 1}", last)
         self.num_features = 4 * channels

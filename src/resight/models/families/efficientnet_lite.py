@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from resight.core.errors import UsageError
 from resight.models.classifier import Classifier
-from resight.models.families.efficientnet import B0, Scale, Stage, StochasticDepth, round_channels
+from resight.models.families.efficientnet import B0, Scale, Stage, StochasticDepth, blocks_of, round_channels
 from resight.models.network import Network
 
 LITE2020 = "Google, EfficientNet-lite (release of 2020) of Tan and Le, arXiv:1905.11946"
@@ -135,16 +135,10 @@ class EfficientNetLite(Classifier):
         self.add("stage1", "act1", nn.ReLU6())
         ends = (B0[0], B0[-1])
         depths = [s.layers if s in ends else math.ceil(s.layers * scale.depth) for s in B0]
-        channels, before = STEM, 0
-        for number, (stage, layers) in enumerate(zip(B0, depths, strict=True)):
-            out, blocks = round_channels(stage.channels * scale.width), []
-            for position in range(layers):
-                drop = stochastic_depth * (before + position) / sum(depths)
-                block = Separable if stage.expansion == 1 else Inverted
-                blocks.append(block(channels, stage, out, stage.stride if position == 0 else 1, drop))
-                channels = out
-            self.add(f"stage{number + 2}", f"blocks.{number}", nn.Sequential(*blocks))
-            before += layers
+        runs = blocks_of(STEM, depths, scale.width, stochastic_depth, _block_of)
+        for number, blocks in enumerate(runs):
+            self.add(f"stage{number + 2}", f"blocks.{number}", blocks)
+        channels = round_channels(B0[-1].channels * scale.width)
         self.add("stage9", "conv_head", convolution(channels, HEAD, 1))
         self.add("stage9", "bn2", normalization(HEAD))
         self.add("stage9", "act2", nn.ReLU6())
@@ -157,6 +151,11 @@ class EfficientNetLite(Classifier):
                 bound = 1 / math.sqrt(module.out_features)
                 nn.init.uniform_(module.weight, -bound, bound)
                 nn.init.zeros_(module.bias)
+
+
+def _block_of(stage: Stage) -> type[Separable] | type[Inverted]:
+    """Return the kind of a row's blocks."""
+    return Separable if stage.expansion == 1 else Inverted
 
 
 def _fan_out(layer: nn.Conv2d) -> int:
