@@ -141,7 +141,7 @@ def test_sigterm_ends_with_a_saved_checkpoint_within_the_grace_of_a_cluster(whol
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 130
-    assert "go on with" in Path("stderr.txt").read_text()
+    assert "resume with" in Path("stderr.txt").read_text()
     assert load_file("run/last/state.safetensors")
 
 

@@ -174,7 +174,7 @@ def test_stopped_anywhere_and_resumed_is_the_same_to_the_bit(colours, monkeypatc
             train_gan(str(colours), epochs=3, changes=changes, out="cut", resume=resume, console=said)
     train_gan(str(colours), epochs=3, changes=changes, out="cut", resume=True, console=QUIET)
     assert_equal_runs(Path("whole"), Path("cut"))
-    assert "go on with: resight train-gan" in said.file.getvalue()
+    assert "resume with: resight train-gan" in said.file.getvalue()
 
 
 def test_a_finished_run_goes_on_to_more_epochs(colours):

@@ -162,7 +162,7 @@ def _unique_images(file: Path, images: list, notes: Notes) -> list[dict]:
         if (other := kept.get(image["id"])) is not None:
             raise DataError(
                 f"{file}: two images have the id {image['id']!r}, {other['file_name']} and "
-                f"{image['file_name']}, so their annotations cannot be told apart; number the images anew"
+                f"{image['file_name']}, so their annotations cannot be told apart; give each its own id"
             )
         kept[image["id"]] = image
     return list(kept.values())
@@ -184,8 +184,8 @@ def _category_names(file: Path, annotations: list, categories: list, notes: Note
         number, name = category["id"], str(category["name"]).strip()
         if number in names:
             raise DataError(
-                f"{file}: two categories have the id {number!r}, {names[number]!r} and {name!r}; number "
-                "them anew"
+                f"{file}: two categories have the id {number!r}, {names[number]!r} and {name!r}; give "
+                "each its own id"
             )
         names[number] = name
     uses = Counter(a["category_id"] for a in annotations if _has(a, "category_id"))

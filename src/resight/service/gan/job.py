@@ -79,7 +79,7 @@ class GanJob:
         }
         progress = load_state(self.folder, pair, optimizer, averages, identity) if resume else None
         if progress:
-            self.say(f"going on with {self.folder} at epoch {progress.epoch + 1}, step {progress.step}")
+            self.say(f"resuming {self.folder} at epoch {progress.epoch + 1}, step {progress.step}")
         progress = progress or Progress()
         progress.leave_out(self.faults)
         state = averages.state if averages else pair.generator.state_dict()

@@ -109,7 +109,7 @@ def train_gan(
             try:
                 state, progress = job.fit(stop, resume=resume)
             except Stopped:
-                job.say(f"stopped; go on with: {command} --out {folder} --resume")
+                job.say(f"stopped; resume with: {command} --out {folder} --resume")
                 raise KeyboardInterrupt from None
         return _finish(job, state, progress, judge)
 

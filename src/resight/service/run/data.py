@@ -95,7 +95,7 @@ def recognized(run: Run, raw: Dataset, *, whole: bool = True) -> Dataset | None:
 def split_as(raw: Dataset, learned: str, share: float, count: int | None = None) -> Dataset | None:
     """Return a data set divided by the rule that gives a known training split; None if none does.
 
-    Runs of before have their splits by rank within each class, see `hold_out_by_rank`.
+    Runs made before splits followed content have theirs by rank within each class, see `hold_out_by_rank`.
 
     Args:
         raw: a data set as it is, with a training split.
@@ -141,7 +141,7 @@ def learned_among(run: Run, given: RunData, split: Split) -> NDArray[np.bool_] |
     """Return which pictures of a split the run, or a run behind it, learned or was chosen on, (N,).
 
     Returns:
-        None if that is not known: the run is of before, or there are more than 200,000 pictures.
+        None if that is not known: an older run does not say it, nor does one of more than 200,000 pictures.
     """
     known = _known(run, given)
     return np.isin(short_digests(split), known) if known is not None and can_be_known([split]) else None

@@ -31,7 +31,7 @@ def require_classes_left(train: Split, faults: Sequence[dict[str, str]]) -> None
 
 
 def _one_is_back(train: Split, label: str) -> bool:
-    """Return whether a picture of a class can be read: faults of before a resumption are remembered."""
+    """Return whether a picture of a class can be read: a resumed run remembers the faults found before."""
     for index in range(len(train)):
         if label in train.class_names(index):
             try:

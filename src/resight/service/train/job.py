@@ -152,7 +152,7 @@ class Job:
         before = load_state(run, model, optimizer, averages, identity) if resume else None
         if before:
             where = f"epoch {before.epoch + 1}, step {before.step}"
-            console.print(f"going on with {run} at {where}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"resuming {run} at {where}", highlight=False, markup=False, soft_wrap=True)
         progress = before or Progress()
         progress.leave_out(faults)
         if machine.parts > 1:

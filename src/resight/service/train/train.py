@@ -117,13 +117,13 @@ def train(
         if among.is_main:
             write_json(job.run / RECIPE_FILE, job.record(data, data_root, recipe))
         again = f"{job.command(data, data_root, recipe)} --out {job.run} --resume"
-        with stop_asked() as stop, _in_one_line(f"go on with: {again}"):
+        with stop_asked() as stop, _in_one_line(f"resume with: {again}"):
             try:
                 job.fit(stop)
             except Stopped:
-                console.print(f"stopped; go on with: {again}", highlight=False, markup=False, soft_wrap=True)
+                console.print(f"stopped; resume with: {again}", highlight=False, markup=False, soft_wrap=True)
                 raise KeyboardInterrupt from None
-        with _in_one_line(f"go on with: {again}"):
+        with _in_one_line(f"resume with: {again}"):
             return _finish(job, console, data_root, started, strict=strict)
 
 
