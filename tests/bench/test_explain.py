@@ -13,7 +13,7 @@ from resight.bench.bench import bench
 from resight.bench.explain import Case, Looked, compare, contests, spearman
 from resight.bench.interleave import interleave
 from resight.bench.peak import peak_of
-from resight.cli import show
+from resight.cli.bench import benched
 from resight.core.errors import ResightError, UsageError
 
 SMALL = Case("resnet18", batch=2, side=96)
@@ -218,12 +218,12 @@ def test_bf16_is_left_out_with_a_reason_where_the_hardware_has_none(measured, mo
 
 def test_the_table_and_the_json_of_maps(measured, capsys):
     rows = measured("explain-pp")
-    show.benched(rows, as_json=True)
+    benched(rows, as_json=True)
     assert json.loads(capsys.readouterr().out) == rows
-    show.benched(rows, as_json=False)
+    benched(rows, as_json=False)
     text = capsys.readouterr().out
     assert "peak MB" in text and "another formula" in text and "2,000" in text
-    show.benched(measured("predict"), as_json=False)
+    benched(measured("predict"), as_json=False)
     assert "peak MB" not in capsys.readouterr().out
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from resight.cli import show
+from resight.cli import networks
 from resight.core.errors import UsageError
 from resight.models import cost
 from resight.models.summary import summarize
@@ -141,7 +141,7 @@ def test_the_command(capsys):
     )
     assert summary("vgg16", 64, ["head=gap"])["layers"][-1]["output"] == [1000]
     json.dumps(answer)
-    show.summarized(summary("resnet20"), as_json=False)
+    networks.summarized(summary("resnet20"), as_json=False)
     text = capsys.readouterr().out
     assert "40,551,040 (81,102,080 FLOPs)" in text and "One multiply-add is one" in text
     with pytest.raises(UsageError, match="nearest: resnet5"):

@@ -14,7 +14,7 @@ from resight.models.criterion import Criterion
 from resight.models.modelfile import load_model
 from resight.models.zoo import create_model
 from resight.service.run.run import open_run
-from resight.service.train.train import _with_operations
+from resight.service.train.words import _with_operations
 from resight.training.objective import Objective, OldSelf
 from resight.training.optimizer import make_optimizer, set_mode, trunk_depths
 from resight.training.recipe import Recipe

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resight.cli import show
+from resight.cli import data
 from resight.core.errors import DataError, PictureError, UsageError
 from resight.data.augment.operations import OPERATIONS
 from resight.render.gallery import BOX, TILE, Line, Tile, draw_gallery
@@ -71,7 +71,7 @@ def test_the_table_lists_every_operation_with_its_range():
 
 
 def test_the_table_is_shown_to_people(capsys):
-    show.operations(list_operations(), as_json=False)
+    data.operations(list_operations(), as_json=False)
     shown = capsys.readouterr().out
     assert "rotation:15@0.5" in shown and all(name in shown for name in OPERATIONS)
 

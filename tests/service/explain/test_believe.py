@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from resight import create_model, open_dataset
-from resight.cli import show
+from resight.cli import explain
 from resight.core.errors import PictureError, UnknownNameError, UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.evaluate import sanity
@@ -156,7 +156,7 @@ def test_the_command_prints_one_document_or_a_table(tiny_run, pictures, capsys):
     answer = json.loads(done.stdout)
     assert answer["methods"] == ["grad_cam"] and answer["rows"] and "9 of 9 pictures" in done.stderr
     answer["rows"][0]["interval"] = None  # of one picture there is none
-    show.believed(answer, as_json=False)
+    explain.believed(answer, as_json=False)
     printed = capsys.readouterr()
     assert "deletion, low is better" in printed.out and RANDOM in printed.out
     assert "top 25 %" in printed.out and "layer layer3" in printed.out

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resight.cli.main import METHOD_NAMES
+from resight.cli.explain import METHOD_NAMES
 from resight.core.errors import PictureError, UnknownNameError, UsageError
 from resight.models.modelfile import load_model, save_model
 from resight.render.overlay import overlay

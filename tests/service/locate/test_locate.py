@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from resight.cli.show import paired_lines
+from resight.cli.locate import paired_lines
 from resight.core.errors import DataError, ResightError, UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.data.frames import TURNS, Frame

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from resight.cli import show
+from resight.cli import networks
 from resight.models import cost
 from resight.models.zoo import NETWORKS
 from resight.service.networks.models import build, count, list_networks
@@ -19,7 +19,7 @@ PROMISED = {
 @pytest.fixture
 def table(capsys):
     def show_table(pattern):
-        show.networks(list_networks(pattern), as_json=False)
+        networks.networks(list_networks(pattern), as_json=False)
         return capsys.readouterr()
 
     return show_table

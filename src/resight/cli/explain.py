@@ -1,0 +1,163 @@
+"""`resight explain`: words and answers."""
+
+from typing import Annotated, Any
+
+import typer
+
+from resight.cli import show
+from resight.cli.words import Json, Paths, RunName
+from resight.core.errors import UsageError
+
+METHOD_NAMES = (
+    "cam", "gmp_cam", "grad_cam", "grad_cam_pp", "smooth_grad_cam_pp", "sharpen_focus", "layer_cam",
+    "hires_cam", "xgrad_cam", "ablation_cam", "score_cam", "augmented_grad_cam", "guided_grad_cam",
+    "gradient", "rise", "occlusion", "perception_visualization",
+)  # fmt: skip
+"""The saliency methods, written out: their table needs torch, and `--help` must not wait for it."""
+
+
+def explain(
+    run: RunName,
+    paths: Paths,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help=f"Overlays and maps by these methods, several with commas. [default: grad_cam] "
+            f"One of: {', '.join(METHOD_NAMES)}.",
+        ),
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...|all",
+            help="Instead: a comparison sheet, DIR/sheet.png, a row a picture, a column a method.",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Class name, number, or topK. [default: the best class]")
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Layer to read; the maps of several are fused. Names: resight summary. "
+            "[default: the last map]",
+        ),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change an option of the methods that have it, such as samples=1000; may be repeated.",
+        ),
+    ] = None,
+    out: Annotated[
+        str, typer.Option(metavar="DIR", help="Where overlays (PNG), maps (npy) and sheets go.")
+    ] = "explained",
+    *,
+    evaluate: Annotated[
+        bool,
+        typer.Option(
+            "--evaluate",
+            help="Write no pictures: measure whether the maps are to be believed, beside a random map and a "
+            "spot in the middle, and whether they change when the weights are made random.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write where a network looks: an overlay (PNG) and the map (npy) of each picture."""
+    layers = show.names(layer, "--layer") if layer is not None else None
+    if methods is not None:
+        if evaluate or method is not None:
+            raise UsageError("--methods draws a sheet: leave --method and --evaluate out")
+        from resight.service.explain.sheet import draw_sheets
+
+        answer = draw_sheets(
+            run, paths, show.names(methods, "--methods"), target, layers, out, changes or (),
+            progress=show.progress,
+        )  # fmt: skip
+        sheets(answer, as_json=as_json)
+        return
+    chosen = show.names(method, "--method") if method is not None else ["grad_cam"]
+    if evaluate:
+        from resight.service.explain.believe import believe
+
+        answer = believe(run, paths, chosen, target, layers, changes or (), progress=show.progress)
+        believed(answer, as_json=as_json)
+        return
+    from resight.service.explain.explain import explain_paths
+
+    rows = explain_paths(run, paths, chosen, target, layers, out, changes or ())
+    raise typer.Exit(explained(rows, as_json=as_json))
+
+
+def explained(rows: list[dict[str, Any]], *, as_json: bool) -> int:
+    """Print where the overlays are; returns the exit code: 1 if no picture could be read."""
+    good = [row for row in rows if "error" not in row]
+    if as_json:
+        show.document(rows)
+    else:
+        for row in rows:
+            if "error" in row:
+                show.say(f"{row['path']}: {row['error']}", err=True)
+            else:
+                how = f"{row['method']} at {row['layer']}"
+                if "residual" in row:
+                    how += f"  residual {row['residual']:.3f} (percentile {row['residual_percentile']:.0f})"
+                show.say(f"{row['image']}  {row['target']}  score {row['score']:.2f}  {how}")
+    return 0 if good else 1
+
+
+def sheets(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print where the comparison sheets are."""
+    if as_json:
+        show.document(answer)
+        return
+    for sheet in answer["sheets"]:
+        show.say(f"{sheet['image']}  {len(sheet['rows'])} rows, {len(sheet['methods'])} methods")
+    for fault in answer["skipped"]:
+        show.say(f"left out: {fault['path']}: {fault['fault']}; {fault['cure']}", err=True)
+
+
+def believed(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print what an evaluation of saliency maps found: a row a figure, the best first, then the warnings."""
+    if as_json:
+        show.document(answer)
+        return
+    faithful = [r for r in answer["rows"] if r["randomized"] is None]
+    lines = []
+    for measure in dict.fromkeys(r["measure"] for r in faithful):
+        of = [r for r in faithful if r["measure"] == measure]
+        of.sort(key=lambda r: r["value"], reverse=of[0]["better"] == "high")
+        digits = 1 if "percent" in of[0]["protocol"] else 3
+        for r in of:
+            low, high = r["interval"] or (r["value"], r["value"])
+            lines.append(
+                (
+                    f"{measure.replace('_', ' ')}, {r['better']} is better" if r is of[0] else "",
+                    r["method"],
+                    f"{r['value']:.{digits}f}",
+                    f"{low:.{digits}f} to {high:.{digits}f}" if r["interval"] else "-",
+                    r["against_random"] or "-",
+                    r["against_centre"] or "-",
+                )
+            )
+    show.table(("measure", "map", "mean", "95 % interval", "better than random", "than centre"), lines)
+    sane = [r for r in answer["rows"] if r["measure"] == "spearman"]
+    depths = dict.fromkeys(r["randomized"] for r in sane)
+    cells = {(r["method"], r["randomized"]): r["value"] for r in sane}
+    show.say("")
+    show.table(
+        ("|rank correlation|, random:", *("(other picture)" if d == "chance" else d for d in depths)),
+        [
+            (m, *("-" if (v := cells.get((m, d))) is None else f"{v:.2f}" for d in depths))
+            for m in answer["methods"]
+        ],
+    )
+    show.say(f"{answer['n']} pictures; layer {answer['layer']}; protocols and p values with --json")
+    for warning in answer["warnings"]:
+        show.say(f"warning: {warning}", err=True)
+    for fault in answer["skipped"]:
+        show.say(f"left out: {fault['path']}: {fault['fault']}; {fault['cure']}", err=True)

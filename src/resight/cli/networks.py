@@ -1,0 +1,144 @@
+"""`resight models`, `summary` and `compare`: words and answers."""
+
+from typing import Annotated, Any
+
+import typer
+
+from resight.cli import show
+from resight.cli.words import Json
+
+
+def models(
+    pattern: Annotated[str, typer.Argument(help="Shell pattern, such as 'resnet*'.")] = "*",
+    *,
+    as_json: Json = False,
+) -> None:
+    """List networks with their size, their cost and what is published of them."""
+    from resight.service.networks.models import list_networks
+
+    networks(list_networks(pattern), as_json=as_json)
+
+
+def summary(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Network, see: resight models.")],
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Side of the input in pixels. [default: the paper's]")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of the network, such as head=gap."),
+    ] = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Show what each layer of a network gives, holds, costs and sees, for one image."""
+    from resight.service.networks.summary import summary as service
+
+    summarized(service(model, size, changes or ()), as_json=as_json)
+
+
+def compare(
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="What the figures' names begin with, ending .svg or .png dropped: compare.svg gives "
+            "compare-cost.svg, compare-cost.png, compare-parameters.svg and compare-parameters.png.",
+        ),
+    ] = "compare.svg",
+    *,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Also measure each network's images a second here: compare-speed."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Draw the published ImageNet accuracy of the networks against multiply-adds and against parameters."""
+    from resight.service.networks.compare import compare as service
+
+    compared(service(out, measure=measure, progress=show.progress), as_json=as_json)
+
+
+def networks(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Print the table of networks."""
+    if as_json:
+        show.document(rows)
+        return
+    show.table(
+        ("name", "family", "year", "parameters", "multiply-adds", "at", "published error", "paper"),
+        [
+            (
+                r["name"],
+                r["family"],
+                r["year"],
+                f"{r['parameters']:,}",
+                f"{r['multiply_adds']:,}",
+                r["input_size"],
+                headline(r["published"]),
+                f"{first_author(r['paper'])} {r['year']}",
+            )
+            for r in rows
+        ],
+    )
+    if any(r["published"] and r["published"][0]["certainty"] == "uncertain" for r in rows):
+        show.say("? uncertain: remembered or read off a curve; protocols and sources with --json", err=True)
+
+
+def headline(records: list[dict[str, Any]]) -> str:
+    """Return the first of a network's published figures in words: an accuracy is called one."""
+    if not records:
+        return "-"
+    first = records[0]
+    over = "above " if first["protocol"].startswith("lower bound") else ""
+    metric = first["metric"].removeprefix(first["dataset"]).strip()
+    doubt = "?" if first["certainty"] == "uncertain" else ""
+    return f"{first['dataset']} {metric} {over}{first['value']:g} {first['unit']}".rstrip() + doubt
+
+
+def first_author(paper: str) -> str:
+    """Return the first author's name of a reference."""
+    return paper.split(",")[0].split(" and ")[0].removesuffix(" et al.")
+
+
+def summarized(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print a network layer by layer, then the totals and how they are counted."""
+    if as_json:
+        show.document(answer)
+        return
+    show.table(
+        ("layer", "kind", "output", "parameters", "multiply-adds", "memory", "field", "stride"),
+        [
+            (
+                layer["name"] or "-",
+                layer["kind"],
+                " x ".join(map(str, layer["output"])),
+                f"{layer['parameters']:,}",
+                f"{layer['multiply_adds']:,}",
+                show.in_bytes(layer["activation_bytes"]),
+                "all" if layer["receptive_field"] is None else layer["receptive_field"],
+                "all" if layer["stride"] is None else layer["stride"],
+            )
+            for layer in answer["layers"]
+        ],
+    )
+    side = answer["input_size"]
+    show.say("")
+    show.say(f"{answer['name']} at {side} x {side} x {answer['channels']}, {answer['classes']} classes")
+    show.say(f"parameters        {answer['parameters']:,}")
+    show.say(f"multiply-adds     {answer['multiply_adds']:,} ({2 * answer['multiply_adds']:,} FLOPs)")
+    show.say(f"activations       {show.in_bytes(answer['activation_bytes'])} an image, forward, float32")
+    show.say(f"receptive field   {answer['receptive_field']} pixels at the last map")
+    show.say(
+        "One multiply-add is one, FLOPs are twice that; convolutions and linear layers count. "
+        "Memory: the input and the outputs of convolutions, poolings, linear layers and concatenations; "
+        "the rest is done in place. Field and stride are in pixels of the input."
+    )
+
+
+def compared(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print where the figures are."""
+    if as_json:
+        show.document(answer)
+        return
+    for path in answer["figures"]:
+        show.say(path)

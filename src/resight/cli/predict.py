@@ -1,0 +1,61 @@
+"""`resight predict`: words and answers."""
+
+import csv
+import sys
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import typer
+
+from resight.cli import show
+from resight.cli.words import Json, Paths, RunName
+
+
+def predict(
+    run: RunName,
+    paths: Paths,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to list.")] = 5,
+    form: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
+    *,
+    exact: Annotated[bool, typer.Option("--exact", help="float32 instead of the fastest precision.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Name what is on pictures; a broken file among them is reported and the rest answered."""
+    from resight.service.test.predict import predict as service
+
+    form = show.form("json" if as_json else form, ("table", "json", "csv"))
+    raise typer.Exit(predicted(service(run, paths, top, exact=exact), form))
+
+
+def predicted(rows: Iterable[dict[str, Any]], form: str) -> int:
+    """Print predictions; returns the exit code: 1 if no picture could be read."""
+    answered = 0
+    faults = 0
+    collected = []
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    if form == "csv":
+        writer.writerow(("path", "label", "probability", "error"))
+    for row in rows:
+        answered += "label" in row
+        faults += "error" in row
+        if form == "json":
+            collected.append(row)
+        elif form == "csv":
+            writer.writerow(
+                (
+                    row["path"],
+                    ";".join(row["labels"]) if "labels" in row else row.get("label", ""),
+                    row.get("probability", ""),
+                    row.get("error", ""),
+                )
+            )
+        elif "error" in row:
+            show.say(f"{row['path']}: {row['error']}", err=True)
+        else:
+            best = ", ".join(f"{label} {100 * p:.1f} %" for label, p in row["top"])
+            show.say(f"{row['path']}  {best}")
+    if form == "json":
+        show.document(collected)
+    if faults:
+        show.say(f"{faults} of {answered + faults} files could not be read", err=True)
+    return 0 if answered else 1

@@ -1,0 +1,109 @@
+"""`resight test` and `resight report`: words and answers."""
+
+from typing import Annotated, Any
+
+import typer
+
+from resight.cli import show
+from resight.cli.words import Data, DataRoot, Json, RunName, Strict
+
+
+def test(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="One run, or several as an ensemble.")],
+    data: Data = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    views: Annotated[str, typer.Option(help="single, flip or ten-crop.")] = "single",
+    scales: Annotated[
+        str, typer.Option(help="Shorter sides of whole pictures, such as 224,256,384,480,640.")
+    ] = "",
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode pictures.")] = 0,
+    *,
+    data_root: DataRoot = None,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Test a run on a split; several runs are an ensemble that averages probabilities."""
+    from resight.service.test.test import test as service
+
+    answer = service(
+        runs, data, split, views, show.whole_numbers(scales, "--scales"), data_root=data_root, strict=strict,
+        workers=workers,
+    )  # fmt: skip
+    tested(answer, as_json=as_json)
+
+
+def report(run: RunName, data: Data = None, *, data_root: DataRoot = None, as_json: Json = False) -> None:
+    """Test a run again on its data and write its report.html."""
+    from resight.service.report.report import report as service
+
+    show.one("report", str(service(run, data, data_root)), as_json=as_json)
+
+
+def tested(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print test figures."""
+    if as_json:
+        show.document(answer)
+        return
+    low, high = answer["top1_interval"]
+    protocol = answer["views"] + (f" at {answer['scales']}" if answer["scales"] else "")
+    several = answer["multi_label"]
+    rows = _of_several(answer) if several else []
+    rows += [
+        ("one-error" if several else "top-1 error", f"{answer['top1_error']:.2f} %"),
+        ("95 % interval", f"{low:.2f} to {high:.2f} %"),
+        ("top-5 error", "-" if answer["top5_error"] is None else f"{answer['top5_error']:.2f} %"),
+        ("calibration error", f"{100 * answer['ece']:.2f} %"),
+        ("pictures", f"{answer['n']:,}"),
+        ("views", protocol),
+    ]
+    rows += _learned(answer)
+    show.table((f"{answer['data']} {answer['split']}", ""), rows)
+    worst = sorted(
+        ((name, c) for name, c in answer["per_class"].items() if c["n"]),
+        key=lambda item: -item[1]["error"] if not several else item[1]["average_precision"],
+    )
+    show.table(
+        ("class", "pictures", "error %", "precision", "recall", *(("AP %",) if several else ())),
+        [
+            (
+                n,
+                c["n"],
+                f"{c['error']:.1f}",
+                "-" if c["precision"] is None else f"{c['precision']:.3f}",
+                f"{c['recall']:.3f}",
+                *((f"{c['average_precision']:.1f}",) if several else ()),
+            )
+            for n, c in worst[:20]
+        ],
+    )
+    if len(worst) > 20:
+        show.say(f"and {len(worst) - 20} better classes; all with --json")
+    for note in answer["notes"]:
+        show.say(f"note: {note}", err=True)
+    for fault in answer["skipped"]:
+        show.say(f"left out: {fault['path']}: {fault['fault']}; {fault['cure']}", err=True)
+
+
+def _learned(answer: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the rows about pictures that the run learned, if the test has some."""
+    if not answer["trained_on"]:
+        return []
+    rows = [("learned before", f"{answer['trained_on']:,}")]
+    if others := answer["others"]:
+        low, high = others["top1_interval"]
+        rows.append(("error on the others", f"{others['top1_error']:.2f} % ({low:.2f} to {high:.2f})"))
+    return rows
+
+
+def _of_several(answer: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the rows of figures that only pictures of several classes have."""
+    if answer["map"] is None:
+        return []
+    low, high = answer["map_interval"]
+    return [
+        ("mean average precision", f"{answer['map']:.2f} %"),
+        ("95 % interval", f"{low:.2f} to {high:.2f} %"),
+        ("F1, all answers", f"{answer['f1_micro'] or 0:.3f}"),
+        ("F1, mean of classes", f"{answer['f1_macro'] or 0:.3f}"),
+        ("any class wrong", f"{answer['subset_error']:.2f} %"),
+    ]

@@ -1,0 +1,117 @@
+"""`resight train-decoder` and `resight train-gan`: words and answers."""
+
+from typing import Annotated, Any
+
+import typer
+
+from resight.cli import show
+from resight.cli.words import Data, DataRoot, Json, Resume, RunName, Seed, Strict
+
+
+def train_decoder(
+    run: RunName,
+    data: Data = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the pictures. [default: 20; the paper's code: 100 to 250]")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="batch_size, lr, rec, dsim, ssim, widest, seed, precision, workers or memory_gib; may be "
+            "repeated.",
+        ),
+    ] = None,
+    *,
+    data_root: DataRoot = None,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Train a decoder that turns a run's last map back into the picture; the network stays as it is."""
+    from resight.service.explain.decoder import train_decoder as service
+
+    answer = service(run, data, epochs, changes or (), data_root=data_root, strict=strict)
+    decoded(answer, as_json=as_json)
+
+
+def train_gan(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="As for train.")],
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the pictures. [default: as many as make 5,000 steps]")
+    ] = None,
+    seed: Seed = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="batch_size, lr, critic_lr, beta1, noise, width, side, condition, flip, shift, ema, "
+            "val_share or memory_gib; may be repeated.",
+        ),
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="GAN", help="Run folder. [default: runs/DATA-gan-N]")
+    ] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN", help="Judge what is drawn by this run's features and answers. [default: no judge]"
+        ),
+    ] = None,
+    *,
+    resume: Resume = False,
+    data_root: DataRoot = None,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Train a conditional GAN on the training pictures; validation and test pictures are not looked at."""
+    from resight.service.gan.train import train_gan as service
+
+    answer = service(
+        data, epochs=epochs, seed=seed, changes=changes or (), out=out, features=features, resume=resume,
+        data_root=data_root, strict=strict,
+    )  # fmt: skip
+    gan_trained(answer, as_json=as_json)
+
+
+def decoded(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print how well a decoder inverts its network, and what its residual says about wrong answers."""
+    if as_json:
+        show.document(answer)
+        return
+    show.say(f"decoder    {answer['decoder']}, epoch {answer['epochs']} of {answer['settings']['epochs']}")
+    for name in ("validation", "test"):
+        if (figures := answer.get(name)) is None:
+            continue
+        area = "-, too few wrong or right answers"
+        if figures["auc"] is not None:
+            low, high = figures["auc_interval"]
+            area = f"{figures['auc']:.3f} (95 % interval {low:.3f} to {high:.3f})"
+            area += f"; of 1 - softmax {figures['auc_doubt']:.3f}"
+        show.say(
+            f"{name:11}PSNR {figures['psnr']:.2f} dB, SSIM {figures['ssim']:.3f}, "
+            f"DSIM {figures['dsim']:.3f}, n = {figures['n']:,}"
+        )
+        show.say(f"{'':11}AUC of the residual for wrong answers: {area}")
+    for note in answer["notes"]:
+        show.say(f"note: {note}", err=True)
+
+
+def gan_trained(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print where a GAN and its last samples are, and what its judge says of it."""
+    if as_json:
+        show.document(answer)
+        return
+    show.say(f"gan      {answer['gan']}, epoch {int(answer['last']['epoch'])}")
+    show.say(f"samples  {answer['samples']}")
+    if score := answer["score"]:
+        show.say(
+            f"score    Frechet distance {score['frechet']:.4g} in {score['features']}'s features, n = "
+            f"{score['n']:,}; {score['frechet_floor']:.4g} between as many real pictures (not comparable "
+            "with published FID)"
+        )
+        show.say(
+            f"         {score['features']} names {score['right']:.1f} % of the drawn pictures as they were "
+            f"asked for, {score['right_real']:.1f} % of the real ones"
+        )
