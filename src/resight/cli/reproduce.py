@@ -40,13 +40,13 @@ def reproduce(
     ] = "results",
     page: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Write all results beside the published figures, as Markdown."),
+        typer.Option(metavar="FILE", help="Write all results and the published figures as Markdown."),
     ] = None,
     *,
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Run a published experiment again: its figures beside ours, with interval, command and cost."""
+    """Run a published experiment again: its figures and ours, with interval, command and cost."""
     if page:
         from resight.reproduce.page import write_page
 
@@ -79,7 +79,7 @@ def listed(rows: list[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def reproduced(answer: dict[str, Any], *, as_json: bool) -> None:
-    """Print the figures beside the published ones, and whether the claim holds."""
+    """Print our figures, the published ones, and whether the claim holds."""
     if as_json:
         show.document(answer["rows"])
         return

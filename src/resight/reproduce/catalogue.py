@@ -106,7 +106,7 @@ def reproduce(
     results: str = "results",
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Run an experiment, or go on with it, and write its results.
+    """Run an experiment, or resume it, and write its results.
 
     Args:
         name: of the experiment, or a file of one's own, see `experiment`.

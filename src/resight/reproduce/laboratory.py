@@ -27,7 +27,7 @@ from resight.service.test.test import test
 from resight.training.journal import read_csv
 
 DONE = "done"
-"""Ending of the file beside a run that says that it is finished, where the run itself does not."""
+"""Ending of the file next to a run that marks it as finished, where the run itself does not."""
 
 
 @dataclass
@@ -122,7 +122,7 @@ class Laboratory:
         return self._beside(training, seed, DONE).exists()
 
     def _beside(self, training: Training, seed: int, ending: str) -> Path:
-        """Return a file beside a run folder."""
+        """Return a file next to a run folder."""
         folder = self.run_folder(training, seed)
         return folder.parent / f"{folder.name}.{ending}"
 
