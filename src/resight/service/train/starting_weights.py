@@ -133,7 +133,7 @@ def networks_for_photos() -> tuple[str, ...]:
 
 
 def at_hand(start: Start, run: Path) -> Origin | None:
-    """Return the origin on record of official weights that a checkpoint holds: no file is needed; else None."""
+    """Return the origin on record of official weights that a checkpoint holds, else None."""
     return start.origin if start.word in OFFICIAL and (run / CHECKPOINT).is_file() else None
 
 
