@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from resight.core.errors import ModelFileError
+from resight.core.preprocessing import Preprocessing
 from resight.data.open import open_dataset
 from resight.models import available
 from resight.models.modelfile import load_header, save_model
@@ -20,7 +21,7 @@ from resight.service.train.starting_weights import settle
 from resight.service.train.train import train
 from resight.service.train.weight_files import runs_behind
 from resight.service.train.words import choose, default_recipe
-from resight.training.recipe import Facts
+from resight.training.recipe import Facts, Recipe
 from resight.training.recipes import fast
 from support import COLOURS, picture
 from weights_wheel import put_wheel
@@ -135,14 +136,21 @@ def test_runs_of_before_are_from_scratch_whatever_is_installed(photos, forbidden
     assert (choice.base, choice.recipe.weights, choice.recipe.model) == ("photos", "", "resnet18")
 
 
+@pytest.mark.parametrize("asked", ["auto", "", "none"])
+def test_a_run_that_found_none_keeps_its_record(forbidden, asked):
+    record = {"asked": "auto", "looked": ["resnet18, installed: no package has them"], "source": "none"}
+    before = {"base": "photos", "recipe": {"model": "resnet18", "weights": ""}, "weights": record}
+    start = settle(asked, "", ("resnet18",), before, print)
+    assert (start.asked, start.word, start.network) == ("auto", "", "")
+    assert start.record(None)["looked"] == record["looked"]
+
+
 def test_a_licence_is_passed_on_from_run_to_run(tmp_path):
     model = create_model("resnet20", 3)
     model.classes = ("a", "b", "c")
-    model.preprocessing = create_model("efficientnet_lite0").preprocessing or card()
+    model.preprocessing = Preprocessing(size=16, resize=16)
     facts = {"weights": {"source": "someone", "licence": "CC-BY-NC-4.0", "sha256": "0" * 64}}
     save_model(tmp_path / "w.safetensors", model, model.state_dict(), facts)
-    from resight.training.recipe import Recipe
-
     recipe = Recipe(
         model="resnet20", image_size=16, epochs=1, batch_size=2, lr=0.1, schedule="constant", augment=(),
         normalize="channel", weights=str(tmp_path / "w.safetensors"),
@@ -150,12 +158,6 @@ def test_a_licence_is_passed_on_from_run_to_run(tmp_path):
     made, _ = make_model(recipe, 2)
     assert made.origin.licence == "CC-BY-NC-4.0"
     assert made.origin.sha256 == hashlib.sha256((tmp_path / "w.safetensors").read_bytes()).hexdigest()
-
-
-def card():
-    from resight.core.preprocessing import Preprocessing
-
-    return Preprocessing(size=16, resize=16)
 
 
 def stop_after_the_first_save(monkeypatch):
