@@ -141,7 +141,8 @@ def test_where_it_may_look_is_said_by_the_environment(offline, monkeypatch):
 def test_a_host_that_refuses_or_is_silent_costs_little(monkeypatch):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        assert "refused" in unreachable(f"http://127.0.0.1:{closed.getsockname()[1]}/w.pth")
+        fault = unreachable(f"http://127.0.0.1:{closed.getsockname()[1]}/w.pth")
+    assert "refused" in fault and "urlopen" not in fault
     monkeypatch.setattr(available, "ANSWER_SECONDS", 0.2)
     with socket.socket() as silent_host:
         silent_host.bind(("127.0.0.1", 0))
