@@ -72,7 +72,8 @@ def choose(
         chosen = read_recipe(dataset, name, recipe or "fast", words)
         return Choice(recipe or "fast", chosen, Machine(), ClassicJob, Start())
     side, before = typical_side(dataset.train), before or {}
-    base = recipe or str(before.get("base", "")) or default_recipe(dataset.name, side)
+    recorded = str(before.get("base", ""))
+    base = recipe or (recorded if recorded in RECIPES else default_recipe(dataset.name, side))
     build = lookup(RECIPES, base, "recipe")
     chosen, machine, start = _build_recipe(build, dataset, side, model, words, before, say)
     if is_classic(chosen.model):
