@@ -136,6 +136,11 @@ class Classifier(nn.Module):
         return self.options.get("frozen_norm", False)
 
     @property
+    def measured_norm(self) -> bool:
+        """Whether each epoch measures these statistics for the kept weights, on training pictures."""
+        return self.options.get("measured_norm", False)
+
+    @property
     def stages(self) -> "OrderedDict[str, nn.Module]":
         """The named stages, first to last: run one after the other they are the trunk."""
         return OrderedDict(
