@@ -58,6 +58,7 @@ def _build_recipe(build: Any, dataset: Dataset, model: str, words: list[str]) ->
         pictures=len(dataset.train),
         side=typical_side(dataset.train),
         mirrors=dataset.mirrors,
+        pretrained=bool(weights),
         weights_size=size,
         least_size=NETWORKS[model].least_size if model in NETWORKS else 0,
         normalized=_is_normalized(model, given) if model in NETWORKS else True,
