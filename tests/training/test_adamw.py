@@ -1,4 +1,4 @@
-"""AdamW as a value of `optimizer`: held against torch's own by groups, decay that spares vectors, exact resume."""
+"""AdamW as a value of `optimizer`, held against torch's own; exact resume; a trunk that rests."""
 
 import copy
 from dataclasses import replace
@@ -72,7 +72,7 @@ def test_decay_is_decoupled():
 
 @pytest.mark.parametrize("changes", [{}, {"head_first": 0.5}])
 def test_it_resumes_to_the_bit(tmp_path, changes):
-    """Five steps, or three, a save, a load into a fresh network, and two: with a trunk that joins later, too."""
+    """Five steps, or three, a save, a load into a fresh network, and two; also where a trunk joins later."""
     chosen = recipe(**changes)
 
     def run(model, optimizer, steps, start):

@@ -131,10 +131,11 @@ class Recipe:
         Raises:
             UsageError: naming its value and what it may be.
         """
-        if len(self.trunk_lr) not in (1, 2, 3) or self.trunk_lr[0] < 0 or min(self.trunk_lr[1:], default=1) < 1:
+        rate, *more = self.trunk_lr or (-1.0,)
+        if len(more) > 2 or rate < 0 or min(more, default=1) < 1:
             raise UsageError(
-                f"trunk_lr={self.trunk_lr} must be a rate, or a rate and a divisor of 1 or more, or these and "
-                "the number of stages that learn"
+                f"trunk_lr={self.trunk_lr} must be a rate, perhaps a divisor of 1 or more, and perhaps the "
+                "number of stages that learn"
             )
         if self.trunk_lr[2:] and not self.trunk_lr[2].is_integer():
             raise UsageError(f"trunk_lr={self.trunk_lr}: the third number counts stages, so it must be whole")
