@@ -87,7 +87,7 @@ def create_model(
         weights: None (fresh), "torchvision", "torchvision-v1" (its first ones), "timm", or a file.
         options: for all, head="gap", "gmp" or "flatten", last=STAGE, after which the head reads the map
             (weights of the stages before stay), sharpen=WEIGHT of the attention losses in training,
-            frozen_norm=True, which leaves the statistics of batch normalization as they are, and
+            frozen_norm=True, which leaves the statistics of batch normalization as they are,
             measured_norm=True, which measures them after each epoch for the weights that are kept, and
             frozen_depthwise=True, which leaves the kernels of depth-wise convolutions; shortcut="A" and
             others for some.
