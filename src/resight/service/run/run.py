@@ -44,6 +44,7 @@ RECORD = {
     "machine?": {str: object},
     "precision": str,
     "fit?": {str: object},
+    "folds?": {"count": Whole(2), "fold?": Whole(1), "filled?": [Whole(1)]},
 }
 """Of a recipe.json, as far as it is read again."""
 MODEL_FILE, RECIPE_FILE, REPORT_FILE = "model.safetensors", "recipe.json", "report.html"
