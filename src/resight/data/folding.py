@@ -3,7 +3,8 @@
 The digest that decides what is held out as a test (see `splitting.place`) decides the fold too: of K folds,
 fold k takes the pictures that lie in [(k - 1) / K, k / K). So pictures that are added or removed move no
 other picture to another fold, equal pictures share a fold, and the first of five folds is what
-`resight train` tests without folds. Each fold has near its share of every class, as a fair draw gives it, not an exact share.
+`resight train` tests without folds. Each fold has near its share of every class, as a fair draw gives it, not
+an exact share.
 """
 
 from dataclasses import dataclass, replace

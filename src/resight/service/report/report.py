@@ -16,11 +16,13 @@ from resight.data.prepare import Normalize, fit
 from resight.evaluate.classify import TestResult
 from resight.geometry import heatmaps
 from resight.models import cost
+from resight.render.learned import render_parts
 from resight.render.overlay import colours, overlay, thumbnail
 from resight.render.report import render_report
 from resight.saliency.methods import METHODS, explain
 from resight.service.report.cues import METHOD, find_cues
 from resight.service.report.learned import learned
+from resight.service.report.risk import unsure
 from resight.service.run.data import data_of
 from resight.service.run.run import MODEL_FILE, REPORT_FILE, Run, open_run, read_recipe_file
 from resight.service.test.folds import has_folds, in_words, judge_folds
@@ -87,7 +89,7 @@ def write_report(
         "figures": figures,
         "leaks": record["leaks"] if own and "protocol" not in figures else None,
         "rows": rows,
-        "learned": learned(run, dataset, rows),
+        "learned": render_parts(unsure(result)) + learned(run, dataset, rows),
         "mistakes": wrong_ones,
         "right": right_ones,
         "each": len(result.classes) <= RIGHT,

@@ -27,8 +27,8 @@ def require_one_answer(run: Run) -> None:
     """
     if run.model.multi_label:
         raise UsageError(
-            f"{run.name}: answers yes or no for each class, so there is no single answer for --at-least; leave "
-            "it out and compare the probabilities of the classes"
+            f"{run.name}: answers yes or no for each class, so there is no single answer for --at-least; "
+            "leave it out and compare the probabilities of the classes"
         )
     if run.model.probabilities == "none":
         raise UsageError(f"{run.name}: gives scores that are no probabilities; leave --at-least out")
@@ -68,6 +68,6 @@ def accepted_in_words(run: str, at_least: float) -> str:
     low, high = part.interval
     chosen = "; the epoch was chosen on these pictures" if of == VALIDATION else ""
     return (
-        f"answers of {at_least:g} or more: {100 * part.coverage:.1f} % of {pictures}, and {part.error:.2f} % of "
-        f"these are wrong (95 % interval {low:.2f} to {high:.2f}{chosen})"
+        f"answers of {at_least:g} or more: {100 * part.coverage:.1f} % of {pictures}, and {part.error:.2f} % "
+        f"of these are wrong (95 % interval {low:.2f} to {high:.2f}{chosen})"
     )

@@ -25,13 +25,11 @@ from resight.data.splitting import with_validation
 from resight.models.modelfile import load_header, save_model
 from resight.service.run.answers import KEY as ANSWERS
 from resight.service.run.answers import packed_answers
-from resight.service.run.members import Members
-from resight.service.run.record import record_of
 from resight.service.run.run import MODEL_FILE, RECIPE_FILE, open_run, read_recipe_file
 from resight.service.test.folds import FOLD, Judged, in_words, judge, pool
 from resight.service.train.finish import KNOWN, Tested, calibrated, delivered, tested
+from resight.service.train.words import Choice
 from resight.training.loop import Stopped
-from resight.training.machine import Machine
 
 
 @dataclass(frozen=True)
@@ -41,10 +39,7 @@ class Task:
     Attributes:
         data: the data set's name.
         data_root: where built-in data sets lie, if it was said.
-        base: name of the recipe.
-        recipe: its settings, the same for every fold.
-        machine: how it is spread over the hardware.
-        kind: who trains: `Job` or `ClassicJob`.
+        choice: the recipe, the same for every fold, and who trains by it.
         folder: the run folder; fold k is in its subfolder fold-k.
         count: how many folds.
         resume: whether the folder holds a run to resume.
@@ -55,10 +50,7 @@ class Task:
 
     data: str
     data_root: str | None
-    base: str
-    recipe: Any
-    machine: Machine
-    kind: Any
+    choice: Choice
     folder: Path
     count: int
     resume: bool
@@ -69,37 +61,22 @@ class Task:
     @property
     def command(self) -> str:
         """The exact command of the run."""
-        words = ["resight", "train", self.data, "--folds", str(self.count)]
-        words += ["--recipe", self.base] if self.base != "fast" else []
+        words = ["resight", "train", self.data, "--folds", str(self.count), "--recipe", self.choice.base]
         words += ["--data-root", self.data_root] if self.data_root else []
-        return shlex.join([*words, *settings.as_words(self.recipe)])
+        return shlex.join([*words, *settings.as_words(self.choice.recipe)])
 
     def prepare(self, dataset: Dataset, folder: Path, *, resume: bool, folds: dict[str, Any]) -> Any:
         """Return a prepared training, whose recipe.json says `folds`."""
-        job = self.kind.prepare(
-            dataset, self.recipe, self.machine, folder, self.console, self.data_root, resume=resume,
-            strict=self.strict,
+        job = self.choice.kind.prepare(
+            dataset, self.choice, folder, self.console, self.data_root, resume=resume, strict=self.strict
         )  # fmt: skip
-        record = job.record(self.data, self.data_root, self.base)
-        write_json(folder / RECIPE_FILE, {**record, "command": self.command, "folds": folds})
+        record = {**job.record(self.data, self.data_root, self.choice.base), "command": self.command}
+        write_json(folder / RECIPE_FILE, {**record, "folds": folds})
         return job
 
     def say(self, text: str) -> None:
         """Print a line to standard error."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-@dataclass(frozen=True)
-class _Begun:
-    """What recipe.json says of a training whose network is not made yet; see `record_of`."""
-
-    dataset: Dataset
-    recipe: Any
-    identity: dict[str, Any]
-    model: Any = None
-    leaks: int = 0
-    members: Members | None = None
-    data_root: str | None = None
 
 
 def require_folds(count: int) -> None:
@@ -151,7 +128,6 @@ def train_folds(task: Task, whole: Dataset, stop: threading.Event) -> dict[str, 
         ResightError: in one line.
     """
     folds = in_folds(whole, task.count)
-    _begin(task, whole, folds)
     _announce(task, whole, folds)
     pooled = pool(task.count, [_one(task, whole, folds, number, stop) for number in folds.filled()])
     words = in_words(pooled.figures["folds"])
@@ -197,6 +173,7 @@ def _one(task: Task, whole: Dataset, folds: Folds, number: int, stop: threading.
     task.say(f"fold {number} of {task.count}")
     own = {"count": task.count, "fold": number}
     job = task.prepare(dataset, place, resume=(place / RECIPE_FILE).exists(), folds=own)
+    _begin(task, whole, folds, place)
     job.fit(stop)
     run = calibrated(job)
     run.facts["folds"] = own
@@ -216,23 +193,20 @@ def _is_finished(task: Task, place: Path, dataset: Dataset) -> bool:
     if not (place / MODEL_FILE).is_file():
         return False
     facts = load_header(place / MODEL_FILE)
-    learned = with_validation(dataset, task.recipe.val_share).train
-    asked = {"recipe": settings.to_dict(task.recipe), "data_fingerprint": fingerprint(learned)}
+    learned = with_validation(dataset, task.choice.recipe.val_share).train
+    asked = {"recipe": settings.to_dict(task.choice.recipe), "data_fingerprint": fingerprint(learned)}
     return "test" in facts and all(facts.get(key) == value for key, value in asked.items())
 
 
-def _begin(task: Task, whole: Dataset, folds: Folds) -> None:
-    """Write recipe.json before the first fold, so that the run can be resumed from then on."""
+def _begin(task: Task, whole: Dataset, folds: Folds, place: Path) -> None:
+    """Write the run's recipe.json, from that of its first fold: from then on the run can be resumed."""
     if (task.folder / RECIPE_FILE).exists():
         return
-    dataset = with_validation(whole, task.recipe.val_share)
-    begun = _Begun(dataset, task.recipe, {"data": fingerprint(dataset.train)})
+    dataset = with_validation(whole, task.choice.recipe.val_share)
     record = {
-        "command": task.command,
-        "base": task.base,
-        **record_of(begun, task.data, task.data_root),
-        "machine": settings.to_dict(task.machine),
-        "processes": 1,
+        **read_recipe_file(place),
+        "data_fingerprint": fingerprint(dataset.train),
+        "splits": {name: len(split) for name, split in dataset.splits.items()},
         "folds": {"count": task.count, "filled": folds.filled()},
     }
     write_json(task.folder / RECIPE_FILE, record)

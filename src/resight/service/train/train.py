@@ -36,7 +36,7 @@ def train(
     data: str,
     *,
     model: str = "",
-    recipe: str = "fast",
+    recipe: str = "",
     epochs: int | None = None,
     seed: int | None = None,
     folds: int | None = None,
@@ -52,7 +52,7 @@ def train(
     Args:
         data: what `open_dataset` takes.
         model: name of a network; by default the recipe's choice.
-        recipe: name of a recipe.
+        recipe: name of a recipe; by default "photos" for photos, else "fast", see `default_recipe`.
         epochs: in place of the recipe's.
         seed: in place of the recipe's.
         folds: test by cross-validation with so many folds, see `resight.service.train.folds`.
@@ -74,7 +74,8 @@ def train(
     console = console or stderr_console(quiet=not among.is_main)
     if folds is not None:
         require_folds(folds)
-    build = lookup(RECIPES, recipe, "recipe")
+    if recipe:
+        lookup(RECIPES, recipe, "recipe")
     if model:
         lookup(NETWORKS, model, "model", "All names: resight models")
     with among.main_first():
@@ -87,39 +88,42 @@ def train(
     words = list(changes)
     words += [f"epochs={epochs}"] if epochs is not None else []
     words += [f"seed={seed}"] if seed is not None else []
-    chosen, machine, kind = choose(build, dataset, model, recipe, words)
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    choice = choose(dataset, model, recipe, words, _record_in(out, resume=resume), say)
     with ExitStack() as stack:
 
         def take() -> tuple[Path, bool]:
-            folder, old = run_folder(out, data, chosen.model, resume=resume)
+            folder, old = run_folder(out, data, choice.recipe.model, resume=resume)
             stack.enter_context(locked(folder))
             return folder, old
 
         folder, resume = among.from_main(take)
         if count := among.from_main(lambda: agreed_folds(folder, folds, resume=resume)):
             whole = to_fold(raw)
-            settings = choose(build, settled(whole), model, recipe, words)
-            task = Task(
-                data, data_root, recipe, *settings, folder, count, resume, strict, console, started
-            )  # fmt: skip
-            again = f"{task.command} --out {folder} --resume"
+            if resume:
+                choice = choose(settled(whole), model, recipe, words, read_recipe_file(folder), say)
+            task = Task(data, data_root, choice, folder, count, resume, strict, console, started)
             try:
-                with _stoppable(console, again) as stop:
+                with _stoppable(console, f"{task.command} --out {folder} --resume") as stop:
                     return train_folds(task, whole, stop)
             finally:
                 leave_empty(folder)
-        if resume and (before := _as_before(raw, folder)):
-            dataset = before
-            chosen, machine, kind = choose(build, dataset, model, recipe, words)
+        if resume:
+            dataset = _as_before(raw, folder) or dataset
+            choice = choose(dataset, model, recipe, words, read_recipe_file(folder), say)
         try:
             with _in_one_line("start the same command again"):
-                job = kind.prepare(
-                    dataset, chosen, machine, folder, console, data_root, resume=resume, strict=strict
+                job = choice.kind.prepare(
+                    dataset, choice, folder, console, data_root, resume=resume, strict=strict
                 )  # fmt: skip
         except BaseException:
             if among.is_main:
                 leave_empty(folder)
             raise
+        recipe = choice.base
         if among.is_main:
             write_json(job.run / RECIPE_FILE, job.record(data, data_root, recipe))
         again = f"{job.command(data, data_root, recipe)} --out {job.run} --resume"
@@ -139,6 +143,13 @@ def _stoppable(console: Console, again: str) -> Iterator[threading.Event]:
         except Stopped:
             console.print(f"stopped; resume with: {again}", highlight=False, markup=False, soft_wrap=True)
             raise KeyboardInterrupt from None
+
+
+def _record_in(out: str | None, *, resume: bool) -> dict[str, Any]:
+    """Return recipe.json of the run that is named to be resumed; empty if none is."""
+    if out is None or not (resume or world().restarts) or not (Path(out) / RECIPE_FILE).exists():
+        return {}
+    return read_recipe_file(Path(out))
 
 
 def _as_before(raw: Dataset, folder: Path) -> Dataset | None:
