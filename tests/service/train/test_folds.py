@@ -204,6 +204,15 @@ def test_a_test_split_of_its_own_stays_the_test(tmp_path):
     assert set(known.splits["test"].tolist()) == shorts(files)
 
 
+def test_a_classic_pipeline_has_folds_too(tmp_path):
+    data = make_folder(tmp_path / "colours", count=8)
+    answer = train(data, tmp_path / "run", model="hog-svm", epochs=None, folds=2, changes=("image_size=16",))
+    assert (answer["n"], answer["folds"]["count"]) == (24, 2) and answer["protocol"].startswith("2-fold")
+    for part, own in (("", answer["folds"]), ("fold-2", {"count": 2, "fold": 2})):
+        assert json.loads((tmp_path / "run" / part / "recipe.json").read_text())["folds"] == own
+    assert resight.test([str(tmp_path / "run")])["wrong"] == answer["wrong"]
+
+
 def test_what_cannot_be_folded_is_one_line(copy, monkeypatch):
     data, run, _ = copy
     for count in (1, 0, -3):

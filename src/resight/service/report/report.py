@@ -25,7 +25,7 @@ from resight.service.report.learned import learned
 from resight.service.report.risk import unsure
 from resight.service.run.data import data_of
 from resight.service.run.run import MODEL_FILE, REPORT_FILE, Run, open_run, read_recipe_file
-from resight.service.test.folds import has_folds, in_words, judge_folds
+from resight.service.test.folds import has_folds, judge_folds, note_of
 from resight.service.test.test import seen_before, test_split
 from resight.training.journal import read_csv
 
@@ -53,7 +53,7 @@ def report(run: str, data: str | None = None, data_root: str | None = None) -> P
         splits = {**given.dataset.splits, "test": pooled.split}
         given = replace(given, dataset=replace(given.dataset, splits=splits))
         result, figures = pooled.result, pooled.figures
-        seen = [f"{figures['protocol']}; {in_words(figures['folds'])}", *pooled.notes]
+        seen = [note_of(figures), *pooled.notes]
     else:
         result = test_split([opened], given.dataset)
         figures = result.figures()

@@ -181,6 +181,14 @@ def _of_folds(count: int, judged: Sequence[Judged], figures: dict[str, Any]) -> 
     }
 
 
+def note_of(figures: dict[str, Any]) -> str:
+    """Return what a report says of figures that come from folds."""
+    return (
+        f"{figures['protocol']}; {in_words(figures['folds'])}; the maps and features on this page are of the "
+        "delivered network"
+    )
+
+
 def in_words(folds: dict[str, Any]) -> str:
     """Return the figure of folds in words."""
     low, high = folds["top1_interval"]

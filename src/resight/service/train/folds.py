@@ -26,7 +26,7 @@ from resight.models.modelfile import load_header, save_model
 from resight.service.run.answers import KEY as ANSWERS
 from resight.service.run.answers import packed_answers
 from resight.service.run.run import MODEL_FILE, RECIPE_FILE, open_run, read_recipe_file
-from resight.service.test.folds import FOLD, Judged, in_words, judge, pool
+from resight.service.test.folds import FOLD, Judged, in_words, judge, note_of, pool
 from resight.service.train.finish import KNOWN, Tested, calibrated, delivered, tested
 from resight.service.train.words import Choice
 from resight.training.loop import Stopped
@@ -70,9 +70,14 @@ class Task:
         job = self.choice.kind.prepare(
             dataset, self.choice, folder, self.console, self.data_root, resume=resume, strict=self.strict
         )  # fmt: skip
-        record = {**job.record(self.data, self.data_root, self.choice.base), "command": self.command}
-        write_json(folder / RECIPE_FILE, {**record, "folds": folds})
+        write_json(folder / RECIPE_FILE, job.record(self.data, self.data_root, self.choice.base))
+        self.record(folder, folds)
         return job
+
+    def record(self, folder: Path, folds: dict[str, Any]) -> None:
+        """Write into a recipe.json what only a training with folds knows."""
+        record = {**read_recipe_file(folder), "command": self.command, "folds": folds}
+        write_json(folder / RECIPE_FILE, record)
 
     def say(self, text: str) -> None:
         """Print a line to standard error."""
@@ -136,6 +141,7 @@ def train_folds(task: Task, whole: Dataset, stop: threading.Event) -> dict[str, 
     whole = settled(replace(whole, notes=(*whole.notes, *folds.notes)))
     job = task.prepare(whole, task.folder, resume=task.resume, folds=pooled.figures["folds"])
     job.fit(stop)
+    task.record(task.folder, pooled.figures["folds"])
     run = calibrated(job)
     run.facts["folds"] = pooled.figures["folds"]
     if not pooled.result.multi_label:
@@ -147,7 +153,7 @@ def train_folds(task: Task, whole: Dataset, stop: threading.Event) -> dict[str, 
         test = replace(test, dataset=_noted(test.dataset, words), figures=figures)
     else:
         splits = {**job.dataset.splits, "test": pooled.split}
-        dataset = _noted(replace(job.dataset, splits=splits), f"{pooled.figures['protocol']}; {words}")
+        dataset = _noted(replace(job.dataset, splits=splits), note_of(pooled.figures))
         test = Tested(dataset, pooled.result, pooled.figures, pooled.seen, pooled.notes)
     return delivered(job, run, test, task.console, task.started)
 
@@ -175,6 +181,7 @@ def _one(task: Task, whole: Dataset, folds: Folds, number: int, stop: threading.
     job = task.prepare(dataset, place, resume=(place / RECIPE_FILE).exists(), folds=own)
     _begin(task, whole, folds, place)
     job.fit(stop)
+    task.record(place, own)  # the fit of a classic pipeline writes a recipe.json of its own
     run = calibrated(job)
     run.facts["folds"] = own
     judged = judge(run, job.dataset, strict=task.strict)
