@@ -92,7 +92,8 @@ def train(
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    choice = choose(dataset, model, recipe, words, _record_in(out, resume=resume), say)
+    before = among.from_main(lambda: _record_in(out, resume=resume))
+    choice = choose(dataset, model, recipe, words, before, say)
     with ExitStack() as stack:
 
         def take() -> tuple[Path, bool]:
@@ -104,7 +105,8 @@ def train(
         if count := among.from_main(lambda: agreed_folds(folder, folds, resume=resume)):
             whole = to_fold(raw)
             if resume:
-                choice = choose(settled(whole), model, recipe, words, read_recipe_file(folder), say)
+                before = among.from_main(lambda: read_recipe_file(folder))
+                choice = choose(settled(whole), model, recipe, words, before, say)
             task = Task(data, data_root, choice, folder, count, resume, strict, console, started)
             try:
                 with _stoppable(console, f"{task.command} --out {folder} --resume") as stop:
@@ -113,7 +115,8 @@ def train(
                 leave_empty(folder)
         if resume:
             dataset = _as_before(raw, folder) or dataset
-            choice = choose(dataset, model, recipe, words, read_recipe_file(folder), say)
+            before = among.from_main(lambda: read_recipe_file(folder))
+            choice = choose(dataset, model, recipe, words, before, say)
         try:
             with _in_one_line("start the same command again"):
                 job = choice.kind.prepare(
