@@ -14,6 +14,7 @@ import resight
 from resight.core.errors import ModelFileError, UsageError
 from resight.metrics.accuracy import wilson_interval
 from resight.models.modelfile import load_header, load_tensors, save_tensors
+from resight.service.report import report as reporting
 from resight.service.run.answers import answers_of, packed_answers
 from resight.service.run.data import data_of
 from resight.service.run.run import open_run
@@ -59,6 +60,16 @@ def test_the_stored_answers_are_those_on_validation(tiny_run):
             assert part.interval == wilson_interval(part.wrong, part.n)
 
 
+def test_without_validation_the_answers_are_those_on_the_test(tmp_path, monkeypatch):
+    monkeypatch.setattr(reporting, "write_report", lambda run, *_, **__: run.folder / "report.html")
+    data = str(make_folder(tmp_path / "colours", count=10))
+    words = ("image_size=16", "batch_size=8", "val_share=0")
+    answer = resight.train(data, model="resnet20", epochs=1, changes=words, out="run")
+    of, part = accepted("run", 0.01)
+    assert (of, part.of, part.n, part.wrong) == ("test", answer["n"], answer["n"], answer["wrong"])
+    assert f"of {answer['n']} test pictures" in accepted_in_words("run", 0.01)
+
+
 def test_rows_say_whether_they_are_unsure_only_when_asked(tiny_run):
     mixed().save("mixed.png")
     picture().save("red.png")
@@ -100,7 +111,7 @@ def test_table_csv_and_json_show_it_and_the_error_is_stated(tiny_run):
 
 def test_runs_that_do_not_know_their_answers_say_so(tiny_run, tmp_path):
     old = changed(tiny_run, tmp_path / "old.safetensors", answers=None)
-    assert "no record of its validation answers" in accepted_in_words(old, 0.5)
+    assert "no record of its answers to held-out pictures" in accepted_in_words(old, 0.5)
     few = changed(
         tiny_run,
         tmp_path / "few.safetensors",
@@ -121,11 +132,12 @@ def test_runs_that_do_not_know_their_answers_say_so(tiny_run, tmp_path):
             accepted_in_words(bad, 0.5)
 
 
-def test_several_classes_a_picture_are_refused_by_name(tmp_path):
+def test_several_classes_a_picture_are_refused_by_name(tmp_path, monkeypatch):
     make_folder(tmp_path / "pictures", count=6)
     files = sorted((tmp_path / "pictures").rglob("*.png"))
     text = "path,labels\n" + "".join(f"{f},{f.parent.name}\n" for f in files)
     (tmp_path / "several.csv").write_text(text)
+    monkeypatch.setattr(reporting, "write_report", lambda run, *_, **__: run.folder / "report.html")
     words = ("image_size=16", "batch_size=8")
     resight.train("several.csv", model="resnet20", epochs=1, changes=words, out="run")
     assert load_header(tmp_path / "run" / "model.safetensors").get("answers") is None

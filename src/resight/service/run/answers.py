@@ -15,14 +15,14 @@ from resight.core.errors import ModelFileError
 from resight.metrics.risk_coverage import RiskCoverage, risk_coverage
 
 KEY = "answers"
-VALIDATION = "validation"
+VALIDATION, TEST = "validation", "test"
 
 
 def packed_answers(of: str, confidence: Tensor, wrong: Tensor) -> dict[str, str]:
     """Return answers as JSON: 4 bytes each, the probability, negative where the answer is wrong.
 
     Args:
-        of: which pictures they are of: `VALIDATION`, or "5-fold".
+        of: which pictures they are of: `VALIDATION`, `TEST`, or "5-fold".
         confidence: the probability of each answer, (N,), above 0.
         wrong: whether it is wrong, (N,) bool.
     """

@@ -5,7 +5,7 @@ from pathlib import Path
 from resight.core.errors import UsageError
 from resight.metrics.risk_coverage import Accepted
 from resight.models.modelfile import load_header
-from resight.service.run.answers import VALIDATION, answers_of
+from resight.service.run.answers import TEST, VALIDATION, answers_of
 from resight.service.run.run import MODEL_FILE, Run
 
 
@@ -42,8 +42,8 @@ def accepted(run: str, at_least: float) -> tuple[str, Accepted] | None:
         at_least: the threshold.
 
     Returns:
-        Which pictures these are ("validation", or "5-fold"), and the accepted ones; None if the run does not
-        say it.
+        Which pictures these are ("validation", "test" or "5-fold"), and the accepted ones; None if the run
+        does not say it.
     """
     path = Path(run)
     path = path / MODEL_FILE if path.is_dir() else path
@@ -58,11 +58,11 @@ def accepted_in_words(run: str, at_least: float) -> str:
     found = accepted(run, at_least)
     if found is None:
         return (
-            f"{run} has no record of its validation answers, so it is not known how often answers of "
-            f"{at_least:g} or more are wrong"
+            f"{run} has no record of its answers to held-out pictures, so it is not known how often answers "
+            f"of {at_least:g} or more are wrong"
         )
     of, part = found
-    pictures = f"{part.of:,} validation pictures" if of == VALIDATION else f"{part.of:,} pictures, {of}"
+    pictures = f"{part.of:,} {of} pictures" if of in (VALIDATION, TEST) else f"{part.of:,} pictures, {of}"
     if part.error is None or part.interval is None:
         return f"no answer reached {at_least:g} on {pictures}, so nothing is known of accepted answers"
     low, high = part.interval

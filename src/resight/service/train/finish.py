@@ -16,7 +16,7 @@ from resight.metrics.calibration import fit_temperature
 from resight.models.modelfile import save_model
 from resight.models.probabilities import to_probabilities
 from resight.service.run.answers import KEY as ANSWERS
-from resight.service.run.answers import VALIDATION, packed_answers
+from resight.service.run.answers import TEST, VALIDATION, packed_answers
 from resight.service.run.data import RunData
 from resight.service.run.run import MODEL_FILE, REPORT_FILE, Run, open_run
 from resight.service.test.test import seen_before, test_split
@@ -77,10 +77,16 @@ def _answers(run: Run, logits: Tensor, labels: Tensor) -> dict[str, str] | None:
 
 
 def tested(job: Job | ClassicJob, run: Run, *, strict: bool) -> Tested:
-    """Test a run on its own test split."""
+    """Test a run on its own test split.
+
+    Where there was no validation, the file keeps the answers to the test pictures in place of those.
+    """
     result = test_split([run], job.dataset, strict=strict)
     figures = result.figures()
     seen, notes = seen_before([run], RunData(job.dataset, own=True), "test", result, figures)
+    if not (run.facts.get(ANSWERS) or result.multi_label or seen["trained_on"] != 0):
+        confidence = result.probabilities.max(1).values
+        run.facts[ANSWERS] = packed_answers(TEST, confidence, result.wrong())
     return Tested(job.dataset, result, figures, seen, notes)
 
 
