@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from resight.metrics.risk_coverage import risk_coverage
-from resight.render.risk import risk_chart, risk_words
+from resight.service.report.risk import risk_chart, risk_words
 
 
 def curve(count, wrong):
