@@ -31,6 +31,14 @@ def train(
         int | None, typer.Option(help="Passes over the pictures. [default: the recipe's]")
     ] = None,
     seed: Seed = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K",
+            help="For small sets: test by K-fold cross-validation, in K + 1 trainings. Every picture is "
+            "judged once, by a network that did not see it.",
+        ),
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated."),
@@ -52,8 +60,8 @@ def train(
     from resight.service.train.train import train as service
 
     answer = service(
-        data, model=model, recipe=recipe, epochs=epochs, seed=seed, changes=changes or (), out=out,
-        resume=resume, data_root=data_root, strict=strict,
+        data, model=model, recipe=recipe, epochs=epochs, seed=seed, folds=folds, changes=changes or (),
+        out=out, resume=resume, data_root=data_root, strict=strict,
     )  # fmt: skip
     trained(answer, as_json=as_json)
 

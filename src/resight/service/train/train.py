@@ -1,5 +1,6 @@
 """Train, choose, calibrate, test, report: the main job."""
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -7,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from resight.core.console import stderr_console
@@ -17,18 +17,16 @@ from resight.core.errors import DataError, TrainingError
 from resight.core.files import locked, write_json
 from resight.core.registry import lookup
 from resight.data.dataset import Dataset
+from resight.data.folding import to_fold
 from resight.data.levels import settled
 from resight.data.open import open_as_it_is, require_fit
 from resight.data.splitting import with_test_split
-from resight.metrics.calibration import fit_temperature
-from resight.models.modelfile import save_model
 from resight.models.zoo import NETWORKS
-from resight.service.run.data import RunData, split_as
+from resight.service.run.data import split_as
 from resight.service.run.folder import leave_empty, run_folder, stop_asked
-from resight.service.run.run import MODEL_FILE, RECIPE_FILE, REPORT_FILE, open_run, read_recipe_file
-from resight.service.test.test import seen_before, test_split
-from resight.service.train.classic import ClassicJob
-from resight.service.train.job import Job
+from resight.service.run.run import RECIPE_FILE, read_recipe_file
+from resight.service.train.finish import calibrated, delivered, tested
+from resight.service.train.folds import Task, agreed_folds, require_folds, train_folds
 from resight.service.train.words import choose
 from resight.training.loop import Stopped
 from resight.training.recipes import RECIPES
@@ -41,6 +39,7 @@ def train(
     recipe: str = "",
     epochs: int | None = None,
     seed: int | None = None,
+    folds: int | None = None,
     changes: Sequence[str] = (),
     out: str | None = None,
     resume: bool = False,
@@ -56,6 +55,7 @@ def train(
         recipe: name of a recipe; by default "photos" for photos, else "fast", see `default_recipe`.
         epochs: in place of the recipe's.
         seed: in place of the recipe's.
+        folds: test by cross-validation with so many folds, see `resight.service.train.folds`.
         changes: key=value words over the recipe's settings.
         out: the run folder; by default runs/DATA-MODEL-N.
         resume: go on with the run in `out` (or the latest run of this data and model).
@@ -72,6 +72,8 @@ def train(
     """
     started, among = time.perf_counter(), world()
     console = console or stderr_console(quiet=not among.is_main)
+    if folds is not None:
+        require_folds(folds)
     if recipe:
         lookup(RECIPES, recipe, "recipe")
     if model:
@@ -79,7 +81,7 @@ def train(
     with among.main_first():
         raw = open_as_it_is(data, data_root)
         require_fit(raw)
-        dataset = with_test_split(raw)
+        dataset = to_fold(raw) if folds else with_test_split(raw)
     if "train" not in dataset.splits:
         raise DataError(f"{data}: has no training pictures")
     dataset = settled(dataset)
@@ -100,6 +102,17 @@ def train(
             return folder, old
 
         folder, resume = among.from_main(take)
+        if count := among.from_main(lambda: agreed_folds(folder, folds, resume=resume)):
+            whole = to_fold(raw)
+            if resume:
+                before = among.from_main(lambda: read_recipe_file(folder))
+                choice = choose(settled(whole), model, recipe, words, before, say)
+            task = Task(data, data_root, choice, folder, count, resume, strict, console, started)
+            try:
+                with _stoppable(console, f"{task.command} --out {folder} --resume") as stop:
+                    return train_folds(task, whole, stop)
+            finally:
+                leave_empty(folder)
         if resume:
             dataset = _as_before(raw, folder) or dataset
             before = among.from_main(lambda: read_recipe_file(folder))
@@ -117,14 +130,22 @@ def train(
         if among.is_main:
             write_json(job.run / RECIPE_FILE, job.record(data, data_root, recipe))
         again = f"{job.command(data, data_root, recipe)} --out {job.run} --resume"
-        with stop_asked() as stop, _in_one_line(f"resume with: {again}"):
-            try:
-                job.fit(stop)
-            except Stopped:
-                console.print(f"stopped; resume with: {again}", highlight=False, markup=False, soft_wrap=True)
-                raise KeyboardInterrupt from None
+        with _stoppable(console, again) as stop:
+            job.fit(stop)
         with _in_one_line(f"resume with: {again}"):
-            return _finish(job, console, data_root, started, strict=strict)
+            run = calibrated(job)
+            return delivered(job, run, tested(job, run, strict=strict), console, started)
+
+
+@contextmanager
+def _stoppable(console: Console, again: str) -> Iterator[threading.Event]:
+    """Let a training be stopped by a signal, and say how to resume it."""
+    with stop_asked() as stop, _in_one_line(f"resume with: {again}"):
+        try:
+            yield stop
+        except Stopped:
+            console.print(f"stopped; resume with: {again}", highlight=False, markup=False, soft_wrap=True)
+            raise KeyboardInterrupt from None
 
 
 def _record_in(out: str | None, *, resume: bool) -> dict[str, Any]:
@@ -161,58 +182,3 @@ def _in_one_line(cure: str) -> Iterator[None]:
         if not lost_another(error):
             raise
         raise TrainingError(f"another process of this training ended or does not answer; {cure}") from error
-
-
-def _measures(figures: dict[str, Any]) -> str:
-    """Return what the error is called; before it, of several classes, the mean average precision."""
-    if not figures["multi_label"]:
-        return "test error"
-    if figures["map"] is None:
-        return "one-error"
-    low, high = figures["map_interval"]
-    return f"mean average precision {figures['map']:.2f} % (95 % interval {low:.2f} to {high:.2f}), one-error"
-
-
-def _finish(
-    job: Job | ClassicJob, console: Console, data_root: str | None, started: float, *, strict: bool
-) -> dict[str, Any]:
-    """Calibrate and test the best weights, write them with their figures, and the report."""
-    from resight.service.report.report import write_report
-
-    world().wait()  # until the main process has written the best weights
-    run = open_run(str(job.run))
-    facts = {**job.facts(), "best_epoch": run.facts["best_epoch"]}
-    facts["temperature"] = 1.0
-    if job.validation:
-        logits, labels = job.validation_logits(run.model, torch.float32)
-        facts["temperature"] = fit_temperature(logits, labels) if len(labels) >= 20 else 1.0
-    facts["seconds"] = sum(row["seconds"] for row in job.progress.history)
-    run.facts.clear()
-    run.facts.update(facts)
-    result = test_split([run], job.dataset, strict=strict)
-    figures = result.figures()
-    seen, notes = seen_before([run], RunData(job.dataset, own=True), "test", result, figures)
-    facts["left_out"] = job.progress.faults
-    figures["skipped"] = [*job.progress.faults, *figures["skipped"]]
-    known = ("n", "top1_error", "top1_interval", "top5_error", "ece", "map", "map_interval")
-    facts["test"] = {k: figures[k] for k in known if k in figures}
-    run.facts.update(facts)
-    report = job.run / REPORT_FILE
-    if world().is_main:
-        save_model(job.run / MODEL_FILE, run.model, run.model.state_dict(), facts)
-        report = write_report(run, job.dataset, result, figures, own=True)
-    seconds = time.perf_counter() - started
-    low, high = figures["top1_interval"]
-    console.print(f"report {report}; {seconds:.0f} s in all", highlight=False, markup=False, soft_wrap=True)
-    return {
-        "run": str(job.run),
-        "data": job.dataset.name,
-        "split": "test",
-        "notes": [*job.dataset.notes, *notes],
-        **figures,
-        **seen,
-        "report": str(report),
-        "seconds": seconds,
-        "summary": f"{_measures(figures)} {figures['top1_error']:.2f} % "
-        f"(95 % interval {low:.2f} to {high:.2f}, n = {figures['n']:,})",
-    }
