@@ -1,5 +1,6 @@
 """RUN: a run folder, a model.safetensors, or zoo:NAME; opened as one kind of thing."""
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ RECORD = {
     "machine?": {str: object},
     "precision": str,
     "fit?": {str: object},
+    "stages?": [{str: object}],
 }
 """Of a recipe.json, as far as it is read again."""
 MODEL_FILE, RECIPE_FILE, REPORT_FILE = "model.safetensors", "recipe.json", "report.html"
@@ -131,7 +133,8 @@ def open_run(name: str) -> Run:
                 f"{name}: there is no such run; give a run folder, a model.safetensors or zoo:NAME"
             )
         if folder and not (folder / MODEL_FILE).is_file():
-            more = "; go on training with --resume" if (folder / RECIPE_FILE).exists() else ""
+            line = shlex.join(["resight", "train", "--resume", str(folder)])
+            more = f"; resume it with: {line}" if (folder / RECIPE_FILE).exists() else ""
             raise ModelFileError(f"{name}: holds no {MODEL_FILE}, so it is not a finished run{more}")
         model, facts = load_model(folder / MODEL_FILE if folder else path)
         if task:

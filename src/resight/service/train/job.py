@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from resight.core import settings
 from resight.core.device import describe, pick_device, pick_precision, tf32
 from resight.core.distributed import waiting, world
+from resight.core.errors import ModelFileError
 from resight.data.batches import Batches
 from resight.data.dataset import Dataset, fingerprint
 from resight.data.prepare import Normalize
@@ -103,8 +104,9 @@ class Job:
         *,
         resume: bool,
         strict: bool,
+        begun: int = 0,
     ) -> "Job":
-        """Read the pictures, make the network, take up where a run stopped, and say what is to be done.
+        """Read the pictures, make the network, resume where a run stopped, and say what is to be done.
 
         Raises:
             ResightError: in one line.
@@ -149,9 +151,14 @@ class Job:
         optimizer = make_optimizer(model, recipe)
         averages = AveragedWeights(model, recipe.ema) if recipe.ema else None
         identity = {"recipe": settings.to_dict(recipe), "data": learned}
-        before = load_state(run, model, optimizer, averages, identity) if resume else None
-        if before:
-            where = f"epoch {before.epoch + 1}, step {before.step}"
+        before = load_state(run, model, optimizer, averages, identity, begun) if resume else None
+        if begun and before is None:
+            raise ModelFileError(
+                f"{run}: its state, last/state.safetensors, is gone, so it cannot be continued; train from "
+                f"its weights with: --recipe fine-tune --set weights={run}"
+            )
+        if resume:
+            where = f"epoch {before.epoch + 1}, step {before.step}" if before else "its first step"
             console.print(f"resuming {run} at {where}", highlight=False, markup=False, soft_wrap=True)
         progress = before or Progress()
         progress.leave_out(faults)

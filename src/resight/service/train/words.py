@@ -1,19 +1,22 @@
 """From the words of a user to the settings of a training."""
 
 import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from resight.classic.recipe import ClassicRecipe
 from resight.core import settings
-from resight.core.errors import UsageError
+from resight.core.errors import ModelFileError, UsageError
 from resight.data.dataset import Dataset
 from resight.data.prepare import typical_side
 from resight.models.initialization import shapes_only
 from resight.models.modelfile import is_model_file, load_model
 from resight.models.weights import OFFICIAL, of_zoo
 from resight.models.zoo import NETWORKS, create_model, list_options, read_options
-from resight.service.train.classic import ClassicJob, is_classic, read_recipe
+from resight.service.train.classic import CLASSIC, ClassicJob, is_classic, read_recipe, with_words
 from resight.service.train.job import Job
 from resight.service.train.weight_files import weight_file
 from resight.training.machine import Machine
@@ -29,15 +32,61 @@ def choose(
         return read_recipe(dataset, name, recipe, words), Machine(), ClassicJob
     chosen, machine = _build_recipe(build, dataset, model, words)
     if is_classic(chosen.model):
-        raise UsageError(f"weights={chosen.weights}: are of {chosen.model}, which is fitted anew")
+        raise UsageError(f"weights={chosen.weights}: are of {chosen.model}, which is fitted from scratch")
     return chosen, machine, Job
+
+
+def recorded(
+    record: Mapping[str, Any], folder: Path, model: str, words: Sequence[str]
+) -> tuple[Any, Machine, Any]:
+    """Return the settings of a run that is resumed, how they are spread over the hardware, and who works.
+
+    Args:
+        record: its recipe.json.
+        folder: of the run.
+        model: the network that the user names; "" for the run's.
+        words: the user's; no epochs among them. Those of the machine may differ from the record.
+
+    Raises:
+        ModelFileError: if the record is damaged, or a word differs from it; each one is named.
+    """
+    classic = record.get("base") == CLASSIC
+    try:
+        before: Any = settings.from_dict(ClassicRecipe if classic else Recipe, record["recipe"])
+        machine = settings.from_dict(Machine, record.get("machine", {}))
+    except UsageError as error:
+        raise ModelFileError(
+            f"{folder}: its recipe.json is damaged, or of a newer Resight ({error})"
+        ) from error
+    words = [*words, *([f"model={model}"] if model else [])]
+    if classic:
+        after = with_words(before, words)
+    else:
+        words = _stripped(words)
+        given = dict(settings.pairs(words))
+        if given.get("weights", "").startswith("zoo:"):
+            network, weights = of_zoo(given["weights"])
+            words += [f"weights={weights}", f"model={given.get('model', network)}"]
+        words = _with_operations(before, words)
+        words = _with_options(before, given.get("model") or before.model, words)
+        after, machine = settings.override_both(before, machine, words)
+    if differ := settings.differences(before, after):
+        raise ModelFileError(
+            f"{folder}: was trained with other settings: {', '.join(differ)}; leave these words out to "
+            "resume it, or train from scratch with another --out"
+        )
+    return after, machine, ClassicJob if classic else Job
+
+
+def _stripped(words: Sequence[str]) -> list[str]:
+    if wrong := [word for word in words if "=" not in word]:
+        raise UsageError(f"--set {wrong[0]!r} is not key=value")
+    return ["=".join(part.strip() for part in word.split("=", 1)) for word in words]
 
 
 def _build_recipe(build: Any, dataset: Dataset, model: str, words: list[str]) -> tuple[Recipe, Machine]:
     """Let the recipe look at the facts, then apply the user's words."""
-    if wrong := [word for word in words if "=" not in word]:
-        raise UsageError(f"--set {wrong[0]!r} is not key=value")
-    words = ["=".join(part.strip() for part in word.split("=", 1)) for word in words]
+    words = _stripped(words)
     given = {key: value for key, _, value in (word.partition("=") for word in words)}
     weights, size = given.get("weights", ""), 0
     model = model or given.get("model", "")
