@@ -154,7 +154,7 @@ def test_data_that_moved_are_named_beside_the_run(place, run, tmp_path):
     command("train", "--resume", run, "moved")
     assert record(run)["data"] == str(tmp_path / "moved")
     other = make_folder("other", count=14, start=5)
-    with pytest.raises(ModelFileError, match="other data: .*put them back"):
+    with pytest.raises(ModelFileError, match=r"other data: .*put them back"):
         train(str(other), resume=run, console=QUIET)
 
 
@@ -163,7 +163,7 @@ def test_a_finished_run_is_continued_to_the_bit_stopped_or_not(place, run):
     train(resume=run, epochs=5, console=QUIET)
     with stopped_after(3):
         train(resume="cut", epochs=5, console=QUIET)
-    train(resume="cut", console=said)  # no word: five epochs are on record
+    train(resume="cut", console=QUIET)  # no word: five epochs are on record
     assert_equal_runs(run, "cut")
     found = record("cut")
     assert found["recipe"]["epochs"] == 5 and found["stages"] == [{"epochs": 2}, {"epochs": 3}]
