@@ -1,4 +1,4 @@
-"""Speed beside plain torchvision in the same run: blocks interleaved, medians, ratios.
+"""Speed compared with plain torchvision in the same run: blocks interleaved, medians, ratios.
 
 Every candidate lives in a process of its own and they take turns. The plain ones are what a user writes
 from the tutorials: eager float32 in NCHW, a DataLoader with two workers over PIL transforms, the C

@@ -61,8 +61,8 @@ def explain(
         bool,
         typer.Option(
             "--evaluate",
-            help="Write no pictures: measure whether the maps are to be believed, beside a random map and a "
-            "spot in the middle, and whether they change when the weights are made random.",
+            help="Write no pictures: measure whether the maps are to be believed, compared with a random "
+            "map and a spot in the middle, and whether they change when the weights are made random.",
         ),
     ] = False,
     as_json: Json = False,

@@ -59,8 +59,8 @@ app.command(short_help="Draw what augmentation does to pictures; without a pictu
 app.command(short_help="List networks.")(models)
 app.command(short_help="Show a network layer by layer.")(summary)
 app.command(short_help="Draw published accuracy against cost and size of the networks.")(compare)
-app.command(short_help="Run a published experiment again, beside the published figures.")(reproduce)
-app.command(short_help="Measure speed beside plain torchvision and other libraries in the same run.")(bench)
+app.command(short_help="Run a published experiment again and compare the figures.")(reproduce)
+app.command(short_help="Measure speed compared with plain torchvision and other libraries.")(bench)
 
 
 def _version(*, wanted: bool) -> None:

@@ -37,7 +37,7 @@ def wilson_interval(wrong: int, count: int, z: float = 1.959963984540054) -> tup
 
 
 def mean_interval(error: float, counts: Sequence[int]) -> tuple[float, float]:
-    """Return the interval of the mean of several classes' error rates, in percent.
+    """Return the interval of the mean over the error rates of several classes, in percent.
 
     It is Wilson's for as many samples as give that mean the same variance, where all classes err alike:
     K^2 / sum(1 / n) of K classes, which is all of them if they have equally many.

@@ -194,7 +194,7 @@ def require_finite(what: str, value: float, epoch: int, settings: DecoderSetting
     if not math.isfinite(value):
         raise TrainingError(
             f"{what} became {value} in epoch {epoch}, at learning rate {settings.lr:.4g}. Likely cure: start "
-            f"anew with --set lr={settings.lr / 3:.2g}, or --set precision=fp32 if it was bf16"
+            f"again with --set lr={settings.lr / 3:.2g}, or --set precision=fp32 if it was bf16"
         )
 
 

@@ -51,7 +51,7 @@ def one_step(
     Drawn pictures have the classes of the real ones, so that rare classes stay rare.
 
     Args:
-        pair: both networks, whose sums go on.
+        pair: both networks, whose sums continue.
         optimizer: see `make_optimizer`.
         images: real, (B, C, S, S) in [-1, 1].
         labels: (B,).
@@ -166,6 +166,6 @@ def require_finite(pair: Adversaries, progress: Progress, settings: GanSettings)
         return
     raise TrainingError(
         f"a loss became {loss} in epoch {progress.epoch + 1}, step {progress.step}, at learning rate "
-        f"{settings.lr:.4g}; the last good state is kept. Likely cure: start anew with --set "
+        f"{settings.lr:.4g}; the last good state is kept. Likely cure: start again with --set "
         f"lr={settings.lr / 3:.2g} --set critic_lr={settings.critic_lr / 3:.2g}"
     )

@@ -123,9 +123,9 @@ def three_epochs(monkeypatch):
     """Measure as always, then say a speed by which three epochs take 1,000 minutes."""
     real, seen = minutes.measured, []
 
-    def measured(dataset, sized, *words):
-        seen.append(real(dataset, sized, *words))
-        steps = max(1, len(dataset.train) // sized.batch_size)
+    def measured(dataset, choice, *words):
+        seen.append(real(dataset, choice, *words))
+        steps = max(1, len(dataset.train) // choice.recipe.batch_size)
         return Speed(1.0, 0.95 * 59_000 / (3.2 * steps), 0.0, 0.0, 0.0)
 
     monkeypatch.setattr(minutes, "measured", measured)

@@ -131,7 +131,7 @@ def test_what_differs_is_named_setting_by_setting(place, run):
         train(resume=run, changes=["lr=0.9", "augment.cutout=4"], seed=3, console=QUIET)
     line = str(caught.value)
     assert "augment resized-crop,flip -> resized-crop,flip,cutout:4" in line
-    assert "lr 0.0375 -> 0.9" in line and "seed 0 -> 3" in line and "model" not in line
+    assert "lr 0.075 -> 0.9" in line and "seed 0 -> 3" in line and "model" not in line
     with pytest.raises(ModelFileError, match="recipe fast -> fine-tune"):
         train(resume=run, recipe="fine-tune", console=QUIET)
     with pytest.raises(ModelFileError, match="model resnet20 -> resnet32"):

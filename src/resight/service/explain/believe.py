@@ -1,4 +1,4 @@
-"""Are a network's saliency maps to be believed: faithfulness beside know-nothing maps, and sanity checks."""
+"""Are a network's saliency maps to be believed? Faithfulness, and sanity checks."""
 
 import math
 from collections import defaultdict
@@ -41,8 +41,8 @@ def believe(
 ) -> dict[str, Any]:
     """Measure whether saliency maps show what a network uses.
 
-    Each method is measured as `MEASURES` says, beside a random map and a spot in the middle, and its maps are
-    compared with those of copies of the network with random weights.
+    Each method is measured as `MEASURES` says and compared with a random map and a spot in the middle, and
+    its maps are compared with those of copies of the network with random weights.
 
     Args:
         run: a RUN.

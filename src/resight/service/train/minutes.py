@@ -26,7 +26,7 @@ from resight.models.zoo import NETWORKS, list_options
 from resight.service.train.job import Job
 from resight.service.train.pictures import kept_bytes
 from resight.service.train.plan import Plan
-from resight.training.machine import Machine
+from resight.service.train.words import Choice
 from resight.training.optimizer import head_epochs, set_mode
 from resight.training.recipe import Recipe
 from resight.training.step import Step
@@ -143,7 +143,7 @@ def sizes_for(recipe: Recipe, *, fixed: bool) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Length:
     """What is trained in the given time.
 
     Attributes:
@@ -169,7 +169,7 @@ def choose_for(
     measure: Callable[[Recipe], Speed],
     *,
     again: bool = False,
-) -> Choice:
+) -> Length:
     """Return the number of epochs and the picture size for a time.
 
     The recipe's size is measured first. If so few epochs fit that a smaller picture is better (`FEW`), the
@@ -185,14 +185,14 @@ def choose_for(
         again: whether a finished run is continued.
     """
 
-    def found(size: int) -> Choice:
+    def found(size: int) -> Length:
         sized = replace(recipe, image_size=size)
         speed = measure(sized)
         seconds = left() * MARGIN
         fitting = most_epochs(seconds, sized, speed, amount, again=again)
         epochs = max(fitting, 1)
         needed = seconds_of(epochs, sized, speed, amount, again=again)
-        return Choice(epochs, size, speed, needed, fitting > 0)
+        return Length(epochs, size, speed, needed, fitting > 0)
 
     enough = max(1, math.ceil(FEW * recipe.epochs))
     choice = found(sizes[0])
@@ -221,7 +221,7 @@ def in_time(plan: Plan, folder: Path, console: Console, started: float) -> Plan:
     """
     assert plan.minutes is not None
     again, limit = plan.again, 60 * plan.minutes
-    recipe: Recipe = plan.chosen
+    recipe: Recipe = plan.recipe
     if again:  # as long as its longest stage, in the recipe's place
         recipe = replace(recipe, epochs=max(stage["epochs"] for stage in plan.stages))
     dataset = with_validation(plan.dataset, recipe.val_share)
@@ -232,7 +232,7 @@ def in_time(plan: Plan, folder: Path, console: Console, started: float) -> Plan:
         return world().greatest([limit - (time.perf_counter() - started)])[0]
 
     def measure(sized: Recipe) -> Speed:
-        return measured(dataset, sized, plan.machine, folder, SHARE * limit)
+        return measured(dataset, replace(plan.choice, recipe=sized), folder, SHARE * limit)
 
     sizes = sizes_for(recipe, fixed=plan.fixed_size or again)
     choice = choose_for(left, recipe, sizes, amount, measure, again=again)
@@ -246,8 +246,8 @@ def in_time(plan: Plan, folder: Path, console: Console, started: float) -> Plan:
     }
     stages = (*plan.stages, stage) if again else (stage,)
     epochs = sum(s["epochs"] for s in stages)
-    chosen = replace(plan.chosen, epochs=epochs, image_size=choice.image_size)
-    return replace(plan, chosen=chosen, stages=stages, minutes=None)
+    settled = replace(plan.recipe, epochs=epochs, image_size=choice.image_size)
+    return replace(plan, choice=replace(plan.choice, recipe=settled), stages=stages, minutes=None)
 
 
 def _amount(dataset: Dataset, recipe: Recipe) -> Amount:
@@ -257,7 +257,7 @@ def _amount(dataset: Dataset, recipe: Recipe) -> Amount:
     return Amount(max(1, pictures // recipe.batch_size), kept, validation, len(dataset.split("test")))
 
 
-def _said(choice: Choice, recipe: Recipe, minutes: float) -> str:
+def _said(choice: Length, recipe: Recipe, minutes: float) -> str:
     size = f" of {choice.image_size} pixels" if choice.image_size != recipe.image_size else ""
     done = f"{choice.epochs} epoch{'s' * (choice.epochs > 1)}{size}"
     if not choice.fits:
@@ -270,27 +270,27 @@ def _said(choice: Choice, recipe: Recipe, minutes: float) -> str:
     return f"{minutes:g} minutes: {done} (the recipe's: {recipe.epochs}{most}), {needed}"
 
 
-def measured(dataset: Dataset, recipe: Recipe, machine: Machine, folder: Path, seconds: float) -> Speed:
+def measured(dataset: Dataset, choice: Choice, folder: Path, seconds: float) -> Speed:
     """Measure the steps of the real network at the real batch on real pictures, forward and backward.
 
     Args:
         dataset: with all its splits.
-        recipe: the settings.
-        machine: how they are spread over the hardware.
+        choice: the settings, and what goes with them.
         folder: of the run.
         seconds: for the timed steps.
 
     Returns:
         The speed of the slowest process.
     """
+    recipe: Recipe = choice.recipe
     kept = bool(kept_bytes(dataset.train, recipe))
     sample = _sample(dataset, recipe, kept=kept)
     # What does not fit as a whole is not kept as a sample either.
-    recipe = recipe if kept else replace(recipe, memory_gib=0.0)
+    choice = choice if kept else replace(choice, recipe=replace(recipe, memory_gib=0.0))
     scratch = folder / "measuring"
     silent = Console(file=io.StringIO(), quiet=True)
     try:
-        job = Job.prepare(sample, recipe, machine, scratch, silent, None, resume=False, strict=False)
+        job = Job.prepare(sample, choice, scratch, silent, None, resume=False, strict=False)
         full = _step_seconds(job, recipe.epochs - 1, seconds)
         head = _step_seconds(job, 0, seconds / 2) if head_epochs(recipe) else full
         speed = Speed(head, full, _answer_seconds(job), _reading_seconds(job), _save_seconds(job))

@@ -12,13 +12,14 @@ from resight.data.dataset import Dataset
 from resight.data.levels import settled
 from resight.data.open import open_as_it_is, require_fit
 from resight.data.splitting import with_test_split
+from resight.models.available import Say
 from resight.models.zoo import NETWORKS
 from resight.service.run.data import split_as
 from resight.service.run.folder import resume_line
 from resight.service.run.run import RECIPE_FILE, read_recipe_file
 from resight.service.train.stages import Stages, continued, epochs_of, stages_of
-from resight.service.train.words import CLASSIC, choose, recorded
-from resight.training.machine import Machine
+from resight.service.train.words import CLASSIC, Choice, choose, recorded
+from resight.training.recipe import Recipe
 from resight.training.recipes import RECIPES
 
 
@@ -44,11 +45,6 @@ class Wish:
     words: tuple[str, ...] = ()
     data_root: str | None = None
 
-    @property
-    def base(self) -> str:
-        """The recipe's name."""
-        return self.recipe or "fast"
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -57,11 +53,8 @@ class Plan:
     Attributes:
         data: what `open_dataset` takes.
         data_root: see `open_dataset`.
-        base: name of the recipe.
         dataset: with a test split.
-        chosen: the settings.
-        machine: how they are spread over the hardware.
-        kind: of the job: `Job` or `ClassicJob`.
+        choice: settings, hardware, weights, and who does the work.
         stages: see `resight.service.train.stages`; none of a classic pipeline.
         minutes: for a stage whose epochs are still to be found; None if all are known.
         fixed_size: whether the user chose image_size.
@@ -70,15 +63,17 @@ class Plan:
 
     data: str
     data_root: str | None
-    base: str
     dataset: Dataset
-    chosen: Any
-    machine: Machine
-    kind: Any
+    choice: Choice
     stages: Stages = field(default=())
     minutes: float | None = None
     fixed_size: bool = False
     again: bool = False
+
+    @property
+    def recipe(self) -> Any:
+        """The settings."""
+        return self.choice.recipe
 
     @property
     def begun(self) -> int:
@@ -115,30 +110,40 @@ def asked(
     return Wish(data or "", model, recipe, epochs, minutes, rest, data_root)
 
 
-def fresh(wish: Wish) -> Plan:
+def fresh(wish: Wish, say: Say) -> Plan:
     """Return the plan of a new training.
+
+    Args:
+        wish: what the user asks for.
+        say: is told in a line what is about to be downloaded.
 
     Raises:
         ResightError: if the data cannot be opened, or the words mean nothing.
     """
-    build = lookup(RECIPES, wish.base, "recipe")
+    if wish.recipe:
+        lookup(RECIPES, wish.recipe, "recipe")
     if wish.model:
         lookup(NETWORKS, wish.model, "model", "All names: resight models")
     with world().main_first():
         dataset = with_test_split(_opened(wish.data, wish.data_root))
     dataset = settled(dataset)
     words = [*wish.words, *([f"epochs={wish.epochs}"] if wish.epochs is not None else [])]
-    chosen, machine, kind = choose(build, dataset, wish.model, wish.base, words)
-    plan = Plan(wish.data, wish.data_root, wish.base, dataset, chosen, machine, kind)
-    if not hasattr(chosen, "epochs"):
-        _require_no_minutes(wish, chosen.model)
+    choice = choose(dataset, wish.model, wish.recipe, words, say)
+    plan = Plan(wish.data, wish.data_root, dataset, choice)
+    if not isinstance(choice.recipe, Recipe):
+        _require_no_minutes(wish, choice.recipe.model)
         return plan
     fixed = any(key == "image_size" for key, _ in settings.pairs(wish.words))
-    return replace(plan, stages=({"epochs": chosen.epochs},), minutes=wish.minutes, fixed_size=fixed)
+    return replace(plan, stages=({"epochs": choice.recipe.epochs},), minutes=wish.minutes, fixed_size=fixed)
 
 
-def resumed(folder: Path, wish: Wish) -> Plan:
+def resumed(folder: Path, wish: Wish, say: Say) -> Plan:
     """Return the plan of a run that is resumed: what its record says, with the words of the user.
+
+    Args:
+        folder: of the run.
+        wish: what the user asks for.
+        say: is told in a line what is about to be downloaded.
 
     Raises:
         ModelFileError: if the folder holds no training, or the words are others than the record's; these are
@@ -150,19 +155,17 @@ def resumed(folder: Path, wish: Wish) -> Plan:
     if missing := [key for key in ("recipe", "data", "data_fingerprint") if key not in record]:
         other = "" if "settings" not in record else f"; resume a GAN with: {resume_line(folder, 'train-gan')}"
         raise ModelFileError(f"{folder}: its {RECIPE_FILE} is not that of a training ({missing[0]}){other}")
-    base = record.get("base", "fast")
-    chosen, machine, kind = recorded(record, folder, wish.model, wish.words)
-    plan = Plan("", None, base, Dataset("", (), {}), chosen, machine, kind, again=True)
-    if base != CLASSIC:
-        if wish.recipe not in ("", base):
-            _refuse(folder, [f"recipe {base} -> {wish.recipe}"])
+    choice, stages, minutes = recorded(record, folder, wish.model, wish.words, say), (), None
+    if choice.base != CLASSIC:
+        if wish.recipe not in ("", choice.base):
+            _refuse(folder, [f"recipe {choice.base} -> {wish.recipe}"])
         stages, minutes = continued(stages_of(record, str(folder)), folder, wish.epochs, wish.minutes)
-        chosen = replace(chosen, epochs=epochs_of(stages))
-        plan = replace(plan, chosen=chosen, stages=stages, minutes=minutes)
+        choice = replace(choice, recipe=replace(choice.recipe, epochs=epochs_of(stages)))
     else:
-        _require_no_minutes(wish, chosen.model)
+        _require_no_minutes(wish, choice.recipe.model)
     data, root = wish.data or record["data"], wish.data_root or record.get("data_root")
-    return replace(plan, data=data, data_root=root, dataset=_as_before(record, folder, data, root))
+    dataset = _as_before(record, folder, data, root)
+    return Plan(data, root, dataset, choice, stages, minutes, again=True)
 
 
 def _refuse(folder: Path, differ: list[str]) -> None:

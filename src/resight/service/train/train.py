@@ -48,7 +48,7 @@ def train(
     Args:
         data: what `open_dataset` takes; None for that of the run that is resumed.
         model: name of a network; by default the recipe's choice.
-        recipe: name of a recipe; by default `fast`.
+        recipe: name of a recipe; by default "photos" for photos, else "fast", see `default_recipe`.
         epochs: in place of the recipe's. More than a finished run has continue it, see
             `resight.service.train.stages`.
         minutes: the training, with its test and report, may take so long; the speed is measured first, then
@@ -80,23 +80,27 @@ def train(
     again = bool(resume)
     if not wish.data and not (again and run):
         raise UsageError("name the data set, or the run to resume")
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
     # Of a run that is named, its record says what is trained.
-    plan = None if again and run else fresh(wish)
+    plan = None if run and _is_resumed(run, resume=again) else fresh(wish, say)
     with ExitStack() as stack:
         stack.enter_context(shown_on(console))
 
         def take() -> tuple[Path, bool]:
-            folder, old = run_folder(run, wish.data, plan.chosen.model if plan else "", resume=again)
+            folder, old = run_folder(run, wish.data, plan.recipe.model if plan else "", resume=again)
             stack.enter_context(locked(folder))
             return folder, old
 
         folder, old = among.from_main(take)
         try:
             with _in_one_line("start the same command again"):
-                plan = resumed(folder, wish) if old or plan is None else plan
+                plan = resumed(folder, wish, say) if old or plan is None else plan
                 plan = in_time(plan, folder, console, started) if plan.minutes is not None else plan
-                job = plan.kind.prepare(
-                    plan.dataset, plan.chosen, plan.machine, folder, console, plan.data_root,
+                job = plan.choice.kind.prepare(
+                    plan.dataset, plan.choice, folder, console, plan.data_root,
                     resume=old, strict=strict, begun=plan.begun,
                 )  # fmt: skip
         except BaseException:
@@ -116,9 +120,14 @@ def train(
             return _finish(job, console, started, strict=strict)
 
 
+def _is_resumed(run: str, *, resume: bool) -> bool:
+    """Return whether a run that is named is resumed: because it was asked for, or by its launcher."""
+    return resume or bool(world().restarts and (Path(run) / RECIPE_FILE).exists())
+
+
 def _write_record(job: Job | ClassicJob, plan: Plan) -> None:
     """Write recipe.json."""
-    record = job.record(plan.data, plan.data_root, plan.base)
+    record = job.record(plan.data, plan.data_root, plan.choice.base)
     if plan.stages:
         command = command_of(record["command"], plan.stages, job.run)
         record = {**record, "command": command, KEY: list(plan.stages)}
