@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from resight.core.console import counted
 from resight.core.errors import TrainingError
 from resight.training.checkpoints import SAVE_SECONDS, Progress
 from resight.training.ema import AveragedWeights
@@ -115,7 +116,8 @@ def fit(
     pair.train()
     while progress.epoch < settings.epochs:
         started, before, saved = time.perf_counter(), progress.seconds, time.monotonic()
-        for images, labels in reals.epoch(progress.epoch, progress.step):
+        what, left = f"epoch {progress.epoch + 1}/{settings.epochs}, steps", reals.steps - progress.step
+        for images, labels in counted(reals.epoch(progress.epoch, progress.step), what, left):
             step = progress.epoch * reals.steps + progress.step
             one_step(pair, optimizer, images, labels, settings, step)
             if averages:

@@ -176,13 +176,9 @@ def test_a_finished_run_is_continued_to_the_bit_stopped_or_not(place, run):
 def test_a_continued_run_has_a_new_cycle_of_the_schedule(run):
     train(resume=run, epochs=5, console=QUIET)
     rates = [row["lr"] for row in read_csv(run / "metrics.csv")]
-    steps = int(read_csv(run / "metrics.csv")[0]["step"])
-    peak, whole = 0.2, 3 * steps
-    last = [(n * steps - 1) / whole for n in (1, 2, 3)]
-    highest = record(run)["recipe"]["lr"]
-    assert rates[2:] == pytest.approx(
-        [highest * (1 - 0.99 * (s - peak) / (1 - peak)) for s in last], rel=1e-4
-    )
+    # Two steps an epoch: steps 1, 3 and 5 of 6, whose peak is at a fifth of them; 0.2 and 0.01 at the ends.
+    shares = [0.2 + 0.8 * (1 / 6) / 0.2, 1 - 0.99 * (3 / 6 - 0.2) / 0.8, 1 - 0.99 * (5 / 6 - 0.2) / 0.8]
+    assert rates[2:] == pytest.approx([0.075 * share for share in shares], rel=1e-5)
 
 
 def test_continued_twice(run):
