@@ -95,6 +95,7 @@ def fit(
     end_epoch: Callable[[], None],
     save: Callable[[], None],
     stop: Callable[[], bool],
+    after_step: Callable[[], None] = lambda: None,
 ) -> None:
     """Train until the last epoch, from where `progress` stands.
 
@@ -108,6 +109,7 @@ def fit(
         end_epoch: called after each epoch.
         save: called to write the full state.
         stop: whether the training is asked to stop.
+        after_step: called after each step.
 
     Raises:
         Stopped: when `stop` says so, after saving.
@@ -125,6 +127,7 @@ def fit(
             progress.step += 1
             progress.seen += len(labels)
             progress.seconds = before + time.perf_counter() - started
+            after_step()
             stopping = stop()
             if stopping or time.monotonic() - saved > SAVE_SECONDS:
                 require_finite(pair, progress, settings)  # what is saved must be good

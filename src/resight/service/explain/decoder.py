@@ -35,6 +35,7 @@ from resight.service.run.folder import resume_line
 from resight.service.run.run import RECIPE_FILE, Run, absolute, open_run
 from resight.service.train.pictures import first_images, squares_of
 from resight.training.checkpoints import Progress, load_state, require_same, save_state
+from resight.training.cost import Pace, in_bytes
 from resight.training.decoder import (
     DecoderSettings,
     feature_variance,
@@ -174,7 +175,9 @@ def train_decoder(
         + "".join(f"; {note}" for note in notes),
         f"decoder of {opened.model.name}, {channels} x {side} x {side} to 3 x {card.size} x {card.size}, "
         f"{parameters(decoder):,} parameters, {chosen.epochs} epochs of {batches.order.steps} x "
-        f"{chosen.batch_size}, {str(precision).removeprefix('torch.')} on {describe(device)}; file {path}",
+        f"{chosen.batch_size}, {chosen.epochs * batches.order.steps:,} steps in all, about "
+        f"{in_bytes(16 * parameters(decoder))} of memory for weights and their moments, "
+        f"{str(precision).removeprefix('torch.')} on {describe(device)}; file {path}",
     ):
         say(line)
     digest, optimizer = weights_digest(opened.model), make_optimizer(decoder, chosen)
@@ -219,10 +222,11 @@ def train_decoder(
             f"SSIM {figures['ssim']:.3f}  DSIM {figures['dsim']:.3f}  AUC {area}  {seconds:.0f} s"
         )
 
+    pace = Pace(say, (chosen.epochs - progress.epoch) * batches.order.steps, batches.order.size)
     try:
         with shown_on(console):
             fit(
-                encoder, decoder, batches, chosen, precision, lambda *_: None, end_epoch,
+                encoder, decoder, batches, chosen, precision, lambda *_: pace(), end_epoch,
                 optimizer=optimizer, begin=progress.epoch,
             )  # fmt: skip
         if test := squares_of(dataset, "test", card, [], strict=False):

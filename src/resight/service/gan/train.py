@@ -33,6 +33,7 @@ from resight.service.run.folder import leave_empty, resume_line, run_folder, sto
 from resight.service.run.run import RECIPE_FILE, Run, absolute, open_run, read_recipe_file
 from resight.service.train.pictures import require_every_class
 from resight.training.checkpoints import Progress, require_same
+from resight.training.cost import in_bytes
 from resight.training.gan import LEAST_EPOCHS, STEPS, Adversaries, GanSettings
 from resight.training.loop import Stopped
 
@@ -214,8 +215,11 @@ def _prepare(
     job.say(
         f"GAN of {side} x {side}: generator {parameters(pair.generator):,}, critic "
         f"{parameters(pair.critic):,} parameters, {chosen.epochs} epochs of {steps} x "
-        f"{min(chosen.batch_size, len(labels))} on {describe(device)}; run folder {folder}"
+        f"{min(chosen.batch_size, len(labels))}, {chosen.epochs * steps:,} steps in all, on "
+        f"{describe(device)}; run folder {folder}"
     )
+    held = 4 * parameters(pair) * 4 + squares.numel()  # weights, gradients and Adam's two moments
+    job.say(f"memory: about {in_bytes(held)} for weights, their moments and pictures, and a step's maps")
     return job
 
 

@@ -29,7 +29,7 @@ from resight.evaluate.scores import batch_size, logits_of
 from resight.metrics.accuracy import topk_wrong
 from resight.models.families.classic import NETWORKS, Pipeline
 from resight.models.modelfile import load_model, save_model
-from resight.models.operators.descriptors import descriptor_count
+from resight.models.operators.descriptors import SIFT, descriptor_count
 from resight.models.zoo import COMMON, create_model, list_options, read_options
 from resight.service.run.members import Members
 from resight.service.run.record import costs_of, facts_of, record_of
@@ -38,6 +38,7 @@ from resight.service.train.held_out import with_leaks_noted, with_members_noted
 from resight.service.train.network import require_size
 from resight.service.train.pictures import require_every_class, validation_of
 from resight.training.checkpoints import Progress, require_same
+from resight.training.cost import in_bytes
 from resight.training.journal import Journal, read_csv, write_csv
 from resight.training.loop import Stopped
 from resight.training.machine import Machine
@@ -267,11 +268,19 @@ class ClassicJob:
         notes = "".join(f"; {note}" for note in self.dataset.notes)
         r = self.recipe
         self.say(f"{self.dataset.name}: {sizes} pictures of {len(self.dataset.classes)} classes{notes}")
+        count = descriptor_count(self.model, r.image_size)
         self.say(
             f"{r.model} {' '.join(r.options)}, input {r.image_size}, {'and mirrored, ' if r.mirror else ''}"
-            f"{descriptor_count(self.model, r.image_size):,} descriptors a picture, on "
-            f"{describe(torch.device('cpu'))}; run folder {self.run}"
+            f"{count:,} descriptors a picture, on {describe(torch.device('cpu'))}; run folder {self.run}"
         )
+        numbers = SIFT if self.model.part("sift") is not None else 0
+        described = count * numbers * len(self.pictures.split) * (2 if r.mirror else 1)
+        kept = min(described, r.memory_gib * 2**30) + self.pictures_bytes()
+        self.say(f"memory: about {in_bytes(kept)} for pictures and descriptors; each step says its time")
+
+    def pictures_bytes(self) -> int:
+        """Return the bytes of the training pictures in memory."""
+        return 0 if self.pictures.squares is None else self.pictures.squares.numel()
 
     def fit(self, stop: threading.Event) -> None:
         """Fit the pipeline, and write it with the one row of its history.

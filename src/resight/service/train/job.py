@@ -28,10 +28,17 @@ from resight.service.run.run import MODEL_FILE
 from resight.service.train.batches import make_batches
 from resight.service.train.held_out import require_classes_left, with_leaks_noted, with_members_noted
 from resight.service.train.network import make_model, map_note, require_size
-from resight.service.train.pictures import class_weights, first_images, read_training, validation_of
+from resight.service.train.pictures import (
+    class_weights,
+    first_images,
+    kept_bytes,
+    read_training,
+    validation_of,
+)
 from resight.service.train.starting_weights import Start, at_hand, naming_the_file, require_recorded
 from resight.service.train.teachers import make_old_self, make_teacher
 from resight.training.checkpoints import Progress, load_state, save_state
+from resight.training.cost import Pace, kept_for_backward, training_bytes
 from resight.training.diagnosis import guessing_errors
 from resight.training.ema import AveragedWeights
 from resight.training.journal import Journal
@@ -206,10 +213,20 @@ class Job:
                 f"warm-up: the first {warm:,} of {steps:,} steps at a learning rate of {r.warmup[1]:g}"
             )
         lines += self.start.lines(self.model.origin)
+        lines.append(self.memory())
         if self.model.weights_note:
             lines.append(f"weights: {self.model.weights_note}")
         for line in lines:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def memory(self) -> str:
+        """Return in words what memory the training is expected to take."""
+        r, share = self.recipe, -(-self.batches.order.share // self.progress.parts)
+        copies = 4 if r.ema else 3
+        step = share * kept_for_backward(self.model, r.image_size, self.precision)
+        pictures = kept_bytes(self.dataset.train, r)
+        pictures += 0 if self.validation is None else self.validation[0].numel()
+        return training_bytes(self.model, copies, step, pictures)
 
     def fit(self, stop: threading.Event) -> None:
         """Train to the last epoch."""
@@ -217,15 +234,26 @@ class Job:
         place = self.run if world().is_main else None
         validation = len(self.dataset.split("val")) if "val" in self.dataset.splits else 0
         with Journal(place, self.console, chance, val_chance, validation) as journal:
+            p, steps = self.progress, self.batches.order.steps
+            left = (self.recipe.epochs - p.epoch) * steps - p.step
+            pace = Pace(journal.say, left, self.batches.order.size)
 
             def begin_epoch(epoch: int, done: int) -> Any:
-                return journal.start_bar(epoch, self.recipe.epochs, self.batches.order.steps, done)
+                advance, before = journal.start_bar(epoch, self.recipe.epochs, steps, done), done
+
+                def after_step(step: int, rate: float, loss: float) -> None:
+                    nonlocal before
+                    advance(step, rate, loss)
+                    pace(step - before)
+                    before = step
+
+                return after_step
 
             def end_epoch(state: dict[str, Tensor], rate: float) -> None:
                 journal.stop_bar()
                 self.end_epoch(state, rate)
-                left = (self.recipe.epochs - self.progress.epoch - 1) * self.batches.order.steps
-                journal.epoch(self.progress.history, self.recipe.epochs, left)
+                remaining = (self.recipe.epochs - self.progress.epoch - 1) * steps
+                journal.epoch(self.progress.history, self.recipe.epochs, remaining)
 
             actions = Actions(begin_epoch, end_epoch, self.save, stop.is_set, journal.say)
             allowed = self.recipe.precision == "tf32"
