@@ -144,7 +144,7 @@ class ColumnPictures(Pictures):
                 if not np.array_equal(stamp_of(path), self.stamps[file]):
                     raise DataError(
                         f"{path}: changed since it was opened; train again, or put the old file back "
-                        "and use --resume"
+                        "and resume with: resight train --resume RUN"
                     )
                 self._open[file] = pq.ParquetFile(path)
             own = group - int(self.first_groups[file])

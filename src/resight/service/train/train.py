@@ -1,5 +1,6 @@
 """Train, choose, calibrate, test, report: the main job."""
 
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,7 +13,7 @@ from rich.console import Console
 from resight.core.console import shown_on, stderr_console
 from resight.core.device import ran_out_of_memory
 from resight.core.distributed import lost_another, world
-from resight.core.errors import TrainingError, UsageError
+from resight.core.errors import ResightError, TrainingError, UsageError
 from resight.core.files import locked, write_json
 from resight.metrics.calibration import fit_temperature
 from resight.models.modelfile import save_model
@@ -96,7 +97,7 @@ def train(
 
         folder, old = among.from_main(take)
         try:
-            with _in_one_line("start the same command again"):
+            with _in_one_line("start the same command again", folder):
                 plan = resumed(folder, wish, say) if old or plan is None else plan
                 plan = in_time(plan, folder, console, started) if plan.minutes is not None else plan
                 job = plan.choice.kind.prepare(
@@ -110,13 +111,13 @@ def train(
         if among.is_main:
             _write_record(job, plan)
         line = resume_line(folder)
-        with stop_asked() as stop, _in_one_line(f"resume with: {line}"):
+        with stop_asked() as stop, _in_one_line(f"resume with: {line}", folder):
             try:
                 job.fit(stop)
             except Stopped:
                 console.print(f"stopped; resume with: {line}", highlight=False, markup=False, soft_wrap=True)
                 raise KeyboardInterrupt from None
-        with _in_one_line(f"resume with: {line}"):
+        with _in_one_line(f"resume with: {line}", folder):
             return _finish(job, console, started, strict=strict)
 
 
@@ -135,14 +136,22 @@ def _write_record(job: Job | ClassicJob, plan: Plan) -> None:
 
 
 @contextmanager
-def _in_one_line(cure: str) -> Iterator[None]:
+def _in_one_line(cure: str, folder: Path) -> Iterator[None]:
     """Turn torch's errors when another process is gone, or memory ran out beside a step, into one line.
+
+    What is raised below, where the run's name is not known, says RUN in its place.
 
     Raises:
         TrainingError: how to continue.
     """
     try:
         yield
+    except ResightError as error:
+        place = shlex.quote(str(folder))
+        error.args = tuple(
+            a.replace("--resume RUN", f"--resume {place}") if isinstance(a, str) else a for a in error.args
+        )
+        raise
     except (RuntimeError, MemoryError) as error:
         if ran_out_of_memory(error):
             fault = (str(error) or "no memory").splitlines()[0][:200]
