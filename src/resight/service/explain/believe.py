@@ -139,7 +139,7 @@ def believe(
 
 
 def _learned(run: Run, files: Sequence[Path]) -> list[str]:
-    """Return a line that says how many of some pictures the run learned or was chosen on, if there are any."""
+    """Return a line that says how many of some pictures the run learned or was chosen on."""
     members = members_of(run.facts, run.name)
     if members is None:
         return []
