@@ -151,7 +151,7 @@ def resumed(folder: Path, wish: Wish, say: Say) -> Plan:
         UsageError: if an unfinished run shall have another length.
         DataError: if its pictures are not there, or others.
     """
-    record = read_recipe_file(folder)
+    record = world().from_main(lambda: read_recipe_file(folder))  # that process writes it again
     if missing := [key for key in ("recipe", "data", "data_fingerprint") if key not in record]:
         other = "" if "settings" not in record else f"; resume a GAN with: {resume_line(folder, 'train-gan')}"
         raise ModelFileError(f"{folder}: its {RECIPE_FILE} is not that of a training ({missing[0]}){other}")

@@ -123,7 +123,7 @@ def train(
 
 def _is_resumed(run: str, *, resume: bool) -> bool:
     """Return whether a run that is named is resumed: because it was asked for, or by its launcher."""
-    return resume or bool(world().restarts and (Path(run) / RECIPE_FILE).exists())
+    return resume or bool(world().restarts and world().from_main((Path(run) / RECIPE_FILE).exists))
 
 
 def _write_record(job: Job | ClassicJob, plan: Plan) -> None:

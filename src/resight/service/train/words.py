@@ -157,7 +157,7 @@ def _build_recipe(
     words = [*words, f"weights={start.word}"]
     model, size = start.network or model, 0
     if start.word in OFFICIAL:
-        size = 224
+        size = NETWORKS[model].input_size if model in NETWORKS else 224
     elif start.word:
         path = weight_file(start.word)
         if not model or is_model_file(path):
@@ -168,6 +168,7 @@ def _build_recipe(
     facts = replace(
         facts,
         model=model,
+        pretrained=bool(start.word),
         weights_size=size,
         least_size=NETWORKS[model].least_size if known else 0,
         normalized=_is_normalized(model, given) if known else True,
