@@ -48,7 +48,7 @@ from resight.training.loop import Actions, fit
 from resight.training.machine import Machine
 from resight.training.measured_norm import measured_statistics
 from resight.training.objective import Objective
-from resight.training.optimizer import make_optimizer
+from resight.training.optimizer import make_optimizer, set_mode
 from resight.training.parallel import shared
 from resight.training.recipe import Recipe
 from resight.training.schedules import warmup_steps
@@ -229,7 +229,8 @@ class Job:
     def memory(self) -> str:
         """Return in words what memory the training is expected to take."""
         r, share = self.recipe, -(-self.batches.order.share // self.progress.parts)
-        copies = 4 if r.ema else 3
+        copies = 3 + bool(r.ema) + (r.optimizer == "adamw")
+        set_mode(self.model, r, r.epochs - 1)  # what is held fixed keeps nothing
         step = share * kept_for_backward(self.model, r.image_size, self.precision)
         pictures = kept_bytes(self.dataset.train, r)
         pictures += 0 if self.validation is None else self.validation[0].numel()
