@@ -82,16 +82,10 @@ def from_dict(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     _require_known(values, known)
     hints = typing.get_type_hints(kind)
-    typed = {key: _read(key, _as_float(value, hints[key]), hints[key]) for key, value in values.items()}
     try:
-        return kind(**typed)
+        return kind(**{key: _read(key, value, hints[key]) for key, value in values.items()})
     except TypeError as error:
-        raise UsageError(f"a setting is missing ({error})") from error
-
-
-def _as_float(value: Any, hint: Any) -> Any:
-    """Return a number of JSON as the field wants it: a whole one may stand where any number may."""
-    return float(value) if hint is float and type(value) is int else value
+        raise UsageError(f"a setting is missing, or of another type ({error})") from error
 
 
 def differences(before: Any, after: Any, leave_out: Iterable[str] = ()) -> list[str]:

@@ -208,7 +208,7 @@ def choose_for(
     return found(sizes[-1])
 
 
-def in_time(plan: Plan, folder: Path, console: Console, started: float) -> Plan:
+def in_time(plan: Plan, folder: Path, console: Console, started: float, folds: int = 0) -> Plan:
     """Return a plan whose minutes have become epochs and a picture size; says which.
 
     Several processes measure together, the slowest counts, and so all find the same.
@@ -218,9 +218,11 @@ def in_time(plan: Plan, folder: Path, console: Console, started: float) -> Plan:
         folder: of the run; what is measured is written there for a moment.
         console: where it is said.
         started: when the command began, by `time.perf_counter`.
+        folds: trainings that come before the one on all pictures and share its minutes, see
+            `training_minutes`; they take over its epochs and picture size.
     """
     assert plan.minutes is not None
-    again, limit = plan.again, 60 * plan.minutes
+    again, limit = plan.again, 60 * training_minutes(plan.minutes, folds)
     recipe: Recipe = plan.recipe
     if again:  # as long as its longest stage, in the recipe's place
         recipe = replace(recipe, epochs=max(stage["epochs"] for stage in plan.stages))
