@@ -81,6 +81,19 @@ def test_the_main_job_runs_in_two_processes_at_its_defaults(tmp_path):
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["processes"] == 2
 
 
+@pytest.mark.slow
+def test_minutes_are_the_same_epochs_in_all_processes(colours, tmp_path):
+    """All measure, the slowest counts: epochs that differ would leave one process waiting for another."""
+    words = [word for word in WORDS if word not in ("epochs=2",)]
+    words = [w for n, w in enumerate(words) if not (w == "--set" and words[n + 1 : n + 2] in ([], ["--set"]))]
+    launch(2, "train", colours / "colours", *words, "--minutes", "0.2", "--out", "run")
+    record = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    (stage,) = record["stages"]
+    assert stage["minutes"] == 0.2 and stage["epochs"] == record["recipe"]["epochs"] >= 1
+    assert len(read_csv(tmp_path / "run" / "metrics.csv")) == stage["epochs"]
+    assert not (tmp_path / "run" / "measuring").exists()
+
+
 STEPS = """
 import sys, torch
 from torch.nn import functional as F

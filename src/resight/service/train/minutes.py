@@ -228,7 +228,7 @@ def in_time(plan: Plan, folder: Path, console: Console, started: float, folds: i
         recipe = replace(recipe, epochs=max(stage["epochs"] for stage in plan.stages))
     dataset = with_validation(plan.dataset, recipe.val_share)
     amount = _amount(dataset, recipe)
-    console.print(f"measuring speed: {plan.minutes:g} minutes shall become epochs")
+    console.print(f"measuring the speed, to choose the epochs for {plan.minutes:g} minutes")
 
     def left() -> float:
         return world().greatest([limit - (time.perf_counter() - started)])[0]
