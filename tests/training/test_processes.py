@@ -84,8 +84,8 @@ def test_the_main_job_runs_in_two_processes_at_its_defaults(tmp_path):
 @pytest.mark.slow
 def test_minutes_are_the_same_epochs_in_all_processes(colours, tmp_path):
     """All measure, the slowest counts: epochs that differ would leave one process waiting for another."""
-    words = [word for word in WORDS if word not in ("epochs=2",)]
-    words = [w for n, w in enumerate(words) if not (w == "--set" and words[n + 1 : n + 2] in ([], ["--set"]))]
+    pairs = zip(WORDS[::2], WORDS[1::2], strict=True)
+    words = [word for pair in pairs if pair[1] != "epochs=2" for word in pair]
     launch(2, "train", colours / "colours", *words, "--minutes", "0.2", "--out", "run")
     record = json.loads((tmp_path / "run" / "recipe.json").read_text())
     (stage,) = record["stages"]
