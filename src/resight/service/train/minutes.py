@@ -228,7 +228,11 @@ def in_time(plan: Plan, folder: Path, console: Console, started: float, folds: i
         recipe = replace(recipe, epochs=max(stage["epochs"] for stage in plan.stages))
     dataset = with_validation(plan.dataset, recipe.val_share)
     amount = _amount(dataset, recipe)
-    console.print(f"measuring the speed, to choose the epochs for {plan.minutes:g} minutes")
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    say(f"measuring the speed, to choose the epochs for {plan.minutes:g} minutes")
 
     def left() -> float:
         return world().greatest([limit - (time.perf_counter() - started)])[0]
@@ -238,7 +242,7 @@ def in_time(plan: Plan, folder: Path, console: Console, started: float, folds: i
 
     sizes = sizes_for(recipe, fixed=plan.fixed_size or again)
     choice = choose_for(left, recipe, sizes, amount, measure, again=again)
-    console.print(_said(choice, recipe, plan.minutes))
+    say(_said(choice, recipe, plan.minutes))
     stage = {
         "epochs": choice.epochs,
         "minutes": plan.minutes,
