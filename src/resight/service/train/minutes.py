@@ -43,9 +43,13 @@ WARM, TIMED, MOST_TIMED = 1, 3, 20
 """Steps before the clock, and the least and most that are timed."""
 SHARE = 0.02
 """Of the minutes, for the timed steps of one picture size."""
-SHOWN = 64
-"""Pictures whose maps the report draws; each costs about as much as the answers to eight."""
+GROUPED = 2_000
+"""Test pictures at most whose maps the report groups; a map costs about as much as two answers."""
+REPORT_ANSWERS, REPORT_READINGS = 900, 764
+"""What its other parts ask for: 64 maps that are drawn, 300 pictures for the units, 400 for the features."""
 REPORT_SECONDS = 5.0
+"""What the report takes besides, on a machine with nothing else to do."""
+MOST_BUSY = 30.0
 MARGIN = 0.95
 """Of the time that is left is planned: a step is not always as fast as it was."""
 
@@ -60,6 +64,7 @@ class Speed:
         answer: the network's answer to one picture, without reading it.
         reading: reading one picture.
         save: writing the state and the best weights once.
+        busy: how many times longer work takes than on a machine with nothing else to do; no time.
     """
 
     head_step: float
@@ -67,6 +72,7 @@ class Speed:
     answer: float
     reading: float
     save: float
+    busy: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -112,9 +118,11 @@ def seconds_of(epochs: int, recipe: Recipe, speed: Speed, amount: Amount, *, aga
     head = 0 if again else head_epochs(replace(recipe, epochs=epochs))
     steps = amount.steps * (head * speed.head_step + (epochs - head) * speed.step)
     judged = epochs * (amount.validation * speed.answer + speed.save)
-    read = (amount.kept + amount.validation + amount.test) * speed.reading
-    tested = (amount.validation + amount.test + 8 * SHOWN) * speed.answer + REPORT_SECONDS
-    return steps + judged + read + tested
+    grouped = min(amount.test, GROUPED)
+    read = amount.kept + amount.validation + amount.test + grouped + REPORT_READINGS
+    answers = amount.validation + amount.test + 2 * grouped + REPORT_ANSWERS
+    end = read * speed.reading + answers * speed.answer + REPORT_SECONDS * speed.busy
+    return steps + judged + end
 
 
 def most_epochs(seconds: float, recipe: Recipe, speed: Speed, amount: Amount, *, again: bool = False) -> int:
@@ -202,7 +210,7 @@ def choose_for(
     for size in sizes[1:]:
         share = (size / sizes[0]) ** 2
         s = choice.speed
-        guess = Speed(s.head_step * share, s.step * share, s.answer * share, s.reading, s.save)
+        guess = replace(s, head_step=s.head_step * share, step=s.step * share, answer=s.answer * share)
         if most_epochs(seconds, recipe, guess, amount, again=again) >= enough:
             return found(size)
     return found(sizes[-1])
@@ -297,9 +305,11 @@ def measured(dataset: Dataset, choice: Choice, folder: Path, seconds: float) -> 
     silent = Console(file=io.StringIO(), quiet=True)
     try:
         job = Job.prepare(sample, choice, scratch, silent, None, resume=False, strict=False)
+        clock, own = time.perf_counter(), time.process_time()
         full = _step_seconds(job, recipe.epochs - 1, seconds)
+        busy = _busy(job, time.perf_counter() - clock, time.process_time() - own)
         head = _step_seconds(job, 0, seconds / 2) if head_epochs(recipe) else full
-        speed = Speed(head, full, _answer_seconds(job), _reading_seconds(job), _save_seconds(job))
+        speed = Speed(head, full, _answer_seconds(job), _reading_seconds(job), _save_seconds(job), busy)
     finally:
         world().wait()
         if world().is_main:
@@ -349,6 +359,13 @@ def _step_seconds(job: Job, epoch: int, seconds: float) -> float:
                 break
         rounds += 1
     return float(np.median(times[WARM:]))
+
+
+def _busy(job: Job, wall: float, own: float) -> float:
+    """Return how many times longer work takes than alone: the time that passed over the time it worked."""
+    if job.normalize.device.type != "cpu":
+        return 1.0
+    return min(MOST_BUSY, max(1.0, wall * torch.get_num_threads() / max(own, 1e-3)))
 
 
 def _answer_seconds(job: Job) -> float:
