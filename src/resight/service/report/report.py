@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from resight.core.console import counted
 from resight.core.errors import ModelFileError
 from resight.core.files import write_text
 from resight.data.dataset import Dataset, Split
@@ -141,7 +142,7 @@ def _pictures(
     """
     card, items, layer = run.preprocessing, [], ""
     normalize = Normalize(card, run.device)
-    for start in range(0, len(rows), 16):
+    for start in counted(range(0, len(rows), 16), "drawing the report's maps", len(rows), 16):
         part = rows[start : start + 16]
         indices = [int(result.indices[row]) for row in part]
         squares = [fit(split.decode(i, at_least=card.resize), card) for i in indices]

@@ -46,6 +46,12 @@ class Tested:
     notes: list[str]
 
 
+def finish(job: Job | ClassicJob, console: Console, started: float, *, strict: bool) -> dict[str, Any]:
+    """Calibrate and test the best weights, write them with their figures, and the report."""
+    run = calibrated(job)
+    return delivered(job, run, tested(job, run, strict=strict), console, started)
+
+
 def calibrated(job: Job | ClassicJob) -> Run:
     """Return the run of a finished training: its best weights, with a temperature where there is validation.
 

@@ -8,6 +8,7 @@ of the learning rate elsewhere than in the folds.
 
 import shlex
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,12 @@ from resight.data.splitting import with_validation
 from resight.models.modelfile import load_header, save_model
 from resight.service.run.answers import KEY as ANSWERS
 from resight.service.run.answers import packed_answers
+from resight.service.run.folder import resume_line
 from resight.service.run.run import MODEL_FILE, RECIPE_FILE, open_run, read_recipe_file
 from resight.service.test.folds import FOLD, Judged, in_words, judge, note_of, pool
 from resight.service.train.finish import KNOWN, Tested, calibrated, delivered, tested
+from resight.service.train.stages import KEY as STAGES
+from resight.service.train.stages import Stages
 from resight.service.train.words import Choice
 from resight.training.loop import Stopped
 
@@ -40,6 +44,7 @@ class Task:
         data: the data set's name.
         data_root: where built-in data sets lie, if it was said.
         choice: the recipe, the same for every fold, and who trains by it.
+        stages: see `resight.service.train.stages`.
         folder: the run folder; fold k is in its subfolder fold-k.
         count: how many folds.
         resume: whether the folder holds a run to resume.
@@ -51,6 +56,7 @@ class Task:
     data: str
     data_root: str | None
     choice: Choice
+    stages: Stages
     folder: Path
     count: int
     resume: bool
@@ -77,6 +83,7 @@ class Task:
     def record(self, folder: Path, folds: dict[str, Any]) -> None:
         """Write into a recipe.json what only a training with folds knows."""
         record = {**read_recipe_file(folder), "command": self.command, "folds": folds}
+        record |= {STAGES: list(self.stages)} if self.stages else {}
         write_json(folder / RECIPE_FILE, record)
 
     def say(self, text: str) -> None:
@@ -96,28 +103,27 @@ def require_folds(count: int) -> None:
         raise UsageError("--folds trains in one process; start it without torchrun")
 
 
-def agreed_folds(folder: Path, count: int | None, *, resume: bool) -> int | None:
-    """Return how many folds a training has: as asked for, or as the run that is resumed began.
+def agreed_folds(folder: Path, record: Mapping[str, Any], count: int | None) -> int:
+    """Return how many folds a run that is resumed has, as it began; 0 for none.
 
     Args:
         folder: of the run.
+        record: its recipe.json.
         count: as asked for; None for no word about it.
-        resume: whether a run is resumed.
 
     Raises:
         UsageError: if the run began with another number, or is one fold of another run.
     """
-    if not resume:
-        return count
-    before = read_recipe_file(folder).get("folds") or {}
+    before = record.get("folds") or {}
     if "fold" in before:
-        raise UsageError(f"{folder}: is fold {before['fold']} of the run in {folder.parent}; resume that run")
+        cure = resume_line(folder.parent)
+        raise UsageError(f"{folder}: is fold {before['fold']} of another run; resume that one with: {cure}")
     if count is not None and count != before.get("count"):
         began = f"with --folds {before['count']}" if before else "without --folds"
         raise UsageError(f"{folder}: began {began}; resume it so, or train another run with another --out")
     if before:
         require_folds(before["count"])
-    return before.get("count")
+    return before.get("count", 0)
 
 
 def train_folds(task: Task, whole: Dataset, stop: threading.Event) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def require_classes_left(train: Split, faults: Sequence[dict[str, str]]) -> None
     if gone:
         raise TrainingError(
             f"no picture of {', '.join(gone)} can be read any more (the first: {faults[0]['path']}: "
-            f"{faults[0]['fault']}); put the pictures back and resume"
+            f"{faults[0]['fault']}); put the pictures back and resume with: resight train --resume RUN"
         )
 
 

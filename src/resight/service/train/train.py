@@ -1,48 +1,44 @@
 """Train, choose, calibrate, test, report: the main job."""
 
+import shlex
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from resight.core.console import stderr_console
+from resight.core.console import shown_on, stderr_console
 from resight.core.device import ran_out_of_memory
 from resight.core.distributed import lost_another, world
-from resight.core.errors import DataError, TrainingError
+from resight.core.errors import ResightError, TrainingError, UsageError
 from resight.core.files import locked, write_json
-from resight.core.registry import lookup
-from resight.data.dataset import Dataset
-from resight.data.folding import to_fold
-from resight.data.levels import settled
-from resight.data.open import open_as_it_is, require_fit
-from resight.data.splitting import with_test_split
-from resight.models.zoo import NETWORKS
-from resight.service.run.data import split_as
-from resight.service.run.folder import leave_empty, run_folder, stop_asked
-from resight.service.run.run import RECIPE_FILE, read_recipe_file
-from resight.service.train.finish import calibrated, delivered, tested
-from resight.service.train.folds import Task, agreed_folds, require_folds, train_folds
-from resight.service.train.words import choose
+from resight.service.run.folder import leave_empty, resume_line, run_folder, stop_asked
+from resight.service.run.run import RECIPE_FILE
+from resight.service.train.classic import ClassicJob
+from resight.service.train.finish import finish
+from resight.service.train.folds import Task, require_folds, train_folds
+from resight.service.train.job import Job
+from resight.service.train.minutes import in_time
+from resight.service.train.plan import Plan, asked, fresh, resumed
+from resight.service.train.stages import KEY, command_of
 from resight.training.loop import Stopped
-from resight.training.recipes import RECIPES
 
 
 def train(
-    data: str,
+    data: str | None = None,
     *,
     model: str = "",
     recipe: str = "",
     epochs: int | None = None,
+    minutes: float | None = None,
     seed: int | None = None,
     folds: int | None = None,
     changes: Sequence[str] = (),
     out: str | None = None,
-    resume: bool = False,
+    resume: bool | str | Path = False,
     data_root: str | None = None,
     strict: bool = False,
     console: Console | None = None,
@@ -50,15 +46,20 @@ def train(
     """Train a network, test it and write its report.
 
     Args:
-        data: what `open_dataset` takes.
+        data: what `open_dataset` takes; None for that of the run that is resumed.
         model: name of a network; by default the recipe's choice.
         recipe: name of a recipe; by default "photos" for photos, else "fast", see `default_recipe`.
-        epochs: in place of the recipe's.
+        epochs: in place of the recipe's. More than a finished run has continue it, see
+            `resight.service.train.stages`.
+        minutes: the training, with its test and report, may take so long; the speed is measured first, then
+            the number of epochs is chosen, and a smaller image_size where time is short. A finished run is
+            continued for so long.
         seed: in place of the recipe's.
         folds: test by cross-validation with so many folds, see `resight.service.train.folds`.
         changes: key=value words over the recipe's settings.
         out: the run folder; by default runs/DATA-MODEL-N.
-        resume: go on with the run in `out` (or the latest run of this data and model).
+        resume: a run to resume, by its folder; or True for that in `out`, or the latest run of this data and
+            model. What is not named is taken from its recipe.json.
         data_root: see `open_dataset`.
         strict: stop at a broken picture.
         console: where progress is shown; by default standard error.
@@ -74,104 +75,106 @@ def train(
     console = console or stderr_console(quiet=not among.is_main)
     if folds is not None:
         require_folds(folds)
-    if recipe:
-        lookup(RECIPES, recipe, "recipe")
-    if model:
-        lookup(NETWORKS, model, "model", "All names: resight models")
-    with among.main_first():
-        raw = open_as_it_is(data, data_root)
-        require_fit(raw)
-        dataset = to_fold(raw) if folds else with_test_split(raw)
-    if "train" not in dataset.splits:
-        raise DataError(f"{data}: has no training pictures")
-    dataset = settled(dataset)
-    words = list(changes)
-    words += [f"epochs={epochs}"] if epochs is not None else []
-    words += [f"seed={seed}"] if seed is not None else []
+    wish = asked(
+        data, tuple(changes), model=model, recipe=recipe, epochs=epochs, minutes=minutes, seed=seed,
+        folds=folds, data_root=data_root,
+    )  # fmt: skip
+    run = (str(resume) if not isinstance(resume, bool) else None) or out
+    again = bool(resume)
+    if not wish.data and not (again and run):
+        raise UsageError("name the data set, or the run to resume")
 
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    before = among.from_main(lambda: _record_in(out, resume=resume))
-    choice = choose(dataset, model, recipe, words, before, say)
+    # Of a run that is named, its record says what is trained.
+    plan = None if run and _is_resumed(run, resume=again) else fresh(wish, say)
     with ExitStack() as stack:
+        stack.enter_context(shown_on(console))
 
         def take() -> tuple[Path, bool]:
-            folder, old = run_folder(out, data, choice.recipe.model, resume=resume)
+            folder, old = run_folder(run, wish.data, plan.recipe.model if plan else "", resume=again)
             stack.enter_context(locked(folder))
             return folder, old
 
-        folder, resume = among.from_main(take)
-        if count := among.from_main(lambda: agreed_folds(folder, folds, resume=resume)):
-            whole = to_fold(raw)
-            if resume:
-                before = among.from_main(lambda: read_recipe_file(folder))
-                choice = choose(settled(whole), model, recipe, words, before, say)
-            task = Task(data, data_root, choice, folder, count, resume, strict, console, started)
-            try:
-                with _stoppable(console, f"{task.command} --out {folder} --resume") as stop:
-                    return train_folds(task, whole, stop)
-            finally:
-                leave_empty(folder)
-        if resume:
-            dataset = _as_before(raw, folder) or dataset
-            before = among.from_main(lambda: read_recipe_file(folder))
-            choice = choose(dataset, model, recipe, words, before, say)
+        folder, old = among.from_main(take)
         try:
-            with _in_one_line("start the same command again"):
-                job = choice.kind.prepare(
-                    dataset, choice, folder, console, data_root, resume=resume, strict=strict
+            with _in_one_line("start the same command again", folder):
+                plan = resumed(folder, wish, say) if old or plan is None else plan
+                plan = in_time(plan, folder, console, started) if plan.minutes is not None else plan
+                if plan.folds:
+                    return _with_folds(plan, folder, console, started, resume=old, strict=strict)
+                job = plan.choice.kind.prepare(
+                    plan.dataset, plan.choice, folder, console, plan.data_root,
+                    resume=old, strict=strict, begun=plan.begun,
                 )  # fmt: skip
         except BaseException:
             if among.is_main:
                 leave_empty(folder)
             raise
-        recipe = choice.base
         if among.is_main:
-            write_json(job.run / RECIPE_FILE, job.record(data, data_root, recipe))
-        again = f"{job.command(data, data_root, recipe)} --out {job.run} --resume"
-        with _stoppable(console, again) as stop:
+            _write_record(job, plan)
+        with _stoppable(console, folder) as stop:
             job.fit(stop)
-        with _in_one_line(f"resume with: {again}"):
-            run = calibrated(job)
-            return delivered(job, run, tested(job, run, strict=strict), console, started)
+        with _in_one_line(f"resume with: {resume_line(folder)}", folder):
+            return finish(job, console, started, strict=strict)
+
+
+def _with_folds(
+    plan: Plan, folder: Path, console: Console, started: float, *, resume: bool, strict: bool
+) -> dict[str, Any]:
+    """Train with folds, see `train_folds`."""
+    task = Task(
+        plan.data, plan.data_root, plan.choice, plan.stages, folder, plan.folds, resume, strict, console,
+        started,
+    )  # fmt: skip
+    with _stoppable(console, folder) as stop:
+        return train_folds(task, plan.dataset, stop)
 
 
 @contextmanager
-def _stoppable(console: Console, again: str) -> Iterator[threading.Event]:
+def _stoppable(console: Console, folder: Path) -> Iterator[threading.Event]:
     """Let a training be stopped by a signal, and say how to resume it."""
-    with stop_asked() as stop, _in_one_line(f"resume with: {again}"):
+    line = resume_line(folder)
+    with stop_asked() as stop, _in_one_line(f"resume with: {line}", folder):
         try:
             yield stop
         except Stopped:
-            console.print(f"stopped; resume with: {again}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"stopped; resume with: {line}", highlight=False, markup=False, soft_wrap=True)
             raise KeyboardInterrupt from None
 
 
-def _record_in(out: str | None, *, resume: bool) -> dict[str, Any]:
-    """Return recipe.json of the run that is named to be resumed; empty if none is."""
-    if out is None or not (resume or world().restarts) or not (Path(out) / RECIPE_FILE).exists():
-        return {}
-    return read_recipe_file(Path(out))
+def _is_resumed(run: str, *, resume: bool) -> bool:
+    """Return whether a run that is named is resumed: because it was asked for, or by its launcher."""
+    return resume or bool(world().restarts and world().from_main((Path(run) / RECIPE_FILE).exists))
 
 
-def _as_before(raw: Dataset, folder: Path) -> Dataset | None:
-    """Return the data set with the test split that a run began with; None if its pictures are others now."""
-    record = read_recipe_file(folder)
-    learned, share = record.get("data_fingerprint"), record.get("recipe", {}).get("val_share", 0)
-    found = split_as(raw, learned, share) if learned and "train" in raw.splits else None
-    return with_test_split(replace(raw, by_rank=found.by_rank)) if found else None
+def _write_record(job: Job | ClassicJob, plan: Plan) -> None:
+    """Write recipe.json."""
+    record = job.record(plan.data, plan.data_root, plan.choice.base)
+    if plan.stages:
+        command = command_of(record["command"], plan.stages, job.run)
+        record = {**record, "command": command, KEY: list(plan.stages)}
+    write_json(job.run / RECIPE_FILE, record)
 
 
 @contextmanager
-def _in_one_line(cure: str) -> Iterator[None]:
+def _in_one_line(cure: str, folder: Path) -> Iterator[None]:
     """Turn torch's errors when another process is gone, or memory ran out beside a step, into one line.
+
+    What is raised below, where the run's name is not known, says RUN in its place.
 
     Raises:
         TrainingError: how to continue.
     """
     try:
         yield
+    except ResightError as error:
+        place = shlex.quote(str(folder))
+        error.args = tuple(
+            a.replace("--resume RUN", f"--resume {place}") if isinstance(a, str) else a for a in error.args
+        )
+        raise
     except (RuntimeError, MemoryError) as error:
         if ran_out_of_memory(error):
             fault = (str(error) or "no memory").splitlines()[0][:200]
