@@ -60,6 +60,7 @@ KINDS = {
     "trunk_lr=0": ("fine-tune", (*SMALL, "weights=fast", "trunk_lr=0")),
     "frozen_norm": ("fine-tune", (*SMALL, "weights=fast", "frozen_norm=true")),
     "head_first": ("fine-tune", (*SMALL, "weights=fast", "head_first=0.5")),
+    "photos": ("photos", (*SMALL, "weights=fast", "lr=0.003")),
     "li2016": ("li2016", (*SMALL, "weights=fast", "epochs=4")),
     "li2016 without a trunk": ("li2016", (*SMALL, "weights=fast", "trunk_lr=0")),
     "sharpen": ("fast", (*SMALL, "model=speednet8_narrow", "sharpen=0.5")),

@@ -40,6 +40,14 @@ def train(
         ),
     ] = None,
     seed: Seed = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K",
+            help="For small sets: test by K-fold cross-validation, in K + 1 trainings. Every picture is "
+            "judged once, by a network that did not see it.",
+        ),
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated."),
@@ -63,8 +71,8 @@ def train(
 
     data, run = named(places or (), out, "train", resume=resume)
     answer = service(
-        data, model=model, recipe=recipe, epochs=epochs, minutes=minutes, seed=seed, changes=changes or (),
-        out=out, resume=run or resume, data_root=data_root, strict=strict,
+        data, model=model, recipe=recipe, epochs=epochs, minutes=minutes, seed=seed, folds=folds,
+        changes=changes or (), out=out, resume=run or resume, data_root=data_root, strict=strict,
     )  # fmt: skip
     trained(answer, as_json=as_json)
 

@@ -47,6 +47,7 @@ RECORD = {
     "precision": str,
     "fit?": {str: object},
     "stages?": [{str: object}],
+    "folds?": {"count": Whole(2), "fold?": Whole(1), "filled?": [Whole(1)]},
     "weights?": {
         "asked": str,
         "looked": [str],

@@ -17,9 +17,12 @@ from resight.evaluate.multi_label import ANSWERED
 from resight.evaluate.scores import probabilities_of
 from resight.service.pictures import expand
 from resight.service.run.run import open_run
+from resight.service.test.accepted import require_one_answer, require_probability
 
 
-def predict(run: str, paths: Sequence[str], top: int = 5, *, exact: bool = False) -> Iterator[dict[str, Any]]:
+def predict(
+    run: str, paths: Sequence[str], top: int = 5, *, at_least: float | None = None, exact: bool = False
+) -> Iterator[dict[str, Any]]:
     """Yield the prediction of each picture, in the order of the paths.
 
     Batch normalization is folded and the products run in the hardware's fastest precision.
@@ -28,17 +31,23 @@ def predict(run: str, paths: Sequence[str], top: int = 5, *, exact: bool = False
         run: a RUN.
         paths: files, folders (all pictures below them) and patterns.
         top: how many classes to list.
+        at_least: an answer of a lower probability is unsure, in (0, 1); see `accepted` in `accepted.py`.
         exact: float32 instead.
 
     Yields:
         A row of the JSON of `resight predict`, with "labels", all classes of probability 0.5 or more, where
-        the network learned pictures of several classes; for a file that cannot be read {"path", "error"}.
+        the network learned pictures of several classes, and "unsure" with `at_least`; for a file that cannot
+        be read {"path", "error"}.
 
     Raises:
         ResightError: in one line, if there is no picture at all or no run.
     """
+    if at_least is not None:
+        require_probability(at_least)
     files = expand(paths)
     opened = open_run(run)
+    if at_least is not None:
+        require_one_answer(opened)
     classes = opened.model.classes
     if not classes:
         raise DataError(f"{run}: does not know its class names")
@@ -65,6 +74,7 @@ def predict(run: str, paths: Sequence[str], top: int = 5, *, exact: bool = False
             "probability": pairs[0][1],
             "top": pairs,
             **(several if opened.model.multi_label else {}),
+            **({} if at_least is None else {"unsure": pairs[0][1] < at_least}),
         }
 
 

@@ -278,6 +278,9 @@ class Job:
     def end_epoch(self, state: dict[str, Tensor], rate: float) -> None:
         """Judge the epoch's weights and keep them if they are the best.
 
+        The best have the lowest validation error; of equal ones the later are kept, which had more steps at
+        low rates. There is no early stopping: later epochs are trained whatever the error does.
+
         Raises:
             TrainingError: if all pictures of a class stopped being readable.
         """

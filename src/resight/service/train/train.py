@@ -1,13 +1,13 @@
 """Train, choose, calibrate, test, report: the main job."""
 
 import shlex
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from resight.core.console import shown_on, stderr_console
@@ -15,13 +15,11 @@ from resight.core.device import ran_out_of_memory
 from resight.core.distributed import lost_another, world
 from resight.core.errors import ResightError, TrainingError, UsageError
 from resight.core.files import locked, write_json
-from resight.metrics.calibration import fit_temperature
-from resight.models.modelfile import save_model
-from resight.service.run.data import RunData
 from resight.service.run.folder import leave_empty, resume_line, run_folder, stop_asked
-from resight.service.run.run import MODEL_FILE, RECIPE_FILE, REPORT_FILE, open_run
-from resight.service.test.test import seen_before, test_split
+from resight.service.run.run import RECIPE_FILE
 from resight.service.train.classic import ClassicJob
+from resight.service.train.finish import calibrated, delivered, tested
+from resight.service.train.folds import Task, train_folds
 from resight.service.train.job import Job
 from resight.service.train.minutes import in_time
 from resight.service.train.plan import Plan, asked, fresh, resumed
@@ -37,6 +35,7 @@ def train(
     epochs: int | None = None,
     minutes: float | None = None,
     seed: int | None = None,
+    folds: int | None = None,
     changes: Sequence[str] = (),
     out: str | None = None,
     resume: bool | str | Path = False,
@@ -56,6 +55,7 @@ def train(
             the number of epochs is chosen, and a smaller image_size where time is short. A finished run is
             continued for so long.
         seed: in place of the recipe's.
+        folds: test by cross-validation with so many folds, see `resight.service.train.folds`.
         changes: key=value words over the recipe's settings.
         out: the run folder; by default runs/DATA-MODEL-N.
         resume: a run to resume, by its folder; or True for that in `out`, or the latest run of this data and
@@ -75,7 +75,7 @@ def train(
     console = console or stderr_console(quiet=not among.is_main)
     wish = asked(
         data, tuple(changes), model=model, recipe=recipe, epochs=epochs, minutes=minutes, seed=seed,
-        data_root=data_root,
+        folds=folds, data_root=data_root,
     )  # fmt: skip
     run = (str(resume) if not isinstance(resume, bool) else None) or out
     again = bool(resume)
@@ -100,6 +100,10 @@ def train(
             with _in_one_line("start the same command again", folder):
                 plan = resumed(folder, wish, say) if old or plan is None else plan
                 plan = in_time(plan, folder, console, started) if plan.minutes is not None else plan
+                if plan.folds:
+                    task = Task(plan, folder, old, strict, console, started)
+                    with _stoppable(console, folder) as stop:
+                        return train_folds(task, plan.dataset, stop)
                 job = plan.choice.kind.prepare(
                     plan.dataset, plan.choice, folder, console, plan.data_root,
                     resume=old, strict=strict, begun=plan.begun,
@@ -110,15 +114,28 @@ def train(
             raise
         if among.is_main:
             _write_record(job, plan)
-        line = resume_line(folder)
-        with stop_asked() as stop, _in_one_line(f"resume with: {line}", folder):
-            try:
-                job.fit(stop)
-            except Stopped:
-                console.print(f"stopped; resume with: {line}", highlight=False, markup=False, soft_wrap=True)
-                raise KeyboardInterrupt from None
-        with _in_one_line(f"resume with: {line}", folder):
+        with _stoppable(console, folder) as stop:
+            job.fit(stop)
+        with _in_one_line(f"resume with: {resume_line(folder)}", folder):
             return _finish(job, console, started, strict=strict)
+
+
+def _finish(job: Job | ClassicJob, console: Console, started: float, *, strict: bool) -> dict[str, Any]:
+    """Calibrate, test and report."""
+    run = calibrated(job)
+    return delivered(job, run, tested(job, run, strict=strict), console, started)
+
+
+@contextmanager
+def _stoppable(console: Console, folder: Path) -> Iterator[threading.Event]:
+    """Let a training be stopped by a signal, and say how to resume it."""
+    line = resume_line(folder)
+    with stop_asked() as stop, _in_one_line(f"resume with: {line}", folder):
+        try:
+            yield stop
+        except Stopped:
+            console.print(f"stopped; resume with: {line}", highlight=False, markup=False, soft_wrap=True)
+            raise KeyboardInterrupt from None
 
 
 def _is_resumed(run: str, *, resume: bool) -> bool:
@@ -162,56 +179,3 @@ def _in_one_line(cure: str, folder: Path) -> Iterator[None]:
         if not lost_another(error):
             raise
         raise TrainingError(f"another process of this training ended or does not answer; {cure}") from error
-
-
-def _measures(figures: dict[str, Any]) -> str:
-    """Return what the error is called; before it, of several classes, the mean average precision."""
-    if not figures["multi_label"]:
-        return "test error"
-    if figures["map"] is None:
-        return "one-error"
-    low, high = figures["map_interval"]
-    return f"mean average precision {figures['map']:.2f} % (95 % interval {low:.2f} to {high:.2f}), one-error"
-
-
-def _finish(job: Job | ClassicJob, console: Console, started: float, *, strict: bool) -> dict[str, Any]:
-    """Calibrate and test the best weights, write them with their figures, and the report."""
-    from resight.service.report.report import write_report
-
-    world().wait()  # until the main process has written the best weights
-    run = open_run(str(job.run))
-    facts = {**job.facts(), "best_epoch": run.facts["best_epoch"]}
-    facts["temperature"] = 1.0
-    if job.validation:
-        logits, labels = job.validation_logits(run.model, torch.float32)
-        facts["temperature"] = fit_temperature(logits, labels) if len(labels) >= 20 else 1.0
-    facts["seconds"] = sum(row["seconds"] for row in job.progress.history)
-    run.facts.clear()
-    run.facts.update(facts)
-    result = test_split([run], job.dataset, strict=strict)
-    figures = result.figures()
-    seen, notes = seen_before([run], RunData(job.dataset, own=True), "test", result, figures)
-    facts["left_out"] = job.progress.faults
-    figures["skipped"] = [*job.progress.faults, *figures["skipped"]]
-    known = ("n", "top1_error", "top1_interval", "top5_error", "ece", "map", "map_interval")
-    facts["test"] = {k: figures[k] for k in known if k in figures}
-    run.facts.update(facts)
-    report = job.run / REPORT_FILE
-    if world().is_main:
-        save_model(job.run / MODEL_FILE, run.model, run.model.state_dict(), facts)
-        report = write_report(run, job.dataset, result, figures, own=True)
-    seconds = time.perf_counter() - started
-    low, high = figures["top1_interval"]
-    console.print(f"report {report}; {seconds:.0f} s in all", highlight=False, markup=False, soft_wrap=True)
-    return {
-        "run": str(job.run),
-        "data": job.dataset.name,
-        "split": "test",
-        "notes": [*job.dataset.notes, *notes],
-        **figures,
-        **seen,
-        "report": str(report),
-        "seconds": seconds,
-        "summary": f"{_measures(figures)} {figures['top1_error']:.2f} % "
-        f"(95 % interval {low:.2f} to {high:.2f}, n = {figures['n']:,})",
-    }
