@@ -223,7 +223,7 @@ def test_what_cannot_be_folded_is_one_line(copy, monkeypatch):
     assert not Path("new").exists()
     with pytest.raises(UsageError, match="began with --folds 3"):
         train(data, run, folds=4, resume=True)
-    with pytest.raises(UsageError, match="has folds, whose figure is for 3 epochs, so it is not continued"):
+    with pytest.raises(UsageError, match="has folds, whose figure is for 2 epochs, so it is not continued"):
         train(data, run, folds=None, resume=True, epochs=9)
     with pytest.raises(UsageError, match=r"is fold 2 of the run in .*run; resume that run"):
         train(data, run / "fold-2", folds=None, resume=True)
