@@ -10,14 +10,13 @@ import torch
 from safetensors.torch import load_file
 
 import resight
-from resight.cli.test import tested
 from resight.core.distributed import World
 from resight.core.errors import DataError, ModelFileError, UsageError
 from resight.metrics.accuracy import wilson_interval
 from resight.models.modelfile import load_header, load_tensors, save_tensors
 from resight.service.report import report as reporting
 from resight.service.run.members import members_of
-from resight.service.train import folds as folding
+from resight.service.train import plan
 from resight.service.train.job import Job
 from support import make_folder
 
@@ -150,15 +149,6 @@ def test_a_test_of_the_run_is_that_of_its_folds(folded, tmp_path):
     assert val["trained_on"] == val["n"]
 
 
-def test_the_command_prints_the_protocol_and_the_folds(folded, capsys):
-    _, _, answer = folded
-    tested({"views": "single", "scales": [], **answer}, as_json=False)
-    shown = " ".join(capsys.readouterr().out.split())
-    errors = answer["folds"]["errors"]
-    assert f"protocol {answer['protocol']}" in shown
-    assert f"single folds {min(errors):.2f} to {max(errors):.2f} %" in shown
-
-
 def test_learned_pictures_are_never_the_test_without_a_word(copy, tmp_path):
     data, run, _ = copy
     some = make_folder(tmp_path / "other", classes=("blue", "green", "red"), count=3, start=777)
@@ -233,9 +223,11 @@ def test_what_cannot_be_folded_is_one_line(copy, monkeypatch):
     assert not Path("new").exists()
     with pytest.raises(UsageError, match="began with --folds 3"):
         train(data, run, folds=4, resume=True)
-    with pytest.raises(UsageError, match=r"is fold 2 of another run; .*: resight train --resume .*run"):
+    with pytest.raises(UsageError, match="has folds, whose figure is for 2 epochs, so it is not continued"):
+        train(data, run, folds=None, resume=True, epochs=9)
+    with pytest.raises(UsageError, match=r"is fold 2 of the run in .*run; resume that run"):
         train(data, run / "fold-2", folds=None, resume=True)
-    monkeypatch.setattr(folding, "world", lambda: World(0, 2))
+    monkeypatch.setattr(plan, "world", lambda: World(0, 2))
     with pytest.raises(UsageError, match="start it without torchrun"):
         train(data, "new")
 

@@ -46,8 +46,8 @@ RECORD = {
     "machine?": {str: object},
     "precision": str,
     "fit?": {str: object},
-    "folds?": {"count": Whole(2), "fold?": Whole(1), "filled?": [Whole(1)]},
     "stages?": [{str: object}],
+    "folds?": {"count": Whole(2), "fold?": Whole(1), "filled?": [Whole(1)]},
     "weights?": {
         "asked": str,
         "looked": [str],

@@ -8,7 +8,6 @@ of the learning rate elsewhere than in the folds.
 
 import shlex
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,6 @@ from typing import Any
 from rich.console import Console
 
 from resight.core import settings
-from resight.core.distributed import world
-from resight.core.errors import UsageError
 from resight.core.files import write_json
 from resight.data.dataset import Dataset, fingerprint
 from resight.data.folding import Folds, fold, in_folds
@@ -26,12 +23,11 @@ from resight.data.splitting import with_validation
 from resight.models.modelfile import load_header, save_model
 from resight.service.run.answers import KEY as ANSWERS
 from resight.service.run.answers import packed_answers
-from resight.service.run.folder import resume_line
 from resight.service.run.run import MODEL_FILE, RECIPE_FILE, open_run, read_recipe_file
 from resight.service.test.folds import FOLD, Judged, in_words, judge, note_of, pool
 from resight.service.train.finish import KNOWN, Tested, calibrated, delivered, tested
-from resight.service.train.stages import KEY as STAGES
-from resight.service.train.stages import Stages
+from resight.service.train.plan import Plan
+from resight.service.train.stages import KEY
 from resight.service.train.words import Choice
 from resight.training.loop import Stopped
 
@@ -41,89 +37,58 @@ class Task:
     """A training with folds, as it was asked for.
 
     Attributes:
-        data: the data set's name.
-        data_root: where built-in data sets lie, if it was said.
-        choice: the recipe, the same for every fold, and who trains by it.
-        stages: see `resight.service.train.stages`.
+        plan: the data, the recipe, the same for every fold, who trains by it, and how many folds.
         folder: the run folder; fold k is in its subfolder fold-k.
-        count: how many folds.
         resume: whether the folder holds a run to resume.
         strict: stop at a broken picture.
         console: where it speaks.
         started: when the command began, by `time.perf_counter`.
     """
 
-    data: str
-    data_root: str | None
-    choice: Choice
-    stages: Stages
+    plan: Plan
     folder: Path
-    count: int
     resume: bool
     strict: bool
     console: Console
     started: float
 
     @property
+    def choice(self) -> Choice:
+        """The recipe, and who trains by it."""
+        return self.plan.choice
+
+    @property
+    def count(self) -> int:
+        """How many folds."""
+        return self.plan.folds
+
+    @property
     def command(self) -> str:
         """The exact command of the run."""
-        words = ["resight", "train", self.data, "--folds", str(self.count), "--recipe", self.choice.base]
-        words += ["--data-root", self.data_root] if self.data_root else []
+        plan = self.plan
+        words = ["resight", "train", plan.data, "--folds", str(self.count), "--recipe", self.choice.base]
+        words += ["--data-root", plan.data_root] if plan.data_root else []
         return shlex.join([*words, *settings.as_words(self.choice.recipe)])
 
     def prepare(self, dataset: Dataset, folder: Path, *, resume: bool, folds: dict[str, Any]) -> Any:
         """Return a prepared training, whose recipe.json says `folds`."""
         job = self.choice.kind.prepare(
-            dataset, self.choice, folder, self.console, self.data_root, resume=resume, strict=self.strict
+            dataset, self.choice, folder, self.console, self.plan.data_root,
+            resume=resume, strict=self.strict,
         )  # fmt: skip
-        write_json(folder / RECIPE_FILE, job.record(self.data, self.data_root, self.choice.base))
+        write_json(folder / RECIPE_FILE, job.record(self.plan.data, self.plan.data_root, self.choice.base))
         self.record(folder, folds)
         return job
 
     def record(self, folder: Path, folds: dict[str, Any]) -> None:
         """Write into a recipe.json what only a training with folds knows."""
         record = {**read_recipe_file(folder), "command": self.command, "folds": folds}
-        record |= {STAGES: list(self.stages)} if self.stages else {}
+        record |= {KEY: list(self.plan.stages)} if self.plan.stages else {}
         write_json(folder / RECIPE_FILE, record)
 
     def say(self, text: str) -> None:
         """Print a line to standard error."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def require_folds(count: int) -> None:
-    """Refuse a number of folds before anything is read.
-
-    Raises:
-        UsageError: if it is below 2, or several processes were started.
-    """
-    if count < 2:
-        raise UsageError(f"--folds {count}: must be 2 or more; leave it out to test on held-out pictures")
-    if world().processes > 1:
-        raise UsageError("--folds trains in one process; start it without torchrun")
-
-
-def agreed_folds(folder: Path, record: Mapping[str, Any], count: int | None) -> int:
-    """Return how many folds a run that is resumed has, as it began; 0 for none.
-
-    Args:
-        folder: of the run.
-        record: its recipe.json.
-        count: as asked for; None for no word about it.
-
-    Raises:
-        UsageError: if the run began with another number, or is one fold of another run.
-    """
-    before = record.get("folds") or {}
-    if "fold" in before:
-        cure = resume_line(folder.parent)
-        raise UsageError(f"{folder}: is fold {before['fold']} of another run; resume that one with: {cure}")
-    if count is not None and count != before.get("count"):
-        began = f"with --folds {before['count']}" if before else "without --folds"
-        raise UsageError(f"{folder}: began {began}; resume it so, or train another run with another --out")
-    if before:
-        require_folds(before["count"])
-    return before.get("count", 0)
 
 
 def train_folds(task: Task, whole: Dataset, stop: threading.Event) -> dict[str, Any]:

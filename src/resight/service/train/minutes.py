@@ -20,6 +20,7 @@ from rich.console import Console
 from resight.core.device import wait_for
 from resight.core.distributed import world
 from resight.data.dataset import Dataset
+from resight.data.levels import settled
 from resight.data.prepare import decode_split
 from resight.data.splitting import with_validation
 from resight.models.zoo import NETWORKS, list_options
@@ -219,8 +220,8 @@ def choose_for(
 def in_time(plan: Plan, folder: Path, console: Console, started: float) -> Plan:
     """Return a plan whose minutes have become epochs and a picture size; says which.
 
-    Several processes measure together, the slowest counts, and so all find the same. With folds, their
-    trainings share the minutes with the one on all pictures, and have its epochs and picture size.
+    Several processes measure together, the slowest counts, and so all find the same. The trainings of folds
+    share the minutes of the one on all pictures, see `training_minutes`, and take over its epochs and size.
 
     Args:
         plan: with minutes.
@@ -233,7 +234,7 @@ def in_time(plan: Plan, folder: Path, console: Console, started: float) -> Plan:
     recipe: Recipe = plan.recipe
     if again:  # as long as its longest stage, in the recipe's place
         recipe = replace(recipe, epochs=max(stage["epochs"] for stage in plan.stages))
-    dataset = with_validation(plan.dataset, recipe.val_share)
+    dataset = with_validation(settled(plan.dataset) if plan.folds else plan.dataset, recipe.val_share)
     amount = _amount(dataset, recipe)
 
     def say(line: str) -> None:
@@ -259,15 +260,15 @@ def in_time(plan: Plan, folder: Path, console: Console, started: float) -> Plan:
     }
     stages = (*plan.stages, stage) if again else (stage,)
     epochs = sum(s["epochs"] for s in stages)
-    settled = replace(plan.recipe, epochs=epochs, image_size=choice.image_size)
-    return replace(plan, choice=replace(plan.choice, recipe=settled), stages=stages, minutes=None)
+    found = replace(plan.recipe, epochs=epochs, image_size=choice.image_size)
+    return replace(plan, choice=replace(plan.choice, recipe=found), stages=stages, minutes=None)
 
 
 def _amount(dataset: Dataset, recipe: Recipe) -> Amount:
     pictures = len(dataset.train)
     validation = len(dataset.splits["val"]) if "val" in dataset.splits else 0
     kept = pictures if kept_bytes(dataset.train, recipe) else 0
-    test = len(dataset.splits["test"]) if "test" in dataset.splits else 0
+    test = len(dataset.splits["test"]) if "test" in dataset.splits else pictures  # folds judge every picture
     return Amount(max(1, pictures // recipe.batch_size), kept, validation, test)
 
 

@@ -1,5 +1,6 @@
 """What a training is going to do: from the words of a user, or from the record of a run that is resumed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from resight.models.zoo import NETWORKS
 from resight.service.run.data import split_as
 from resight.service.run.folder import resume_line
 from resight.service.run.run import RECIPE_FILE, read_recipe_file
-from resight.service.train.folds import agreed_folds
 from resight.service.train.stages import Stages, continued, epochs_of, stages_of
 from resight.service.train.words import CLASSIC, Choice, choose, recorded
 from resight.training.recipe import Recipe
@@ -36,7 +36,7 @@ class Wish:
         epochs: in place of the recipe's.
         minutes: that the training may take.
         words: key=value over the recipe's settings; no epochs among them.
-        folds: of the cross-validation; None where nothing is said of it.
+        folds: for cross-validation; None for none, or those of the run.
         data_root: see `open_dataset`.
     """
 
@@ -57,13 +57,13 @@ class Plan:
     Attributes:
         data: what `open_dataset` takes.
         data_root: see `open_dataset`.
-        dataset: with a test split; with folds, all that is folded is its training split.
+        dataset: with a test split; with folds see `to_fold`.
         choice: settings, hardware, weights, and who does the work.
         stages: see `resight.service.train.stages`; none of a classic pipeline.
         minutes: for a stage whose epochs are still to be found; None if all are known.
         fixed_size: whether the user chose image_size.
         again: whether a run is resumed.
-        folds: of the cross-validation; 0 without.
+        folds: how many; 0 for none.
     """
 
     data: str
@@ -114,6 +114,8 @@ def asked(
         raise UsageError(f"--minutes {minutes:g}: must be above 0")
     rest = tuple(word for word in words if word.partition("=")[0].strip() != "epochs")
     rest += (f"seed={seed}",) if seed is not None else ()
+    if folds is not None:
+        require_folds(folds)
     return Wish(data or "", model, recipe, epochs, minutes, rest, folds, data_root)
 
 
@@ -133,10 +135,9 @@ def fresh(wish: Wish, say: Say) -> Plan:
         lookup(NETWORKS, wish.model, "model", "All names: resight models")
     with world().main_first():
         raw = _opened(wish.data, wish.data_root)
-        dataset = to_fold(raw) if wish.folds else with_test_split(raw)
-    dataset = settled(dataset)
+        dataset = to_fold(raw) if wish.folds else settled(with_test_split(raw))
     words = [*wish.words, *([f"epochs={wish.epochs}"] if wish.epochs is not None else [])]
-    choice = choose(dataset, wish.model, wish.recipe, words, say)
+    choice = choose(settled(dataset), wish.model, wish.recipe, words, say)
     plan = Plan(wish.data, wish.data_root, dataset, choice, folds=wish.folds or 0)
     if not isinstance(choice.recipe, Recipe):
         _require_no_minutes(wish, choice.recipe.model)
@@ -163,23 +164,58 @@ def resumed(folder: Path, wish: Wish, say: Say) -> Plan:
     if missing := [key for key in ("recipe", "data", "data_fingerprint") if key not in record]:
         other = "" if "settings" not in record else f"; resume a GAN with: {resume_line(folder, 'train-gan')}"
         raise ModelFileError(f"{folder}: its {RECIPE_FILE} is not that of a training ({missing[0]}){other}")
-    folds = agreed_folds(folder, record, wish.folds)
+    folds = agreed_folds(record, folder, wish.folds)
     choice, stages, minutes = recorded(record, folder, wish.model, wish.words, say), (), None
     if choice.base != CLASSIC:
         if wish.recipe not in ("", choice.base):
             _refuse(folder, [f"recipe {choice.base} -> {wish.recipe}"])
-        stages, minutes = continued(stages_of(record, str(folder)), folder, wish.epochs, wish.minutes)
-        if folds and (minutes is not None or len(stages) > 1):
+        before = stages_of(record, str(folder))
+        stages, minutes = continued(before, folder, wish.epochs, wish.minutes)
+        if folds and (stages != before or minutes is not None):
             raise UsageError(
-                f"{folder}: its figure comes from {folds} folds, trained as long as the network itself; for "
-                "more epochs train another run with another --out"
+                f"{folder}: has folds, whose figure is for {epochs_of(before)} epochs, so it is not "
+                "continued; train with other epochs or minutes into another --out"
             )
         choice = replace(choice, recipe=replace(choice.recipe, epochs=epochs_of(stages)))
     else:
         _require_no_minutes(wish, choice.recipe.model)
     data, root = wish.data or record["data"], wish.data_root or record.get("data_root")
-    dataset = _as_before(record, folder, data, root, folds)
+    dataset = _as_before(record, folder, data, root, folded=bool(folds))
     return Plan(data, root, dataset, choice, stages, minutes, again=True, folds=folds)
+
+
+def require_folds(count: int) -> None:
+    """Refuse a number of folds before anything is read.
+
+    Raises:
+        UsageError: if it is below 2, or several processes were started.
+    """
+    if count < 2:
+        raise UsageError(f"--folds {count}: must be 2 or more; leave it out to test on held-out pictures")
+    if world().processes > 1:
+        raise UsageError("--folds trains in one process; start it without torchrun")
+
+
+def agreed_folds(record: Mapping[str, Any], folder: Path, count: int | None) -> int:
+    """Return how many folds the run that is resumed has; 0 for none.
+
+    Args:
+        record: its recipe.json.
+        folder: of the run.
+        count: as asked for; None for no word about it.
+
+    Raises:
+        UsageError: if the run began with another number, or is one fold of another run.
+    """
+    before = record.get("folds") or {}
+    if "fold" in before:
+        raise UsageError(f"{folder}: is fold {before['fold']} of the run in {folder.parent}; resume that run")
+    if count is not None and count != before.get("count"):
+        began = f"with --folds {before['count']}" if before else "without --folds"
+        raise UsageError(f"{folder}: began {began}; resume it so, or train another run with another --out")
+    if before:
+        require_folds(before["count"])
+    return before.get("count", 0)
 
 
 def _refuse(folder: Path, differ: list[str]) -> None:
@@ -205,7 +241,9 @@ def _opened(data: str, data_root: str | None) -> Dataset:
     return raw
 
 
-def _as_before(record: dict[str, Any], folder: Path, data: str, data_root: str | None, folds: int) -> Dataset:
+def _as_before(
+    record: dict[str, Any], folder: Path, data: str, data_root: str | None, *, folded: bool
+) -> Dataset:
     """Return the data set of a run, with the test split that it began with, or to be folded.
 
     Raises:
@@ -222,23 +260,16 @@ def _as_before(record: dict[str, Any], folder: Path, data: str, data_root: str |
             raise
         raise DataError(f"{error}; {moved}") from error
     share = record["recipe"].get("val_share", 0)
-    found = _folded(raw, record["data_fingerprint"], share) if folds else _split(raw, record, share)
+    if folded:
+        whole = to_fold(raw)
+        learned = fingerprint(with_validation(whole, share).train)
+        found = whole if learned == record["data_fingerprint"] else None
+    else:
+        found = split_as(raw, record["data_fingerprint"], share)
     if found is None:
         which = data if data == place else f"{place}, not of {data}"
         raise ModelFileError(
             f"{folder}: was trained on other data: pictures or labels of {which} differ from those that it "
             f"learned; put them back as they were and resume; {moved}"
         )
-    return settled(found)
-
-
-def _split(raw: Dataset, record: dict[str, Any], share: float) -> Dataset | None:
-    """Return a data set split as a run found it; None if its training pictures are others."""
-    found = split_as(raw, record["data_fingerprint"], share)
-    return found and with_test_split(replace(raw, by_rank=found.by_rank))
-
-
-def _folded(raw: Dataset, learned: str, share: float) -> Dataset | None:
-    """Return a data set as a run folds it; None if its pictures are others."""
-    whole = to_fold(raw)
-    return whole if fingerprint(with_validation(whole, share).train) == learned else None
+    return found if folded else settled(with_test_split(replace(raw, by_rank=found.by_rank)))

@@ -19,7 +19,7 @@ from resight.service.run.folder import leave_empty, resume_line, run_folder, sto
 from resight.service.run.run import RECIPE_FILE
 from resight.service.train.classic import ClassicJob
 from resight.service.train.finish import finish
-from resight.service.train.folds import Task, require_folds, train_folds
+from resight.service.train.folds import Task, train_folds
 from resight.service.train.job import Job
 from resight.service.train.minutes import in_time
 from resight.service.train.plan import Plan, asked, fresh, resumed
@@ -73,8 +73,6 @@ def train(
     """
     started, among = time.perf_counter(), world()
     console = console or stderr_console(quiet=not among.is_main)
-    if folds is not None:
-        require_folds(folds)
     wish = asked(
         data, tuple(changes), model=model, recipe=recipe, epochs=epochs, minutes=minutes, seed=seed,
         folds=folds, data_root=data_root,
@@ -103,7 +101,9 @@ def train(
                 plan = resumed(folder, wish, say) if old or plan is None else plan
                 plan = in_time(plan, folder, console, started) if plan.minutes is not None else plan
                 if plan.folds:
-                    return _with_folds(plan, folder, console, started, resume=old, strict=strict)
+                    task = Task(plan, folder, old, strict, console, started)
+                    with _stoppable(console, folder) as stop:
+                        return train_folds(task, plan.dataset, stop)
                 job = plan.choice.kind.prepare(
                     plan.dataset, plan.choice, folder, console, plan.data_root,
                     resume=old, strict=strict, begun=plan.begun,
@@ -118,18 +118,6 @@ def train(
             job.fit(stop)
         with _in_one_line(f"resume with: {resume_line(folder)}", folder):
             return finish(job, console, started, strict=strict)
-
-
-def _with_folds(
-    plan: Plan, folder: Path, console: Console, started: float, *, resume: bool, strict: bool
-) -> dict[str, Any]:
-    """Train with folds, see `train_folds`."""
-    task = Task(
-        plan.data, plan.data_root, plan.choice, plan.stages, folder, plan.folds, resume, strict, console,
-        started,
-    )  # fmt: skip
-    with _stoppable(console, folder) as stop:
-        return train_folds(task, plan.dataset, stop)
 
 
 @contextmanager
