@@ -134,7 +134,7 @@ HEALTHY = {
 SHUFFLED = {
     "ten classes": (range(10), [16] * 10, 12, ("epochs=40", "augment=", "label_smoothing=0")),
     "two classes": ((3, 8), [40, 40], 125, ("epochs=40", "augment=", "label_smoothing=0")),
-    "ten classes, not memorized": (range(10), [24] * 10, 10, ("epochs=12", "label_smoothing=0.1")),
+    "ten classes, augmented": (range(10), [16] * 10, 12, ("epochs=40", "augment=shift")),
     "three classes, unequal": ((1, 4, 7), [60, 30, 30], 100, ("epochs=40", "augment=")),
 }
 

@@ -15,9 +15,9 @@ classes need 280, and with 21 to 44 nothing is claimed from their error.
 
 A curve that is looked at after every epoch would be accused by accident sooner or later. So it is looked at
 `LOOKS` times, and `LEVEL` is divided among them. A look takes the median error of the epochs since the look
-before, five or more if there are, so that a spike counts nothing. Validation pictures are counted once: they are a
-sample, and the same ones answer in every epoch. Training pictures are all there are, so each of their answers
-counts.
+before, five or more if there are, so that a spike counts nothing. Validation pictures are counted once: they
+are a sample, and the same ones answer in every epoch. Training pictures are all there are, so each of their
+answers counts.
 """
 
 import math
