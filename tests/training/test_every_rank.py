@@ -59,6 +59,7 @@ KINDS = {
     "distillation": ("fast", (*SMALL, "model=speednet8_narrow", "teacher=fast", "normalize=channel")),
     "trunk_lr=0": ("fine-tune", (*SMALL, "weights=fast", "trunk_lr=0")),
     "frozen_norm": ("fine-tune", (*SMALL, "weights=fast", "frozen_norm=true")),
+    "measured_norm": ("fast", (*SMALL, "model=speednet8_narrow", "measured_norm=true")),
     "head_first": ("fine-tune", (*SMALL, "weights=fast", "head_first=0.5")),
     "photos": ("photos", (*SMALL, "weights=fast", "lr=0.003")),
     "li2016": ("li2016", (*SMALL, "weights=fast", "epochs=4")),

@@ -52,7 +52,7 @@ class Progress:
         seen: training pictures of these steps.
         seconds: spent on the epoch so far.
         best_epoch: the epoch (from 1) whose weights are kept; 0 for none yet.
-        best_error: its validation error in percent.
+        best_error: the least validation error so far, in percent.
         history: a row an epoch, as metrics.csv shows them.
         faults: pictures that were left out, as {"path", "fault", "cure"}.
         parts: how many parts a step is computed in, see `resight.training.machine`.

@@ -15,15 +15,15 @@ classes need 280, and with 21 to 44 nothing is claimed from their error.
 
 A curve that is looked at after every epoch would be accused by accident sooner or later. So it is looked at
 `LOOKS` times, and `LEVEL` is divided among them. A look takes the median error of the epochs since the look
-before, three or more, so that a spike counts nothing. Validation pictures are counted once: they are a
-sample, and the same ones answer in every epoch. Training pictures are all there are, so each of their answers
-counts.
+before, five or more if there are, so that a spike counts nothing. Validation pictures are counted once: they
+are a sample, and the same ones answer in every epoch. Training pictures are all there are, so each of their
+answers counts.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, median
+from statistics import NormalDist, median_low
 
 from resight.metrics.accuracy import wilson_interval
 from resight.training.guessing import Guessing
@@ -37,11 +37,13 @@ LATE = 0.6
 """The first look at which it can be said that nothing was learned: deep networks may begin slowly."""
 LEVEL = 1e-3
 """Chance of a false claim in a whole run, at most, where skill is just what the rule allows."""
-FEWEST = 3
-"""Epochs that a look averages, at least."""
+WINDOW, FEWEST = 5, 3
+"""Epochs that a look takes at least, and how many of them must be after the quiet ones."""
 LEARNT, HARDLY, CARRIED = 0.2, 0.25, 1 / 3
 MEMORIZED = 0.3
 """Least training skill of a network that could carry anything over."""
+TOLD = NormalDist().inv_cdf(0.995)
+"""What is guessing shall look like it: an interval of 99 %."""
 STRICT = NormalDist().inv_cdf(1 - LEVEL / len(LOOKS))
 
 
@@ -61,7 +63,7 @@ def looks(epochs: int) -> dict[int, int]:
     """Return after which epochs a run is judged, each with the first epoch that is looked at."""
     ends = sorted({math.ceil(share * epochs) for share in LOOKS})
     starts = [0, *ends[:-1]]
-    return {end: max(0, min(start, end - FEWEST)) + 1 for start, end in zip(starts, ends, strict=True)}
+    return {end: max(0, min(start, end - WINDOW)) + 1 for start, end in zip(starts, ends, strict=True)}
 
 
 def suspicion(
@@ -127,7 +129,7 @@ class Errors:
     @classmethod
     def of(cls, rows: Sequence[dict[str, float]], key: str, guess: float, count: int) -> "Errors":
         """Return those of some epochs."""
-        error = median(row[key] for row in rows) if rows else 0.0
+        error = median_low(row[key] for row in rows) if rows else 0.0
         return cls(error, guess, count if rows and guess > 0 else 0)
 
     def interval(self, z: float = STRICT) -> tuple[float, float]:
@@ -141,8 +143,8 @@ class Errors:
 
     @property
     def is_guessing(self) -> bool:
-        """Whether the error cannot be told from guessing (95 %)."""
-        return bool(self.count) and self.interval(1.96)[1] >= self.guess
+        """Whether the error cannot be told from guessing (`TOLD`)."""
+        return bool(self.count) and self.interval(TOLD)[1] >= self.guess
 
     def is_below(self, skill: float) -> bool:
         """Return whether the skill is certainly less than so much (`STRICT`)."""

@@ -39,6 +39,7 @@ from resight.service.train.pictures import (
 )
 from resight.service.train.starting_weights import Start, at_hand, naming_the_file, require_recorded
 from resight.service.train.teachers import make_old_self, make_teacher
+from resight.training.best_epoch import tolerance
 from resight.training.checkpoints import Progress, load_state, save_state
 from resight.training.cost import Pace, kept_for_backward, training_bytes
 from resight.training.ema import AveragedWeights
@@ -296,15 +297,16 @@ class Job:
             "seconds": p.seconds,
             "images_per_second": p.seen / max(p.seconds, 1e-9),
         }
-        error = 0.0  # without validation the last epoch is kept
+        error, pictures = 0.0, 0  # without validation the last epoch is kept
         if self.validation:
             logits, labels = self.judge(state)
+            pictures = len(labels)
             error = 100 * float(wrong_answers(logits, labels).double().mean())
             loss = Criterion(multi_label=self.model.multi_label)(logits, labels)
             row |= {"val_loss": float(loss), "val_error": error}
         p.history.append(row)
-        if error <= p.best_error:
-            p.best_epoch, p.best_error = p.epoch + 1, error
+        if error <= p.best_error + tolerance(p.best_error, pictures):
+            p.best_epoch, p.best_error = p.epoch + 1, min(error, p.best_error)
             state = whole(state)
             if world().is_main:
                 save_model(self.run / MODEL_FILE, self.model, state, self.facts())
