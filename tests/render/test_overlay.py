@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from resight.render.overlay import COLORMAP, OUTSIDE, contour, over, overlay, placed
+from resight.render.overlay import COLORMAP, FRAME, OUTSIDE, contour, over, overlay, placed
 
 
 def spot(size=40):
@@ -54,10 +54,15 @@ def test_cold_places_show_the_dull_picture_and_outside_is_darker():
     grey = noise @ np.array([0.299, 0.587, 0.114])
     assert np.abs(drawn - 0.65 * (0.35 * noise + 0.65 * grey[..., None])).max() <= 0.51
     part = overlay(noise, cold, (10, 5, 20, 15))
-    assert (part[5:15, 10:20] == drawn[5:15, 10:20]).all()
-    outside = np.ones((20, 30), bool)
-    outside[5:15, 10:20] = False
-    assert np.abs(part[outside] - OUTSIDE * drawn[outside].astype(float)).max() <= 1
+    assert (part[6:14, 11:19] == drawn[6:14, 11:19]).all()
+    seen, around = np.zeros((20, 30), bool), np.zeros((20, 30), bool)
+    seen[5:15, 10:20] = around[4:16, 9:21] = True
+    beyond = np.abs(part[~around] - OUTSIDE * drawn[~around].astype(float))
+    assert beyond.max() <= 1
+    seen[6:14, 11:19] = False
+    assert (part[seen] == FRAME[1]).all()  # the frame: light within the part, dark around it
+    dark = (part == FRAME[0]).all(2)
+    assert dark[4, 10:20].all() and dark[15, 10:20].all() and dark[5:15, 9].all() and dark[5:15, 20].all()
 
 
 def test_the_line_is_at_half_the_height():
