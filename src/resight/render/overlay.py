@@ -10,7 +10,7 @@ from PIL import Image
 
 COLORMAP = "inferno"  # perceptually even, readable with every common colour blindness
 OPACITY = 0.75
-COLOUR, LIGHT = 0.35, 0.65
+COLOUR, LIGHT = 0.35, 0.55
 """What a picture keeps of its colours and of its brightness under a map."""
 OUTSIDE = 0.6
 """What is left of that where the network did not look."""
