@@ -37,7 +37,9 @@ def test_a_planted_spot_is_marked_where_it_is(size, longest):
     assert abs(xs.mean() + 0.5 - at[0] * width) < cell and abs(ys.mean() + 0.5 - at[1] * height) < cell
     y, x = round(at[1] * height), round(at[0] * width)
     around = original.under(heat)[y - 3 : y + 3, x - 3 : x + 3].astype(int)
-    assert original.cut and np.ptp(around, axis=2).max() > 40  # coloured there
+    assert original.cut and (
+        np.ptp(around, axis=2).max() > 40 or around.max() == 255
+    )  # coloured, or its line
 
 
 def test_what_the_network_sees_whole_has_no_frame():

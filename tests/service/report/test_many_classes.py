@@ -19,7 +19,7 @@ PICTURES = 300
 
 
 class Elements(TorchDispatchMode):
-    """Counts the elements of all tensors that are made."""
+    """Counts the elements of all tensors that are read or made."""
 
     def __init__(self):
         super().__init__()
@@ -27,7 +27,7 @@ class Elements(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        parts = out if isinstance(out, tuple | list) else [out]
+        parts = [*args, *(out if isinstance(out, tuple | list) else [out])]
         self.count += sum(part.numel() for part in parts if isinstance(part, torch.Tensor))
         return out
 
