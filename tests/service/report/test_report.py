@@ -108,7 +108,7 @@ def test_the_corner_mark_is_found(planted):
 
 def test_the_page_shows_the_groups_of_a_class(planted):
     page = written(planted)
-    section = page[page.index("Where it looks, class by class") : page.index("What drives its units")]
+    section = page[page.index("Where it looks, class by class") : page.index("How it sees the pictures")]
     assert section.index("<h3>cow</h3>") < section.index("<h3>horse</h3>")
     words = words_of(section)
     assert "41 % of its maps (11), 3 wrong (27 %)" in words

@@ -19,11 +19,11 @@ its steps."""
 
 
 def learned(tested: Tested) -> list[Part]:
-    """Return what drives a unit of each of the last stages, and the test pictures by their features.
+    """Return the test pictures by their features, and what drives a unit of each of the last stages.
 
     A part that cannot be drawn is left out: `resight look` says why, and draws more.
     """
-    return [part for draw in (_units, _cloud) for part in _drawn(draw, tested.run, tested.dataset)]
+    return [part for draw in (_cloud, _units) for part in _drawn(draw, tested.run, tested.dataset)]
 
 
 def _drawn(draw: Callable[[Run, Dataset], Part | None], run: Run, dataset: Dataset) -> list[Part]:
@@ -49,6 +49,7 @@ def _cloud(run: Run, dataset: Dataset) -> Part:
     cloud = find_cloud(run, dataset.split("test"), EMBEDDED, 0, STEPS)
     return Part(
         "How it sees the pictures",
-        f"{read_cloud(cloud, 'test')} Rings mark wrong answers.",
+        f"Each mark is a test picture; near ones are alike to the network, and rings mark wrong answers. "
+        f"{read_cloud(cloud, 'test')}",
         html=interactive(cloud),
     )

@@ -80,5 +80,6 @@ def write_report(
     )  # fmt: skip
     parts = [part for section in SECTIONS for part in section(tested)]
     place = run.folder / REPORT_FILE
-    write_text(place, render_page(f"Resight report: {dataset.name}, {run.model.name}", parts))
+    name = Path(dataset.name).name if Path(dataset.name).is_absolute() else dataset.name
+    write_text(place, render_page(f"Resight report: {name}, {run.model.name}", parts))
     return place
