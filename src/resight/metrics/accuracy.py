@@ -54,3 +54,16 @@ def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Return counts (classes, classes): rows are true classes, columns predicted ones."""
     flat = labels * classes + predicted
     return torch.bincount(flat, minlength=classes * classes).view(classes, classes)
+
+
+def confused(predicted: Tensor, labels: Tensor) -> list[list[int]]:
+    """Return [true class, predicted class, count] of all confusions that occur, the most frequent first.
+
+    Args:
+        predicted: (N,).
+        labels: (N,).
+    """
+    pairs = torch.stack([labels, predicted], 1)[predicted != labels]
+    kinds, counts = torch.unique(pairs, dim=0, return_counts=True)
+    order = counts.argsort(descending=True, stable=True)
+    return [[*kinds[i].tolist(), int(counts[i])] for i in order.tolist()]

@@ -18,11 +18,10 @@ from resight.core.files import digest, replacing
 from resight.data.decode import decode
 from resight.data.layouts.tree import list_pictures
 from resight.data.prepare import Normalize, fit
+from resight.render.original import LEAST_SIDE
 from resight.service.run.run import Run
 
 BATCH = 16
-LEAST_SIDE = 224
-"""Overlays of smaller pictures are enlarged to about this side."""
 
 
 def expand(paths: Sequence[str]) -> list[Path]:

@@ -16,7 +16,7 @@ from resight.models.classifier import Classifier
 from resight.models.families.classic import Pipeline
 from resight.render.embedding import draw_cloud, interactive
 from resight.render.landscape import draw_curves, draw_surface
-from resight.render.learned import Part, data_uri, render_page
+from resight.render.page import Part, data_uri, render_page
 from resight.render.patches import draw_units
 from resight.service.look.data import is_grey, searched_split
 from resight.service.look.features import find_cloud, find_surface, read_cloud, read_surface

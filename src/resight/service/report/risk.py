@@ -1,9 +1,9 @@
 """What is gained if the network may leave its least certain answers to a person."""
 
-from resight.evaluate.classify import TestResult
 from resight.metrics.risk_coverage import Accepted, RiskCoverage
 from resight.render.charts import Series, line_chart
-from resight.render.learned import Part
+from resight.render.page import Part
+from resight.service.report.tested import Tested
 
 LEFT_OUT = 0.1
 """The share of the pictures that the sentence leaves to a person."""
@@ -14,11 +14,11 @@ READING = (
 )
 
 
-def unsure(result: TestResult) -> list[Part]:
+def unsure(tested: Tested) -> list[Part]:
     """Return the risk-coverage curve of a test; nothing where a picture may have several classes."""
-    if result.multi_label:
+    if tested.result.multi_label:
         return []
-    curve = result.risk_coverage()
+    curve = tested.result.risk_coverage()
     chart = f'<div class="card" style="max-width:480px">{risk_chart(curve)}</div>'
     return [Part("What if it may say that it is unsure", READING, [risk_words(curve)], html=chart)]
 
