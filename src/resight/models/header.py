@@ -39,6 +39,7 @@ FACTS = {
     "recipe?": {"val_share?": Within(0, 1)},
     "temperature?": (Within(1e-6, 1e6), None),
     "best_epoch?": Whole(0),
+    "weights?": ({"source": str, "licence": str, "sha256": str}, None),
     "left_out?": [{"path": str, "fault": str, "cure": str}],
     "test?": {str: object},
     "fit?": {str: object},

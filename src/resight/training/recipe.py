@@ -22,7 +22,8 @@ class Recipe:
     Attributes:
         model: name of the network.
         options: of the network, as key=value: shortcut=B, activation=elu, head=gmp and so on.
-        weights: "" (fresh), "torchvision", "torchvision-v1", "timm", a run, or a weight file.
+        weights: "" (from scratch), "installed" (by pip), "torchvision", "torchvision-v1", "timm", a run, or a
+            weight file. A user may also say "none" and "auto", which are settled before there is a recipe.
         teacher: a run whose answers are learned too (distillation; hints where the network has a regressor);
             "weights": the given weights themselves, whose head is kept and whose answers on the new pictures
             are learned beside the new labels (Learning without Forgetting).

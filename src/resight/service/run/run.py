@@ -19,6 +19,7 @@ from resight.evaluate.scores import Member
 from resight.models.classifier import Classifier
 from resight.models.cost import evaluating
 from resight.models.folding import Inference
+from resight.models.header import CARD
 from resight.models.modelfile import load_model
 from resight.models.weights import of_zoo
 from resight.models.zoo import NETWORKS, create_model, list_options
@@ -44,6 +45,15 @@ RECORD = {
     "machine?": {str: object},
     "precision": str,
     "fit?": {str: object},
+    "weights?": {
+        "asked": str,
+        "looked": [str],
+        "source": str,
+        "licence?": str,
+        "sha256?": str,
+        "file?": str,
+        "preprocessing?": (CARD, None),
+    },
 }
 """Of a recipe.json, as far as it is read again."""
 MODEL_FILE, RECIPE_FILE, REPORT_FILE = "model.safetensors", "recipe.json", "report.html"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -42,6 +42,9 @@ from resight.training.journal import Journal, read_csv, write_csv
 from resight.training.loop import Stopped
 from resight.training.machine import Machine
 from resight.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from resight.service.train.words import Choice
 
 FOUND = ("support",)
 """Options that the fit finds."""
@@ -188,8 +191,7 @@ class ClassicJob:
     def prepare(
         cls,
         dataset: Dataset,
-        recipe: ClassicRecipe,
-        machine: Machine,
+        choice: "Choice",
         run: Path,
         console: Console,
         data_root: str | None,
@@ -204,7 +206,7 @@ class ClassicJob:
         Raises:
             ResightError: in one line.
         """
-        del machine
+        recipe: ClassicRecipe = choice.recipe
         if world().processes > 1:
             raise UsageError(f"{recipe.model} is fitted by one process: start it without torchrun")
         if len(dataset.classes) < 2 or dataset.multi_label:

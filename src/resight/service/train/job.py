@@ -4,7 +4,7 @@ import shlex
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
@@ -28,6 +28,7 @@ from resight.service.train.batches import make_batches
 from resight.service.train.held_out import require_classes_left, with_leaks_noted, with_members_noted
 from resight.service.train.network import make_model, map_note, require_size
 from resight.service.train.pictures import class_weights, first_images, read_training, validation_of
+from resight.service.train.starting_weights import Start, at_hand, naming_the_file, require_recorded
 from resight.service.train.teachers import make_old_self, make_teacher
 from resight.training.checkpoints import Progress, load_state, save_state
 from resight.training.diagnosis import guessing_errors
@@ -43,6 +44,9 @@ from resight.training.schedules import warmup_steps
 from resight.training.sharding import put_together, whole
 from resight.training.step import wrong_answers
 from resight.training.synced_norm import synchronize
+
+if TYPE_CHECKING:
+    from resight.service.train.words import Choice
 
 
 @dataclass
@@ -69,6 +73,7 @@ class Job:
         members: which pictures are in which split.
         data_root: where built-in data sets lie, if it was said.
         costs: see `costs_of`.
+        start: what it starts from.
     """
 
     dataset: Dataset
@@ -90,13 +95,13 @@ class Job:
     members: Members | None
     data_root: str | None
     costs: dict[str, int]
+    start: Start
 
     @classmethod
     def prepare(
         cls,
         dataset: Dataset,
-        recipe: Recipe,
-        machine: Machine,
+        choice: "Choice",
         run: Path,
         console: Console,
         data_root: str | None,
@@ -109,15 +114,18 @@ class Job:
         Raises:
             ResightError: in one line.
         """
-        device = pick_device()
+        recipe: Recipe = choice.recipe
+        machine, start, device = choice.machine, choice.start, pick_device()
         precision = pick_precision(recipe.precision, device)
         torch.manual_seed(recipe.seed)
         dataset, leaks = with_leaks_noted(dataset)
         dataset = with_validation(dataset, recipe.val_share)
         learned = fingerprint(dataset.train)
         dataset, members = with_members_noted(dataset, learned, recipe.weights, recipe.teacher)
-        with world().main_first():
-            model, card = make_model(recipe, len(dataset.classes))
+        known = at_hand(start, run) if resume else None
+        with world().main_first(), naming_the_file(start):
+            model, card = make_model(recipe, len(dataset.classes), known)
+        require_recorded(model.origin, start, run)
         require_size(model, recipe.image_size)
         dataset, pictures, card, faults = read_training(dataset, recipe, card, strict=strict)
         model.classes, model.preprocessing = dataset.classes, card
@@ -159,7 +167,7 @@ class Job:
             progress.parts = machine.parts
         job = cls(
             dataset, recipe, machine, run, console, model, together, batches, validation, normalize,
-            optimizer, averages, progress, precision, identity, leaks, members, data_root, costs,
+            optimizer, averages, progress, precision, identity, leaks, members, data_root, costs, start,
         )  # fmt: skip
         job.announce()
         if note:
@@ -190,6 +198,7 @@ class Job:
             lines.append(
                 f"warm-up: the first {warm:,} of {steps:,} steps at a learning rate of {r.warmup[1]:g}"
             )
+        lines += self.start.lines(self.model.origin)
         if self.model.weights_note:
             lines.append(f"weights: {self.model.weights_note}")
         for line in lines:
@@ -273,7 +282,9 @@ class Job:
 
     def facts(self) -> dict[str, Any]:
         """Return what the model file says besides the network."""
-        return {**facts_of(self), "best_epoch": self.progress.best_epoch}
+        origin = self.model.origin
+        weights = {"weights": origin.header()} if origin else {}
+        return {**facts_of(self), **weights, "best_epoch": self.progress.best_epoch}
 
     def record(self, data: str, data_root: str | None, recipe: str) -> dict[str, Any]:
         """Return recipe.json: everything needed to train again."""
@@ -286,12 +297,13 @@ class Job:
             "processes": world().processes,
             "machine": settings.to_dict(self.machine),
             "precision": self.arithmetic,
+            "weights": self.start.record(self.model.origin),
         }
 
     def command(self, data: str, data_root: str | None, recipe: str) -> str:
         """Return the exact command of this run."""
         words = ["resight", "train", data]
-        words += ["--recipe", recipe] if recipe != "fast" else []
+        words += ["--recipe", recipe]
         words += ["--data-root", data_root] if data_root else []
         return shlex.join([*words, *settings.as_words(self.recipe)])
 

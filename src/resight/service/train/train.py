@@ -38,7 +38,7 @@ def train(
     data: str,
     *,
     model: str = "",
-    recipe: str = "fast",
+    recipe: str = "",
     epochs: int | None = None,
     seed: int | None = None,
     changes: Sequence[str] = (),
@@ -53,7 +53,7 @@ def train(
     Args:
         data: what `open_dataset` takes.
         model: name of a network; by default the recipe's choice.
-        recipe: name of a recipe.
+        recipe: name of a recipe; by default "photos" for photos, else "fast", see `default_recipe`.
         epochs: in place of the recipe's.
         seed: in place of the recipe's.
         changes: key=value words over the recipe's settings.
@@ -72,7 +72,8 @@ def train(
     """
     started, among = time.perf_counter(), world()
     console = console or stderr_console(quiet=not among.is_main)
-    build = lookup(RECIPES, recipe, "recipe")
+    if recipe:
+        lookup(RECIPES, recipe, "recipe")
     if model:
         lookup(NETWORKS, model, "model", "All names: resight models")
     with among.main_first():
@@ -85,27 +86,32 @@ def train(
     words = list(changes)
     words += [f"epochs={epochs}"] if epochs is not None else []
     words += [f"seed={seed}"] if seed is not None else []
-    chosen, machine, kind = choose(build, dataset, model, recipe, words)
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    choice = choose(dataset, model, recipe, words, _record_in(out, resume=resume), say)
     with ExitStack() as stack:
 
         def take() -> tuple[Path, bool]:
-            folder, old = run_folder(out, data, chosen.model, resume=resume)
+            folder, old = run_folder(out, data, choice.recipe.model, resume=resume)
             stack.enter_context(locked(folder))
             return folder, old
 
         folder, resume = among.from_main(take)
-        if resume and (before := _as_before(raw, folder)):
-            dataset = before
-            chosen, machine, kind = choose(build, dataset, model, recipe, words)
+        if resume:
+            dataset = _as_before(raw, folder) or dataset
+            choice = choose(dataset, model, recipe, words, read_recipe_file(folder), say)
         try:
             with _in_one_line("start the same command again"):
-                job = kind.prepare(
-                    dataset, chosen, machine, folder, console, data_root, resume=resume, strict=strict
+                job = choice.kind.prepare(
+                    dataset, choice, folder, console, data_root, resume=resume, strict=strict
                 )  # fmt: skip
         except BaseException:
             if among.is_main:
                 leave_empty(folder)
             raise
+        recipe = choice.base
         if among.is_main:
             write_json(job.run / RECIPE_FILE, job.record(data, data_root, recipe))
         again = f"{job.command(data, data_root, recipe)} --out {job.run} --resume"
@@ -117,6 +123,13 @@ def train(
                 raise KeyboardInterrupt from None
         with _in_one_line(f"resume with: {again}"):
             return _finish(job, console, data_root, started, strict=strict)
+
+
+def _record_in(out: str | None, *, resume: bool) -> dict[str, Any]:
+    """Return recipe.json of the run that is named to be resumed; empty if none is."""
+    if out is None or not (resume or world().restarts) or not (Path(out) / RECIPE_FILE).exists():
+        return {}
+    return read_recipe_file(Path(out))
 
 
 def _as_before(raw: Dataset, folder: Path) -> Dataset | None:
