@@ -161,4 +161,6 @@ def _reading_seconds(seconds: float) -> Iterator[None]:
 
 
 def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:100]
+    """Return the first line of what is wrong; of an address, the reason that lies inside of the error."""
+    reason = getattr(error, "reason", None) or error
+    return (str(reason).splitlines() or [type(error).__name__])[0][:100]

@@ -136,6 +136,16 @@ class Classifier(nn.Module):
         return self.options.get("frozen_norm", False)
 
     @property
+    def measured_norm(self) -> bool:
+        """Whether each epoch measures these statistics for the kept weights, on training pictures."""
+        return self.options.get("measured_norm", False)
+
+    @property
+    def frozen_depthwise(self) -> bool:
+        """Whether training leaves the kernels of depth-wise convolutions as they are."""
+        return self.options.get("frozen_depthwise", False)
+
+    @property
     def stages(self) -> "OrderedDict[str, nn.Module]":
         """The named stages, first to last: run one after the other they are the trunk."""
         return OrderedDict(

@@ -58,8 +58,8 @@ class Origin:
                 raise ValueError("its preprocessing is unknown")
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelFileError(f"{where}: weights are damaged ({error}); start again with --out") from error
-        texts = [str(document.get(key, "")) for key in ("source", "licence", "sha256", "file")]
-        return cls(*texts, preprocessing)
+        texts = {key: str(document.get(key, "")) for key in ("source", "licence", "sha256", "file")}
+        return cls(**texts, preprocessing=preprocessing)
 
     def __str__(self) -> str:
         """Return it in a line."""

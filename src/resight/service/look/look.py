@@ -25,7 +25,8 @@ from resight.service.look.units import explained, find_units
 from resight.service.pictures import write_png
 from resight.service.run.data import dataset_of
 from resight.service.run.run import Run, open_run, read_recipe_file
-from resight.training.diagnosis import diagnose, guessing_errors
+from resight.training.diagnosis import diagnose
+from resight.training.guessing import guessing_errors
 from resight.training.journal import read_csv
 
 PARTS = ("filters", "patches", "features", "surface", "curves")
@@ -233,7 +234,8 @@ def diagnosis(run: Run, rows: Sequence[dict[str, float]], dataset: Dataset | Non
     chance, val_chance = (100 * (1 - 1 / run.model.num_classes),) * 2
     if dataset and "train" in dataset.splits:
         chance, val_chance = guessing_errors(dataset, record["recipe"].get("balance", "none"))
-    return diagnose(rows, chance, record["splits"].get("val", 0), _guessing(run.model, record), val_chance)
+    splits, cost = record["splits"], _guessing(run.model, record)
+    return diagnose(rows, chance, splits.get("val", 0), cost, val_chance, splits.get("train", 0))
 
 
 def _guessing(model: Classifier, record: dict[str, Any]) -> float | None:

@@ -314,7 +314,7 @@ class ClassicJob:
         self.progress.history = [row]
         self.progress.best_epoch = 1
         write_csv(self.run / CURVES, self.progress.history)
-        with Journal(self.run, self.console, 100.0) as journal:
+        with Journal(self.run, self.console) as journal:
             for name in ("train_error", "val_error"):
                 if name in row:
                     journal.events.add_scalar(name, row[name], 1)

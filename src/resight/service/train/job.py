@@ -2,6 +2,8 @@
 
 import shlex
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,11 +33,12 @@ from resight.service.train.pictures import class_weights, first_images, read_tra
 from resight.service.train.starting_weights import Start, at_hand, naming_the_file, require_recorded
 from resight.service.train.teachers import make_old_self, make_teacher
 from resight.training.checkpoints import Progress, load_state, save_state
-from resight.training.diagnosis import guessing_errors
 from resight.training.ema import AveragedWeights
+from resight.training.guessing import guessing_of
 from resight.training.journal import Journal
 from resight.training.loop import Actions, fit
 from resight.training.machine import Machine
+from resight.training.measured_norm import measured_statistics
 from resight.training.objective import Objective
 from resight.training.optimizer import make_optimizer
 from resight.training.parallel import shared
@@ -43,6 +46,7 @@ from resight.training.recipe import Recipe
 from resight.training.schedules import warmup_steps
 from resight.training.sharding import put_together, whole
 from resight.training.step import wrong_answers
+from resight.training.suspicion import quiet_share
 from resight.training.synced_norm import synchronize
 
 if TYPE_CHECKING:
@@ -63,6 +67,7 @@ class Job:
         objective: gives the loss of a batch.
         batches: the training pictures of this process.
         validation: this process's squares (N, S, S, 3) and labels (N,), or None.
+        plain: training images (N, C, S, S) that statistics of batch normalization are measured on, or None.
         normalize: the preprocessing, applied.
         optimizer: see `make_optimizer`.
         averages: of the weights, or None.
@@ -85,6 +90,7 @@ class Job:
     objective: nn.Module
     batches: Batches
     validation: tuple[Tensor, Tensor] | None
+    plain: Tensor | None
     normalize: Normalize
     optimizer: torch.optim.Optimizer
     averages: AveragedWeights | None
@@ -138,6 +144,7 @@ class Job:
         looks = type(model).initialize_from is not Classifier.initialize_from
         if looks and not recipe.weights:
             model.initialize_from(first_images(dataset, card, normalize))
+        plain = first_images(dataset, card, normalize) if model.measured_norm else None
         validation = validation_of(dataset, card, faults, strict=strict)
         for fault in faults:
             console.print(f"left out: {fault}", highlight=False, markup=False, soft_wrap=True)
@@ -166,7 +173,7 @@ class Job:
         if machine.parts > 1:
             progress.parts = machine.parts
         job = cls(
-            dataset, recipe, machine, run, console, model, together, batches, validation, normalize,
+            dataset, recipe, machine, run, console, model, together, batches, validation, plain, normalize,
             optimizer, averages, progress, precision, identity, leaks, members, data_root, costs, start,
         )  # fmt: skip
         job.announce()
@@ -206,10 +213,10 @@ class Job:
 
     def fit(self, stop: threading.Event) -> None:
         """Train to the last epoch."""
-        chance, val_chance = guessing_errors(self.dataset, self.recipe.balance)
+        guessing = guessing_of(self.dataset, self.recipe.balance)
+        quiet = quiet_share(self.recipe, self.recipe.epochs * self.batches.order.steps)
         place = self.run if world().is_main else None
-        validation = len(self.dataset.split("val")) if "val" in self.dataset.splits else 0
-        with Journal(place, self.console, chance, val_chance, validation) as journal:
+        with Journal(place, self.console, guessing, quiet) as journal:
 
             def begin_epoch(epoch: int, done: int) -> Any:
                 return journal.start_bar(epoch, self.recipe.epochs, self.batches.order.steps, done)
@@ -240,6 +247,7 @@ class Job:
         """
         p = self.progress
         require_classes_left(self.dataset.train, p.faults)
+        state = self.settled(state)
         row = {
             "epoch": p.epoch + 1,
             "step": (p.epoch + 1) * self.batches.order.steps,
@@ -262,15 +270,28 @@ class Job:
             if world().is_main:
                 save_model(self.run / MODEL_FILE, self.model, state, self.facts())
 
-    def judge(self, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the validation logits (N, classes) of some weights, and the labels (N,)."""
+    def settled(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return weights with statistics of batch normalization that were measured for them, if wanted."""
+        if self.plain is None:
+            return state
+        with self.holding(state), put_together(self.objective):
+            return {**state, **measured_statistics(self.model, self.plain, self.precision)}
+
+    @contextmanager
+    def holding(self, state: dict[str, Tensor]) -> Iterator[None]:
+        """Let the network have other weights inside the block."""
         own = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.model.load_state_dict(state)
-        self.model.eval()
-        with put_together(self.objective):
-            answers = self.validation_logits(self.model, self.precision)
-        self.model.load_state_dict(own)
-        return answers
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(own)
+
+    def judge(self, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the validation logits (N, classes) of some weights, and the labels (N,)."""
+        with self.holding(state), put_together(self.objective):
+            self.model.eval()
+            return self.validation_logits(self.model, self.precision)
 
     def validation_logits(self, model: nn.Module, precision: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return the logits (N, classes) of a network in eval mode on validation, and the labels (N,)."""

@@ -83,10 +83,11 @@ def settle(asked: str, model: str, networks: tuple[str, ...], before: Mapping[st
         UsageError: for an unknown version of official weights.
         ModelFileError: if the record is damaged.
     """
-    if asked in ("", NONE):
-        return Start(asked or NONE)
+    asked = asked or NONE
     if before.get("recipe") and (start := _as_recorded(asked, model, before, chosen=bool(networks))):
         return start
+    if asked == NONE:
+        return Start()
     if asked.startswith("zoo:"):
         network, word = of_zoo(asked)
         return Start(asked, word, model or network)
@@ -119,7 +120,8 @@ def _as_recorded(asked: str, model: str, before: Mapping[str, Any], *, chosen: b
     settings, record = before["recipe"], before.get("weights") or {}
     word = str(settings.get("weights", ""))
     zoo = asked.startswith("zoo:")
-    if (of_zoo(asked)[1] if zoo else asked) not in (AUTO, word):
+    meant = of_zoo(asked)[1] if zoo else "" if asked == NONE else asked
+    if meant not in (AUTO, word):
         return None
     origin = Origin.from_dict(record, RECIPE_FILE) if record.get("sha256") else None
     decided = word and (chosen or zoo or asked == AUTO)
@@ -133,7 +135,7 @@ def networks_for_photos() -> tuple[str, ...]:
 
 
 def at_hand(start: Start, run: Path) -> Origin | None:
-    """Return the origin on record of official weights that a checkpoint holds: no file is needed; else None."""
+    """Return the origin on record of official weights that a checkpoint holds, else None."""
     return start.origin if start.word in OFFICIAL and (run / CHECKPOINT).is_file() else None
 
 

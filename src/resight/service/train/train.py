@@ -90,7 +90,8 @@ def train(
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    choice = choose(dataset, model, recipe, words, _record_in(out, resume=resume), say)
+    before = among.from_main(lambda: _record_in(out, resume=resume))
+    choice = choose(dataset, model, recipe, words, before, say)
     with ExitStack() as stack:
 
         def take() -> tuple[Path, bool]:
@@ -101,7 +102,8 @@ def train(
         folder, resume = among.from_main(take)
         if resume:
             dataset = _as_before(raw, folder) or dataset
-            choice = choose(dataset, model, recipe, words, read_recipe_file(folder), say)
+            before = among.from_main(lambda: read_recipe_file(folder))
+            choice = choose(dataset, model, recipe, words, before, say)
         try:
             with _in_one_line("start the same command again"):
                 job = choice.kind.prepare(

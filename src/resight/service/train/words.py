@@ -72,7 +72,8 @@ def choose(
         chosen = read_recipe(dataset, name, recipe or "fast", words)
         return Choice(recipe or "fast", chosen, Machine(), ClassicJob, Start())
     side, before = typical_side(dataset.train), before or {}
-    base = recipe or str(before.get("base", "")) or default_recipe(dataset.name, side)
+    recorded = str(before.get("base", ""))
+    base = recipe or (recorded if recorded in RECIPES else default_recipe(dataset.name, side))
     build = lookup(RECIPES, base, "recipe")
     chosen, machine, start = _build_recipe(build, dataset, side, model, words, before, say)
     if is_classic(chosen.model):
@@ -110,7 +111,7 @@ def _build_recipe(
     words = [*words, f"weights={start.word}"]
     model, size = start.network or model, 0
     if start.word in OFFICIAL:
-        size = 224
+        size = NETWORKS[model].input_size if model in NETWORKS else 224
     elif start.word:
         path = weight_file(start.word)
         if not model or is_model_file(path):
@@ -121,6 +122,7 @@ def _build_recipe(
     facts = replace(
         facts,
         model=model,
+        pretrained=bool(start.word),
         weights_size=size,
         least_size=NETWORKS[model].least_size if known else 0,
         normalized=_is_normalized(model, given) if known else True,
