@@ -14,7 +14,9 @@ from resight.cli.words import Json, Paths, RunName
 def predict(
     run: RunName,
     paths: Paths,
-    top: Annotated[int, typer.Option(min=1, help="How many classes to list.")] = 5,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="How many classes to list. [default: 5; csv: 1]")
+    ] = None,
     form: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
     *,
     exact: Annotated[bool, typer.Option("--exact", help="float32 instead of the fastest precision.")] = False,
@@ -24,17 +26,25 @@ def predict(
     from resight.service.test.predict import predict as service
 
     form = show.form("json" if as_json else form, ("table", "json", "csv"))
-    raise typer.Exit(predicted(service(run, paths, top, exact=exact), form))
+    top = top or (1 if form == "csv" else 5)
+    raise typer.Exit(predicted(service(run, paths, top, exact=exact), form, top))
 
 
-def predicted(rows: Iterable[dict[str, Any]], form: str) -> int:
-    """Print predictions; returns the exit code: 1 if no picture could be read."""
+def predicted(rows: Iterable[dict[str, Any]], form: str, top: int = 1) -> int:
+    """Print predictions; returns the exit code: 1 if no picture could be read.
+
+    Args:
+        rows: of the service.
+        form: "table", "json" or "csv".
+        top: classes that csv has columns for, as the others list them.
+    """
     answered = 0
     faults = 0
     collected = []
     writer = csv.writer(sys.stdout, lineterminator="\n")
     if form == "csv":
-        writer.writerow(("path", "label", "probability", "error"))
+        more = [f"{what}_{place}" for place in range(2, top + 1) for what in ("label", "probability")]
+        writer.writerow(("path", "label", "probability", "error", *more))
     for row in rows:
         answered += "label" in row
         faults += "error" in row
@@ -47,6 +57,7 @@ def predicted(rows: Iterable[dict[str, Any]], form: str) -> int:
                     ";".join(row["labels"]) if "labels" in row else row.get("label", ""),
                     row.get("probability", ""),
                     row.get("error", ""),
+                    *(value for pair in row.get("top", ())[1:top] for value in pair),
                 )
             )
         elif "error" in row:

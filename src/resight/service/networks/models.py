@@ -5,7 +5,7 @@ from typing import Any
 from resight.core import published
 from resight.core.errors import UnknownNameError
 from resight.core.networks import Counted, counted
-from resight.core.registry import matching, nearest
+from resight.core.registry import matching, suggestion
 
 
 def list_networks(pattern: str = "*") -> list[dict[str, Any]]:
@@ -16,9 +16,7 @@ def list_networks(pattern: str = "*") -> list[dict[str, Any]]:
     """
     names = matching(counted(), pattern)
     if not names:
-        raise UnknownNameError(
-            f"no network matches {pattern!r}; nearest: {', '.join(nearest(pattern, counted()))}"
-        )
+        raise UnknownNameError(f"no network matches {pattern!r}; {suggestion(pattern, counted())}")
     return [_row(counted()[name]) for name in names]
 
 
