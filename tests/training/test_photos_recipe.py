@@ -85,6 +85,14 @@ def test_rates_are_a_tenth_below_the_head_and_vectors_do_not_decay():
     assert found[id(network.bn2.bias)] == (0.1, 0.0)
 
 
+@pytest.mark.parametrize(("pictures", "rate"), [(10, 0.00333), (150, 0.05), (300, 0.1), (50_000, 0.1)])
+def test_the_fewer_the_photos_the_less_the_trunk_moves(pictures, rate):
+    facts = replace(FACTS, pictures=pictures)
+    assert photos.build(facts).trunk_lr == (rate, 1.0, 4.0)
+    bare = photos.build(replace(facts, normalized=False)).trunk_lr
+    assert bare == (pytest.approx(rate / 10, abs=1e-5), 1.0, 4.0)
+
+
 def test_it_learns_from_a_run(folder, tiny_run, tmp_path):
     """From the command's words to a model file: the first stages are the old run's, the last are not."""
     words = [f"weights={tiny_run}", "epochs=2", "augment=flip", "lr=0.01"]

@@ -157,7 +157,7 @@ def trained(place, monkeypatch, kind, seed, *, shuffled):
         found.update(rows=job.progress.history, guessing=guessing_of(job.dataset, "none"))
         return {}
 
-    monkeypatch.setattr(training, "_finish", finish)
+    monkeypatch.setattr(training, "finish", finish)
     words = ["model=resnet20", "image_size=16", "batch_size=32", "lr=0.03", f"seed={seed}", *settings]
     with (place / "log").open("w") as log:
         training.train(

@@ -86,6 +86,8 @@ def explain(
 
         answer = believe(run, paths, chosen, target, layers, changes or (), progress=show.progress)
         believed(answer, as_json=as_json)
+        if answer["stopped"]:
+            raise typer.Exit(130)
         return
     from resight.service.explain.explain import explain_paths
 

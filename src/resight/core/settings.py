@@ -92,6 +92,48 @@ def replace(settings: Settings, changes: dict[str, Any]) -> Settings:
     return dataclasses.replace(settings, **typed)  # type: ignore[type-var]
 
 
+def from_dict(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """Return the settings that `to_dict` wrote; what an older version did not write has its default.
+
+    Raises:
+        UsageError: for an unknown key, a value of another type or out of range, or one that is missing.
+    """
+    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    _require_known(values, known)
+    hints = typing.get_type_hints(kind)
+    try:
+        return kind(**{key: _read(key, value, hints[key]) for key, value in values.items()})
+    except TypeError as error:
+        raise UsageError(f"a setting is missing, or of another type ({error})") from error
+
+
+def differences(before: Any, after: Any, leave_out: Iterable[str] = ()) -> list[str]:
+    """Return what differs between two settings, or two dictionaries of them, as "lr 0.1 -> 0.2".
+
+    Args:
+        before: the old ones.
+        after: the new ones.
+        leave_out: names that do not count.
+    """
+    old, new = (value if isinstance(value, Mapping) else to_dict(value) for value in (before, after))
+    names = [name for name in {**old, **new} if name not in set(leave_out)]
+    return [
+        f"{name} {_shown(old.get(name))} -> {_shown(new.get(name))}"
+        for name in names
+        if _listed(old.get(name)) != _listed(new.get(name))
+    ]
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value)) or "none"
+    return "none" if value in ("", None) else str(value)
+
+
 def _fields(settings: Any) -> set[str]:
     return {field.name for field in dataclasses.fields(settings)}
 

@@ -52,7 +52,7 @@ def stream(
     Args:
         read: called from several threads or processes at a time.
         join: makes one thing of a batch's results; in a process, what it gives should be tensors.
-        batches: keys; taken up only as far as is read ahead.
+        batches: keys; asked for only as far as is read ahead.
         readers: who reads.
 
     Raises:
@@ -131,15 +131,16 @@ def _by_processes(
         if "DataLoader worker" not in str(error):
             raise
         raise DataError(
-            f"a data worker died ({str(error).splitlines()[0]}); go on with --resume, and with --set "
-            "workers=0 if it happens again"
+            f"a data worker died ({str(error).splitlines()[0]}); resume with: resight train --resume RUN, "
+            "and with --set workers=0 if it happens again"
         ) from error
 
 
 def _hangs(readers: Readers) -> str:
     return (
         f"a data worker gave nothing for {readers.timeout:g} seconds: the disk or the network that the "
-        "pictures lie on does not answer; go on with --resume when it does, or with a longer --set timeout="
+        "pictures lie on does not answer; when it does, resume with: resight train --resume RUN, or with a "
+        "longer --set timeout="
     )
 
 

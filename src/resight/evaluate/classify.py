@@ -14,6 +14,7 @@ from resight.evaluate.multi_label import ANSWERED, figures_of_several
 from resight.metrics.accuracy import confusion, topk_wrong, wilson_interval
 from resight.metrics.calibration import expected_calibration_error, reliability
 from resight.metrics.multi_label import one_wrong
+from resight.metrics.risk_coverage import RiskCoverage, risk_coverage
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ class TestResult:
         least = self.probabilities.masked_fill(self.labels == 0, math.inf).argmin(1)
         return torch.where((self.labels > 0).any(1), least, -1)
 
+    def risk_coverage(self) -> RiskCoverage:
+        """Return the curve over the probability of each answer; see `resight.metrics.risk_coverage`."""
+        return risk_coverage(self.probabilities.max(1).values, self.wrong())
+
     def figures(self) -> dict[str, Any]:
         """Return the figures as plain JSON types; errors and intervals in percent."""
         count, wrong = len(self.labels), self.wrong()
@@ -83,6 +88,7 @@ class TestResult:
             "confusion": None,
             "ece": expected_calibration_error(table),
             "reliability": table.tolist(),
+            "risk_coverage": None,  # a picture has as many confidences as classes
         }
 
     def _of_one(self) -> dict[str, Any]:
@@ -108,7 +114,14 @@ class TestResult:
             "confusion": matrix.tolist(),
             "ece": expected_calibration_error(table),
             "reliability": table.tolist(),
+            "risk_coverage": self._accepted(),
         }
+
+    def _accepted(self) -> dict[str, Any]:
+        """Return the risk-coverage curve: its area in percent, and [share accepted, error in %, least p]."""
+        curve = self.risk_coverage()
+        points = [[p.coverage, p.error, p.threshold] for p in curve.points()]
+        return {"area": curve.area, "curve": points}
 
 
 def collect(

@@ -43,6 +43,8 @@ FACTS = {
     "left_out?": [{"path": str, "fault": str, "cure": str}],
     "test?": {str: object},
     "fit?": {str: object},
+    "folds?": {"count": Whole(2), "fold?": Whole(1), "filled?": [Whole(1)]},
+    "answers?": {"of": str, "confidences": str},
 }
 """What a header says of a training, as far as it is read again."""
 HEADER = {

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from resight.core.console import counted
 from resight.core.errors import DataError, PictureError, UsageError
 from resight.core.files import digest, replacing
 from resight.data.decode import decode
@@ -74,7 +75,7 @@ class Batch:
 def batches(run: Run, files: Sequence[Path]) -> Iterator[Batch]:
     """Yield files as the network wants them, `BATCH` at a time."""
     card, normalize = run.preprocessing, Normalize(run.preprocessing, run.device)
-    for start in range(0, len(files), BATCH):
+    for start in counted(range(0, len(files), BATCH), "pictures", len(files), BATCH):
         paths, squares, faults = [], [], []
         for path in files[start : start + BATCH]:
             try:

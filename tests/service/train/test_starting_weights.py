@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from resight.core.errors import ModelFileError
 from resight.core.preprocessing import Preprocessing
+from resight.core.settings import to_dict
 from resight.data.open import open_dataset
 from resight.models import available
 from resight.models.modelfile import load_header, save_model
@@ -20,7 +21,7 @@ from resight.service.train.network import make_model
 from resight.service.train.starting_weights import settle
 from resight.service.train.train import train
 from resight.service.train.weight_files import runs_behind
-from resight.service.train.words import choose, default_recipe
+from resight.service.train.words import choose, default_recipe, recorded
 from resight.training.recipe import Facts, Recipe
 from resight.training.recipes import fast
 from support import COLOURS, picture
@@ -127,13 +128,12 @@ def test_official_weights_choose_a_network_that_has_them():
     assert settle("torchvision", "vgg11", networks, {}, print).network == "vgg11"
 
 
-def test_runs_of_before_are_from_scratch_whatever_is_installed(photos, forbidden):
-    before = {"base": "fast", "recipe": {"model": "resnet18", "weights": ""}}
-    choice = choose(open_dataset(photos), "", "", [], before)
-    assert (choice.base, choice.recipe.weights) == ("fast", "")
-    old = {"base": "photos", "recipe": {"model": "resnet18", "weights": ""}}
-    choice = choose(open_dataset(photos), "", "", [], old)
-    assert (choice.base, choice.recipe.weights, choice.recipe.model) == ("photos", "", "resnet18")
+def test_runs_of_before_are_from_scratch_whatever_is_installed(photos, forbidden, tmp_path):
+    first = choose(open_dataset(photos), "resnet18", "fast", []).recipe
+    for base in ("fast", "photos"):
+        record = {"base": base, "recipe": {**to_dict(first), "weights": ""}}
+        choice = recorded(record, tmp_path, "", [], print)
+        assert (choice.base, choice.recipe.weights, choice.recipe.model) == (base, "", "resnet18")
 
 
 @pytest.mark.parametrize("asked", ["auto", "", "none"])

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from resight.core.console import counted
 from resight.data.dataset import Split
 from resight.data.prepare import Normalize, decode_split
 from resight.evaluate.classify import TestResult
@@ -69,7 +70,7 @@ def find_cues(run: Run, split: Split, result: TestResult) -> list[ClassGroups]:
     empty: dict[int, int] = {}
     maps: dict[str, Tensor] = {}
     edges, left = True, MOST_IN_ALL
-    for number in order:
+    for number in counted(order, "looking at maps, classes"):
         rows = named[number]
         count = min(each, len(rows), left)
         if count < ENOUGH:

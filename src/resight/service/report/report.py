@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from resight.core.console import counted
 from resight.core.errors import ModelFileError
 from resight.core.files import write_text
 from resight.data.dataset import Dataset, Split
@@ -16,13 +17,16 @@ from resight.data.prepare import Normalize, fit
 from resight.evaluate.classify import TestResult
 from resight.geometry import heatmaps
 from resight.models import cost
+from resight.render.learned import render_parts
 from resight.render.overlay import colours, overlay, thumbnail
 from resight.render.report import render_report
 from resight.saliency.methods import METHODS, explain
 from resight.service.report.cues import METHOD, find_cues
 from resight.service.report.learned import learned
+from resight.service.report.risk import unsure
 from resight.service.run.data import data_of
 from resight.service.run.run import MODEL_FILE, REPORT_FILE, Run, open_run, read_recipe_file
+from resight.service.test.folds import has_folds, judge_folds, note_of
 from resight.service.test.test import seen_before, test_split
 from resight.training.journal import read_csv
 
@@ -45,9 +49,16 @@ def report(run: str, data: str | None = None, data_root: str | None = None) -> P
     if opened.folder is None:
         raise ModelFileError(f"{run}: a report needs the run's folder, which holds its curves")
     given = data_of(opened, data, data_root)
-    result = test_split([opened], given.dataset)
-    figures = result.figures()
-    _, seen = seen_before([opened], given, "test", result, figures)
+    if given.own and has_folds(opened) and "test" not in given.dataset.splits:
+        pooled = judge_folds(opened, data, data_root)
+        splits = {**given.dataset.splits, "test": pooled.split}
+        given = replace(given, dataset=replace(given.dataset, splits=splits))
+        result, figures = pooled.result, pooled.figures
+        seen = [note_of(figures), *pooled.notes]
+    else:
+        result = test_split([opened], given.dataset)
+        figures = result.figures()
+        _, seen = seen_before([opened], given, "test", result, figures)
     figures["skipped"] = [*opened.facts.get("left_out", []), *figures["skipped"]]
     noted = replace(given.dataset, notes=(*given.dataset.notes, *seen))
     return write_report(opened, noted, result, figures, own=given.own)
@@ -77,9 +88,9 @@ def write_report(
     content = {
         "title": f"Resight report: {dataset.name}, {run.model.name}",
         "figures": figures,
-        "leaks": record["leaks"] if own else None,
+        "leaks": record["leaks"] if own and "protocol" not in figures else None,
         "rows": rows,
-        "learned": learned(run, dataset, rows),
+        "learned": render_parts(unsure(result)) + learned(run, dataset, rows),
         "mistakes": wrong_ones,
         "right": right_ones,
         "each": len(result.classes) <= RIGHT,
@@ -131,7 +142,7 @@ def _pictures(
     """
     card, items, layer = run.preprocessing, [], ""
     normalize = Normalize(card, run.device)
-    for start in range(0, len(rows), 16):
+    for start in counted(range(0, len(rows), 16), "drawing the report's maps", len(rows), 16):
         part = rows[start : start + 16]
         indices = [int(result.indices[row]) for row in part]
         squares = [fit(split.decode(i, at_least=card.resize), card) for i in indices]

@@ -1,5 +1,6 @@
 """RUN: a run folder, a model.safetensors, or zoo:NAME; opened as one kind of thing."""
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ RECORD = {
     "machine?": {str: object},
     "precision": str,
     "fit?": {str: object},
+    "folds?": {"count": Whole(2), "fold?": Whole(1), "filled?": [Whole(1)]},
+    "stages?": [{str: object}],
     "weights?": {
         "asked": str,
         "looked": [str],
@@ -143,7 +146,8 @@ def open_run(name: str) -> Run:
                 f"{name}: there is no such run; give a run folder, a model.safetensors or zoo:NAME"
             )
         if folder and not (folder / MODEL_FILE).is_file():
-            more = "; go on training with --resume" if (folder / RECIPE_FILE).exists() else ""
+            line = shlex.join(["resight", "train", "--resume", str(folder)])
+            more = f"; resume it with: {line}" if (folder / RECIPE_FILE).exists() else ""
             raise ModelFileError(f"{name}: holds no {MODEL_FILE}, so it is not a finished run{more}")
         model, facts = load_model(folder / MODEL_FILE if folder else path)
         if task:

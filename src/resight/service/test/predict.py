@@ -18,10 +18,16 @@ from resight.evaluate.multi_label import ANSWERED
 from resight.evaluate.scores import probabilities_of
 from resight.service.pictures import expand
 from resight.service.run.run import open_run
+from resight.service.test.accepted import require_one_answer, require_probability
 
 
 def predict(
-    run: str, images: Given | Sequence[Given], top: int = 5, *, exact: bool = False
+    run: str,
+    images: Given | Sequence[Given],
+    top: int = 5,
+    *,
+    at_least: float | None = None,
+    exact: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Yield the prediction of each picture, in the order of the images.
 
@@ -32,18 +38,23 @@ def predict(
         images: a picture or several: files, folders (all pictures below them) and patterns, PIL pictures, and
             arrays of uint8, (H, W, 3) RGB or (H, W) grey. PIL pictures are read as their files would be.
         top: how many classes to list.
+        at_least: an answer of a lower probability is unsure, in (0, 1); see `accepted` in `accepted.py`.
         exact: float32 instead.
 
     Yields:
         A row of the JSON of `resight predict`, with "labels", all classes of probability 0.5 or more, where
-        the network learned pictures of several classes; for a file that cannot be read {"path", "error"}.
-        The "path" of a picture that is no file is its place, such as "images[0]".
+        the network learned pictures of several classes, and "unsure" with `at_least`; for a file that cannot
+        be read {"path", "error"}. The "path" of a picture that is no file is its place, such as "images[0]".
 
     Raises:
         ResightError: in one line, if there is no picture at all or no run.
     """
+    if at_least is not None:
+        require_probability(at_least)
     names, pictures = _found(listed(images))
     opened = open_run(run)
+    if at_least is not None:
+        require_one_answer(opened)
     classes = opened.model.classes
     if not classes:
         raise DataError(f"{run}: does not know its class names")
@@ -71,6 +82,7 @@ def predict(
             "probability": pairs[0][1],
             "top": pairs,
             **(several if opened.model.multi_label else {}),
+            **({} if at_least is None else {"unsure": pairs[0][1] < at_least}),
         }
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from resight.core import settings
 from resight.core.device import describe, pick_device, pick_precision, tf32
 from resight.core.distributed import waiting, world
+from resight.core.errors import ModelFileError
 from resight.data.batches import Batches
 from resight.data.dataset import Dataset, fingerprint
 from resight.data.prepare import Normalize
@@ -29,10 +30,17 @@ from resight.service.run.run import MODEL_FILE
 from resight.service.train.batches import make_batches
 from resight.service.train.held_out import require_classes_left, with_leaks_noted, with_members_noted
 from resight.service.train.network import make_model, map_note, require_size
-from resight.service.train.pictures import class_weights, first_images, read_training, validation_of
+from resight.service.train.pictures import (
+    class_weights,
+    first_images,
+    kept_bytes,
+    read_training,
+    validation_of,
+)
 from resight.service.train.starting_weights import Start, at_hand, naming_the_file, require_recorded
 from resight.service.train.teachers import make_old_self, make_teacher
 from resight.training.checkpoints import Progress, load_state, save_state
+from resight.training.cost import Pace, kept_for_backward, training_bytes
 from resight.training.ema import AveragedWeights
 from resight.training.guessing import guessing_of
 from resight.training.journal import Journal
@@ -40,7 +48,7 @@ from resight.training.loop import Actions, fit
 from resight.training.machine import Machine
 from resight.training.measured_norm import measured_statistics
 from resight.training.objective import Objective
-from resight.training.optimizer import make_optimizer
+from resight.training.optimizer import make_optimizer, set_mode
 from resight.training.parallel import shared
 from resight.training.recipe import Recipe
 from resight.training.schedules import warmup_steps
@@ -114,8 +122,9 @@ class Job:
         *,
         resume: bool,
         strict: bool,
+        begun: int = 0,
     ) -> "Job":
-        """Read the pictures, make the network, take up where a run stopped, and say what is to be done.
+        """Read the pictures, make the network, resume where a run stopped, and say what is to be done.
 
         Raises:
             ResightError: in one line.
@@ -164,9 +173,14 @@ class Job:
         optimizer = make_optimizer(model, recipe)
         averages = AveragedWeights(model, recipe.ema) if recipe.ema else None
         identity = {"recipe": settings.to_dict(recipe), "data": learned}
-        before = load_state(run, model, optimizer, averages, identity) if resume else None
-        if before:
-            where = f"epoch {before.epoch + 1}, step {before.step}"
+        before = load_state(run, model, optimizer, averages, identity, begun) if resume else None
+        if begun and before is None:
+            raise ModelFileError(
+                f"{run}: its state, last/state.safetensors, is gone, so it cannot be continued; train from "
+                f"its weights with: --recipe fine-tune --set weights={run}"
+            )
+        if resume:
+            where = f"epoch {before.epoch + 1}, step {before.step}" if before else "its first step"
             console.print(f"resuming {run} at {where}", highlight=False, markup=False, soft_wrap=True)
         progress = before or Progress()
         progress.leave_out(faults)
@@ -206,10 +220,21 @@ class Job:
                 f"warm-up: the first {warm:,} of {steps:,} steps at a learning rate of {r.warmup[1]:g}"
             )
         lines += self.start.lines(self.model.origin)
+        lines.append(self.memory())
         if self.model.weights_note:
             lines.append(f"weights: {self.model.weights_note}")
         for line in lines:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def memory(self) -> str:
+        """Return in words what memory the training is expected to take."""
+        r, share = self.recipe, -(-self.batches.order.share // self.progress.parts)
+        copies = 3 + bool(r.ema) + (r.optimizer == "adamw")
+        set_mode(self.model, r, r.epochs - 1)  # what is held fixed keeps nothing
+        step = share * kept_for_backward(self.model, r.image_size, self.precision)
+        pictures = kept_bytes(self.dataset.train, r)
+        pictures += 0 if self.validation is None else self.validation[0].numel()
+        return training_bytes(self.model, copies, step, pictures)
 
     def fit(self, stop: threading.Event) -> None:
         """Train to the last epoch."""
@@ -217,15 +242,26 @@ class Job:
         quiet = quiet_share(self.recipe, self.recipe.epochs * self.batches.order.steps)
         place = self.run if world().is_main else None
         with Journal(place, self.console, guessing, quiet) as journal:
+            p, steps = self.progress, self.batches.order.steps
+            left = (self.recipe.epochs - p.epoch) * steps - p.step
+            pace = Pace(journal.say, left, self.batches.order.size)
 
             def begin_epoch(epoch: int, done: int) -> Any:
-                return journal.start_bar(epoch, self.recipe.epochs, self.batches.order.steps, done)
+                advance, before = journal.start_bar(epoch, self.recipe.epochs, steps, done), done
+
+                def after_step(step: int, rate: float, loss: float) -> None:
+                    nonlocal before
+                    advance(step, rate, loss)
+                    pace(step - before)
+                    before = step
+
+                return after_step
 
             def end_epoch(state: dict[str, Tensor], rate: float) -> None:
                 journal.stop_bar()
                 self.end_epoch(state, rate)
-                left = (self.recipe.epochs - self.progress.epoch - 1) * self.batches.order.steps
-                journal.epoch(self.progress.history, self.recipe.epochs, left)
+                remaining = (self.recipe.epochs - self.progress.epoch - 1) * steps
+                journal.epoch(self.progress.history, self.recipe.epochs, remaining)
 
             actions = Actions(begin_epoch, end_epoch, self.save, stop.is_set, journal.say)
             allowed = self.recipe.precision == "tf32"
@@ -241,6 +277,9 @@ class Job:
 
     def end_epoch(self, state: dict[str, Tensor], rate: float) -> None:
         """Judge the epoch's weights and keep them if they are the best.
+
+        The best have the lowest validation error; of equal ones the later are kept, which had more steps at
+        low rates. There is no early stopping: later epochs are trained whatever the error does.
 
         Raises:
             TrainingError: if all pictures of a class stopped being readable.

@@ -1,14 +1,16 @@
 """From the words of a user to the settings of a training."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from resight.classic.recipe import ClassicRecipe
 from resight.core import settings
-from resight.core.errors import UsageError
+from resight.core.errors import ModelFileError, UsageError
 from resight.core.registry import lookup
 from resight.data.dataset import Dataset
 from resight.data.layouts.builtin import BUILTIN
@@ -18,11 +20,11 @@ from resight.models.initialization import shapes_only
 from resight.models.modelfile import is_model_file, load_model
 from resight.models.weights import OFFICIAL
 from resight.models.zoo import NETWORKS, create_model, list_options, read_options
-from resight.service.train.classic import ClassicJob, is_classic, read_recipe
+from resight.service.train.classic import CLASSIC, ClassicJob, is_classic, read_recipe, with_words
 from resight.service.train.job import Job
 from resight.service.train.starting_weights import AUTO, Start, networks_for_photos, settle
 from resight.service.train.weight_files import weight_file
-from resight.training.machine import Machine
+from resight.training.machine import Machine, of_record
 from resight.training.recipe import Facts, Recipe
 from resight.training.recipes import RECIPES
 
@@ -54,31 +56,78 @@ def choose(
     model: str,
     recipe: str,
     words: list[str],
-    before: Mapping[str, Any] | None = None,
     say: Say = print,
 ) -> Choice:
-    """Return what a training is to do.
+    """Return what a new training is to do.
 
     Args:
         dataset: its training pictures are looked at.
         model: name of the network; "" for the recipe's choice, or that of the words.
         recipe: name of the recipe; "" for the one for such pictures.
         words: key=value over it.
-        before: recipe.json of the run that is resumed; what was chosen then is chosen again.
         say: is told in a line what is about to be downloaded.
     """
     named = [value for key, value in settings.pairs(words) if key == "model"]
     if is_classic(name := (named or [model])[-1]):
         chosen = read_recipe(dataset, name, recipe or "fast", words)
         return Choice(recipe or "fast", chosen, Machine(), ClassicJob, Start())
-    side, before = typical_side(dataset.train), before or {}
-    recorded = str(before.get("base", ""))
-    base = recipe or (recorded if recorded in RECIPES else default_recipe(dataset.name, side))
+    side = typical_side(dataset.train)
+    base = recipe or default_recipe(dataset.name, side)
     build = lookup(RECIPES, base, "recipe")
-    chosen, machine, start = _build_recipe(build, dataset, side, model, words, before, say)
+    chosen, machine, start = _build_recipe(build, dataset, side, model, words, say)
     if is_classic(chosen.model):
-        raise UsageError(f"weights={chosen.weights}: are of {chosen.model}, which is fitted anew")
+        raise UsageError(f"weights={chosen.weights}: are of {chosen.model}, which is fitted from scratch")
     return Choice(base, chosen, machine, Job, start)
+
+
+def recorded(record: Mapping[str, Any], folder: Path, model: str, words: Sequence[str], say: Say) -> Choice:
+    """Return what a run that is resumed is to do: what its record says.
+
+    Args:
+        record: its recipe.json.
+        folder: of the run.
+        model: the network that the user names; "" for the run's.
+        words: the user's; no epochs among them. Those of the machine may differ from the record.
+        say: is told in a line what is about to be downloaded.
+
+    Raises:
+        ModelFileError: if the record is damaged, or a word differs from it; each one is named.
+    """
+    base = str(record.get("base", "fast"))
+    classic = base == CLASSIC
+    try:
+        before: Any = settings.from_dict(ClassicRecipe if classic else Recipe, record["recipe"])
+        machine = settings.from_dict(Machine, of_record(record.get("machine", {})))
+    except UsageError as error:
+        raise ModelFileError(
+            f"{folder}: its recipe.json is damaged, or of a newer Resight ({error})"
+        ) from error
+    words = [*words, *([f"model={model}"] if model else [])]
+    start = Start()
+    if classic:
+        after = with_words(before, words)
+    else:
+        words = _stripped(words)
+        given = dict(settings.pairs(words))
+        began = str((record.get("weights") or {}).get("asked", before.weights))
+        start = settle(given.get("weights", began), "", (), record, say)
+        words += [f"weights={start.word}"]
+        words += [f"model={start.network}"] if start.network and "model" not in given else []
+        words = _with_operations(before, words)
+        words = _with_options(before, given.get("model") or before.model, words)
+        after, machine = settings.override_both(before, machine, words)
+    if differ := settings.differences(before, after):
+        raise ModelFileError(
+            f"{folder}: was trained with other settings: {', '.join(differ)}; leave these words out to "
+            "resume it, or train from scratch with another --out"
+        )
+    return Choice(base, after, machine, ClassicJob if classic else Job, start)
+
+
+def _stripped(words: Sequence[str]) -> list[str]:
+    if wrong := [word for word in words if "=" not in word]:
+        raise UsageError(f"--set {wrong[0]!r} is not key=value")
+    return ["=".join(part.strip() for part in word.split("=", 1)) for word in words]
 
 
 def default_recipe(data: str, side: int) -> str:
@@ -97,17 +146,14 @@ def _build_recipe(
     side: int,
     model: str,
     words: list[str],
-    before: Mapping[str, Any],
     say: Say,
 ) -> tuple[Recipe, Machine, Start]:
     """Let the recipe look at the facts, then apply the user's words."""
-    if wrong := [word for word in words if "=" not in word]:
-        raise UsageError(f"--set {wrong[0]!r} is not key=value")
-    words = ["=".join(part.strip() for part in word.split("=", 1)) for word in words]
+    words = _stripped(words)
     given = {key: value for key, _, value in (word.partition("=") for word in words)}
     model = model or given.get("model", "")
     facts = Facts(model=model, pictures=len(dataset.train), side=side, mirrors=dataset.mirrors)
-    start = _start_of(build, facts, given, before, say)
+    start = _start_of(build, facts, given, say)
     words = [*words, f"weights={start.word}"]
     model, size = start.network or model, 0
     if start.word in OFFICIAL:
@@ -137,16 +183,14 @@ def _build_recipe(
     return *settings.override_both(recipe, Machine(), words), start
 
 
-def _start_of(
-    build: Callable[[Facts], Recipe], facts: Facts, given: dict[str, str], before: Mapping[str, Any], say: Say
-) -> Start:
+def _start_of(build: Callable[[Facts], Recipe], facts: Facts, given: dict[str, str], say: Say) -> Start:
     """Return what the training starts from. Photos start from weights unless told otherwise."""
     photos = build is RECIPES["photos"]
     asked = given.get("weights", AUTO if photos else "")
     networks = networks_for_photos() if photos else ()
     if asked == AUTO and not (facts.model or photos):
         networks = (build(facts).model,)
-    return settle(asked, facts.model, networks, before, say)
+    return settle(asked, facts.model, networks, {}, say)
 
 
 def _is_normalized(model: str, given: dict[str, str]) -> bool:

@@ -4,10 +4,10 @@
     resight train DATA --recipe photos --model resnet50 --set weights=torchvision
 
 The head learns alone first, over a trunk that rests (Kumar et al. 2022, "Fine-Tuning can Distort Pretrained
-Features and Underperform Out-of-Distribution"). Then the last stages learn with it, at a tenth of its rate.
-The stages before them, the statistics of batch normalization and the kernels of depth-wise convolutions stay
-as the weights have them: a few hundred photos say little about them, and on a CPU their gradients are most of
-a step's cost. Without weights it is `fast`. How the settings were found: docs/experiments.md.
+Features and Underperform Out-of-Distribution"). Then the last stages learn with it, at a tenth of its rate or
+less. The stages before them, the statistics of batch normalization and the kernels of depth-wise convolutions
+stay as the weights have them: a few hundred photos say little about them, and on a CPU their gradients are
+most of a step's cost. Without weights it is `fast`. How the settings were found: docs/experiments.md.
 """
 
 from resight.training.recipe import Facts, Recipe
@@ -34,7 +34,7 @@ def build(facts: Facts) -> Recipe:
         batch_size=16 if facts.pictures < 200 else 32,
         optimizer="adamw",
         lr=0.003,
-        trunk_lr=(0.1, 1.0, last_stages(facts.model)),
+        trunk_lr=(trunk_rate(facts), 1.0, last_stages(facts.model)),
         weight_decay=0.05,
         schedule="cosine",
         label_smoothing=0.1,
@@ -47,6 +47,15 @@ def build(facts: Facts) -> Recipe:
 def epochs_for(pictures: int) -> int:
     """Return the passes over so many photos: 4 to 40, so that few photos are seen often."""
     return min(40, max(4, round(SEEN / max(pictures, 1))))
+
+
+def trunk_rate(facts: Facts) -> float:
+    """Return the trunk's rate over the head's: a tenth from 300 photos on, less of fewer.
+
+    At a tenth a trunk forgets what it knows when ten photos are all that it sees. Without batch normalization
+    it is a tenth of that, as in `fast`.
+    """
+    return round(min(0.1, facts.pictures / 3_000) * (1.0 if facts.normalized else 0.1), 5)
 
 
 def last_stages(model: str) -> float:
