@@ -82,7 +82,7 @@ def bench(name: str, seconds: float, rounds: int) -> list[dict[str, Any]]:
     if name == "scale":
         return bench_scale(seconds)
     if name:
-        lookup({**CONTESTS, "scale": None}, name, "benchmark")
+        lookup({**CONTESTS, "scale": None, "photos": None}, name, "benchmark")
         if absent := _absent(name):
             raise UsageError(
                 f"bench {name} needs {', '.join(absent)}; install with: pip install 'resight[bench]'"

@@ -14,7 +14,9 @@ from resight.cli.words import Json, Paths, RunName
 def predict(
     run: RunName,
     paths: Paths,
-    top: Annotated[int, typer.Option(min=1, help="How many classes to list.")] = 5,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="How many classes to list. [default: 5; csv: 1]")
+    ] = None,
     form: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
     at_least: Annotated[
         float | None,
@@ -35,21 +37,31 @@ def predict(
     if at_least is not None:
         require_probability(at_least)
     form = show.form("json" if as_json else form, ("table", "json", "csv"))
+    top = top or (1 if form == "csv" else 5)
     rows = service(run, paths, top, at_least=at_least, exact=exact)
-    code = predicted(rows, form, unsure=at_least is not None)
+    code = predicted(rows, form, top, unsure=at_least is not None)
     if at_least is not None:
         show.say(f"note: {accepted_in_words(run, at_least)}", err=True)
     raise typer.Exit(code)
 
 
-def predicted(rows: Iterable[dict[str, Any]], form: str, *, unsure: bool = False) -> int:
-    """Print predictions, and with `unsure` which are; returns the exit code: 1 if none could be read."""
+def predicted(rows: Iterable[dict[str, Any]], form: str, top: int = 1, *, unsure: bool = False) -> int:
+    """Print predictions; returns the exit code: 1 if no picture could be read.
+
+    Args:
+        rows: of the service.
+        form: "table", "json" or "csv".
+        top: classes that csv has columns for.
+        unsure: whether csv says which answers are unsure.
+    """
     answered = 0
     faults = 0
     collected = []
     writer = csv.writer(sys.stdout, lineterminator="\n")
     if form == "csv":
-        writer.writerow(("path", "label", "probability", "error", *(("unsure",) if unsure else ())))
+        head = ["path", "label", "probability", "error", *(["unsure"] if unsure else [])]
+        head += [f"{what}_{place}" for place in range(2, top + 1) for what in ("label", "probability")]
+        writer.writerow(head)
     for row in rows:
         answered += "label" in row
         faults += "error" in row
@@ -63,6 +75,7 @@ def predicted(rows: Iterable[dict[str, Any]], form: str, *, unsure: bool = False
                     row.get("probability", ""),
                     row.get("error", ""),
                     *((str(row.get("unsure", "")).lower(),) if unsure else ()),
+                    *(value for pair in row.get("top", ())[1:top] for value in pair),
                 )
             )
         elif "error" in row:

@@ -9,6 +9,25 @@ from typing import Any, TypeVar
 from resight.core.errors import UsageError
 from resight.core.registry import nearest
 
+SYNONYMS = {
+    "learning_rate": "lr", "learningrate": "lr", "rate": "lr", "eta": "lr", "base_lr": "lr", "lr0": "lr",
+    "batch": "batch_size", "bs": "batch_size", "batchsize": "batch_size", "mini_batch": "batch_size",
+    "wd": "weight_decay", "decay": "weight_decay", "l2": "weight_decay", "weightdecay": "weight_decay",
+    "size": "image_size", "img_size": "image_size", "imgsz": "image_size", "resolution": "image_size",
+    "input_size": "image_size", "num_epochs": "epochs", "n_epochs": "epochs", "max_epochs": "epochs",
+    "pretrained": "weights", "checkpoint": "weights", "init": "weights", "arch": "model",
+    "architecture": "model", "network": "model", "backbone": "model", "optim": "optimizer",
+    "opt": "optimizer", "scheduler": "schedule", "lr_scheduler": "schedule", "smoothing": "label_smoothing",
+    "augmentation": "augment", "augmentations": "augment", "transforms": "augment", "aug": "augment",
+    "num_workers": "workers", "random_state": "seed", "validation_split": "val_share",
+    "val_split": "val_share",
+    "class_weight": "balance", "accumulate": "parts", "accumulation_steps": "parts", "amp": "precision",
+    "warmup_epochs": "warmup", "warmup_steps": "warmup", "distillation": "teacher", "model_ema": "ema",
+}  # fmt: skip
+"""What other programs call a setting."""
+EARLY_STOPPING = ("patience", "early_stopping", "early_stopping_patience", "early_stop")
+"""Settings of other programs that have no counterpart here."""
+
 Settings = TypeVar("Settings")
 Other = TypeVar("Other")
 
@@ -122,8 +141,16 @@ def _fields(settings: Any) -> set[str]:
 def _require_known(changes: Iterable[str], fields: set[str]) -> None:
     for key in changes:
         if key not in fields:
-            close = ", ".join(nearest(key, fields))
-            raise UsageError(f"unknown setting {key!r}; nearest: {close}. All: {', '.join(sorted(fields))}")
+            every = ", ".join(sorted(fields))
+            if key.lower().replace("-", "_") in EARLY_STOPPING:
+                raise UsageError(
+                    f"unknown setting {key!r}; no training is stopped early: the best epoch is kept"
+                )
+            if (meant := SYNONYMS.get(key.lower().replace("-", "_"))) in fields:
+                raise UsageError(f"unknown setting {key!r}; here it is {meant}. All: {every}")
+            close = nearest(key, fields)
+            near = f"; nearest: {', '.join(close)}" if close else ""
+            raise UsageError(f"unknown setting {key!r}{near}. All: {every}")
 
 
 def require_choices(settings: Any, choices: Mapping[str, tuple[str, ...]]) -> None:

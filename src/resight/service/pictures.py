@@ -35,7 +35,7 @@ def expand(paths: Sequence[str]) -> list[Path]:
     """
     files: list[Path] = []
     for word in paths:
-        if not word:
+        if not word.strip():
             raise UsageError("a path is empty; name files, folders or patterns")
         path = Path(word)
         if path.is_dir():

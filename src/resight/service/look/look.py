@@ -10,7 +10,7 @@ from PIL import Image
 
 from resight.core.errors import ResightError, UsageError
 from resight.core.files import require_place, write_text
-from resight.core.registry import nearest
+from resight.core.registry import suggestion
 from resight.data.dataset import Dataset
 from resight.models.classifier import Classifier
 from resight.models.families.classic import Pipeline
@@ -103,9 +103,7 @@ def look(
         ResightError: in one line; also if nothing that was asked for can be drawn.
     """
     if wrong := [name for name in only if name not in PARTS]:
-        raise UsageError(
-            f"--only {wrong[0]!r} is none of {', '.join(PARTS)}; nearest: {nearest(wrong[0], PARTS)[0]}"
-        )
+        raise UsageError(f"--only {wrong[0]!r} is none of {', '.join(PARTS)}; {suggestion(wrong[0], PARTS)}")
     opened = open_run(run)
     place = Path(out) if out else (opened.folder / "look" if opened.folder else Path("look"))
     require_place(place / PAGE)

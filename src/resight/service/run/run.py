@@ -126,6 +126,8 @@ def open_run(name: str) -> Run:
     Raises:
         ModelFileError: if there is no model, or it cannot be used.
     """
+    if not name.strip():
+        raise ModelFileError("the run's name is empty; give a run folder, a model.safetensors or zoo:NAME")
     device = pick_device()
     if name.startswith("zoo:"):
         network, weights = of_zoo(name)

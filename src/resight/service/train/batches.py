@@ -61,7 +61,7 @@ def make_batches(
         return ResidentBatches(squares, torch.from_numpy(train.labels).to(device), normalize, pipeline, order)
     count = cores() if machine.workers < 0 else machine.workers
     processes = machine.readers == "processes" or (machine.readers == "auto" and device.type == "cuda")
-    readers = Readers(count, processes, machine.patience)
+    readers = Readers(count, processes, machine.timeout)
     return StreamedBatches(train, pictures, card, normalize, pipeline, order, readers, strict=strict)
 
 

@@ -266,7 +266,7 @@ class Job:
 
             actions = Actions(begin_epoch, end_epoch, self.save, stop.is_set, journal.say)
             allowed = self.recipe.precision == "tf32"
-            with tf32(allowed=allowed), waiting(2 * self.machine.patience):
+            with tf32(allowed=allowed), waiting(2 * self.machine.timeout):
                 fit(
                     self.model, self.objective, self.batches, self.recipe, self.optimizer, self.averages,
                     self.progress, self.precision, actions,

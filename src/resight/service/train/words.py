@@ -24,7 +24,7 @@ from resight.service.train.classic import CLASSIC, ClassicJob, is_classic, read_
 from resight.service.train.job import Job
 from resight.service.train.starting_weights import AUTO, Start, networks_for_photos, settle
 from resight.service.train.weight_files import weight_file
-from resight.training.machine import Machine
+from resight.training.machine import Machine, of_record
 from resight.training.recipe import Facts, Recipe
 from resight.training.recipes import RECIPES
 
@@ -97,7 +97,7 @@ def recorded(record: Mapping[str, Any], folder: Path, model: str, words: Sequenc
     classic = base == CLASSIC
     try:
         before: Any = settings.from_dict(ClassicRecipe if classic else Recipe, record["recipe"])
-        machine = settings.from_dict(Machine, record.get("machine", {}))
+        machine = settings.from_dict(Machine, of_record(record.get("machine", {})))
     except UsageError as error:
         raise ModelFileError(
             f"{folder}: its recipe.json is damaged, or of a newer Resight ({error})"
