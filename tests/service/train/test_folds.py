@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 import resight
-from resight.cli.test import tested
+from resight.cli.test import tested as printed
 from resight.core.distributed import World
 from resight.core.errors import DataError, ModelFileError, UsageError
 from resight.metrics.accuracy import wilson_interval
@@ -152,7 +152,7 @@ def test_a_test_of_the_run_is_that_of_its_folds(folded, tmp_path):
 
 def test_the_command_prints_the_protocol_and_the_folds(folded, capsys):
     _, _, answer = folded
-    tested({"views": "single", "scales": [], **answer}, as_json=False)
+    printed({"views": "single", "scales": [], **answer}, as_json=False)
     shown = " ".join(capsys.readouterr().out.split())
     errors = answer["folds"]["errors"]
     assert f"protocol {answer['protocol']}" in shown
