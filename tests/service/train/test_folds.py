@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 import resight
+from resight.cli.test import tested as printed
 from resight.core.distributed import World
 from resight.core.errors import DataError, ModelFileError, UsageError
 from resight.metrics.accuracy import wilson_interval
@@ -147,6 +148,15 @@ def test_a_test_of_the_run_is_that_of_its_folds(folded, tmp_path):
     assert resight.test([str(run / "fold-2")], str(elsewhere))["n"] == one["n"]
     val = resight.test([str(run)], split="val")
     assert val["trained_on"] == val["n"]
+
+
+def test_the_command_prints_the_protocol_and_the_folds(folded, capsys):
+    _, _, answer = folded
+    printed({"views": "single", "scales": [], **answer}, as_json=False)
+    shown = " ".join(capsys.readouterr().out.split())
+    errors = answer["folds"]["errors"]
+    assert f"protocol {answer['protocol']}" in shown
+    assert f"single folds {min(errors):.2f} to {max(errors):.2f} %" in shown
 
 
 def test_learned_pictures_are_never_the_test_without_a_word(copy, tmp_path):
