@@ -207,23 +207,32 @@ def place_labels(
     marks = np.concatenate([centres - radii[:, None] * 0.8, centres + radii[:, None] * 0.8], axis=1)
     marks = np.concatenate([marks, np.concatenate([line - 2, line + 2], axis=1)])
     places = [_around(c, r, s) for c, r, s in zip(centres, radii, sizes, strict=True)]
+    ends = [np.clip(c, tries[:, :2], tries[:, 2:]) for c, tries in zip(centres, places, strict=True)]
+    fixed = [
+        3 * _overlap(tries, marks).sum(1)
+        + 50 * _outside(tries, inside)
+        + 3 * np.maximum(np.hypot(*(end - centre).T) - radius, 0)
+        for tries, end, centre, radius in zip(places, ends, centres, radii, strict=True)
+    ]
+    # All places of a label, and the lines to them, lie in this box: labels outside of it cost nothing.
+    reach = np.array([
+        (*np.minimum(tries[:, :2].min(0), c), *np.maximum(tries[:, 2:].max(0), c))
+        for tries, c in zip(places, centres, strict=True)
+    ])  # fmt: skip
     boxes = np.stack([tries[0] for tries in places])
     order = np.argsort(-centres[:, 0])
     for _ in range(sweeps):
         before = boxes.copy()
         for i in order:
-            tries = places[i]
-            others = np.delete(boxes, i, axis=0)
-            ends = np.clip(centres[i], tries[:, :2], tries[:, 2:])
-            length = np.hypot(*(ends - centres[i]).T) - radii[i]
+            near = (boxes[:, :2] <= reach[i, 2:]).all(1) & (boxes[:, 2:] >= reach[i, :2]).all(1)
+            near[i] = False
+            others = boxes[near]
             cost = (
-                6 * _overlap(tries, others).sum(1)
-                + 3 * _overlap(tries, marks).sum(1)
-                + 50 * _outside(tries, inside)
-                + 3 * np.maximum(length, 0)
-                + 40 * _crossings(centres[i], ends, others)
+                fixed[i]
+                + 6 * _overlap(places[i], others).sum(1)
+                + 40 * _crossings(centres[i], ends[i], others)
             )
-            boxes[i] = tries[int(np.argmin(cost))]
+            boxes[i] = places[i][int(np.argmin(cost))]
         if np.array_equal(boxes, before):
             break  # every further sweep would find the same
     return boxes
