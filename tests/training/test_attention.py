@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from resight.core.errors import UsageError
+from resight.data.marks import ClassMarks
 from resight.models.modelfile import load_model
 from resight.models.zoo import create_model
 from resight.service.train.train import train
@@ -93,14 +94,16 @@ def test_an_image_without_attention_gives_no_loss_and_no_nan():
 
 def test_the_option_adds_them_by_their_weight():
     images, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 3, 2, 1])
+    marks = ClassMarks.of(labels)
     model = create_model("resnet20", 5).eval()
-    plain, logits = Objective(model, RECIPE, None, compiled=False)(images, labels, 0.5)
+    plain, wrong = Objective(model, RECIPE, None, compiled=False)(images, marks, 0.5)
     model.options = {"sharpen": 0.5}
-    loss, same = Objective(model, RECIPE, None, compiled=True)(images, labels, 0.5)
+    loss, same = Objective(model, RECIPE, None, compiled=True)(images, marks, 0.5)
     maps, again = maps_of(model, images)
     more = attention_losses(maps[-2], maps[-1], again, labels)
     torch.testing.assert_close(loss, plain + 0.5 * more)
-    torch.testing.assert_close(same, logits)
+    torch.testing.assert_close(model(images), again)
+    assert int(same) == int(wrong) == int((again.argmax(1) != labels).sum())
     assert more.item() > 0.01
 
 

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from resight.core.errors import UsageError
+from resight.data.marks import ClassMarks
 from resight.data.order import balanced
 from resight.models.criterion import Criterion
 from resight.models.modelfile import load_model
@@ -90,16 +91,17 @@ def test_old_answers_are_a_term_of_the_loss():
     model.keep_head("first", {})
     model.reset_classifier(3)
     images, labels = torch.randn(6, 3, 16, 16), torch.tensor([0, 1, 2, 0, 1, 2])
+    marks = ClassMarks.of(labels)
     model.eval()
-    alone, _ = Objective(model, recipe(), None, compiled=False)(images, labels, 0.0)
-    both, _ = Objective(model, recipe(), None, compiled=False, old=OldSelf(old))(images, labels, 0.0)
+    alone, _ = Objective(model, recipe(), None, compiled=False)(images, marks, 0.0)
+    both, _ = Objective(model, recipe(), None, compiled=False, old=OldSelf(old))(images, marks, 0.0)
     answers = (old(images) / 2).softmax(1)  # untouched: the least that the term can be is their entropy
     torch.testing.assert_close(both - alone, -(answers * answers.log()).sum(1).mean())
     both.backward()
     assert model.conv1.weight.grad.abs().sum() > 0
     with torch.no_grad():
         model.old_heads[0].weight.add_(torch.randn_like(model.old_heads[0].weight))
-    worse, _ = Objective(model, recipe(), None, compiled=False, old=OldSelf(old))(images, labels, 0.0)
+    worse, _ = Objective(model, recipe(), None, compiled=False, old=OldSelf(old))(images, marks, 0.0)
     assert worse > both
     moved = (model.old_logits(model.forward_features(images))[0] / 2).log_softmax(1)
     torch.testing.assert_close(worse - alone, -(answers * moved).sum(1).mean())

@@ -12,6 +12,7 @@ from resight.cli import main as command
 from resight.core.errors import TrainingError
 from resight.core.preprocessing import Preprocessing
 from resight.data.batches import Batch, ResidentBatches, StreamedBatches
+from resight.data.marks import ClassMarks
 from resight.data.open import open_dataset
 from resight.data.prepare import Normalize, decode_split
 from resight.models.zoo import create_model
@@ -118,7 +119,7 @@ def test_a_batch_larger_than_a_step_is_an_error():
     model = create_model(RECIPE.model, 3)
     objective = Objective(model, RECIPE, None, compiled=False)
     step = Step(model, objective, make_optimizer(model, RECIPE), 8, torch.float32)
-    batch = Batch(torch.randn(9, 3, 16, 16), torch.zeros(9, dtype=torch.long))
+    batch = Batch(torch.randn(9, 3, 16, 16), ClassMarks.of(torch.zeros(9, dtype=torch.long)))
     with pytest.raises(ValueError, match="a batch of 9 pictures for a step of 8"):
         step(batch, 0, 0.0, 0, Progress(), print)
 

@@ -15,6 +15,7 @@ from torch import distributed as dist
 from resight.core.device import pick_device, wait_for
 from resight.core.distributed import leave, world
 from resight.core.errors import ResightError
+from resight.data.marks import ClassMarks
 from resight.models.zoo import create_model
 from resight.training.machine import Machine
 from resight.training.objective import Objective
@@ -103,11 +104,11 @@ def _work(seconds: float) -> dict[str, float]:
     alone = Objective(model, RECIPE, None, compiled=False)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, 0.9)
     images = torch.randn(BATCH, 3, SIDE, SIDE, device=device).to(memory_format=torch.channels_last)
-    labels = torch.randint(10, (BATCH,), device=device)
+    marks = ClassMarks.of(torch.randint(10, (BATCH,), device=device))
 
     def step(objective: torch.nn.Module) -> None:
         optimizer.zero_grad()
-        objective(images, labels, 0.0)[0].backward()
+        objective(images, marks, 0.0)[0].backward()
         optimizer.step()
 
     apart = statistics.median(_times(lambda: step(alone), seconds, device))

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resight.core.errors import UsageError
+from resight.data.marks import ClassMarks
+from resight.metrics.multi_label import one_wrong
 from resight.models.classifier import Classifier
 from resight.models.cost import evaluating
 from resight.models.criterion import Criterion
@@ -68,7 +71,7 @@ class OldSelf:
 
 
 class Objective(nn.Module):
-    """Loss and logits of a batch.
+    """Loss of a batch, and how many of its answers are wrong.
 
     A module, so that several processes can share its backward pass.
 
@@ -81,6 +84,9 @@ class Objective(nn.Module):
         multi_label: whether a picture may have several classes.
         old: do not forget what this network answers for the old tasks.
     """
+
+    counts: ClassVar[tuple[str, ...]] = ("wrong",)
+    """What is summed over the pictures of an epoch: those that are not named right."""
 
     def __init__(
         self,
@@ -108,14 +114,20 @@ class Objective(nn.Module):
         if compiled and not model.sharpen:  # a compiled pass cannot be differentiated twice
             self.answer = torch.compile(model.forward_training)
 
-    def forward(self, images: Tensor, targets: Tensor, done: float) -> tuple[Tensor, Tensor]:
-        """Return the loss, and the logits (B, classes) that the training error is counted on.
+    def forward(self, images: Tensor, marks: ClassMarks, done: float) -> tuple[Tensor, Tensor]:
+        """Return the loss, a mean over the pictures, and the sums of `counts` over them, (1,).
 
         Args:
             images: (B, C, H, W).
-            targets: (B,) or (B, classes), see `Criterion`.
+            marks: of the B pictures.
             done: share of the training that is done, in [0, 1).
         """
+        loss, logits = self._answered(images, marks.shown, done)
+        with torch.no_grad():
+            return loss, wrong_answers(logits, marks.labels).sum()[None]
+
+    def _answered(self, images: Tensor, targets: Tensor, done: float) -> tuple[Tensor, Tensor]:
+        """Return the loss, and the logits (B, classes) that the training error is counted on."""
         guided = self.model.guided_layer if self.teacher else ""
         if guided and done < HINT_SHARE:
             return self._hint(images, guided)
@@ -152,6 +164,16 @@ class Objective(nn.Module):
         loss = 0.5 * (regressed - hint).square().flatten(1).sum(1).mean()
         with torch.no_grad():
             return loss, self.model(images).float()
+
+
+def wrong_answers(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return which pictures are not named right, (N,): of several labels, see `one_wrong`.
+
+    Args:
+        logits: (N, classes).
+        labels: (N,), or (N, classes) of 0 and 1.
+    """
+    return one_wrong(logits, labels, 0.0) if labels.dim() == 2 else logits.argmax(1) != labels
 
 
 def _require_hint(model: Classifier, teacher: Teacher, size: int) -> None:

@@ -35,13 +35,12 @@ from resight.training.ema import AveragedWeights
 from resight.training.journal import Journal
 from resight.training.loop import Actions, fit
 from resight.training.machine import Machine
-from resight.training.objective import Objective
+from resight.training.objective import Objective, wrong_answers
 from resight.training.optimizer import make_optimizer
 from resight.training.parallel import shared
 from resight.training.recipe import Recipe
 from resight.training.schedules import warmup_steps
 from resight.training.sharding import put_together, whole
-from resight.training.step import wrong_answers
 from resight.training.synced_norm import synchronize
 
 
@@ -149,11 +148,11 @@ class Job:
         optimizer = make_optimizer(model, recipe)
         averages = AveragedWeights(model, recipe.ema) if recipe.ema else None
         identity = {"recipe": settings.to_dict(recipe), "data": learned}
-        before = load_state(run, model, optimizer, averages, identity) if resume else None
+        before = load_state(run, model, optimizer, averages, identity, Objective.counts) if resume else None
         if before:
             where = f"epoch {before.epoch + 1}, step {before.step}"
             console.print(f"resuming {run} at {where}", highlight=False, markup=False, soft_wrap=True)
-        progress = before or Progress()
+        progress = before or Progress(sums=dict.fromkeys(Objective.counts, 0.0))
         progress.leave_out(faults)
         if machine.parts > 1:
             progress.parts = machine.parts
@@ -236,19 +235,20 @@ class Job:
             "step": (p.epoch + 1) * self.batches.order.steps,
             "lr": rate,
             "train_loss": p.loss_sum / max(p.step, 1),
-            "train_error": 100 * p.wrong / max(p.seen, 1),
+            "train_error": 100 * p.sums["wrong"] / max(p.seen, 1),
             "seconds": p.seconds,
             "images_per_second": p.seen / max(p.seconds, 1e-9),
         }
-        error = 0.0  # without validation the last epoch is kept
+        better = True  # without validation the last epoch is kept
         if self.validation:
             logits, labels = self.judge(state)
             error = 100 * float(wrong_answers(logits, labels).double().mean())
             loss = Criterion(multi_label=self.model.multi_label)(logits, labels)
             row |= {"val_loss": float(loss), "val_error": error}
+            better = p.best is None or error <= p.best
         p.history.append(row)
-        if error <= p.best_error:
-            p.best_epoch, p.best_error = p.epoch + 1, error
+        if better:
+            p.best_epoch, p.best = p.epoch + 1, row.get("val_error")
             state = whole(state)
             if world().is_main:
                 save_model(self.run / MODEL_FILE, self.model, state, self.facts())
