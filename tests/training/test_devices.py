@@ -24,9 +24,10 @@ from resight.saliency.methods import explain
 from resight.service.test.predict import predict
 from resight.service.train.job import Job
 from resight.service.train.train import train
+from resight.tasks.classify.task import OneClass
+from resight.tasks.task import Aids
 from resight.training.checkpoints import Progress
 from resight.training.journal import read_csv
-from resight.training.objective import Objective
 from resight.training.optimizer import make_optimizer
 from resight.training.parallel import Shared
 from resight.training.recipe import Recipe
@@ -132,7 +133,7 @@ def prepared(device):
     images = images.to(device, memory_format=torch.channels_last)
     return (
         model,
-        Objective(model, RECIPE, None, compiled=False),
+        OneClass().objective(model, Aids()),
         Batch(images, ClassMarks.of(labels.to(device))),
     )
 

@@ -35,9 +35,10 @@ from resight.data.prepare import Normalize
 from resight.evaluate.scores import logits_of
 from resight.models.zoo import create_model
 from resight.service.run.run import Run
+from resight.tasks.classify.task import OneClass
+from resight.tasks.task import Aids
 from resight.training.checkpoints import Progress
 from resight.training.loop import Actions, fit
-from resight.training.objective import Objective
 from resight.training.optimizer import make_optimizer
 from resight.training.recipe import Recipe
 
@@ -240,11 +241,11 @@ def _our_loop(work: Work, source: Callable[[int], Iterator[Batch]], precision: s
     device = pick_device()
     model = create_model(work.network, 10).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer, batches = make_optimizer(model, recipe), _UntilLate(source, work.batch)
-    objective = Objective(model, recipe, None, compiled=False)
+    objective = OneClass().objective(model, Aids())
     actions = Actions(lambda *_: lambda *_: None, lambda *_: None, lambda: None, lambda: False, print)
 
     def block(seconds: float) -> tuple[int, float]:
-        progress, started = Progress(sums=dict.fromkeys(Objective.counts, 0.0)), time.perf_counter()
+        progress, started = Progress(sums=dict.fromkeys(OneClass.counts, 0.0)), time.perf_counter()
         batches.deadline, batches.done = started + seconds, 0
         fit(
             model, objective, batches, recipe, optimizer, None, progress, pick_precision(precision, device),

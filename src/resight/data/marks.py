@@ -29,6 +29,16 @@ class Marks(Protocol):
         """Return what `read` gave of B pictures as one, on the CPU."""
         ...
 
+    @classmethod
+    def of_split(cls, split: Split) -> Self:
+        """Return the marks of all pictures of a split, on the CPU."""
+        ...
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return the marks of the pictures of all parts, in order."""
+        ...
+
     def to(self, device: torch.device) -> Self:
         """Return the same on a device."""
         ...
@@ -69,6 +79,16 @@ class ClassMarks:
     def together(cls, read: Sequence[Any]) -> "ClassMarks":
         """Return the labels of B pictures as one."""
         return cls.of(torch.from_numpy(np.array(read)))
+
+    @classmethod
+    def of_split(cls, split: Split) -> "ClassMarks":
+        """Return the labels of a split."""
+        return cls.of(torch.from_numpy(split.labels))
+
+    @classmethod
+    def joined(cls, parts: Sequence["ClassMarks"]) -> "ClassMarks":
+        """Return the labels of all parts, in order."""
+        return cls(torch.cat([p.labels for p in parts]), torch.cat([p.shown for p in parts]))
 
     def to(self, device: torch.device) -> "ClassMarks":
         """Return the same on a device."""

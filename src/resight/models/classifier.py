@@ -124,7 +124,7 @@ class Classifier(nn.Module):
 
     @property
     def sharpen(self) -> float:
-        """Weight of the attention losses in training, see `resight.training.attention`."""
+        """Weight of the attention losses in training, see `resight.tasks.classify.attention`."""
         return self.options.get("sharpen", 0.0)
 
     @property

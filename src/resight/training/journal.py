@@ -12,11 +12,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from resight.core.files import write_text
 from resight.metrics.accuracy import wilson_interval
+from resight.tasks.classify.task import OneClass
+from resight.tasks.task import Task
 
-COLUMNS: tuple[str, ...] = (
-    "epoch", "step", "lr", "train_loss", "train_error", "val_loss", "val_error",
-    "seconds", "images_per_second",
-)  # fmt: skip
+CLASSIFY = OneClass()
+
+
+def columns(task: Task = CLASSIFY) -> tuple[str, ...]:
+    """Return the columns of metrics.csv: those of every training, and the task's between them."""
+    return ("epoch", "step", "lr", "train_loss", *task.columns, "seconds", "images_per_second")
 
 
 WARMING = 0.3
@@ -34,6 +38,7 @@ class Journal:
         chance: error in percent of guessing the commonest class.
         val_chance: as `chance`, on the validation pictures; None if it is the same.
         validation: how many pictures are validated on; 0 if that is unknown.
+        task: what is learned; of others than classification nothing is suspicious.
     """
 
     def __init__(
@@ -43,7 +48,9 @@ class Journal:
         chance: float,
         val_chance: float | None = None,
         validation: int = 0,
+        task: Task = CLASSIFY,
     ) -> None:
+        self.task, self.columns = task, columns(task)
         self.run, self.console, self.chance, self.validation = run, console, chance, validation
         self.val_chance = chance if val_chance is None else val_chance
         self.warned: set[str] = set()
@@ -103,19 +110,18 @@ class Journal:
         """Record the last row of the history."""
         row = history[-1]
         if self.run:
-            write_csv(self.run / "metrics.csv", history)
-            for name in COLUMNS[2:]:
+            write_csv(self.run / "metrics.csv", history, self.columns)
+            for name in self.columns[2:]:
                 if name in row:
                     self.events.add_scalar(name, row[name], int(row["step"]))
             self.events.flush()
-        val = f"  val error {row['val_error']:6.2f} %" if "val_error" in row else ""
         left = steps_left / max(row["step"] / row["epoch"], 1) * row["seconds"]
         self.say(
             f"epoch {int(row['epoch']):3d}/{epochs}  lr {row['lr']:.4f}  loss {row['train_loss']:.3f}  "
-            f"train error {row['train_error']:6.2f} %{val}  {row['images_per_second']:,.0f} images/s  "
+            f"{self.task.words(row)}  {row['images_per_second']:,.0f} images/s  "
             f"{_duration(left)} left"
         )
-        settled = row["epoch"] > max(WARMING * epochs, 2)
+        settled = "train_error" in row and row["epoch"] > max(WARMING * epochs, 2)
         text = suspicion(history, self.chance, self.val_chance, self.validation) if settled else None
         if text and text.split("(")[0] not in self.warned:
             self.warned.add(text.split("(")[0])
@@ -162,7 +168,7 @@ def suspicion(
     return None
 
 
-def write_csv(path: Path, history: list[dict[str, float]], columns: Sequence[str] = COLUMNS) -> None:
+def write_csv(path: Path, history: list[dict[str, float]], columns: Sequence[str] = columns()) -> None:
     """Write the history as csv, atomically; what a row lacks stays empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")

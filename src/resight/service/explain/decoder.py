@@ -234,7 +234,7 @@ def _batches(
         if not squares:
             raise DataError(f"{dataset.name}: no training picture can be read; the first: {faults[0]}")
         pixels = torch.from_numpy(np.stack(squares)).to(device)
-        marks = ClassMarks.of(torch.from_numpy(train.labels)).to(device)
+        marks = ClassMarks.of_split(train).to(device)
         order = Order(len(train), chosen.batch_size, chosen.seed)
         return ResidentBatches(pixels, marks, normalize, pipeline, order), faults
     readers = Readers(cores() if chosen.workers < 0 else chosen.workers)

@@ -13,10 +13,10 @@ from resight.core.distributed import world
 from resight.core.errors import DataError, PictureError
 from resight.core.levels import Levels
 from resight.data.decode import decode
-from resight.evaluate.multi_label import ANSWERED
 from resight.evaluate.scores import probabilities_of
 from resight.service.pictures import expand
 from resight.service.run.run import open_run
+from resight.tasks.classify.task import of as task_of
 
 
 def predict(run: str, paths: Sequence[str], top: int = 5, *, exact: bool = False) -> Iterator[dict[str, Any]]:
@@ -42,6 +42,7 @@ def predict(run: str, paths: Sequence[str], top: int = 5, *, exact: bool = False
     classes = opened.model.classes
     if not classes:
         raise DataError(f"{run}: does not know its class names")
+    task = task_of(opened.model)
     member = opened.member(classes, fast=not exact)
     read = _Files(tuple(files), opened.preprocessing.resize, opened.preprocessing.levels)
     # One worker reads ahead where there are enough pictures to repay its start.
@@ -55,7 +56,6 @@ def predict(run: str, paths: Sequence[str], top: int = 5, *, exact: bool = False
         if isinstance(answer, PictureError):
             yield {"path": str(files[index]), "error": f"{answer.fault}; {answer.cure}"}
             continue
-        several = {"labels": [classes[i] for i in range(len(classes)) if answer[i] >= ANSWERED]}
         best = answer.topk(min(top, len(classes)))
         pairs = [[classes[i], p] for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
         yield {
@@ -64,7 +64,7 @@ def predict(run: str, paths: Sequence[str], top: int = 5, *, exact: bool = False
             "index": int(best.indices[0]),
             "probability": pairs[0][1],
             "top": pairs,
-            **(several if opened.model.multi_label else {}),
+            **task.labels(answer, classes),
         }
 
 

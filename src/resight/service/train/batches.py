@@ -61,8 +61,7 @@ def make_batches(
     fits = resident_bytes(train, card, pipeline) <= free_memory(device) / 2  # the network needs the rest
     if pictures is not None and not pipeline.whole and fits:
         squares = torch.from_numpy(np.stack(pictures)).to(device)
-        marks = kind.together([kind.read(train, index) for index in range(len(train))]).to(device)
-        return ResidentBatches(squares, marks, normalize, pipeline, order)
+        return ResidentBatches(squares, kind.of_split(train).to(device), normalize, pipeline, order)
     count = cores() if machine.workers < 0 else machine.workers
     processes = machine.readers == "processes" or (machine.readers == "auto" and device.type == "cuda")
     readers = Readers(count, processes, machine.patience)
