@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from resight.core.errors import UsageError
-from resight.data.dataset import Split
+from resight.data.dataset import Split, named_classes
 
 
 class Marks(Protocol):
@@ -27,6 +27,11 @@ class Marks(Protocol):
     @classmethod
     def together(cls, read: Sequence[Any]) -> Self:
         """Return what `read` gave of B pictures as one, on the CPU."""
+        ...
+
+    @classmethod
+    def said(cls, split: Split, index: int) -> str:
+        """Return the marks of a picture in words that change when they do; see `fingerprint`."""
         ...
 
     @classmethod
@@ -79,6 +84,11 @@ class ClassMarks:
     def together(cls, read: Sequence[Any]) -> "ClassMarks":
         """Return the labels of B pictures as one."""
         return cls.of(torch.from_numpy(np.array(read)))
+
+    @classmethod
+    def said(cls, split: Split, index: int) -> str:
+        """Return the names of a picture's classes; its boxes are not learned, so they may change."""
+        return named_classes(split, index)
 
     @classmethod
     def of_split(cls, split: Split) -> "ClassMarks":

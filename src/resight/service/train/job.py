@@ -115,13 +115,13 @@ class Job:
         torch.manual_seed(recipe.seed)
         dataset, leaks = with_leaks_noted(dataset)
         dataset = with_validation(dataset, recipe.val_share)
-        learned = fingerprint(dataset.train)
+        task = task_of(dataset)
+        learned = fingerprint(dataset.train, task.kind.said)
         dataset, members = with_members_noted(dataset, learned, recipe.weights, recipe.teacher)
         with world().main_first():
             model, card = make_model(recipe, len(dataset.classes))
         require_size(model, recipe.image_size)
         dataset, pictures, card, faults = read_training(dataset, recipe, card, strict=strict)
-        task = task_of(dataset)
         model = task.network(model, dataset)
         model.preprocessing = card
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
