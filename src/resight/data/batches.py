@@ -82,6 +82,21 @@ class _Augmented:
         draws = self._draws(epoch, batch.keys)
         return self.pipeline.warp(draws, [(int(w), int(h)) for w, h in batch.sizes], self.card)
 
+    def _warp(self, draws: Draws, sizes: NDArray[np.int64]) -> Warp:
+        """Return how whole pictures of these sizes were moved."""
+        card = self.normalize.preprocessing
+        return self.pipeline.warp(draws, [(int(w), int(h)) for w, h in sizes], card)
+
+    def _cut_from(self, sizes: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the sizes of the pictures that the samples were cut from, as they were decoded.
+
+        Args:
+            sizes: of what was read.
+            whole: of the pictures decoded whole.
+        """
+        del whole
+        return sizes
+
     def _draws(self, epoch: int, keys: NDArray[np.int64]) -> Draws:
         return Draws(self.order.seed, epoch, keys, self.normalize.device)
 
@@ -95,6 +110,7 @@ class _Augmented:
         faults: tuple[PictureError, ...] = (),
     ) -> Batch:
         images, marks = self.pipeline.finish(squares, marks, self.normalize, draws, positions)
+        marks = marks.moved(lambda whole: self._warp(draws, self._cut_from(sizes, whole)))
         return Batch(images, marks, faults, sample_of(draws.samples), draws.samples, sizes)
 
 
@@ -132,6 +148,11 @@ class ResidentBatches(_Augmented):
         self.windows = self.pixels.as_strided(
             (len(self.pixels), window, window, side, side * 3), (width * row, row, 3, row, 1)
         )
+
+    def _cut_from(self, sizes: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the sizes of the whole pictures: the resident squares were cut from them once."""
+        del sizes
+        return whole
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch from step `start` on."""

@@ -157,6 +157,10 @@ class Split:
         """Return the boxes of the split's picture `index`; None if the data set has no boxes."""
         return None if self.boxes is None else self.boxes[int(self.positions[index])]
 
+    def picture_size(self, index: int) -> tuple[int, int] | None:
+        """Return (width, height) of the split's picture `index`, decoded whole; None if it is not known."""
+        return None if self.sizes is None else self.sizes[int(self.positions[index])]
+
     def picture_mask(self, index: int, label: int) -> NDArray[np.bool_] | None:
         """Return where the class `label` is in the split's picture `index`.
 

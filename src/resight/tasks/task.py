@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from resight.data.dataset import Dataset, Split
 from resight.data.marks import Marks
 from resight.models.classifier import Classifier
+from resight.models.solver import Solver
 from resight.tasks.teachers import OldSelf, Teacher
 
 
@@ -70,7 +71,7 @@ class Loss(nn.Module):
 
     uneven: bool = False
 
-    def __init__(self, model: Classifier) -> None:
+    def __init__(self, model: Classifier | Solver) -> None:
         super().__init__()
         self.model = model
 
@@ -92,7 +93,7 @@ class Task(Protocol):
     columns: ClassVar[tuple[str, ...]]
     best: ClassVar[Best]
 
-    def network(self, trunk: Classifier, dataset: Dataset) -> Classifier:
+    def network(self, trunk: Classifier, dataset: Dataset) -> Any:
         """Return the network that learns a data set: the trunk itself, or the trunk under another head."""
         ...
 
@@ -100,7 +101,7 @@ class Task(Protocol):
         """Return what a picture of each class counts where classes shall count alike, (classes,)."""
         ...
 
-    def objective(self, network: Classifier, aids: Aids) -> Loss:
+    def objective(self, network: Any, aids: Aids) -> Loss:
         """Return the loss.
 
         Raises:
