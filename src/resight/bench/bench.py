@@ -294,6 +294,7 @@ def _our_step(work: Work) -> Block:
     model = create_model(work.network, 10).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(model, recipe)
     one = next(_same_batch(work)(0))
+    assert isinstance(one.marks, ClassMarks)
     labels = one.marks.labels
 
     def step() -> int:

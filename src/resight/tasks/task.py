@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor, nn
 
 from resight.data.dataset import Dataset, Split
-from resight.data.marks import Marks
 from resight.models.classifier import Classifier
 from resight.models.solver import Solver
 from resight.tasks.teachers import OldSelf, Teacher
@@ -66,14 +65,16 @@ class Loss(nn.Module):
 
     Attributes:
         model: the network.
-        uneven: whether there are steps in which some weights have no gradient.
     """
-
-    uneven: bool = False
 
     def __init__(self, model: Classifier | Solver) -> None:
         super().__init__()
         self.model = model
+
+    @property
+    def uneven(self) -> bool:
+        """Whether there are steps in which some weights have no gradient."""
+        return False
 
 
 class Task(Protocol):
@@ -81,14 +82,14 @@ class Task(Protocol):
 
     Attributes:
         name: after --task.
-        kind: of marks that its loss reads.
+        kind: of `Marks` that its loss reads.
         counts: what is summed over the training pictures of an epoch.
         columns: its columns of metrics.csv, in order.
         best: how the kept weights are chosen.
     """
 
     name: ClassVar[str]
-    kind: ClassVar[type[Marks]]
+    kind: ClassVar[type[Any]]
     counts: ClassVar[tuple[str, ...]]
     columns: ClassVar[tuple[str, ...]]
     best: ClassVar[Best]
