@@ -13,6 +13,8 @@ from support import TINY, make_folder, resight
 signal.signal(
     signal.SIGINT, signal.default_int_handler
 )  # a shell's background job ignores it; its children too
+os.environ["RESIGHT_WEIGHTS"] = "none"
+"""`weights=auto` finds nothing, whatever is installed here; a test that wants weights sets another value."""
 DATA = Path(os.environ.get("RESIGHT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 

@@ -10,6 +10,10 @@ def test_all_names_exist_and_no_more():
     assert set(resight.__all__) == set(resight._HOMES)
 
 
+def test_a_person_who_asks_sees_them():
+    assert set(resight.__all__) <= set(dir(resight)) and "__version__" in dir(resight)
+
+
 def test_type_checkers_see_the_same_names():
     tree = ast.parse(Path(resight.__file__).read_text())
     block = next(n for n in tree.body if isinstance(n, ast.If))

@@ -42,3 +42,31 @@ def test_an_empty_list_is_a_value():
 def test_bad_words_are_refused(word, message):
     with pytest.raises(UsageError, match=message):
         settings.override(Example(), [word])
+
+
+def test_what_was_written_is_read_back_and_what_was_not_has_its_default():
+    whole = Example(0.2, 5, "b", ("flip",), (0.5,))
+    assert settings.from_dict(Example, settings.to_dict(whole)) == whole
+    assert settings.from_dict(Example, {"lr": 1, "drops": [1]}) == Example(lr=1.0, drops=(1.0,))
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"rate": 1}, "unknown setting 'rate'"),
+        ({"lr": "high"}, "needs a number"),
+        ({"lr": None}, "of another type"),
+        ({"drops": 3}, "of another type"),
+        ({"epochs": 2.5}, "needs a whole number"),
+    ],
+)
+def test_a_damaged_document_is_refused_by_name(document, message):
+    with pytest.raises(UsageError, match=message):
+        settings.from_dict(Example, document)
+
+
+def test_differences_are_named_one_by_one():
+    assert settings.differences(Example(), Example()) == []
+    found = settings.differences(Example(), Example(0.2, 4, "", ("flip", "crop")), leave_out=("epochs",))
+    assert found == ["lr 0.1 -> 0.2", "model a -> none", "augment none -> flip,crop"]
+    assert settings.differences({"a": 1}, {"a": 1, "b": [2]}) == ["b none -> 2"]

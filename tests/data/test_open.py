@@ -254,6 +254,17 @@ def test_an_unknown_data_set_gives_the_nearest_names():
         open_dataset("cifar-10")
 
 
+def test_a_place_is_compared_with_its_neighbours_and_never_taken_for_a_built_in_set(tmp_path):
+    (tmp_path / "fruit").mkdir()
+    (tmp_path / "letters").mkdir()
+    with pytest.raises(DataError, match=f"nearest: {tmp_path / 'fruit'}$"):
+        open_dataset(tmp_path / "fruti")
+    for place in (tmp_path / "cifar1", tmp_path / "gone" / "mnist"):
+        with pytest.raises(DataError, match="; built in are digits, ") as error:
+            open_dataset(place)
+        assert "nearest" not in str(error.value)
+
+
 def test_the_fingerprint_changes_with_content_and_label_only(folder, tmp_path):
     first = fingerprint(open_dataset(folder).train)
     moved = folder.rename(tmp_path / "elsewhere")

@@ -69,3 +69,13 @@ def test_the_interval_is_of_the_wrong_answers():
     probabilities, labels = ranked(0, 0, 0, 0, 0, 1, 1, 1)
     low, high = result(probabilities, labels).figures()["top1_interval"]
     assert (low, high) == pytest.approx((13.684, 69.426), abs=0.001)
+
+
+def test_the_risk_coverage_curve_is_of_the_answers_own_probability():
+    """Probabilities of the answers 0.9, 0.8, 0.6, 0.5; the third is wrong."""
+    probabilities = torch.tensor([[0.6, 0.4], [0.1, 0.9], [0.8, 0.2], [0.5, 0.5]], dtype=torch.float64)
+    found = result(probabilities, torch.tensor([1, 1, 0, 0]), tuple("ab")).figures()["risk_coverage"]
+    assert found["curve"] == [
+        pytest.approx(row) for row in ([1 / 4, 0, 0.9], [2 / 4, 0, 0.8], [3 / 4, 100 / 3, 0.6], [1, 25, 0.5])
+    ]
+    assert found["area"] == pytest.approx((0 + 0 + 100 / 3 + 25) / 4)

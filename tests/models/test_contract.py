@@ -381,7 +381,8 @@ def test_an_unknown_model_gives_the_nearest():
         (
             "speednet8",
             {"shortcut": "B"},
-            "does not take shortcut; its options: last, sharpen, frozen_norm, head",
+            "does not take shortcut; its options: last, sharpen, frozen_norm, measured_norm, "
+            "frozen_depthwise, head",
         ),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from resight.render.overlay import COLORMAP, OUTSIDE, contour, over, overlay, placed
+from resight.render.overlay import COLORMAP, FRAME, OUTSIDE, contour, over, overlay, placed
 
 
 def spot(size=40):
@@ -19,6 +19,35 @@ COLOURS = {
     "orange": (250, 160, 20), "yellow": (250, 240, 90), "red": (200, 20, 30), "black": (0, 0, 0),
     "white": (255, 255, 255), "green": (40, 120, 40), "violet": (110, 30, 110), "grey": (128, 128, 128),
 }  # fmt: skip
+
+
+def lab(pixels):
+    """CIE L*a*b* (D65) of sRGB, by the formulas of IEC 61966-2-1 and CIE 15."""
+    c = np.asarray(pixels, float) / 255
+    linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+    red, green = (0.4124564, 0.2126729, 0.0193339), (0.3575761, 0.7151522, 0.1191920)
+    blue = (0.1804375, 0.0721750, 0.9503041)
+    xyz = linear @ np.array([red, green, blue]) / (0.95047, 1, 1.08883)
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], -1)
+
+
+STRONG = {"pure red": (255, 0, 0), "lemon": (255, 240, 60), "leaf": (0, 200, 0), "sky": (60, 120, 255)}
+
+
+@pytest.mark.parametrize("name", [*COLOURS, *STRONG, "noise"])
+def test_hot_and_cold_differ_for_the_eye_on_every_picture(name):
+    """By 38 units of CIE L*a*b* and 25 of its lightness, where 2 can just be seen; halfway by 19."""
+    picture = np.full((60, 60, 3), (COLOURS | STRONG).get(name, 0), np.uint8)
+    if name == "noise":
+        picture = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
+
+    def seen(value):
+        return lab(overlay(picture, np.full((60, 60), value, np.float32))).mean((0, 1))
+
+    cold, half, hot = seen(1e-6), seen(0.5), seen(1.0)
+    assert np.linalg.norm(hot - cold) > 38 and hot[0] - cold[0] > 25
+    assert np.linalg.norm(half - cold) > 15 and np.linalg.norm(hot - half) > 15
 
 
 def lightness(pixels):
@@ -52,12 +81,17 @@ def test_cold_places_show_the_dull_picture_and_outside_is_darker():
     cold = np.full((20, 30), 1e-9, np.float32)  # the same everywhere: no line
     drawn = overlay(noise, cold)
     grey = noise @ np.array([0.299, 0.587, 0.114])
-    assert np.abs(drawn - 0.65 * (0.35 * noise + 0.65 * grey[..., None])).max() <= 0.51
+    assert np.abs(drawn - 0.55 * (0.35 * noise + 0.65 * grey[..., None])).max() <= 0.51
     part = overlay(noise, cold, (10, 5, 20, 15))
-    assert (part[5:15, 10:20] == drawn[5:15, 10:20]).all()
-    outside = np.ones((20, 30), bool)
-    outside[5:15, 10:20] = False
-    assert np.abs(part[outside] - OUTSIDE * drawn[outside].astype(float)).max() <= 1
+    assert (part[6:14, 11:19] == drawn[6:14, 11:19]).all()
+    seen, around = np.zeros((20, 30), bool), np.zeros((20, 30), bool)
+    seen[5:15, 10:20] = around[4:16, 9:21] = True
+    beyond = np.abs(part[~around] - OUTSIDE * drawn[~around].astype(float))
+    assert beyond.max() <= 1
+    seen[6:14, 11:19] = False
+    assert (part[seen] == FRAME[1]).all()  # the frame: light within the part, dark around it
+    dark = (part == FRAME[0]).all(2)
+    assert dark[4, 10:20].all() and dark[15, 10:20].all() and dark[5:15, 9].all() and dark[5:15, 20].all()
 
 
 def test_the_line_is_at_half_the_height():

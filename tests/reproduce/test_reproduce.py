@@ -103,6 +103,15 @@ def test_an_experiment_runs_goes_on_and_is_written(trial, tmp_path):
     assert "## Not run yet" in page and page.count("\n### ") == len(NAMES)
 
 
+def test_named_conditions_alone_are_trained_with_what_they_start_from(trial, tmp_path):
+    answer = reproduce("trial", only=("second",), out=str(tmp_path / "runs"), results=str(tmp_path / "r"))
+    measured = {row["id"] for row in answer["rows"] if row["measured"] is not None}
+    assert {name.split("/")[1] for name in measured} == {"first", "second"}
+    assert not answer["failed"]  # the broken one was not begun
+    with pytest.raises(UsageError, match="--only third: is no condition; there are first, second, broken"):
+        reproduce("trial", only=("third",), out=str(tmp_path / "runs"), results=str(tmp_path / "r"))
+
+
 def test_what_was_not_run_stands_beside_empty_cells(tmp_path):
     (tmp_path / "results").mkdir()
     document = dict.fromkeys(KEYS, "") | {

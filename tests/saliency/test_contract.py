@@ -361,7 +361,7 @@ def test_targets_by_number_name_image_and_several(images):
     ("options", "message"),
     [
         ({"method": "grad_kam"}, "nearest: grad_cam"),
-        ({"target": "cow"}, "'cow' is not a class of this network; nearest: "),
+        ({"target": "cow"}, "'cow' is not a class of this network; known: "),
         ({"target": 5}, "out of range: the network has classes 0 to 4"),
         ({"target": [0, 1]}, "2 targets for 3 images"),
         ({"target": [[0], [1, 2], [3]]}, "same number of targets"),

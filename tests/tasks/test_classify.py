@@ -66,6 +66,14 @@ def test_the_kept_epoch(best, row, before, kept):
     assert best.improves(row, before) is kept
 
 
+def test_a_later_epoch_may_be_worse_within_what_cannot_be_told_and_the_best_stays_the_measure():
+    lower, higher = Best("val_error"), Best("val_map", lower=False)
+    assert lower.improves({"val_error": 6.0}, 5.0, 1.0) and not lower.improves({"val_error": 6.1}, 5.0, 1.0)
+    assert higher.improves({"val_map": 4.0}, 5.0, 1.0) and not higher.improves({"val_map": 3.9}, 5.0, 1.0)
+    assert lower.better({"val_error": 6.0}, 5.0) == 5.0 and higher.better({"val_map": 6.0}, 5.0) == 6.0
+    assert lower.better({"val_error": 6.0}, None) == 6.0 and lower.better({}, None) is None
+
+
 def test_marks_are_cut_joined_and_chosen():
     marks = ClassMarks(ONE, torch.eye(4))
     assert len(marks) == 4 and marks[1:3].labels.tolist() == [1, 1]

@@ -9,7 +9,8 @@ from PIL import Image
 
 from resight.data.dataset import ArrayPictures, Dataset, Split
 from resight.data.open import open_dataset
-from resight.training.diagnosis import diagnose, guessing_errors
+from resight.training.diagnosis import diagnose
+from resight.training.guessing import guessing_errors
 from resight.training.journal import read_csv
 from support import resight
 

@@ -40,7 +40,7 @@ def fit(self, stop):
     found["tensors"], found["names"] = len(first), sorted(before)
     found["precision"] = str(self.precision)
 
-plain, Job.fit, training._finish = Job.fit, fit, lambda *_, **__: {}
+plain, Job.fit, training.finish = Job.fit, fit, lambda *_, **__: {}
 answers = {}
 for name, (recipe, words) in json.loads(sys.argv[1]).items():
     found = answers[name] = {}
@@ -59,7 +59,9 @@ KINDS = {
     "distillation": ("fast", (*SMALL, "model=speednet8_narrow", "teacher=fast", "normalize=channel")),
     "trunk_lr=0": ("fine-tune", (*SMALL, "weights=fast", "trunk_lr=0")),
     "frozen_norm": ("fine-tune", (*SMALL, "weights=fast", "frozen_norm=true")),
+    "measured_norm": ("fast", (*SMALL, "model=speednet8_narrow", "measured_norm=true")),
     "head_first": ("fine-tune", (*SMALL, "weights=fast", "head_first=0.5")),
+    "photos": ("photos", (*SMALL, "weights=fast", "lr=0.003")),
     "li2016": ("li2016", (*SMALL, "weights=fast", "epochs=4")),
     "li2016 without a trunk": ("li2016", (*SMALL, "weights=fast", "trunk_lr=0")),
     "sharpen": ("fast", (*SMALL, "model=speednet8_narrow", "sharpen=0.5")),

@@ -81,6 +81,19 @@ def test_the_main_job_runs_in_two_processes_at_its_defaults(tmp_path):
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["processes"] == 2
 
 
+@pytest.mark.slow
+def test_minutes_are_the_same_epochs_in_all_processes(colours, tmp_path):
+    """All measure, the slowest counts: epochs that differ would leave one process waiting for another."""
+    pairs = zip(WORDS[::2], WORDS[1::2], strict=True)
+    words = [word for pair in pairs if pair[1] != "epochs=2" for word in pair]
+    launch(2, "train", colours / "colours", *words, "--minutes", "0.2", "--out", "run")
+    record = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    (stage,) = record["stages"]
+    assert stage["minutes"] == 0.2 and stage["epochs"] == record["recipe"]["epochs"] >= 1
+    assert len(read_csv(tmp_path / "run" / "metrics.csv")) == stage["epochs"]
+    assert not (tmp_path / "run" / "measuring").exists()
+
+
 STEPS = """
 import sys, torch
 from torch.nn import functional as F

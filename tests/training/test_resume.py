@@ -100,8 +100,8 @@ def test_an_interrupt_saves_inside_the_epoch_and_resumes(uninterrupted, tmp_path
     wait_for(run, 2, process)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
-    assert "--resume" in Path("stderr.txt").read_text()
-    resight("train", data, *WORDS, "--out", run, "--resume", check=0)
+    assert f"resume with: resight train --resume {run}" in Path("stderr.txt").read_text()
+    resight("train", "--resume", run, check=0)
     assert_equal_runs(uninterrupted / "whole", run)
 
 
@@ -120,9 +120,8 @@ def test_resuming_with_other_words_or_other_data_is_refused(uninterrupted, tmp_p
     run = tmp_path / "run"
     shutil.copytree(uninterrupted / "whole", run)
     data = uninterrupted / "colours"
-    assert "other recipe" in one_line(
-        resight("train", data, *WORDS, "--set", "lr=0.9", "--out", run, "--resume"), 1
-    )
+    line = one_line(resight("train", data, *WORDS, "--set", "lr=0.9", "--out", run, "--resume"), 1)
+    assert "other settings: lr 0.075 -> 0.9" in line
     changed = make_folder(tmp_path / "changed", count=40, start=7)
     assert "other data" in one_line(resight("train", changed, *WORDS, "--out", run, "--resume"), 1)
 
@@ -150,7 +149,7 @@ def test_a_full_disk_costs_no_more_than_the_epoch(tmp_path):
     resight(*words, "--resume", check=0)
 
 
-def test_an_unfinished_run_is_no_model_but_says_how_to_go_on(tmp_path):
+def test_an_unfinished_run_is_no_model_but_says_how_to_resume(tmp_path):
     Path("run").mkdir()
     Path("run/recipe.json").write_text("{}")
-    assert "--resume" in one_line(resight("predict", "run", "x.png"), 1)
+    assert "resume it with: resight train --resume run" in one_line(resight("predict", "run", "x.png"), 1)

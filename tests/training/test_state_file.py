@@ -122,7 +122,7 @@ def test_a_state_that_no_training_leaves_is_refused(run, change, words):
 
 
 def test_another_recipe_is_named(run):
-    with pytest.raises(ModelFileError, match="was trained with other recipe"):
+    with pytest.raises(ModelFileError, match=r"was trained with other settings: lr 0\.1 -> 0\.2"):
         load_state(run, *parts(), {**IDENTITY, "recipe": {"lr": 0.2}})
 
 

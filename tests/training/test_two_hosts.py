@@ -23,9 +23,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("on_the_cpu")]
 
 WORDS = (
     "--set", "model=speednet8_narrow", "--set", "image_size=16", "--set", "batch_size=8", "--set", "lr=0.02",
-    "--epochs", "12", "--set", "patience=15",
+    "--epochs", "12", "--set", "timeout=15",
 )  # fmt: skip
-"""At the precision that users get. Another process counts as lost after twice the patience."""
+"""At the precision that users get. Another process counts as lost after twice the timeout."""
 BOUND = 400
 """Seconds in which whatever is waited for must come; a loaded machine needs a tenth of them to load torch."""
 

@@ -1,1 +1,1 @@
-"""Speed beside peers, interleaved in the same run."""
+"""Speed compared with peers, interleaved in the same run."""

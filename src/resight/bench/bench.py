@@ -1,4 +1,4 @@
-"""Speed beside plain torchvision in the same run: blocks interleaved, medians, ratios.
+"""Speed compared with plain torchvision in the same run: blocks interleaved, medians, ratios.
 
 Every candidate lives in a process of its own and they take turns. The plain ones are what a user writes
 from the tutorials: eager float32 in NCHW, a DataLoader with two workers over PIL transforms, the C
@@ -84,7 +84,7 @@ def bench(name: str, seconds: float, rounds: int) -> list[dict[str, Any]]:
     if name == "scale":
         return bench_scale(seconds)
     if name:
-        lookup({**CONTESTS, "scale": None}, name, "benchmark")
+        lookup({**CONTESTS, "scale": None, "photos": None}, name, "benchmark")
         if absent := _absent(name):
             raise UsageError(
                 f"bench {name} needs {', '.join(absent)}; install with: pip install 'resight[bench]'"

@@ -1,4 +1,4 @@
-"""Saliency maps beside pytorch-grad-cam, torch-cam and captum: speed, peak memory, and whether they agree.
+"""Saliency maps compared with pytorch-grad-cam, torch-cam and captum: speed, peak memory, agreement.
 
 All work on one network with the same weights (random; speed does not depend on them), on the same pictures
 and classes, at the same layer, with the same threads and the allocator setting that helps (`keep_pages`).

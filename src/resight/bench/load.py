@@ -1,4 +1,4 @@
-"""Loading of real photos at 224 beside torchvision's ImageFolder with DataLoader, and timm's loader.
+"""Loading of real photos at 224 compared with torchvision's ImageFolder with DataLoader, and timm's loader.
 
 All give what a network takes: the shorter side resized to 256, the middle 224 x 224 cut out, normalized float
 batches of 64. Files are in the page cache: it is decoding, resizing and handing over that is measured.

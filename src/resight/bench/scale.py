@@ -1,4 +1,4 @@
-"""`resight bench scale`: a training step in 1, 2 and 4 processes here, beside what the cost model says."""
+"""`resight bench scale`: a training step in 1, 2 and 4 processes here, compared with the cost model."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def bench_scale(seconds: float) -> list[dict[str, Any]]:
                 "ratio": cost.step / step,
                 "note": f"a step takes {1e3 * step:.1f} ms, predicted {1e3 * cost.step:.1f}: computing "
                 f"{1e3 * cost.computing:.1f}, gradients {1e3 * cost.gradients:.1f} ({1e3 * cost.exposed:.1f} "
-                f"of them not beside it), statistics {1e3 * cost.statistics:.1f}",
+                f"of them not during it), statistics {1e3 * cost.statistics:.1f}",
             }
         )
     return rows

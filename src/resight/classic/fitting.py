@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from resight.classic.recipe import ClassicRecipe
 from resight.classic.svm import Machine, cross_validate, edge_of, gram_of, kernel_machine, linear_machine
+from resight.core.console import counted
 from resight.core.errors import UsageError
 from resight.models.families.classic import Pipeline
 from resight.models.operators.descriptors import SIFT, DenseSift
@@ -98,7 +99,7 @@ def fit_pipeline(
         described = _described(sift, batches, len(labels), recipe, clock)
         _learn_codebook(model, _drawn(described, len(labels), recipe, check), recipe, clock)
     parts = []
-    for maps in described():
+    for maps in counted(described(), "coding pictures, batches"):
         check()
         parts.append(model.pool(_coded(model, maps)))
     vectors = torch.cat(parts)
@@ -110,7 +111,7 @@ def fit_pipeline(
 def _described(sift: DenseSift, batches: Batches, count: int, recipe: ClassicRecipe, clock: Clock) -> Batches:
     """Return what goes through the descriptors of all pictures; made once if they fit in memory."""
     kept: list[Tensor] = []
-    for images in batches():
+    for images in counted(batches(), "describing pictures, batches"):
         clock.check()
         raw = sift.raw(images)
         if raw[0].numel() * count > recipe.memory_gib * 2**30:
@@ -136,7 +137,7 @@ def _drawn(described: Batches, count: int, recipe: ClassicRecipe, check: Callabl
     generator = torch.Generator().manual_seed(recipe.seed)
     each = -(-recipe.descriptors // count)
     drawn = []
-    for maps in described():
+    for maps in counted(described(), "drawing descriptors, batches"):
         check()
         rows = maps.unflatten(1, (-1, SIFT)).permute(0, 1, 3, 4, 2).flatten(1, 3)
         chosen = torch.rand(rows.shape[:2], generator=generator).argsort(1)[:, :each]

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from resight.core.console import counted
 from resight.models.operators.encoding import intersections
 
 CHOOSE_ON = 4000
@@ -191,7 +192,7 @@ def cross_validate(
     gram = gram_of(x) if kernel else None
     x = x if kernel else in_their_span(x)[0].float()
     errors = {}
-    for c in candidates:
+    for c in counted(candidates, "cross-validation, values of C"):
         wrong = 0
         for part in parts:
             check()

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from resight.cli import show
-from resight.cli.words import Json
+from resight.cli.words import DataRoot, Json
+from resight.core.errors import UsageError
 
 
 def bench(
@@ -16,23 +17,93 @@ def bench(
             metavar="[NAME]",
             help="load (of small pictures, then of photos), train, train50, predict, explain (Grad-CAM), "
             "explain-pp (Grad-CAM++), explain-all (maps of every class), explain-smooth, "
-            "explain-ablation, explain-score (minutes a step: use --rounds 1) or scale (1, 2 and 4 processes "
-            "beside the cost model). [default: the first five]",
+            "explain-ablation, explain-score (minutes a step: use --rounds 1), scale (1, 2 and 4 processes "
+            "beside the cost model) or photos (accuracy for equal CPU seconds). [default: the first five]",
         ),
     ] = "",
-    seconds: Annotated[float, typer.Option(min=0.1, help="Time for each block of measurement.")] = 2.0,
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[DATA]...", help="photos: data sets. [default: four below the data root]"),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            help="Time for each block of measurement; photos: CPU seconds of each training. [default: 2; 60]",
+        ),
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Blocks of each candidate, interleaved.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="photos: trainings of each candidate on a set.")] = 5,
+    threads: Annotated[int, typer.Option(min=1, help="photos: threads of each training.")] = 1,
+    only: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,...",
+            help="photos: resight, fastai, timm, resight-scratch, torchvision-scratch. [default: all]",
+        ),
+    ] = "",
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="photos: a row for each training; rows that are there are not run again.",
+        ),
+    ] = "bench-photos.jsonl",
     *,
+    data_root: DataRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Measure images a second beside a plain torchvision loop, interleaved in one run.
+    """Measure images a second compared with a plain torchvision loop, interleaved in one run.
 
-    The benchmarks of maps measure beside pytorch-grad-cam, torch-cam and captum, with peak memory and whether
-    the maps agree; they need pip install 'resight[bench]'.
+    The benchmarks of maps compare with pytorch-grad-cam, torch-cam and captum, with peak memory and whether
+    the maps agree; `photos` compares test errors with fastai, a timm loop and, from scratch, a torchvision
+    loop. They need pip install 'resight[bench]'.
     """
+    if name == "photos":
+        from resight.bench.photos.photos import Contest, bench_photos
+
+        chosen = {"data": tuple(data)} if data else {}
+        contest = Contest(
+            **chosen, seconds=seconds or 60.0, seeds=seeds, threads=threads, out=out, data_root=data_root,
+            only=tuple(show.names(only, "--only")) if only else (),
+        )  # fmt: skip
+        photos(bench_photos(contest, show.progress), as_json=as_json)
+        return
+    if data:
+        raise UsageError(f"bench {name} takes no data set; only bench photos does")
     from resight.bench.bench import bench as service
 
-    benched(service(name, seconds, rounds), as_json=as_json)
+    benched(service(name, seconds or 2.0, rounds), as_json=as_json)
+
+
+def photos(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print errors for equal CPU seconds, and ours less each peer's with its interval."""
+    if as_json:
+        show.document(answer)
+        return
+    show.table(
+        ("set", "candidate", "test error %", "lowest", "highest", "pictures", "seeds", "CPU s", "epochs"),
+        [
+            (
+                f["set"], f["candidate"], *(f"{f[k]:.2f}" for k in ("error", "lowest", "highest")), f["n"],
+                f["seeds"], f"{f['cpu_seconds']:.1f}", f"{f['epochs']:.2f}",
+            )
+            for f in answer["figures"]
+        ],
+    )  # fmt: skip
+    show.say("")
+    show.table(
+        ("set", "candidate", "compared with", "difference, points", "95 % interval", "seeds"),
+        [
+            (
+                c["set"], c["candidate"], c["to"], f"{c['difference']:+.2f}",
+                f"{c['interval'][0]:+.2f} to {c['interval'][1]:+.2f}", c["seeds"],
+            )
+            for c in answer["comparisons"]
+        ],
+    )  # fmt: skip
+    for settings in {f["candidate"]: f["settings"] for f in answer["figures"]}.values():
+        show.say(settings)
 
 
 def benched(rows: list[dict[str, Any]], *, as_json: bool) -> None:

@@ -61,8 +61,8 @@ def explain(
         bool,
         typer.Option(
             "--evaluate",
-            help="Write no pictures: measure whether the maps are to be believed, beside a random map and a "
-            "spot in the middle, and whether they change when the weights are made random.",
+            help="Write no pictures: measure whether the maps are to be believed, compared with a random "
+            "map and a spot in the middle, and whether they change when the weights are made random.",
         ),
     ] = False,
     as_json: Json = False,
@@ -86,6 +86,8 @@ def explain(
 
         answer = believe(run, paths, chosen, target, layers, changes or (), progress=show.progress)
         believed(answer, as_json=as_json)
+        if answer["stopped"]:
+            raise typer.Exit(130)
         return
     from resight.service.explain.explain import explain_paths
 

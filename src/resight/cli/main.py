@@ -23,6 +23,7 @@ from resight.cli.reproduce import reproduce
 from resight.cli.test import report, test
 from resight.cli.train import train
 from resight.cli.train_others import train_decoder, train_gan
+from resight.core.console import show_on, stderr_console
 from resight.core.device import keep_pages, ran_out_of_memory
 from resight.core.distributed import launched, leave, lost_another
 from resight.core.errors import HangingError, ResightError, UsageError
@@ -58,8 +59,8 @@ app.command(short_help="Draw what augmentation does to pictures; without a pictu
 app.command(short_help="List networks.")(models)
 app.command(short_help="Show a network layer by layer.")(summary)
 app.command(short_help="Draw published accuracy against cost and size of the networks.")(compare)
-app.command(short_help="Run a published experiment again, beside the published figures.")(reproduce)
-app.command(short_help="Measure speed beside plain torchvision and other libraries in the same run.")(bench)
+app.command(short_help="Run a published experiment again and compare the figures.")(reproduce)
+app.command(short_help="Measure speed compared with plain torchvision and other libraries.")(bench)
 
 
 def _version(*, wanted: bool) -> None:
@@ -88,6 +89,7 @@ def main(
 ) -> None:
     """Set up what every command shares."""
     del version
+    show_on(stderr_console(quiet=os.environ.get("RANK", "0") != "0"))
     if launched() and context.invoked_subcommand not in SHARED:
         raise UsageError(f"{context.invoked_subcommand} runs in one process; start it without torchrun")
 

@@ -14,27 +14,54 @@ from resight.cli.words import Json, Paths, RunName
 def predict(
     run: RunName,
     paths: Paths,
-    top: Annotated[int, typer.Option(min=1, help="How many classes to list.")] = 5,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="How many classes to list. [default: 5; csv: 1]")
+    ] = None,
     form: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
+    at_least: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P",
+            help="Mark answers below this probability as unsure; a photo of something else can still get a "
+            "sure answer.",
+        ),
+    ] = None,
     *,
     exact: Annotated[bool, typer.Option("--exact", help="float32 instead of the fastest precision.")] = False,
     as_json: Json = False,
 ) -> None:
     """Name what is on pictures; a broken file among them is reported and the rest answered."""
+    from resight.service.test.accepted import accepted_in_words, require_probability
     from resight.service.test.predict import predict as service
 
+    if at_least is not None:
+        require_probability(at_least)
     form = show.form("json" if as_json else form, ("table", "json", "csv"))
-    raise typer.Exit(predicted(service(run, paths, top, exact=exact), form))
+    top = top or (1 if form == "csv" else 5)
+    rows = service(run, paths, top, at_least=at_least, exact=exact)
+    code = predicted(rows, form, top, unsure=at_least is not None)
+    if at_least is not None:
+        show.say(f"note: {accepted_in_words(run, at_least)}", err=True)
+    raise typer.Exit(code)
 
 
-def predicted(rows: Iterable[dict[str, Any]], form: str) -> int:
-    """Print predictions; returns the exit code: 1 if no picture could be read."""
+def predicted(rows: Iterable[dict[str, Any]], form: str, top: int = 1, *, unsure: bool = False) -> int:
+    """Print predictions; returns the exit code: 1 if no picture could be read.
+
+    Args:
+        rows: of the service.
+        form: "table", "json" or "csv".
+        top: classes that csv has columns for.
+        unsure: whether csv says which answers are unsure.
+    """
     answered = 0
     faults = 0
     collected = []
     writer = csv.writer(sys.stdout, lineterminator="\n")
     if form == "csv":
-        writer.writerow(("path", "label", "probability", "error"))
+        head = ["path", "label", "probability", "error", *(["unsure"] if unsure else [])]
+        head += [f"{what}_{place}" for place in range(2, top + 1) for what in ("label", "probability")]
+        writer.writerow(head)
     for row in rows:
         answered += "label" in row
         faults += "error" in row
@@ -47,13 +74,15 @@ def predicted(rows: Iterable[dict[str, Any]], form: str) -> int:
                     ";".join(row["labels"]) if "labels" in row else row.get("label", ""),
                     row.get("probability", ""),
                     row.get("error", ""),
+                    *((str(row.get("unsure", "")).lower(),) if unsure else ()),
+                    *(value for pair in row.get("top", ())[1:top] for value in pair),
                 )
             )
         elif "error" in row:
             show.say(f"{row['path']}: {row['error']}", err=True)
         else:
             best = ", ".join(f"{label} {100 * p:.1f} %" for label, p in row["top"])
-            show.say(f"{row['path']}  {best}")
+            show.say(f"{row['path']}  {'unsure: ' if row.get('unsure') else ''}{best}")
     if form == "json":
         show.document(collected)
     if faults:

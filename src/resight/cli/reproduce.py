@@ -28,6 +28,12 @@ def reproduce(
         int, typer.Option(min=1, max=100, help="Trainings of each condition: seeds 0, 1, ...")
     ] = 1,
     jobs: Annotated[int, typer.Option(min=1, help="Trainings side by side, as on one GPU.")] = 1,
+    only: Annotated[
+        str,
+        typer.Option(
+            metavar="CONDITION,...", help="Train these conditions, such as plain-20,plain-56. [default: all]"
+        ),
+    ] = "",
     data: Annotated[
         list[str] | None,
         typer.Option("--data", help="Pictures, where the experiment needs some; may be repeated."),
@@ -40,13 +46,13 @@ def reproduce(
     ] = "results",
     page: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Write all results beside the published figures, as Markdown."),
+        typer.Option(metavar="FILE", help="Write all results and the published figures as Markdown."),
     ] = None,
     *,
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Run a published experiment again: its figures beside ours, with interval, command and cost."""
+    """Run a published experiment again: its figures and ours, with interval, command and cost."""
     if page:
         from resight.reproduce.page import write_page
 
@@ -60,7 +66,8 @@ def reproduce(
         return
     answer = service(
         experiment, scale, epochs=epochs, pictures=pictures, settings=changes or (), seeds=range(seeds),
-        jobs=jobs, data=data or (), data_root=data_root, out=out, results=results, say=show.progress,
+        jobs=jobs, only=show.names(only, "--only") if only else (), data=data or (),
+        data_root=data_root, out=out, results=results, say=show.progress,
     )  # fmt: skip
     reproduced(answer, as_json=as_json)
     if answer["failed"]:
@@ -79,7 +86,7 @@ def listed(rows: list[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def reproduced(answer: dict[str, Any], *, as_json: bool) -> None:
-    """Print the figures beside the published ones, and whether the claim holds."""
+    """Print our figures, the published ones, and whether the claim holds."""
     if as_json:
         show.document(answer["rows"])
         return

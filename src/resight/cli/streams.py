@@ -1,7 +1,7 @@
 """Standard output and error as they may be: closed, full, read by nobody, or without an encoding for a name.
 
 Standard output carries the answer: when it cannot be written, the command fails with one line. Standard error
-carries progress: when it cannot be written, the work goes on.
+carries progress: when it cannot be written, the work continues.
 """
 
 import io

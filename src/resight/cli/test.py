@@ -56,7 +56,7 @@ def tested(answer: dict[str, Any], *, as_json: bool) -> None:
         ("pictures", f"{answer['n']:,}"),
         ("views", protocol),
     ]
-    rows += _learned(answer)
+    rows += [*_of_folds(answer), *_learned(answer)]
     show.table((f"{answer['data']} {answer['split']}", ""), rows)
     worst = sorted(
         ((name, c) for name, c in answer["per_class"].items() if c["n"]),
@@ -82,6 +82,14 @@ def tested(answer: dict[str, Any], *, as_json: bool) -> None:
         show.say(f"note: {note}", err=True)
     for fault in answer["skipped"]:
         show.say(f"left out: {fault['path']}: {fault['fault']}; {fault['cure']}", err=True)
+
+
+def _of_folds(answer: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the rows about folds, where the figure comes from them."""
+    if "protocol" not in answer:
+        return []
+    errors = answer["folds"]["errors"]
+    return [("protocol", answer["protocol"]), ("single folds", f"{min(errors):.2f} to {max(errors):.2f} %")]
 
 
 def _learned(answer: dict[str, Any]) -> list[tuple[str, str]]:

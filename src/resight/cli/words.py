@@ -12,6 +12,6 @@ DataRoot = Annotated[
 Data = Annotated[str | None, typer.Option("--data", help="Data set. [default: the run's own]")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at a broken picture instead of leaving it out.")]
 Seed = Annotated[int | None, typer.Option(help="Of every random choice. [default: 0]")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out (or the latest one).")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume a run: --resume RUN needs no other word.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run folder, model.safetensors or zoo:NAME.")]
 Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders and patterns.")]

@@ -1,10 +1,31 @@
-"""Where a service speaks while it works: standard error, without colours or markup of its own."""
+"""Where a service speaks while it works: standard error, without colours or markup of its own.
 
-from typing import Any
+Whoever starts the work says where its progress is shown (`shown_on`); every long loop goes through `counted`.
+A library call shows nothing unless it is asked to.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
+from rich.errors import LiveError
 
 from resight.core.text import printable
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+Thing = TypeVar("Thing")
+
+PATIENCE = 2.0
+"""Seconds after which a loop that is still running gets a bar."""
+EVERY = 30.0
+"""Seconds between two lines of progress where standard error is not a terminal."""
+_SHOWN: ContextVar[Console | None] = ContextVar("shown", default=None)
 
 
 class PlainConsole(Console):
@@ -19,3 +40,99 @@ class PlainConsole(Console):
 def stderr_console(*, quiet: bool = False) -> PlainConsole:
     """Return a console on standard error; a quiet one says nothing."""
     return PlainConsole(stderr=True, quiet=quiet, emoji=False)
+
+
+@contextmanager
+def shown_on(console: Console) -> Iterator[None]:
+    """Show the progress of all loops inside the block on a console."""
+    token = _SHOWN.set(console)
+    try:
+        yield
+    finally:
+        _SHOWN.reset(token)
+
+
+def show_on(console: Console) -> None:
+    """Show the progress of all loops from here on on a console."""
+    _SHOWN.set(console)
+
+
+def counted(things: Iterable[Thing], what: str, total: int | None = None, step: int = 1) -> Iterator[Thing]:
+    """Yield things; if that takes more than a few seconds, show how many are done.
+
+    On a terminal there is a bar that goes away at the end; elsewhere a line every half minute; nothing where
+    nobody asked for it (see `shown_on`), or inside of another bar.
+
+    Args:
+        things: what a loop goes through.
+        what: is done, as in "reading pictures".
+        total: of what is counted; by default the number of things, if it is known.
+        step: how many of the total each thing is.
+    """
+    console = _SHOWN.get()
+    if console is None or console.quiet:
+        yield from things
+        return
+    if total is None and isinstance(things, Sized):
+        total = len(things)
+    with _Counter(console, what, total) as counter:
+        for thing in things:
+            yield thing
+            counter.advance(step)
+
+
+class _Counter:
+    """How far a loop is."""
+
+    def __init__(self, console: Console, what: str, total: int | None) -> None:
+        self.console, self.what, self.total, self.done = console, what, total, 0
+        self.last = time.monotonic()
+        self.bar: Progress | None = None
+        self.silent = False
+
+    def __enter__(self) -> "_Counter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def advance(self, step: int) -> None:
+        """Note that one more thing is done."""
+        self.done += step
+        if self.total is not None:
+            self.done = min(self.done, self.total)
+        if self.bar:
+            self.bar.update(self.bar.task_ids[0], completed=self.done)
+            return
+        now, terminal = time.monotonic(), self.console.is_terminal
+        if self.silent or now - self.last < (PATIENCE if terminal else EVERY):
+            return
+        self.last = now
+        if terminal:
+            self._start_bar()
+        elif self.done != self.total:
+            of = "" if self.total is None else f" of {self.total:,}"
+            self.console.print(
+                f"{self.what}: {self.done:,}{of}", highlight=False, markup=False, soft_wrap=True
+            )
+
+    def _start_bar(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        )  # fmt: skip
+        bar = Progress(*columns, console=self.console, transient=True)
+        try:
+            bar.start()
+        except LiveError:  # another bar is shown, which this loop is a part of
+            self.silent = True
+            return
+        bar.add_task(self.what, total=self.total, completed=self.done)
+        self.bar = bar

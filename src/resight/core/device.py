@@ -25,9 +25,9 @@ NO_MEMORY = re.compile(
 def keep_pages() -> bool:
     """Let glibc keep freed memory instead of giving it back to the kernel after every layer.
 
-    By default glibc maps each large block anew and unmaps it when freed, so every activation of
-    every layer is paid for again in page faults. The command calls this once at its start; a program
-    that only imports the library keeps its own settings. Peak memory is unchanged, but it is held
+    By default glibc maps each large block when it is allocated and unmaps it when freed, so every
+    activation of every layer is paid for again in page faults. The command calls this once at its start; a
+    program that only imports the library keeps its own settings. Peak memory is unchanged, but it is held
     until the process ends.
 
     Returns:

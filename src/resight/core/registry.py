@@ -10,12 +10,26 @@ from resight.core.errors import UnknownNameError
 Entry = TypeVar("Entry")
 
 
+LIKE = 0.5
+"""Share of letters in common (`difflib`) from which a name may be what was meant."""
+FEW = 6
+"""Names that a message lists where none is like the one asked for."""
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """Return the known names most like `name`, best first."""
-    known = list(known)
+    """Return the known names most like `name`, best first; none if none is like it."""
     lowered = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(name.lower(), lowered, n=count, cutoff=0.5)
-    return [lowered[c] for c in close] or sorted(known)[:count]
+    close = difflib.get_close_matches(name.lower(), lowered, n=count, cutoff=LIKE)
+    return [lowered[c] for c in close]
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return "nearest: ..." with the known names most like `name`; "known: ..." where none is like it."""
+    known = list(known)
+    if close := nearest(name, known):
+        return f"nearest: {', '.join(close)}"
+    more = f" and {len(known) - FEW} more" if len(known) > FEW else ""
+    return f"known: {', '.join(sorted(known)[:FEW])}{more}"
 
 
 def lookup(table: Mapping[str, Entry], name: str, what: str, cure: str = "") -> Entry:
@@ -32,9 +46,10 @@ def lookup(table: Mapping[str, Entry], name: str, what: str, cure: str = "") -> 
     """
     if name in table:
         return table[name]
-    close = ", ".join(nearest(name, table))
     article = "an" if what[0] in "aeiou" else "a"
-    raise UnknownNameError(f"{name!r} is not {article} {what}; nearest: {close}{'. ' + cure if cure else ''}")
+    raise UnknownNameError(
+        f"{name!r} is not {article} {what}; {suggestion(name, table)}{'. ' + cure if cure else ''}"
+    )
 
 
 def matching(table: Mapping[str, Entry], pattern: str = "*") -> list[str]:

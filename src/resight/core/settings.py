@@ -9,6 +9,25 @@ from typing import Any, TypeVar
 from resight.core.errors import UsageError
 from resight.core.registry import nearest
 
+SYNONYMS = {
+    "learning_rate": "lr", "learningrate": "lr", "rate": "lr", "eta": "lr", "base_lr": "lr", "lr0": "lr",
+    "batch": "batch_size", "bs": "batch_size", "batchsize": "batch_size", "mini_batch": "batch_size",
+    "wd": "weight_decay", "decay": "weight_decay", "l2": "weight_decay", "weightdecay": "weight_decay",
+    "size": "image_size", "img_size": "image_size", "imgsz": "image_size", "resolution": "image_size",
+    "input_size": "image_size", "num_epochs": "epochs", "n_epochs": "epochs", "max_epochs": "epochs",
+    "pretrained": "weights", "checkpoint": "weights", "init": "weights", "arch": "model",
+    "architecture": "model", "network": "model", "backbone": "model", "optim": "optimizer",
+    "opt": "optimizer", "scheduler": "schedule", "lr_scheduler": "schedule", "smoothing": "label_smoothing",
+    "augmentation": "augment", "augmentations": "augment", "transforms": "augment", "aug": "augment",
+    "num_workers": "workers", "random_state": "seed", "validation_split": "val_share",
+    "val_split": "val_share",
+    "class_weight": "balance", "accumulate": "parts", "accumulation_steps": "parts", "amp": "precision",
+    "warmup_epochs": "warmup", "warmup_steps": "warmup", "distillation": "teacher", "model_ema": "ema",
+}  # fmt: skip
+"""What other programs call a setting."""
+EARLY_STOPPING = ("patience", "early_stopping", "early_stopping_patience", "early_stop")
+"""Settings of other programs that have no counterpart here."""
+
 Settings = TypeVar("Settings")
 Other = TypeVar("Other")
 
@@ -73,6 +92,48 @@ def replace(settings: Settings, changes: dict[str, Any]) -> Settings:
     return dataclasses.replace(settings, **typed)  # type: ignore[type-var]
 
 
+def from_dict(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """Return the settings that `to_dict` wrote; what an older version did not write has its default.
+
+    Raises:
+        UsageError: for an unknown key, a value of another type or out of range, or one that is missing.
+    """
+    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    _require_known(values, known)
+    hints = typing.get_type_hints(kind)
+    try:
+        return kind(**{key: _read(key, value, hints[key]) for key, value in values.items()})
+    except TypeError as error:
+        raise UsageError(f"a setting is missing, or of another type ({error})") from error
+
+
+def differences(before: Any, after: Any, leave_out: Iterable[str] = ()) -> list[str]:
+    """Return what differs between two settings, or two dictionaries of them, as "lr 0.1 -> 0.2".
+
+    Args:
+        before: the old ones.
+        after: the new ones.
+        leave_out: names that do not count.
+    """
+    old, new = (value if isinstance(value, Mapping) else to_dict(value) for value in (before, after))
+    names = [name for name in {**old, **new} if name not in set(leave_out)]
+    return [
+        f"{name} {_shown(old.get(name))} -> {_shown(new.get(name))}"
+        for name in names
+        if _listed(old.get(name)) != _listed(new.get(name))
+    ]
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value)) or "none"
+    return "none" if value in ("", None) else str(value)
+
+
 def _fields(settings: Any) -> set[str]:
     return {field.name for field in dataclasses.fields(settings)}
 
@@ -80,8 +141,16 @@ def _fields(settings: Any) -> set[str]:
 def _require_known(changes: Iterable[str], fields: set[str]) -> None:
     for key in changes:
         if key not in fields:
-            close = ", ".join(nearest(key, fields))
-            raise UsageError(f"unknown setting {key!r}; nearest: {close}. All: {', '.join(sorted(fields))}")
+            every = ", ".join(sorted(fields))
+            if key.lower().replace("-", "_") in EARLY_STOPPING:
+                raise UsageError(
+                    f"unknown setting {key!r}; no training is stopped early: the best epoch is kept"
+                )
+            if (meant := SYNONYMS.get(key.lower().replace("-", "_"))) in fields:
+                raise UsageError(f"unknown setting {key!r}; here it is {meant}. All: {every}")
+            close = nearest(key, fields)
+            near = f"; nearest: {', '.join(close)}" if close else ""
+            raise UsageError(f"unknown setting {key!r}{near}. All: {every}")
 
 
 def require_choices(settings: Any, choices: Mapping[str, tuple[str, ...]]) -> None:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from resight.core.console import counted
 from resight.core.errors import DataError, PictureError, UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.data.augment import crops
@@ -141,7 +142,9 @@ class ResidentBatches(_Augmented):
         inside = slice(self.pad, self.pad + side)
         self.pixels[:count, inside, inside] = squares
         if self.flips:
-            for start in range(0, count, 4096):  # in parts: flip needs a copy
+            for start in counted(
+                range(0, count, 4096), "mirroring pictures", count, 4096
+            ):  # flip needs a copy
                 part = slice(start, min(start + 4096, count))
                 self.pixels[count:][part] = self.pixels[part].flip(2)
         row, window = width * 3, 2 * self.pad + 1

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from resight.core.console import counted
 from resight.core.errors import DataError
 from resight.core.files import digest
 from resight.core.imagenet import are_synsets_of, imagenet_synsets
@@ -319,8 +320,8 @@ FINGERPRINT_DIGESTS = 200_000
 
 def shared_pictures(first: Split, second: Split) -> int:
     """Return how many pictures of the second split stand in the first too, by content."""
-    known = {first.digest(i) for i in range(len(first))}
-    return sum(second.digest(i) in known for i in range(len(second)))
+    known = {first.digest(i) for i in counted(range(len(first)), "looking for leaks")}
+    return sum(second.digest(i) in known for i in counted(range(len(second)), "looking for leaks"))
 
 
 def named_classes(split: Split, index: int) -> str:
@@ -340,7 +341,7 @@ def fingerprint(split: Split, said: Callable[[Split, int], str] = named_classes)
     """
     whole = split.pictures.indexed or len(split) <= FINGERPRINT_DIGESTS
     rows = []
-    for index, position in enumerate(split.positions.tolist()):
+    for index, position in enumerate(counted(split.positions.tolist(), "hashing pictures")):
         content = split.pictures.digest(position) if whole else str(split.pictures.size_on_disk(position))
         rows.append(f"{content} {said(split, index)}")
     return digest("\n".join(sorted(rows)).encode())

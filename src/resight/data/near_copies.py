@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from resight.core.console import counted
+
 SIDE, LOW = 32, 8
 FARTHEST = 6
 """Bits that may differ."""
@@ -65,7 +67,8 @@ def near_pairs(prints: Sequence[Print]) -> list[tuple[int, int, int]]:
         return []
     bits = np.array([p.bits for p in prints], np.uint64)
     grey = np.stack([p.grey for p in prints])
-    found = [_judged(first, second, bits, grey) for first, second in _candidates(bits)]
+    pairs_of_bands = counted(_candidates(bits), "comparing pictures, parts")
+    found = [_judged(first, second, bits, grey) for first, second in pairs_of_bands]
     pairs = np.concatenate(found)
     order = np.lexsort((pairs[:, 1], pairs[:, 0], pairs[:, 2]))
     return [(int(a), int(b), int(d)) for a, b, d in pairs[order]]

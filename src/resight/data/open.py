@@ -98,6 +98,8 @@ def open_as_it_is(where: str | Path, data_root: str | Path | None = None, rule: 
     Raises:
         DataError: in one line, with the cure.
     """
+    if not parted_name(str(where))[1].strip():
+        raise DataError("the data set's name is empty; give a folder, a file or a built-in name")
     if str(where) in BUILTIN:
         dataset = open_builtin(str(where), Path(data_root) if data_root else None)
     elif is_hub(str(where)):
@@ -140,8 +142,7 @@ def _open_file(path: Path, rule: Rule) -> Dataset:
     if target := dead_link(path):
         raise DataError(f"{path}: is a link to {target}, which does not exist; mend the link")
     if not path.exists():
-        close = ", ".join(nearest(str(path), BUILTIN))
-        raise DataError(f"{path}: there is no such file, folder or built-in data set; nearest: {close}")
+        raise DataError(f"{path}: there is no such file, folder or built-in data set{_meant(path)}")
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return open_parquet(str(path), {"test" if split_in(path.stem) == "test" else "train": [path]})
@@ -158,6 +159,18 @@ def _open_file(path: Path, rule: Rule) -> Dataset:
     raise DataError(
         f"{path}: is none of a folder, .zip, .parquet, .tar, .csv, .json or data.yaml; give one of these"
     )
+
+
+def _meant(path: Path) -> str:
+    """Return what a place that is not there may mean: a neighbour; a bare word a built-in set too."""
+    try:
+        neighbours = [entry.name for entry in islice(path.parent.iterdir(), MOST)]
+    except OSError:
+        neighbours = []
+    close = [str(path.with_name(name)) for name in nearest(path.name, neighbours)]
+    if len(path.parts) == 1:
+        close += nearest(path.name, BUILTIN)
+    return f"; nearest: {', '.join(close)}" if close else f"; built in are {', '.join(BUILTIN)}"
 
 
 def _open_zip(path: Path, rule: Rule) -> Dataset:
@@ -206,6 +219,8 @@ READERS: tuple[Reader, ...] = (
 )
 """Each layout that a folder may have, except class folders, which are only asked for where none is found."""
 
+MOST = 10_000
+"""Neighbours of a place that is not there that are compared with it."""
 WRAPPERS = 5
 """Folders within folders that are looked through for the data set."""
 

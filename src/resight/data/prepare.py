@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from resight.core.console import counted
 from resight.core.device import cores
 from resight.core.errors import PictureError, UsageError
 from resight.core.preprocessing import Preprocessing
@@ -188,7 +189,7 @@ def decode_split(
         return np.ascontiguousarray(fit(image, preprocessing))
 
     with ThreadPoolExecutor(max_workers=cores()) as pool:
-        results = list(pool.map(one, range(len(split)), chunksize=64))
+        results = list(counted(pool.map(one, range(len(split))), "reading pictures", len(split)))
     faults = [r for r in results if isinstance(r, PictureError)]
     if faults and strict:
         raise faults[0]

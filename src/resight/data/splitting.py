@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from resight.core.console import counted
 from resight.core.errors import DataError
 from resight.data.dataset import Dataset, Split
 
@@ -50,7 +51,7 @@ class Contents:
     @classmethod
     def read(cls, split: Split) -> "Contents":
         """Read the digests of a split."""
-        own = [split.digest(index) for index in range(len(split))]
+        own = [split.digest(index) for index in counted(range(len(split)), "hashing pictures")]
         labels = defaultdict(set)
         for index, content in enumerate(own):
             labels[content].add(_numbers(split, index))
@@ -133,7 +134,7 @@ def hold_out_by_rank(split: Split, share: float, name: str) -> tuple[Split, Spli
     """
     classes_of = defaultdict(set)
     by_class = defaultdict(list)
-    for index, stratum in enumerate(split.strata().tolist()):
+    for index, stratum in enumerate(counted(split.strata().tolist(), "hashing pictures")):
         content = split.digest(index)
         classes_of[content].add(split.class_names(index))
         by_class[stratum].append((content, index))

@@ -33,12 +33,12 @@ class Readers:
     Attributes:
         count: threads or processes; 0 reads when a batch is asked for.
         processes: take processes.
-        patience: seconds after which one that gives nothing counts as hanging.
+        timeout: seconds after which one that gives nothing counts as hanging.
     """
 
     count: int
     processes: bool = False
-    patience: float = 300.0
+    timeout: float = 300.0
 
 
 def stream(
@@ -52,7 +52,7 @@ def stream(
     Args:
         read: called from several threads or processes at a time.
         join: makes one thing of a batch's results; in a process, what it gives should be tensors.
-        batches: keys; taken up only as far as is read ahead.
+        batches: keys; asked for only as far as is read ahead.
         readers: who reads.
 
     Raises:
@@ -78,7 +78,7 @@ def _by_threads(
     hanging = False
 
     def first() -> Joined:
-        return join([r for part in pending.popleft() for r in part.result(readers.patience)])
+        return join([r for part in pending.popleft() for r in part.result(readers.timeout)])
 
     try:
         for keys in batches:
@@ -115,7 +115,7 @@ def _by_processes(
         _Reader(read),
         batch_sampler=batches,  # type: ignore[arg-type]
         num_workers=readers.count,
-        timeout=readers.patience,
+        timeout=readers.timeout,
         collate_fn=_Join(join),
         # A generator of its own, so that making an iterator draws nothing from torch's.
         generator=torch.Generator().manual_seed(0),
@@ -131,15 +131,16 @@ def _by_processes(
         if "DataLoader worker" not in str(error):
             raise
         raise DataError(
-            f"a data worker died ({str(error).splitlines()[0]}); go on with --resume, and with --set "
-            "workers=0 if it happens again"
+            f"a data worker died ({str(error).splitlines()[0]}); resume with: resight train --resume RUN, "
+            "and with --set workers=0 if it happens again"
         ) from error
 
 
 def _hangs(readers: Readers) -> str:
     return (
-        f"a data worker gave nothing for {readers.patience:g} seconds: the disk or the network that the "
-        "pictures lie on does not answer; go on with --resume when it does, or with a longer --set patience="
+        f"a data worker gave nothing for {readers.timeout:g} seconds: the disk or the network that the "
+        "pictures lie on does not answer; when it does, resume with: resight train --resume RUN, or with a "
+        "longer --set timeout="
     )
 
 

@@ -11,9 +11,13 @@ from torch import Tensor
 from resight.core.distributed import world
 from resight.core.errors import PictureError
 from resight.evaluate.multi_label import ANSWERED, figures_of_several
-from resight.metrics.accuracy import confusion, topk_wrong, wilson_interval
+from resight.metrics.accuracy import confused, confusion, topk_wrong, wilson_interval
 from resight.metrics.calibration import expected_calibration_error, reliability
 from resight.metrics.multi_label import one_wrong
+from resight.metrics.risk_coverage import RiskCoverage, risk_coverage
+
+MATRIX = 1000
+"""Most classes of a confusion matrix, which grows by their square; "confused" has the same in few numbers."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,17 @@ class TestResult:
         least = self.probabilities.masked_fill(self.labels == 0, math.inf).argmin(1)
         return torch.where((self.labels > 0).any(1), least, -1)
 
+    def risk_coverage(self) -> RiskCoverage:
+        """Return the curve over the probability of each answer; see `resight.metrics.risk_coverage`."""
+        return risk_coverage(self.probabilities.max(1).values, self.wrong())
+
     def figures(self) -> dict[str, Any]:
-        """Return the figures as plain JSON types; errors and intervals in percent."""
+        """Return the figures as plain JSON types; errors and intervals in percent.
+
+        "confusion" holds counts, a row for each true class; None if multi-label or of more than `MATRIX`
+        classes.
+        "confused": [true class, class named, how often], wrong answers only, the most frequent first.
+        """
         count, wrong = len(self.labels), self.wrong()
         figures = {
             "n": count,
@@ -81,18 +94,22 @@ class TestResult:
             **figures_of_several(self.probabilities, self.labels, self.classes),
             "top5_error": None,
             "confusion": None,
+            "confused": [],
             "ece": expected_calibration_error(table),
             "reliability": table.tolist(),
+            "risk_coverage": None,  # a picture has as many confidences as classes
         }
 
     def _of_one(self) -> dict[str, Any]:
+        said, classes = self.probabilities.argmax(1), len(self.classes)
         wrong5 = topk_wrong(self.probabilities, self.labels, 5)
-        matrix = confusion(self.probabilities.argmax(1), self.labels, len(self.classes))
         table = reliability(self.probabilities, self.labels)
+        counts = [
+            torch.bincount(numbers, minlength=classes).tolist()
+            for numbers in (self.labels, said, said[said == self.labels])
+        ]
         per_class = {}
-        for number, name in enumerate(self.classes):
-            n, right = int(matrix[number].sum()), int(matrix[number, number])
-            predicted = int(matrix[:, number].sum())
+        for name, n, predicted, right in zip(self.classes, *counts, strict=True):
             per_class[name] = {
                 "n": n,
                 "error": 100 * (1 - right / n) if n else None,
@@ -100,15 +117,24 @@ class TestResult:
                 "precision": right / predicted if predicted else None,
                 "recall": right / n if n else None,
             }
+        few = classes <= MATRIX
         return {
             "multi_label": False,
             # Among five classes or fewer the fifth guess is always right: no figure.
-            "top5_error": 100 * float(wrong5.double().mean()) if len(self.classes) > 5 else None,
+            "top5_error": 100 * float(wrong5.double().mean()) if classes > 5 else None,
             "per_class": per_class,
-            "confusion": matrix.tolist(),
+            "confusion": confusion(said, self.labels, classes).tolist() if few else None,
+            "confused": confused(said, self.labels),
             "ece": expected_calibration_error(table),
             "reliability": table.tolist(),
+            "risk_coverage": self._accepted(),
         }
+
+    def _accepted(self) -> dict[str, Any]:
+        """Return the risk-coverage curve: its area in percent, and [share accepted, error in %, least p]."""
+        curve = self.risk_coverage()
+        points = [[p.coverage, p.error, p.threshold] for p in curve.points()]
+        return {"area": curve.area, "curve": points}
 
 
 def collect(

@@ -3,7 +3,8 @@
 Every figure is the probability of one class on changed pictures, by the network's own rule (softmax,
 sigmoid). All steps of all pictures go through
 the network in large batches; what is hidden at a step is one comparison with the pixels' ranks. A figure
-means something beside two maps that know nothing of the network: a random one and a spot in the middle.
+means something only in comparison with two maps that know nothing of the network: a random one and a spot
+in the middle.
 """
 
 from collections.abc import Callable, Sequence
@@ -126,7 +127,7 @@ def average_drop(seen: Examination, maps: Tensor) -> Tensor:
     """Return 100 max(0, Y - O) / Y in percent, (B,): Y on the image, O on image times map.
 
     Source: Chattopadhay et al. 2018, "Grad-CAM++", section 4.1. A map that is large everywhere loses nothing:
-    read it beside deletion and ROAD, which only use the order of the pixels.
+    compare it with deletion and ROAD, which only use the order of the pixels.
     """
     drop = (seen.before - on_its_own(seen, maps)).clamp(min=0)
     return 100 * drop / seen.before.clamp(min=1e-300)
@@ -213,9 +214,9 @@ def road(seen: Examination, maps: Tensor) -> Tensor:
 def impute(images: Tensor, removed: Tensor, tolerance: float = 1e-4, limit: int = 2000) -> Tensor:
     """Return pictures in which every removed pixel is the weighted mean of its eight neighbours.
 
-    Weights 1/6 for the four beside, 1/12 for the four at the corners; at the border of the picture those
-    that exist count, and their sum divides. Removed neighbours are unknowns too: a linear system for each
-    picture and colour, symmetric and positive, solved for all at once by conjugate gradients.
+    Weights 1/6 for the four at the sides, 1/12 for the four at the corners; at the border of the picture
+    those that exist count, and their sum divides. Removed neighbours are unknowns too: a linear system for
+    each picture and colour, symmetric and positive, solved for all at once by conjugate gradients.
 
     Source: Rong et al. 2022, section 4.2 and appendix; they solve it picture by picture, directly.
 
@@ -257,7 +258,7 @@ def impute(images: Tensor, removed: Tensor, tolerance: float = 1e-4, limit: int 
 
 
 def _neighbours(values: Tensor) -> Tensor:
-    """Return the sum of the eight neighbours, 1/6 each beside and 1/12 each at the corners; none outside.
+    """Return the sum of the eight neighbours, weighted 1/6 (sides) and 1/12 (corners); none outside.
 
     The kernel is (1 2 1)' (1 2 1) / 12 without its middle; two passes of sums are faster than a convolution
     of one channel.

@@ -24,7 +24,7 @@ TOO_ALIKE = 0.5
 Our choice: at 0.5 a quarter of the variance of the ranks is shared. It is not 0, because maps of one picture
 by a trained and by a random network always have something in common: the border, smoothness. A ResNet-20
 on 50 pictures of CIFAR-10 gave 0.15 (Grad-CAM), 0.16 (occlusion), 0.17 (guided Grad-CAM), 0.27 (gradient)
-and 0.55 (Layer-CAM); an edge filter, which asks no network, gives 1. Read it beside what the method gives
+and 0.55 (Layer-CAM); an edge filter, which asks no network, gives 1. Compare it with what the method gives
 for two different pictures ("chance"): Layer-CAM had 0.66 there, so its maps are alike whatever is asked.
 """
 
@@ -150,7 +150,8 @@ def likeness(first: Tensor, second: Tensor) -> Likeness:
 def spearman(first: Tensor, second: Tensor) -> Tensor:
     """Return the rank correlation of the pixels of maps (B, H, W) with others, (B,) in [-1, 1].
 
-    Equal pixels share their mean rank. A flat map orders nothing: 0 beside another, 1 beside a flat one.
+    Equal pixels share their mean rank. A flat map orders nothing: its correlation is 0 with any other map,
+    and 1 with a flat one.
     """
     ranks = [_mean_ranks(m.flatten(1)) for m in (first, second)]
     a, b = (r - r.mean(1, keepdim=True) for r in ranks)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from resight.core.console import counted
 from resight.core.device import autocast
 from resight.core.errors import DataError, ModelFileError, PictureError
 from resight.core.preprocessing import Preprocessing
@@ -42,7 +43,8 @@ def logits_of(network: nn.Module, squares: Tensor, normalize: Normalize, precisi
     """
     size = batch_size(squares.shape[1] * squares.shape[2])
     parts = []
-    for start in range(0, len(squares), size):
+    starts = range(0, len(squares), size)
+    for start in counted(starts, "classifying pictures", len(squares), size):
         pixels = squares[start : start + size].to(normalize.device)
         with autocast(normalize.device, precision):
             parts.append(network(normalize(pixels)).float().cpu())
@@ -150,7 +152,7 @@ def probabilities_of(
         num_workers=workers,
         collate_fn=_keep,
     )
-    for samples in loader:
+    for samples in counted(loader, "testing pictures", len(indices), loader.batch_size or 1):
         good = [(index, views) for index, views in samples if not isinstance(views, PictureError)]
         means = _average(members, normalizers, cards, [v for _, v in good]) if good else []
         answers: dict[int, Tensor | PictureError] = dict(zip((i for i, _ in good), means, strict=True))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from resight.core.console import counted
 from resight.models.cost import evaluating
 from resight.models.operators.convolution import LocallyConnected2d
 from resight.saliency.look import wide
@@ -120,7 +121,7 @@ def loss_surface(
     axis[size // 2] = 0.0
     losses = np.empty((size, size))
     with torch.inference_mode(), evaluating(model):
-        for i, b in enumerate(axis):
+        for i, b in enumerate(counted(axis, "the loss around the network, rows")):
             row = {name: own[name] + float(b) * step for name, step in second.items()}
             for j, a in enumerate(axis):
                 weights = {name: row[name] + float(a) * step for name, step in first.items()}

@@ -37,7 +37,7 @@ def wilson_interval(wrong: int, count: int, z: float = 1.959963984540054) -> tup
 
 
 def mean_interval(error: float, counts: Sequence[int]) -> tuple[float, float]:
-    """Return the interval of the mean of several classes' error rates, in percent.
+    """Return the interval of the mean over the error rates of several classes, in percent.
 
     It is Wilson's for as many samples as give that mean the same variance, where all classes err alike:
     K^2 / sum(1 / n) of K classes, which is all of them if they have equally many.
@@ -54,3 +54,16 @@ def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Return counts (classes, classes): rows are true classes, columns predicted ones."""
     flat = labels * classes + predicted
     return torch.bincount(flat, minlength=classes * classes).view(classes, classes)
+
+
+def confused(predicted: Tensor, labels: Tensor) -> list[list[int]]:
+    """Return [true class, predicted class, count] of all confusions that occur, the most frequent first.
+
+    Args:
+        predicted: (N,).
+        labels: (N,).
+    """
+    pairs = torch.stack([labels, predicted], 1)[predicted != labels]
+    kinds, counts = torch.unique(pairs, dim=0, return_counts=True)
+    order = counts.argsort(descending=True, stable=True)
+    return [[*kinds[i].tolist(), int(counts[i])] for i in order.tolist()]

@@ -13,6 +13,7 @@ from resight.core.errors import UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.models.cost import evaluating
 from resight.models.criterion import PLAIN, Criterion
+from resight.models.origin import Origin
 
 Part = TypeVar("Part", bound=nn.Module)
 
@@ -57,6 +58,7 @@ class Classifier(nn.Module):
         options: the options with which it was created.
         weights_note: what its weights did not bring, and which of several were taken, in a line; "" for
             nothing.
+        origin: where its weights come from, if they are from elsewhere.
 
     Raises:
         UsageError: if there is no such head.
@@ -82,6 +84,7 @@ class Classifier(nn.Module):
         self.preprocessing: Preprocessing | None = None
         self.name, self.options = "", dict[str, Any]()
         self.weights_note = ""
+        self.origin: Origin | None = None
         self.old_tasks: list[OldTask] = []
         self._stages: dict[str, list[str]] = {}
         self._reader: list[str] = []
@@ -131,6 +134,16 @@ class Classifier(nn.Module):
     def frozen_norm(self) -> bool:
         """Whether training leaves the statistics of batch normalization as they are."""
         return self.options.get("frozen_norm", False)
+
+    @property
+    def measured_norm(self) -> bool:
+        """Whether each epoch measures these statistics for the kept weights, on training pictures."""
+        return self.options.get("measured_norm", False)
+
+    @property
+    def frozen_depthwise(self) -> bool:
+        """Whether training leaves the kernels of depth-wise convolutions as they are."""
+        return self.options.get("frozen_depthwise", False)
 
     @property
     def stages(self) -> "OrderedDict[str, nn.Module]":

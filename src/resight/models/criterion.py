@@ -22,7 +22,7 @@ class Criterion:
     multi_label: bool = False
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean over the pictures; of several classes, over the classes too.
+        """Return the mean over pictures, and over classes for multi-label targets.
 
         Args:
             logits: (B, classes).

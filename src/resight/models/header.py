@@ -39,9 +39,12 @@ FACTS = {
     "recipe?": {"val_share?": Within(0, 1)},
     "temperature?": (Within(1e-6, 1e6), None),
     "best_epoch?": Whole(0),
+    "weights?": ({"source": str, "licence": str, "sha256": str}, None),
     "left_out?": [{"path": str, "fault": str, "cure": str}],
     "test?": {str: object},
     "fit?": {str: object},
+    "folds?": {"count": Whole(2), "fold?": Whole(1), "filled?": [Whole(1)]},
+    "answers?": {"of": str, "confidences": str},
 }
 """What a header says of a training, as far as it is read again."""
 HEADER = {

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -11,6 +12,7 @@ from resight.core.errors import ModelFileError
 from resight.core.preprocessing import Preprocessing
 from resight.models.classifier import Classifier
 from resight.models.initialization import shapes_only
+from resight.models.origin import NOT_STATED, Origin, file_digest, tensors_digest
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -35,12 +37,23 @@ class Card:
         classes: names in the order of the logits; empty if unknown.
         preprocessing: what they were tested with; None if unknown.
         source: where they come from.
+        licence: of the weights; "" if it is not stated.
+        file: that they were read from; None if unknown.
     """
 
     state: dict[str, Tensor]
     classes: tuple[str, ...]
     preprocessing: Preprocessing | None
     source: str
+    licence: str = ""
+    file: Path | None = None
+
+    def origin(self) -> Origin:
+        """Return what is recorded of the weights."""
+        known = self.file is not None and self.file.is_file()
+        sha256 = file_digest(self.file) if self.file and known else tensors_digest(self.state)
+        file = str(self.file.resolve()) if self.file and known else ""
+        return Origin(self.source, self.licence or NOT_STATED, sha256, file, self.preprocessing)
 
 
 def load_card(model: Classifier, card: Card, *, any_head: bool = False) -> None:

@@ -12,6 +12,17 @@ from torch import Tensor
 
 from resight.core.errors import ModelFileError
 
+NUMBERED_BLOCK = {  # of the port that numbers all blocks in one row: to a layer of timm's, with expansion
+    "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+    "_project_conv": "conv_pwl", "_bn2": "bn3",
+}  # fmt: skip
+NUMBERED_FIRST_BLOCK = {  # and without
+    "_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2",
+}  # fmt: skip
+NUMBERED = {
+    "_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier",
+}  # fmt: skip
+
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.", "encoder.", "network.")
 """What DataParallel, torch.compile, Lightning and others put in front; in any order, any number of times."""
 LAST_LAYERS = ("linear.", "last_linear.", "head.fc.")
@@ -116,3 +127,43 @@ def of_timms_efficientnet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             name = outer[word] + name[len(word) :] if word else name
         renamed[name] = tensor
     return renamed
+
+
+def is_numbered_efficientnet(state: Mapping[str, Tensor]) -> bool:
+    """Return whether tensors have the names of the PyTorch port that numbers all blocks in one row."""
+    return any(without_prefixes(name) == "_conv_stem.weight" for name in state)
+
+
+def of_numbered_efficientnet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Turn `_blocks.5._bn0.bias` into timm's `blocks.3.0.bn1.bias`, and so on.
+
+    The names do not say where a stage begins: it begins where a block gives another number of channels, as
+    all stages of an EfficientNet have different widths.
+    """
+    state = {without_prefixes(name): tensor for name, tensor in state.items()}
+    places = _places_of_blocks(state)
+    renamed = {}
+    for name, tensor in state.items():
+        if match := re.match(r"_blocks\.(\d+)\.(\w+)\.(\w+)$", name):
+            number, layer, leaf = match.groups()
+            expands = f"_blocks.{number}._expand_conv.weight" in state
+            table = NUMBERED_BLOCK if expands else NUMBERED_FIRST_BLOCK
+            stage, place = places.get(int(number), ("", ""))
+            name = f"blocks.{stage}.{place}.{table.get(layer, layer)}.{leaf}"
+        else:
+            layer, _, leaf = name.partition(".")
+            name = f"{NUMBERED.get(layer, layer)}.{leaf}" if leaf else name
+        renamed[name] = tensor
+    return renamed
+
+
+def _places_of_blocks(state: Mapping[str, Tensor]) -> dict[int, tuple[int, int]]:
+    """Return, for the number of a block, its stage and its place in the stage."""
+    matches = {name: re.match(r"_blocks\.(\d+)\._project_conv\.weight$", name) for name in state}
+    widths = {int(found[1]): len(state[name]) for name, found in matches.items() if found}
+    places, stage, place, before = {}, -1, 0, None
+    for number in sorted(widths):
+        stage, place = (stage, place + 1) if widths[number] == before else (stage + 1, 0)
+        before = widths[number]
+        places[number] = stage, place
+    return places

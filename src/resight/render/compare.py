@@ -206,11 +206,13 @@ def place_labels(
     """
     marks = np.concatenate([centres - radii[:, None] * 0.8, centres + radii[:, None] * 0.8], axis=1)
     marks = np.concatenate([marks, np.concatenate([line - 2, line + 2], axis=1)])
-    boxes = np.stack([_around(c, r, s)[0] for c, r, s in zip(centres, radii, sizes, strict=True)])
+    places = [_around(c, r, s) for c, r, s in zip(centres, radii, sizes, strict=True)]
+    boxes = np.stack([tries[0] for tries in places])
     order = np.argsort(-centres[:, 0])
     for _ in range(sweeps):
+        before = boxes.copy()
         for i in order:
-            tries = _around(centres[i], radii[i], sizes[i])
+            tries = places[i]
             others = np.delete(boxes, i, axis=0)
             ends = np.clip(centres[i], tries[:, :2], tries[:, 2:])
             length = np.hypot(*(ends - centres[i]).T) - radii[i]
@@ -222,6 +224,8 @@ def place_labels(
                 + 40 * _crossings(centres[i], ends, others)
             )
             boxes[i] = tries[int(np.argmin(cost))]
+        if np.array_equal(boxes, before):
+            break  # every further sweep would find the same
     return boxes
 
 

@@ -5,7 +5,7 @@ import colorsys
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -111,6 +111,7 @@ def interactive(cloud: Cloud) -> str:
     The pointer or a tap shows a picture larger with its class and what the network said; a name in the legend
     takes a class away and brings it back.
     """
+    cloud = _of_classes_met(cloud)
     side = cloud.thumbnails.shape[1]
     columns = max(1, int(np.ceil(np.sqrt(len(cloud.names)))))
     points = [
@@ -149,6 +150,16 @@ def interactive(cloud: Cloud) -> str:
     # Inside a script element only "<" could end it.
     document = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     return environment.get_template("embedding.html.jinja").render(data=document)
+
+
+def _of_classes_met(cloud: Cloud) -> Cloud:
+    """Return a cloud of very many classes with only those that its pictures have or were given."""
+    if len(cloud.classes) <= MOST_NAMES:
+        return cloud
+    met = np.unique(np.concatenate([cloud.labels[cloud.labels >= 0], cloud.predicted]))
+    labels = np.where(cloud.labels < 0, -1, np.searchsorted(met, cloud.labels))
+    classes = [cloud.classes[number] for number in met]
+    return replace(cloud, labels=labels, predicted=np.searchsorted(met, cloud.predicted), classes=classes)
 
 
 def _atlas(thumbnails: NDArray[np.uint8], columns: int) -> str:

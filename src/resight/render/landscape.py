@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resight.render.filters import wrapped
+from resight.render.spikes import top_of, words_on
 
 DPI = 120
 LEVELS = 24
@@ -114,18 +115,44 @@ def _panel(axes: Axes, rows: Sequence[dict[str, float]], key: str, label: str, *
             xs, ys = zip(*points, strict=True)
             marks = "o-" if len(xs) <= 40 else "-"
             axes.plot(xs, ys, marks, color=COLOURS[colour], label=name, markersize=3, linewidth=1.6)
-    values = [v for line in axes.get_lines() for v in np.asarray(line.get_ydata()) if v > 0]
-    if log and values and max(values) > 20 * min(values):
+    lines = [np.asarray(line.get_ydata(), float) for line in axes.get_lines()]
+    values = [v for line in lines for v in line if v > 0]
+    top = top_of_panel(lines)
+    if log and values and max(values) > 20 * min(values) and (top is None or top > 20 * min(values)):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(LogFormatterSciNotation())
     else:
         axes.set_ylim(bottom=0)
+    if top is not None:
+        axes.set_ylim(top=1.08 * top)
+        _mark_spikes(axes)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_title(label, fontsize=10, loc="left")
     axes.grid(alpha=0.3)
     if key and len(axes.get_lines()) > 1:
         axes.legend(frameon=False)
+
+
+def top_of_panel(lines: Sequence[NDArray[np.float64]]) -> float | None:
+    """Return the height of an axis that leaves spikes out, see `top_of`; None if there are none."""
+    lines = [line for line in lines if len(line)]
+    if not lines or (top := top_of([line.tolist() for line in lines])) == max(line.max() for line in lines):
+        return None
+    return top
+
+
+def _mark_spikes(axes: Axes) -> None:
+    """Draw a mark at the upper edge for each point above the axis, and say the highest."""
+    end, beyond = axes.get_ylim()[1], []
+    for line in list(axes.get_lines()):
+        xs, ys = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
+        high = ys > end
+        beyond += list(zip(xs[high].tolist(), ys[high].tolist(), strict=True))
+        axes.plot(
+            xs[high], np.full(high.sum(), end), "^", color=line.get_color(), markersize=7, clip_on=False
+        )
+    axes.text(0.02, 0.965, words_on(beyond), transform=axes.transAxes, fontsize=8, color=SOFT, va="top")
 
 
 def _bullet(text: str) -> list[str]:

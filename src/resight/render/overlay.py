@@ -10,10 +10,12 @@ from PIL import Image
 
 COLORMAP = "inferno"  # perceptually even, readable with every common colour blindness
 OPACITY = 0.75
-COLOUR, LIGHT = 0.35, 0.65
+COLOUR, LIGHT = 0.35, 0.55
 """What a picture keeps of its colours and of its brightness under a map."""
 OUTSIDE = 0.6
 """What is left of that where the network did not look."""
+FRAME = (40, 200)
+"""Grey of the frame around what the network saw: dark on the outside, light on the inside."""
 LEVEL = 0.5
 """Of the map's maximum: the height of the contour."""
 AT_ONCE = 2**20
@@ -35,7 +37,8 @@ def overlay(
     Args:
         picture: (H, W, 3) uint8.
         heat: (H, W) in [0, 1]; also the opacity, so that cold places show the dull picture.
-        seen: the part of the picture that the network saw; the rest is darker. By default all.
+        seen: the part of the picture that the network saw; the rest is darker, and a frame of two greys runs
+            around it. By default all.
 
     Returns:
         (H, W, 3) uint8.
@@ -49,6 +52,10 @@ def overlay(
         part = slice(start, start + rows)
         drawn[part] = _blend(picture[part], heat[part], kept[part])
     width = max(1, round(max(heat.shape) / 300))
+    if seen is not None:
+        inside = kept == 1
+        drawn[_grown(inside, width) & ~inside] = FRAME[0]
+        drawn[inside & _grown(~inside, width)] = FRAME[1]
     line = contour(heat, width)
     drawn[_grown(line, width)] = 0
     drawn[line] = 255

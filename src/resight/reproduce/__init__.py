@@ -1,1 +1,1 @@
-"""The papers' experiments run again: trainings with one command each, figures beside the published ones."""
+"""The papers' experiments run again: one command each, our figures compared with the published ones."""

@@ -10,7 +10,7 @@ from typing import Any
 from resight.core.errors import UsageError
 from resight.core.registry import lookup
 from resight.data.open import open_dataset
-from resight.reproduce.experiment import Experiment, Scale
+from resight.reproduce.experiment import Experiment, Scale, Training
 from resight.reproduce.laboratory import Laboratory
 from resight.reproduce.record import PLACE, record_of, write_record
 
@@ -102,11 +102,12 @@ def reproduce(
     jobs: int = 1,
     data: Sequence[str] = (),
     data_root: str | None = None,
+    only: Sequence[str] = (),
     out: str = PLACE,
     results: str = "results",
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Run an experiment, or go on with it, and write its results.
+    """Run an experiment, or resume it, and write its results.
 
     Args:
         name: of the experiment, or a file of one's own, see `experiment`.
@@ -119,6 +120,8 @@ def reproduce(
         jobs: trainings side by side.
         data: what the experiment needs of the user, if it does, in its order.
         data_root: see `open_dataset`.
+        only: conditions that are trained, and those that they need; the figures of others are written where
+            their runs have finished already. By default all.
         out: folder of the runs; finished ones in it are not run again.
         results: folder that RESULTS/NAME-SCALE.json is written to.
         say: gets lines of progress.
@@ -130,6 +133,7 @@ def reproduce(
         ResightError: in one line.
     """
     chosen = experiment(name)
+    todo = _needed(chosen, only)
     called, name = name, Path(name).stem.replace("_", "-")
     if len(data) < len(chosen.needs):
         times = " twice" if len(chosen.needs) == 2 else ""
@@ -145,7 +149,23 @@ def reproduce(
             f"{name} takes all pictures, since the boxes are not cut with them; leave out --pictures"
         )
     laboratory = Laboratory(chosen, taken, tuple(seeds), Path(out), say, data_root, tuple(data))
-    say(f"{name}, {taken.words()}: {len(chosen.trainings)} trainings, {len(laboratory.seeds)} seeds")
-    laboratory.train(jobs)
+    say(f"{name}, {taken.words()}: {len(todo)} trainings, {len(laboratory.seeds)} seeds")
+    laboratory.train(jobs, todo)
     document = record_of(name, laboratory, called)
     return {**document, "file": str(write_record(document, Path(results)))}
+
+
+def _needed(chosen: Experiment, only: Sequence[str]) -> tuple[Training, ...]:
+    """Return the trainings of the named conditions, and of those that they start from; by default all.
+
+    Raises:
+        UsageError: naming a condition that the experiment does not have, and those that it has.
+    """
+    known = {t.condition: t for t in chosen.trainings}
+    if wrong := [name for name in only if name not in known]:
+        raise UsageError(f"--only {wrong[0]}: is no condition; there are {', '.join(known)}")
+    wanted = list(only or known)
+    for name in wanted:  # grows while it is read
+        words = " ".join(known[name].words)
+        wanted += [other for other in known if f"{{{other}}}" in words and other not in wanted]
+    return tuple(t for t in chosen.trainings if t.condition in wanted)

@@ -27,7 +27,7 @@ from resight.service.test.test import test
 from resight.training.journal import read_csv
 
 DONE = "done"
-"""Ending of the file beside a run that says that it is finished, where the run itself does not."""
+"""Ending of the file next to a run that marks it as finished, where the run itself does not."""
 
 
 @dataclass
@@ -74,8 +74,12 @@ class Laboratory:
     data: Sequence[str] = ()
     failed: dict[str, str] = field(default_factory=dict)
 
-    def train(self, jobs: int = 1) -> None:
+    def train(self, jobs: int = 1, trainings: Sequence[Training] = ()) -> None:
         """Run every training that is not finished, several side by side.
+
+        Args:
+            jobs: so many at once.
+            trainings: those of the experiment that are run; by default all.
 
         A training that fails is noted in `failed`; those that need it fail with it. The processor's cores
         are shared out among the jobs, unless OMP_NUM_THREADS says otherwise. Interrupted or asked to end, it
@@ -84,7 +88,7 @@ class Laboratory:
         environment = {**os.environ, **({"RESIGHT_DATA": self.data_root} if self.data_root else {})}
         if jobs > 1:
             environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
-        waiting = [(t, seed) for t in self.experiment.trainings for seed in self.seeds]
+        waiting = [(t, seed) for t in trainings or self.experiment.trainings for seed in self.seeds]
         waiting = [(t, seed) for t, seed in waiting if not self.finished(t, seed)]
         for number, (training, seed) in enumerate(waiting, 1):
             self.say(f"{number}/{len(waiting)}  {self.command(training, seed)}")
@@ -122,7 +126,7 @@ class Laboratory:
         return self._beside(training, seed, DONE).exists()
 
     def _beside(self, training: Training, seed: int, ending: str) -> Path:
-        """Return a file beside a run folder."""
+        """Return a file next to a run folder."""
         folder = self.run_folder(training, seed)
         return folder.parent / f"{folder.name}.{ending}"
 

@@ -13,21 +13,21 @@ from resight.reproduce.record import file_stem, plots_of, read_records, row_of, 
 BY_HAND = "<!-- below: written by hand -->"
 HEAD = """# Results
 
-Published figures beside ours. Down to the line that says so, `resight reproduce --page docs/results.md`
-has written this from the files in `results/`, one for each experiment that was run. An empty cell was not
-measured or is not published; what was not run yet stands at the end. A published figure that is not
-verified says so: *high* was taken from a copy that agrees with others, *uncertain* remembered or read off a
-curve. Intervals are of 95 %: over the seeds (Student), or of one run's pictures (Wilson). A claim holds, or
-does not, only where they leave no doubt: each comparison needs the interval of the difference (Newcombe) on
-one side, and one seed without an interval decides nothing. How figures came about, and what failed:
-[experiments.md](experiments.md).
+Published figures compared with ours. `resight reproduce --page docs/results.md` wrote this page, down to the
+line that says so, from the files in `results/`: one file for each experiment. An empty cell was not measured
+or is not published. Experiments that were not run stand at the end. A published figure that is not verified
+is marked: *high* was taken from a copy that agrees with others; *uncertain* was remembered or read off a
+curve. All intervals are 95 %: over the seeds (Student), or over the pictures of one run (Wilson). A claim
+"holds" or "does not hold" only without doubt: in each comparison the interval of the difference (Newcombe)
+must lie on one side of zero, and one seed without an interval decides nothing. How figures were obtained,
+and what failed: [experiments.md](experiments.md).
 """
 
 TABLE = ("| condition | metric | published | measured | 95 % interval |", "| --- | --- | --- | --- | --- |")
 
 
 def write_page(page: str, results: str) -> Path:
-    """Write the page, and its plots into a folder `figures` beside it.
+    """Write the page, and its plots into a folder `figures` next to it.
 
     What stands below the line `BY_HAND` of an older page is kept.
 
@@ -105,7 +105,7 @@ def _verdict(record: dict[str, Any]) -> str:
 
 
 def _unmeasured(name: str) -> str:
-    """Return the published figures of an experiment that was not run, beside empty cells."""
+    """Return the published figures of an experiment that was not run, with empty cells for ours."""
     chosen = experiment(name)
     blank = Laboratory(chosen, Scale(), (0,), Path("none"), lambda line: None)
     rows = [row_of(name, row, blank, {}, "") for row in chosen.rows(blank) if row.published]

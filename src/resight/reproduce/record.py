@@ -1,4 +1,4 @@
-"""The results of an experiment as JSON: what was measured, beside what is published, and how."""
+"""The results of an experiment as JSON: what was measured, what is published, and how."""
 
 import re
 import shlex

@@ -9,6 +9,7 @@ Deviation: the drop is divided by |y^c|; divided by a negative logit, the map wo
 import torch
 from torch import Tensor
 
+from resight.core.console import counted
 from resight.saliency.grad_cam import combine
 from resight.saliency.look import Look, wide
 
@@ -29,7 +30,7 @@ def ablation_cam(look: Look, batch: int = 64) -> Tensor:
         drop = look.gradients()[..., 0, 0] * maps.sum((2, 3))[:, None]
     else:
         drop = scores.new_zeros(*scores.shape, maps.shape[1])
-        for image, own in enumerate(maps):
+        for image, own in enumerate(counted(maps, "Ablation-CAM, pictures")):
             live = own.flatten(1).any(1).nonzero()[:, 0]
             with look.from_layer(image) as rerun:
                 for part in live.split(batch):

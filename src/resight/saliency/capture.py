@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from resight.core.errors import UsageError
-from resight.core.registry import nearest
+from resight.core.registry import suggestion
 from resight.models.cost import evaluating
 
 
@@ -139,7 +139,7 @@ def module_at(model: nn.Module, layer: str) -> nn.Module:
     """
     modules = {name: module for name, module in model.named_modules() if name}
     if layer not in modules:
-        raise UsageError(f"no layer {layer!r}; nearest: {', '.join(nearest(layer, modules))}")
+        raise UsageError(f"no layer {layer!r}; {suggestion(layer, modules)}")
     return modules[layer]
 
 

@@ -6,12 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from resight.core import settings
 from resight.core.errors import NotFiniteError, UsageError
-from resight.core.registry import lookup, nearest
+from resight.core.preprocessing import Preprocessing
+from resight.core.registry import lookup, suggestion
+from resight.data.given import Given, decode_given, listed
+from resight.data.prepare import Normalize, fit
 from resight.geometry import heatmaps
 from resight.models.locks import holding
 from resight.models.probabilities import rule_of
@@ -138,7 +142,7 @@ def read_options(methods: Sequence[str], words: Iterable[str]) -> dict[str, dict
         if not takers:
             every = {name for names in known.values() for name in names}
             of = " and ".join(methods) if len(methods) < 3 else "any of the methods"
-            close = f"; nearest: {', '.join(nearest(key, every))}" if every else ": there are none"
+            close = f"; {suggestion(key, every)}" if every else ": there are none"
             raise UsageError(f"{key!r} is not an option of {of}{close}")
         for method in takers:
             options[method][key] = settings.read_like(key, value, known[method][key])
@@ -147,7 +151,7 @@ def read_options(methods: Sequence[str], words: Iterable[str]) -> dict[str, dict
 
 def explain(
     model: nn.Module,
-    images: Tensor,
+    images: Tensor | Given | Sequence[Given],
     method: str = "grad_cam",
     target: Target = None,
     layer: str | Sequence[str] | None = None,
@@ -165,7 +169,9 @@ def explain(
         model: gives logits (B, classes) for images, or anything, if `target` is a function of it. A
             network out of `torch.compile` or a parallel wrapper is run as itself.
         images: (B, C, H, W), preprocessed as the network wants them, on its device, in its precision. An
-            `autocast` around the call is left aside.
+            `autocast` around the call is left aside. Of a network that knows its preprocessing, as
+            `open_run(RUN).model` does, also a picture or several: paths, PIL pictures, and arrays of uint8,
+            (H, W, 3) RGB or (H, W) grey; they are prepared for it.
         method: a name in `METHODS`.
         target: None (top-1), a class number, a class name, one per image, several per image, "all", or a
             function of what the network returned that gives a score (B,) or several (B, T): a side of a box,
@@ -185,9 +191,11 @@ def explain(
 
     Raises:
         UsageError: for an unknown method, option, layer or class, or a method that does not fit the network.
+        PictureError: if a picture cannot be read.
         NotFiniteError: if the images, what is asked of them or a map hold NaN or infinite values.
     """
     entry = lookup(METHODS, method, "saliency method")
+    images = images if isinstance(images, Tensor) else _prepared(bare(model), images)
     _check(images, method, options, layer)
     if callable(target) and probabilities is not None:
         raise UsageError(
@@ -238,11 +246,34 @@ def _explain(
     return Explanation(fields[0], read, fields[1], fields[2], size, entry.rectified, looks[0].facts)
 
 
+def _prepared(model: nn.Module, given: Given | Sequence[Given]) -> Tensor:
+    """Return pictures as the network wants them, (B, C, H, W), on its device, in its precision.
+
+    Raises:
+        UsageError: if it does not know its preprocessing, or something is no picture.
+        PictureError: if one cannot be read.
+    """
+    card = getattr(model, "preprocessing", None)
+    if not isinstance(card, Preprocessing):
+        raise UsageError(
+            "the network does not say how pictures are prepared; give a tensor (B, C, H, W) prepared for it"
+        )
+    squares = [
+        fit(decode_given(picture, f"images[{number}]", at_least=card.resize, levels=card.levels), card)
+        for number, picture in enumerate(listed(given))
+    ]
+    if not squares:
+        raise UsageError("images is empty; give a picture or several")
+    first = next(model.parameters())
+    pixels = torch.from_numpy(np.stack(squares)).to(first.device)
+    return Normalize(card, first.device)(pixels).to(first.dtype)
+
+
 def _check(images: Tensor, method: str, options: Mapping[str, Any], layer: object) -> None:
     known = list_options(method)
     for name in options:
         if name not in known:
-            close = f"; nearest: {', '.join(nearest(name, known))}" if known else ": it has none"
+            close = f"; {suggestion(name, known)}" if known else ": it has none"
             raise UsageError(f"{name!r} is not an option of {method}{close}")
         _check_value(name, options[name], known[name])
     if images.ndim != 4 or not len(images):

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from resight.core.console import counted
 from resight.core.errors import UsageError
 from resight.geometry import heatmaps
 from resight.saliency.grad_cam import grad_cam
@@ -114,7 +115,8 @@ def occlusion(
             made = look.images[image] * (1 - covers[part])[:, None]
             yield made, torch.full((len(part),), image, device=made.device)
 
-    for image, part, scores in zip(owners, parts, look.answer(shown(), precision=precision), strict=True):
+    answers = counted(look.answer(shown(), precision=precision), "occlusion, passes", len(parts))
+    for image, part, scores in zip(owners, parts, answers, strict=True):
         maps[image] += torch.einsum("mt,mhw->thw", before[image] - scores, covers[part].to(maps.dtype))
     return maps / covers.to(maps.dtype).sum(0)
 
@@ -162,7 +164,7 @@ def rise(
     height, width = look.images.shape[2:]
     total = wide(look.scores.detach()).new_zeros(*look.scores.shape, height, width)
     generator = torch.Generator().manual_seed(look.seed)
-    for start in range(0, samples, batch):
+    for start in counted(range(0, samples, batch), "RISE, masks", samples, batch):
         masks = _random_masks(min(batch, samples - start), cells, keep, height, width, generator)
         masks = masks.to(look.images)
         for image in range(len(look.images)):

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from resight.core.console import counted
 from resight.core.errors import UsageError
 from resight.geometry import heatmaps
 from resight.saliency.grad_cam import combine
@@ -57,7 +58,7 @@ def score_cam(
     maps = look.activation
     batch = batch or _batch(look.images)
     rows, errors, forwards = [], [], 0
-    for image, own in enumerate(maps):
+    for image, own in enumerate(counted(maps, "Score-CAM, pictures")):
         live = (own.amax((1, 2)) > own.amin((1, 2))).nonzero()[:, 0]
         chosen = _spread(own[live], reduced) if 0 < reduced < len(live) else None
         shown = live if chosen is None else live[chosen]

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from resight.core.console import counted
 from resight.core.errors import DataError, PictureError, UsageError
 from resight.core.files import digest, replacing
 from resight.data.decode import decode
 from resight.data.layouts.tree import list_pictures
 from resight.data.prepare import Normalize, fit
+from resight.render.original import LEAST_SIDE
 from resight.service.run.run import Run
 
 BATCH = 16
-LEAST_SIDE = 224
-"""Overlays of smaller pictures are enlarged to about this side."""
 
 
 def expand(paths: Sequence[str]) -> list[Path]:
@@ -35,7 +35,7 @@ def expand(paths: Sequence[str]) -> list[Path]:
     """
     files: list[Path] = []
     for word in paths:
-        if not word:
+        if not word.strip():
             raise UsageError("a path is empty; name files, folders or patterns")
         path = Path(word)
         if path.is_dir():
@@ -74,7 +74,7 @@ class Batch:
 def batches(run: Run, files: Sequence[Path]) -> Iterator[Batch]:
     """Yield files as the network wants them, `BATCH` at a time."""
     card, normalize = run.preprocessing, Normalize(run.preprocessing, run.device)
-    for start in range(0, len(files), BATCH):
+    for start in counted(range(0, len(files), BATCH), "pictures", len(files), BATCH):
         paths, squares, faults = [], [], []
         for path in files[start : start + BATCH]:
             try:

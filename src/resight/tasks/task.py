@@ -23,17 +23,23 @@ class Best:
     figure: str
     lower: bool = True
 
-    def improves(self, row: dict[str, float], before: float | None) -> bool:
-        """Return whether an epoch is kept: of equal ones, and without validation, the last.
+    def improves(self, row: dict[str, float], before: float | None, within: float = 0.0) -> bool:
+        """Return whether an epoch is kept: of equal ones, and without validation, the later.
 
         Args:
             row: of the epoch.
-            before: the figure of the epoch that is kept so far; None for none.
+            before: the best figure so far; None for none.
+            within: by so much it may be worse, see `resight.training.best_epoch`.
         """
         value = row.get(self.figure)
         if value is None or before is None:
             return True
-        return value <= before if self.lower else value >= before
+        return value <= before + within if self.lower else value >= before - within
+
+    def better(self, row: dict[str, float], before: float | None) -> float | None:
+        """Return the better of an epoch's figure and the best so far; None without either."""
+        figures = [value for value in (row.get(self.figure), before) if value is not None]
+        return (min if self.lower else max)(figures, default=None)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from resight.core import documents
+from resight.core import documents, settings
 from resight.core.distributed import world
 from resight.core.documents import Whole, Within
 from resight.core.errors import ModelFileError, PictureError
-from resight.models.modelfile import load_tensors, save_tensors
+from resight.models.modelfile import load_header, load_tensors, save_tensors
 from resight.training.ema import AveragedWeights
 from resight.training.sharding import like, whole
 
@@ -32,6 +32,7 @@ STATE = {
         "history": [{str: object}],
         "faults": [{"path": str, "fault": str, "cure": str}],
         "parts?": Whole(1, 65_536),
+        "begun?": Whole(0, 10**9),
     },
 }
 """Of the document beside the tensors."""
@@ -51,10 +52,12 @@ class Progress:
         seen: training pictures of these steps.
         seconds: spent on the epoch so far.
         best_epoch: the epoch (from 1) whose weights are kept; 0 for none yet.
-        best: the figure by which it was chosen; None for none yet, or without validation pictures.
+        best: the best figure so far of those that weights are chosen by; None without one.
         history: a row an epoch, as metrics.csv shows them.
         faults: pictures that were left out, as {"path", "fault", "cure"}.
         parts: how many parts a step is computed in, see `resight.training.machine`.
+        begun: the epoch, from 0, with which the cycle of the schedule under way began: 0, or where a finished
+            training was continued.
     """
 
     epoch: int = 0
@@ -68,6 +71,7 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     faults: list[dict[str, str]] = field(default_factory=list)
     parts: int = 1
+    begun: int = 0
 
     def leave_out(self, faults: Sequence[PictureError]) -> None:
         """Take note of pictures that were left out, each once, however often it is met."""
@@ -97,7 +101,7 @@ def save_state(
     progress: Progress,
     identity: dict[str, Any],
 ) -> None:
-    """Write everything that going on needs into the run's `last/`: every process calls it, one writes.
+    """Write everything that resuming needs into the run's `last/`: every process calls it, one writes.
 
     Args:
         run: the run folder.
@@ -126,16 +130,18 @@ def load_state(
     averages: AveragedWeights | None,
     identity: dict[str, Any],
     counts: Sequence[str] = (),
+    begun: int = 0,
 ) -> Progress | None:
-    """Take up what `save_state` wrote; None if nothing was saved yet.
+    """Load what `save_state` wrote; None if nothing was saved yet.
 
     Args:
         run: the run folder.
         model: takes the weights and statistics.
         optimizer: takes the momenta.
-        averages: take the averaged weights, if any.
+        averages: take the averaged weights, if there are any.
         identity: what must be the same.
         counts: the names of the sums that the training keeps.
+        begun: epochs of the cycles before the one that is resumed; a state may be the end of these.
 
     Raises:
         ModelFileError: if the state is of another recipe, task or data, or cannot be read.
@@ -144,11 +150,11 @@ def load_state(
         return None
     tensors, document = load_tensors(run / FILE)
     progress = _progress_of(document, run / FILE, counts)
-    for key, value in identity.items():
-        if document["identity"].get(key) != value:
-            raise ModelFileError(
-                f"{run}: was trained with other {key}; resume with the same words, or start anew with --out"
-            )
+    stored = document["identity"]
+    if begun and (progress.epoch, progress.step) == (begun, 0) and isinstance(stored.get("recipe"), dict):
+        stored = {**stored, "recipe": {**stored["recipe"], "epochs": identity["recipe"]["epochs"]}}
+    require_same(run, stored, identity)
+    progress.begun = begun
 
     def part(prefix: str) -> dict[str, torch.Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -174,6 +180,38 @@ def load_state(
     return progress
 
 
+def stands_at(run: Path) -> Progress | None:
+    """Return where a training stands; None if nothing was saved yet.
+
+    Raises:
+        ModelFileError: if the state is damaged.
+    """
+    if not (run / FILE).is_file():
+        return None
+    return _progress_of(load_header(run / FILE), run / FILE, None)
+
+
+def require_same(run: Path, stored: dict[str, Any], identity: dict[str, Any]) -> None:
+    """Refuse a state of other settings, which are named, or of other data.
+
+    Raises:
+        ModelFileError: for the first kind that differs.
+    """
+    for key, value in identity.items():
+        if (before := stored.get(key)) == value:
+            continue
+        if isinstance(before, dict) and isinstance(value, dict):
+            differ = ", ".join(settings.differences(before, value))
+            raise ModelFileError(
+                f"{run}: was trained with other settings: {differ}; leave these words out to resume it, or "
+                "train from scratch with another --out"
+            )
+        raise ModelFileError(
+            f"{run}: was trained with other {key}; name the {key} that it was trained with, or train from "
+            "scratch with another --out"
+        )
+
+
 def _renewed(document: dict[str, Any]) -> None:
     """Give the state of an older Resight, which counted wrong answers only, its present form."""
     values = document.get("progress")
@@ -184,12 +222,14 @@ def _renewed(document: dict[str, Any]) -> None:
     values["best"] = error if values.get("best_epoch") else None
 
 
-def _progress_of(document: dict[str, Any], path: Path, counts: Sequence[str]) -> Progress:
+def _progress_of(document: dict[str, Any], path: Path, counts: Sequence[str] | None) -> Progress:
+    """Return the progress of a state; with `counts`, these sums and no others."""
     _renewed(document)
     documents.require(document, STATE, f"{path}: is damaged", ModelFileError)
     values = document["progress"]
     known = {f.name for f in dataclasses.fields(Progress)}
     unknown = [key for key in values if key not in known]
+    counts = values["sums"] if counts is None else counts
     if missing := [name for name in counts if name not in values["sums"]]:
         raise ModelFileError(f"{path}: is damaged, or of another task (it does not count {missing[0]})")
     values["sums"] = {name: float(values["sums"][name]) for name in counts}

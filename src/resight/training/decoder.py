@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from resight.core.console import counted
 from resight.core.device import autocast
 from resight.core.errors import PictureError, TrainingError, UsageError
 from resight.core.settings import require_choices
@@ -142,6 +143,11 @@ def feature_variance(encoder: Encoder, images: Tensor) -> Tensor:
     return features.transpose(0, 1).flatten(1).var(1, correction=0).mean().clamp(min=1e-12)
 
 
+def make_optimizer(decoder: Decoder, settings: DecoderSettings) -> torch.optim.Optimizer:
+    """Return Adam at its constant rate."""
+    return torch.optim.Adam(decoder.parameters(), settings.lr, betas=(0.9, 0.999))
+
+
 def fit(
     encoder: Encoder,
     decoder: Decoder,
@@ -150,6 +156,9 @@ def fit(
     precision: torch.dtype,
     end_step: Callable[[int, int], None],
     end_epoch: Callable[[int, float, float, list[PictureError]], None],
+    *,
+    optimizer: torch.optim.Optimizer | None = None,
+    begin: int = 0,
 ) -> None:
     """Train a decoder; the trunk stays as it is.
 
@@ -161,17 +170,20 @@ def fit(
         precision: of the products.
         end_step: called with the epoch (from 1) and the steps done in it.
         end_epoch: called with the epoch (from 1), its mean loss, its seconds, and the pictures left out.
+        optimizer: of a training that is resumed; by default a fresh one, see `make_optimizer`.
+        begin: its epochs that are done.
 
     Raises:
         TrainingError: when the loss is not a number.
     """
     device = encoder.mean.device
-    optimizer = torch.optim.Adam(decoder.parameters(), settings.lr, betas=(0.9, 0.999))
+    optimizer = optimizer or make_optimizer(decoder, settings)
     with frozen(encoder.model):
-        for epoch in range(settings.epochs):
+        for epoch in range(begin, settings.epochs):
             decoder.train()
             started, total, faults = time.perf_counter(), torch.zeros((), device=device), []
-            for step, batch in enumerate(batches.epoch(epoch), start=1):
+            what = f"epoch {epoch + 1}/{settings.epochs}, steps"
+            for step, batch in enumerate(counted(batches.epoch(epoch), what, batches.order.steps), start=1):
                 loss = objective(encoder, decoder, batch.images, settings, precision)
                 optimizer.zero_grad()
                 loss.backward()
@@ -194,7 +206,7 @@ def require_finite(what: str, value: float, epoch: int, settings: DecoderSetting
     if not math.isfinite(value):
         raise TrainingError(
             f"{what} became {value} in epoch {epoch}, at learning rate {settings.lr:.4g}. Likely cure: start "
-            f"anew with --set lr={settings.lr / 3:.2g}, or --set precision=fp32 if it was bf16"
+            f"again with --set lr={settings.lr / 3:.2g}, or --set precision=fp32 if it was bf16"
         )
 
 

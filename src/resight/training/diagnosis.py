@@ -6,17 +6,20 @@ and for losses the same score for every class: ln C of C classes.
 
 | word | rule |
 | --- | --- |
-| rate too high | L rises by `JUMP` and T by 3 points in one epoch; or L is above guessing by `ABOVE` |
+| labels look shuffled | see `resight.training.suspicion`: only memorized |
+| rate too high | L rises by `JUMP` in one epoch, and T by 3 points and `CERTAIN` standard errors |
+| | L is above guessing by `ABOVE` in a tenth of the epochs and two; once is enough if T ends near guessing |
 | rate too low | T and V are still `NOTHING` of guessing and L has moved by less than a tenth, steadily |
 | rate too low, or too few epochs | T and V end above `UNFIT` of guessing, L above `NOTHING` of its cost |
 | stopped too early | L falls in the last third by `STEADY` of its whole fall, T is above 0.1 of guessing |
-| overfitting | W ends `TURNED` above its least, had before the last quarter, while L went on falling |
+| overfitting | W ends `TURNED` and `NOISE` above its least, before the last quarter, and L fell on |
 | data too small | V - T ends `GAP` points or more, and half of that was there after the first third |
 | overfitting | the same gap, that opened later |
 | underfitting | T and V both end above `UNFIT` of guessing, and L falls no more |
-| rate too low, or too few epochs | they do, and L still falls |
+| too few epochs | they do, and L still falls |
 | not told from guessing | the 95 % interval of V reaches guessing |
 
+"Ends" is the mean of the last three epochs, so a spike in one of them says nothing.
 So no training is called fine while its errors are near guessing. Epochs whose loss is no number are left out,
 and that is said.
 
@@ -29,39 +32,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from resight.data.dataset import Dataset
 from resight.metrics.accuracy import wilson_interval
+from resight.training.guessing import Guessing
+from resight.training.suspicion import memorized
 
 FEWEST = 4
 """Epochs below which a curve says nothing."""
-JUMP, ABOVE = 1.25, 1.5
+JUMP, ABOVE, CERTAIN = 1.25, 1.5, 3.5
+LASTS = 0.1
+"""Share of the epochs in which a loss above guessing is no accident of the first steps."""
 NOTHING = 0.9
 STEADY = 0.27  # a straight line has a third, the end of an annealed rate 0.1 to 0.2
 TURNED = 1.1
+NOISE = 2.0  # standard errors of the mean loss of so many pictures, whose deviation is about its mean
 GAP = 10.0
 UNFIT, FLAT = 0.35, 0.08
 
 Rows = Sequence[dict[str, float]]
-
-
-def guessing_errors(dataset: Dataset, balance: str) -> tuple[float, float]:
-    """Return the errors in percent of guessing, on the training and on the validation pictures.
-
-    Guessing is naming the commonest training class for every picture; with classes that count alike
-    (balance=loss, balance=sampling), any one class.
-
-    Args:
-        dataset: without validation pictures they count as the training pictures.
-        balance: as in the recipe.
-    """
-    train = dataset.train
-    counts, val = train.class_counts(), dataset.splits.get("val", train)
-    if not counts.sum() or (balance != "none" and not train.multi_label):
-        any_one = 100 * (1 - 1 / len(counts))
-        return any_one, any_one
-    guess = int(counts.argmax())
-    of_train, of_val = (float(part.class_counts()[guess]) / max(len(part), 1) for part in (train, val))
-    return 100 * (1 - of_train), 100 * (1 - of_val)
 
 
 def diagnose(
@@ -70,6 +57,7 @@ def diagnose(
     validation: int = 0,
     guessing: float | None = None,
     val_chance: float | None = None,
+    training: int = 0,
 ) -> list[str]:
     """Say what the learning curves of a run show.
 
@@ -80,6 +68,7 @@ def diagnose(
         guessing: training loss of the same score for every class; None where the loss has other parts, and no
             height of it means anything.
         val_chance: as `chance`, on the validation pictures; None if it is the same.
+        training: pictures that were trained on; 0 takes their errors as they are.
 
     Returns:
         Sentences: a diagnosis each, with the figures that it rests on; one that nothing is wrong if so.
@@ -88,8 +77,9 @@ def diagnose(
     if len(known) < len(rows):
         lost = ", ".join(f"{row['epoch']:.0f}" for row in rows if row not in known)
         note = f"Left out: epoch {lost}, whose training loss is no number; a rate too high does that."
-        return [*diagnose(known, chance, validation, guessing, val_chance), note]
-    found = _found(rows, Guess(chance, chance if val_chance is None else val_chance, guessing), validation)
+        return [*diagnose(known, chance, validation, guessing, val_chance, training), note]
+    errors = Guessing(chance, chance if val_chance is None else val_chance, training, validation)
+    found = _found(rows, Guess(errors.train_error, errors.val_error, guessing), errors)
     if len(rows) >= FEWEST and not any("val_error" in row for row in rows):
         found.append("There is no validation curve, so overfitting would not show.")
     return found
@@ -115,21 +105,24 @@ class Guess:
         return min(row["train_error"] / max(self.error, 1e-9), val)
 
 
-def _found(rows: Rows, guess: Guess, validation: int) -> list[str]:
+def _found(rows: Rows, guess: Guess, errors: Guessing) -> list[str]:
     """Return the diagnoses of curves without gaps."""
     if len(rows) < FEWEST:
         return [f"Too few epochs ({len(rows)}) for the curves to say anything; {FEWEST} are the least."]
-    high = _too_high(rows, guess.loss)
-    if not high and guess.share(rows[-1]) >= NOTHING:
+    validation, end = errors.val, _mean(rows[-3:])
+    if text := memorized(rows, len(rows), errors):
+        return [f"The labels look shuffled: {text}."]
+    near = guess.share(end) > UNFIT
+    high = _above_guessing(rows, guess.loss, near=near) or _jumped(rows, errors.train)
+    if not high and guess.share(end) >= NOTHING and _is_guessing(end, errors):
         return [_not_learned(rows, guess.error)]
-    near = guess.share(rows[-1]) > UNFIT
-    if near and not high and guess.loss is not None and rows[-1]["train_loss"] > NOTHING * guess.loss:
+    if near and not high and guess.loss is not None and end["train_loss"] > NOTHING * guess.loss:
         return [_hardly_learned(rows, guess)]
     found = [high] if high else []
     early = _too_early(rows, guess.error)
     if early and not high:
         found.append(early)
-    turned = _turned(rows)
+    turned = _turned(rows, validation)
     gap = _gap(rows, validation)
     if high:
         if gap or turned:
@@ -137,23 +130,48 @@ def _found(rows: Rows, guess: Guess, validation: int) -> list[str]:
     elif turned or gap:
         found += [text for text in (turned, gap) if text]
     elif near and not early:
-        found.append(_underfitting(rows) or _hardly_learned(rows, guess))
+        found.append(_underfitting(rows) or _unfinished(rows))
     return found or [_not_told(rows, guess, validation) or _fine(rows, validation)]
 
 
-def _too_high(rows: Rows, guessing: float | None) -> str:
+def _mean(rows: Rows) -> dict[str, float]:
+    """Return the mean of the figures that all of some epochs have."""
+    shared = set(rows[0]).intersection(*rows)
+    return {key: sum(row[key] for row in rows) / len(rows) for key in shared}
+
+
+def _is_guessing(end: dict[str, float], errors: Guessing) -> bool:
+    """Whether a training error cannot be told from guessing; it cannot where its pictures are unknown."""
+    if not errors.train:
+        return True
+    wrong = round(end["train_error"] / 100 * errors.train)
+    return wilson_interval(wrong, errors.train)[1] >= errors.train_error
+
+
+def _advice(rows: Rows) -> str:
     rate = max(row["lr"] for row in rows)
-    advice = f"The largest rate was {rate:.3g}; try a third of it, or a longer warm-up."
-    worst = max(rows, key=lambda row: row["train_loss"])
-    if guessing is not None and worst["train_loss"] > ABOVE * guessing:
-        return (
-            f"Learning rate too high: the training loss reached {worst['train_loss']:.3g} in epoch "
-            f"{worst['epoch']:.0f}, above the {guessing:.3g} that guessing costs. {advice}"
-        )
+    return f"The largest rate was {rate:.3g}; try a third of it, or a longer warm-up."
+
+
+def _above_guessing(rows: Rows, guessing: float | None, *, near: bool) -> str:
+    """Say if the training loss stood above guessing for long, or at all in a run that ends near guessing."""
+    above = [row for row in rows if guessing is not None and row["train_loss"] > ABOVE * guessing]
+    if len(above) < (1 if near else max(2, math.ceil(LASTS * len(rows)))):
+        return ""
+    worst = max(above, key=lambda row: row["train_loss"])
+    return (
+        f"Learning rate too high: the training loss reached {worst['train_loss']:.3g} in epoch "
+        f"{worst['epoch']:.0f}, above the {guessing:.3g} that guessing costs. {_advice(rows)}"
+    )
+
+
+def _jumped(rows: Rows, training: int) -> str:
+    """Say if the training loss jumped from one epoch to the next, and the error with it."""
     jumps = [
         (before, row)
         for before, row in pairwise(rows)
-        if row["train_loss"] > JUMP * before["train_loss"] and row["train_error"] > before["train_error"] + 3
+        if row["train_loss"] > JUMP * before["train_loss"]
+        and row["train_error"] - before["train_error"] > max(3, CERTAIN * _spread(before, row, training))
     ]
     if not jumps:
         return ""
@@ -161,8 +179,14 @@ def _too_high(rows: Rows, guessing: float | None) -> str:
     more = f", and rose {len(jumps) - 1} more times like that" if len(jumps) > 1 else ""
     return (
         f"Learning rate too high: the training loss jumped from {before['train_loss']:.3g} to "
-        f"{row['train_loss']:.3g} in epoch {row['epoch']:.0f}{more}. {advice}"
+        f"{row['train_loss']:.3g} in epoch {row['epoch']:.0f}{more}. {_advice(rows)}"
     )
+
+
+def _spread(before: dict[str, float], row: dict[str, float], training: int) -> float:
+    """Return the standard error of the difference of two training errors, in points; 0 if it is unknown."""
+    shares = [min(max(r["train_error"] / 100, 0.01), 0.99) for r in (before, row)]
+    return 100 * math.sqrt(sum(s * (1 - s) for s in shares) / training) if training else 0.0
 
 
 def _not_learned(rows: Rows, chance: float) -> str:
@@ -211,10 +235,15 @@ def _not_told(rows: Rows, guess: Guess, validation: int) -> str:
     )
 
 
+def _fall(rows: Rows) -> tuple[float, float]:
+    """Return by how much the training loss fell in all, and in the last third; three epochs are averaged."""
+    third, wide = max(1, len(rows) // 3), 3 if len(rows) >= 9 else 1
+    end, before = (_mean(part)["train_loss"] for part in (rows[-wide:], rows[-wide - third : -third]))
+    return rows[0]["train_loss"] - end, before - end
+
+
 def _too_early(rows: Rows, chance: float) -> str:
-    third = max(1, len(rows) // 3)
-    whole = rows[0]["train_loss"] - rows[-1]["train_loss"]
-    late = rows[-1 - third]["train_loss"] - rows[-1]["train_loss"]
+    whole, late = _fall(rows)
     if whole <= 0 or late < STEADY * whole or rows[-1]["train_error"] <= 0.1 * chance:
         return ""
     return (
@@ -224,7 +253,7 @@ def _too_early(rows: Rows, chance: float) -> str:
     )
 
 
-def _turned(rows: Rows) -> str:
+def _turned(rows: Rows, validation: int) -> str:
     """Say whether the validation loss turned up while the training loss fell; three epochs are averaged."""
     seen = [row for row in rows if "val_loss" in row]
     means = [sum(r["val_loss"] for r in seen[i : i + 3]) / 3 for i in range(len(seen) - 2)]
@@ -233,7 +262,8 @@ def _turned(rows: Rows) -> str:
     best = min(range(len(means)), key=means.__getitem__)
     at, last = seen[best + 1], seen[-1]
     late = last["train_loss"] < at["train_loss"] and at["epoch"] <= 0.75 * last["epoch"]
-    if means[-1] < TURNED * means[best] or not late:
+    turned = max(TURNED, 1 + NOISE / math.sqrt(validation)) if validation else TURNED
+    if means[-1] < turned * means[best] or not late:
         return ""
     return (
         f"Overfitting: the validation loss turned up after epoch {at['epoch']:.0f}, from {means[best]:.3g} "
@@ -274,14 +304,22 @@ def _gap(rows: Rows, validation: int) -> str:
 
 
 def _underfitting(rows: Rows) -> str:
-    last, third = rows[-1], max(1, len(rows) // 3)
-    whole = rows[0]["train_loss"] - last["train_loss"]
-    late = rows[-1 - third]["train_loss"] - last["train_loss"]
+    whole, late = _fall(rows)
     if late > FLAT * max(whole, 1e-9):
         return ""
     return (
-        f"Underfitting: the training error ended at {last['train_error']:.1f} % and hardly falls any more. A "
-        "larger network, less augmentation or weight decay, larger pictures, or better labels."
+        f"Underfitting: the training error ended at {rows[-1]['train_error']:.1f} % and hardly falls. "
+        "Try pretrained weights, a larger network, less augmentation or weight decay, or larger pictures, "
+        "and look at the labels."
+    )
+
+
+def _unfinished(rows: Rows) -> str:
+    whole, late = _fall(rows)
+    return (
+        f"Too few epochs: the training error ended at {rows[-1]['train_error']:.1f} %, and the training loss "
+        f"still fell by {late:.3g} of {whole:.3g} in the last third of the epochs. Train longer, or start "
+        "from pretrained weights."
     )
 
 

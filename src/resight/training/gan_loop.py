@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from resight.core.console import counted
 from resight.core.errors import TrainingError
 from resight.training.checkpoints import SAVE_SECONDS, Progress
 from resight.training.ema import AveragedWeights
@@ -51,7 +52,7 @@ def one_step(
     Drawn pictures have the classes of the real ones, so that rare classes stay rare.
 
     Args:
-        pair: both networks, whose sums go on.
+        pair: both networks, whose sums continue.
         optimizer: see `make_optimizer`.
         images: real, (B, C, S, S) in [-1, 1].
         labels: (B,).
@@ -94,6 +95,7 @@ def fit(
     end_epoch: Callable[[], None],
     save: Callable[[], None],
     stop: Callable[[], bool],
+    after_step: Callable[[], None] = lambda: None,
 ) -> None:
     """Train until the last epoch, from where `progress` stands.
 
@@ -107,6 +109,7 @@ def fit(
         end_epoch: called after each epoch.
         save: called to write the full state.
         stop: whether the training is asked to stop.
+        after_step: called after each step.
 
     Raises:
         Stopped: when `stop` says so, after saving.
@@ -115,7 +118,8 @@ def fit(
     pair.train()
     while progress.epoch < settings.epochs:
         started, before, saved = time.perf_counter(), progress.seconds, time.monotonic()
-        for images, labels in reals.epoch(progress.epoch, progress.step):
+        what, left = f"epoch {progress.epoch + 1}/{settings.epochs}, steps", reals.steps - progress.step
+        for images, labels in counted(reals.epoch(progress.epoch, progress.step), what, left):
             step = progress.epoch * reals.steps + progress.step
             one_step(pair, optimizer, images, labels, settings, step)
             if averages:
@@ -123,6 +127,7 @@ def fit(
             progress.step += 1
             progress.seen += len(labels)
             progress.seconds = before + time.perf_counter() - started
+            after_step()
             stopping = stop()
             if stopping or time.monotonic() - saved > SAVE_SECONDS:
                 require_finite(pair, progress, settings)  # what is saved must be good
@@ -166,6 +171,6 @@ def require_finite(pair: Adversaries, progress: Progress, settings: GanSettings)
         return
     raise TrainingError(
         f"a loss became {loss} in epoch {progress.epoch + 1}, step {progress.step}, at learning rate "
-        f"{settings.lr:.4g}; the last good state is kept. Likely cure: start anew with --set "
+        f"{settings.lr:.4g}; the last good state is kept. Likely cure: start again with --set "
         f"lr={settings.lr / 3:.2g} --set critic_lr={settings.critic_lr / 3:.2g}"
     )

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from resight.core.files import write_text
-from resight.metrics.accuracy import wilson_interval
 from resight.tasks.classify.task import OneClass
 from resight.tasks.task import Task
+from resight.training.guessing import Guessing
+from resight.training.suspicion import suspicion
 
 CLASSIFY = OneClass()
 
@@ -23,37 +24,28 @@ def columns(task: Task = CLASSIFY) -> tuple[str, ...]:
     return ("epoch", "step", "lr", "train_loss", *task.columns, "seconds", "images_per_second")
 
 
-WARMING = 0.3
-"""Share of the epochs in which nothing is suspicious yet: rates rise, and errors are still near guessing."""
-ABOUT, NEAR, LEARNS = 0.98, 0.8, 0.7
-"""Of guessing: an error that is no better, the least that its interval may hold, and one that is better."""
-
-
 class Journal:
     """The record of a run, open while it trains.
 
     Args:
         run: the run folder; None to write nothing.
         console: where progress is shown (standard error).
-        chance: error in percent of guessing the commonest class.
-        val_chance: as `chance`, on the validation pictures; None if it is the same.
-        validation: how many pictures are validated on; 0 if that is unknown.
-        task: what is learned; of others than classification nothing is suspicious.
+        guessing: what the errors are compared with; None to suspect nothing.
+        quiet: share of the epochs, the first ones, in which nothing is suspicious, see `quiet_share`.
+        task: what is learned.
     """
 
     def __init__(
         self,
         run: Path | None,
         console: Console,
-        chance: float,
-        val_chance: float | None = None,
-        validation: int = 0,
+        guessing: Guessing | None = None,
+        quiet: float = 0.0,
         task: Task = CLASSIFY,
     ) -> None:
         self.task, self.columns = task, columns(task)
-        self.run, self.console, self.chance, self.validation = run, console, chance, validation
-        self.val_chance = chance if val_chance is None else val_chance
-        self.warned: set[str] = set()
+        self.run, self.console, self.guessing, self.quiet = run, console, guessing, quiet
+        self.warned = False
         self.bar: Progress | None = None
 
     def __enter__(self) -> "Journal":
@@ -121,51 +113,14 @@ class Journal:
             f"{self.task.words(row)}  {row['images_per_second']:,.0f} images/s  "
             f"{_duration(left)} left"
         )
-        settled = "train_error" in row and row["epoch"] > max(WARMING * epochs, 2)
-        text = suspicion(history, self.chance, self.val_chance, self.validation) if settled else None
-        if text and text.split("(")[0] not in self.warned:
-            self.warned.add(text.split("(")[0])
+        text = suspicion(history, epochs, self.guessing, self.quiet) if self.guessing else None
+        if text and not self.warned:
+            self.warned = True
             self.say(f"warning: {text}")
 
     def say(self, text: str) -> None:
         """Print a line to standard error."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def suspicion(
-    history: list[dict[str, float]], chance: float, val_chance: float | None = None, validation: int = 0
-) -> str | None:
-    """Say what looks wrong in the learning so far, judged by its last three epochs; None when nothing does.
-
-    Three epochs, because one validation of few pictures errs by ten points either way, and the first
-    epochs are validated with batch statistics that have not settled. The validation error is suspicious only
-    if its whole 95 % interval lies near guessing.
-
-    Args:
-        history: one row an epoch, as in metrics.csv.
-        chance: error in percent of guessing the commonest class.
-        val_chance: as `chance`, on the validation pictures; None if it is the same.
-        validation: how many pictures are validated on; 0 takes their error as it is.
-    """
-    val_chance = chance if val_chance is None else val_chance
-    last = history[-3:]
-    if len(last) < 3:
-        return None
-    train = last[-1]["train_error"]
-    val = sum(row.get("val_error", 0) for row in last) / len(last)
-    least = wilson_interval(round(val / 100 * validation), validation)[0] if validation else val
-    if train >= ABOUT * chance:
-        return (
-            f"the training error ({train:.1f} %) is no better than guessing ({chance:.1f} %): "
-            "the labels may be shuffled, or the learning rate is too high"
-        )
-    if val >= ABOUT * val_chance and least >= NEAR * val_chance and train < LEARNS * chance:
-        return (
-            f"the training error falls ({train:.1f} %) but the validation error ({val:.1f} % over three "
-            "epochs) is no better than guessing: the labels look shuffled, or the validation pictures are "
-            "of another kind"
-        )
-    return None
 
 
 def write_csv(path: Path, history: list[dict[str, float]], columns: Sequence[str] = columns()) -> None:

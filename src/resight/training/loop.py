@@ -64,6 +64,8 @@ def fit(
 ) -> None:
     """Train until the recipe's last epoch, from where `progress` stands.
 
+    The learning rate follows one cycle of the schedule, over the epochs from `progress.begun` on.
+
     Args:
         model: the network, whose weights are saved and averaged.
         objective: (images, marks, share done) to the loss, a mean over the pictures, and what is summed over
@@ -82,10 +84,12 @@ def fit(
         TrainingError: when the loss is not a number, or memory runs out and nothing is left to halve.
     """
     device, among = next(model.parameters()).device, world()
-    steps = recipe.epochs * batches.order.steps
+    before_cycle = progress.begun * batches.order.steps
+    steps = recipe.epochs * batches.order.steps - before_cycle
     run_step = Step(model, objective, optimizer, batches.order.share, precision)
     while progress.epoch < recipe.epochs:
-        set_mode(model, recipe, progress.epoch)
+        # A training that is continued has trained its head already.
+        set_mode(model, recipe, recipe.epochs - 1 if progress.begun else progress.epoch)
         if isinstance(objective, Shared):
             objective.require_averaged()
         after_step = actions.begin_epoch(progress.epoch, progress.step)
@@ -96,10 +100,11 @@ def fit(
         rate = 0.0
         for batch in batches.epoch(progress.epoch, progress.step):
             step = progress.epoch * batches.order.steps + progress.step
-            rate = learning_rate(recipe, step, steps)
+            rate = learning_rate(recipe, step - before_cycle, steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["factor"]
-            found = run_step(batch, step, step / steps, recipe.seed, progress, actions.say)
+            done = 1.0 if progress.begun else step / steps  # hints and side heads have had their time
+            found = run_step(batch, step, done, recipe.seed, progress, actions.say)
             optimizer.step()
             model.constrain()
             if averages:
@@ -131,7 +136,7 @@ def fit(
         _settle(progress, totals)
         require_finite(progress.loss_sum, progress, rate)
         if time.perf_counter() - saved > JUDGE_SECONDS:
-            actions.save()  # whoever is killed while the epoch is judged goes on from here
+            actions.save()  # whoever is killed while the epoch is judged resumes from here
         actions.end_epoch(averages.state if averages else model.state_dict(), rate)
         progress.next_epoch()
         actions.save()
@@ -158,6 +163,6 @@ def require_finite(loss: float, progress: Progress, rate: float) -> None:
         return
     raise TrainingError(
         f"the loss became {loss} in epoch {progress.epoch + 1}, step {progress.step}, at learning rate "
-        f"{rate:.4g}; the last good state is kept. Likely cure: start anew with --set lr={rate / 3:.2g}, or "
-        "--set precision=fp32 if it was bf16"
+        f"{rate:.4g}; the last good state is kept. Likely cure: train from scratch with --set "
+        f"lr={rate / 3:.2g}, or --set precision=fp32 if it was bf16"
     )

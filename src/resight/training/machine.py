@@ -1,6 +1,8 @@
 """How a training is spread over the hardware: what a recipe leaves open."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from resight.core import settings
 from resight.core.errors import UsageError
@@ -27,8 +29,9 @@ class Machine:
             whole step as one process alone would.
         shard: whether several processes hold a part of the weights, gradients and momenta each, by
             fully_shard, instead of all of them: less memory for more communication.
-        patience: seconds after which a worker that gives nothing counts as hanging; another process of the
-            training counts as lost after twice as long.
+        timeout: seconds after which a worker that gives nothing counts as hanging; another process of the
+            training counts as lost after twice as long. (Called `patience` in records of before; it never
+            ended a training early: the best validation epoch is kept.)
     """
 
     workers: int = -1
@@ -37,7 +40,7 @@ class Machine:
     parts: int = 1
     sync_norm: bool = True
     shard: bool = False
-    patience: float = 300.0
+    timeout: float = 300.0
 
     def __post_init__(self) -> None:
         """Refuse values out of range.
@@ -50,5 +53,14 @@ class Machine:
             raise UsageError("shard=true: not with compile=on; leave one out")
         if self.parts < 1:
             raise UsageError(f"parts={self.parts} must be 1 or more")
-        if self.patience <= 0:
-            raise UsageError(f"patience={self.patience} must be above 0")
+        if self.timeout <= 0:
+            raise UsageError(f"timeout={self.timeout} must be above 0")
+
+
+RENAMED = {"patience": "timeout"}
+"""What settings are called in records of before."""
+
+
+def of_record(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a recipe.json has under "machine", by their names of today."""
+    return {RENAMED.get(key, key): value for key, value in document.items()}

@@ -1,5 +1,6 @@
 """A recipe: all that a training run depends on besides the data. At most 25 settings, on purpose."""
 
+import math
 from dataclasses import dataclass
 
 from resight.core import settings
@@ -7,7 +8,7 @@ from resight.core.errors import UsageError
 from resight.data.augment.operations import parse
 
 CHOICES = {
-    "optimizer": ("sgd", "nesterov", "rmsprop"),
+    "optimizer": ("sgd", "nesterov", "rmsprop", "adamw"),
     "schedule": ("constant", "cosine", "one-cycle", "steps", "fifths", "linear"),
     "normalize": ("channel", "channel-mean", "pixel-mean", "gcn", "gcn-zca", "imagenet", "weights"),
     "precision": ("auto", "bf16", "fp32", "tf32"),
@@ -22,17 +23,21 @@ class Recipe:
     Attributes:
         model: name of the network.
         options: of the network, as key=value: shortcut=B, activation=elu, head=gmp and so on.
-        weights: "" (fresh), "torchvision", "torchvision-v1", "timm", a run, or a weight file.
+        weights: "" (from scratch), "installed" (by pip), "torchvision", "torchvision-v1", "timm", a run, or a
+            weight file. A user may also say "none" and "auto", which are settled before there is a recipe.
         teacher: a run whose answers are learned too (distillation; hints where the network has a regressor);
             "weights": the given weights themselves, whose head is kept and whose answers on the new pictures
             are learned beside the new labels (Learning without Forgetting).
         image_size: side of the square that the network sees, in pixels.
         epochs: passes over the training pictures.
         batch_size: pictures a step.
-        optimizer: "sgd" or "nesterov", both with momentum, or "rmsprop" (decay 0.9, eps 1e-8).
+        optimizer: "sgd" or "nesterov", both with momentum, "rmsprop" (decay 0.9, eps 1e-8), or "adamw"
+            (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", algorithm 2: `momentum` is its
+            beta1, beta2 is 0.999, eps 1e-8).
         lr: the largest learning rate of the schedule.
         momentum: of the optimizer.
-        weight_decay: L2 penalty, on every parameter.
+        weight_decay: L2 penalty, on every parameter. Under "adamw" it is decoupled from the gradient, times
+            the learning rate, and spares vectors: biases and what normalization scales and shifts.
         schedule: "one-cycle" (linear up, linear down), "cosine", "steps" (a tenth at every drop),
             "fifths" (a fifth at every drop), "linear" (down to a hundredth) or "constant".
         drops: where "steps" drops and, for "one-cycle", where the peak is; shares of the training.
@@ -55,7 +60,9 @@ class Recipe:
             docs/training.md.
         trunk_lr: the trunk's learning rate over the head's; 0 leaves the trunk as it is, statistics of batch
             normalization included. A second number divides it again from each stage to the one before:
-            0.1,2.6 gives the last stage a tenth and the one before it a 26th.
+            0.1,2.6 gives the last stage a tenth and the one before it a 26th. With a third number only so
+            many stages learn, the last ones: 0.1,1,4 leaves all stages before the last four as they are,
+            statistics included.
         head_first: in this share of the epochs, the first ones, the head learns alone.
         balance: of classes with different numbers of pictures: "loss" (a picture counts the more, the rarer
             its class), "sampling" (every class is drawn equally often), or "none".
@@ -107,8 +114,7 @@ class Recipe:
         for name in ("lr", "weight_decay", "memory_gib", "seed"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name}={getattr(self, name)} must not be negative")
-        if len(self.trunk_lr) not in (1, 2) or self.trunk_lr[0] < 0 or min(self.trunk_lr[1:], default=1) < 1:
-            raise UsageError(f"trunk_lr={self.trunk_lr} must be a rate, or a rate and a divisor of 1 or more")
+        self._require_trunk_rates()
         if len(self.warmup) not in (0, 2, 3) or not all(w >= 0 for w in self.warmup):
             raise UsageError(f"warmup={self.warmup} must be steps,rate, such as 400,0.01, or steps,rate,of")
         if len(self.warmup) == 3 and self.warmup[2] <= self.warmup[0]:
@@ -118,6 +124,26 @@ class Recipe:
         if not all(0 < d < 1 for d in self.drops) or list(self.drops) != sorted(self.drops):
             raise UsageError(f"drops={self.drops} must rise between 0 and 1")
         parse(self.augment)
+
+    def _require_trunk_rates(self) -> None:
+        """Refuse a `trunk_lr` that is none.
+
+        Raises:
+            UsageError: naming its value and what it may be.
+        """
+        rate, *more = self.trunk_lr or (-1.0,)
+        if len(more) > 2 or rate < 0 or min(more, default=1) < 1:
+            raise UsageError(
+                f"trunk_lr={self.trunk_lr} must be a rate, perhaps a divisor of 1 or more, and perhaps the "
+                "number of stages that learn"
+            )
+        if self.trunk_lr[2:] and not self.trunk_lr[2].is_integer():
+            raise UsageError(f"trunk_lr={self.trunk_lr}: the third number counts stages, so it must be whole")
+
+    @property
+    def learning_stages(self) -> float:
+        """How many stages of the trunk may learn, counted from the last; infinity for all of them."""
+        return self.trunk_lr[2] if len(self.trunk_lr) == 3 else math.inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +155,8 @@ class Facts:
         pictures: how many there are to train on.
         side: typical shorter side of the pictures, in pixels.
         mirrors: whether a mirrored picture is still of its class.
-        weights_size: input size of the given weights, in pixels; 0 without weights.
+        pretrained: whether it starts from given weights.
+        weights_size: input size of the given weights, in pixels; 0 if they do not say, or there are none.
         least_size: side of the smallest picture that the network takes; 0 if it was not named.
         normalized: whether it has batch normalization, without which only lower rates converge.
     """
@@ -138,6 +165,7 @@ class Facts:
     pictures: int
     side: int
     mirrors: bool
+    pretrained: bool = False
     weights_size: int = 0
     least_size: int = 0
     normalized: bool = True

@@ -5,9 +5,9 @@ The step of P processes with b pictures each:
     computing      b / r, with r pictures a second of one process alone; two thirds are the backward pass
     gradients      all-reduced inside the nodes, then between them, by whichever is faster: a ring, 2 (n - 1)
                    (bytes / n / bandwidth + latency), or a tree, 2 log2 n (bytes / bandwidth + latency);
-                   beside the backward pass, but for the last bucket
+                   during the backward pass, except the last bucket
     statistics     two small all-reduces for each synchronized batch normalization, which nothing overlaps
-    reading        b pictures a process from the cores it has, beside the computing
+    reading        b pictures a process from the cores it has, during the computing
 
     step = max(computing + max(0, gradients - backward) + last bucket + statistics, reading)
 

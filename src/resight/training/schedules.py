@@ -29,6 +29,21 @@ def warmup_steps(recipe: Recipe, steps: int) -> int:
     return length
 
 
+def rising_share(recipe: Recipe, steps: int) -> float:
+    """Return the share of a training, its beginning, in which the rate has not reached its peak.
+
+    Args:
+        recipe: schedule, drops, warmup.
+        steps: of the whole training.
+    """
+    peak = _peak(recipe) if recipe.schedule == "one-cycle" else 0.0
+    return max(peak, warmup_steps(recipe, steps) / steps)
+
+
+def _peak(recipe: Recipe) -> float:
+    return recipe.drops[0] if recipe.drops else 0.2
+
+
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     """Return the learning rate of a step.
 
@@ -48,7 +63,7 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     if recipe.schedule == "cosine":
         return recipe.lr * 0.5 * (1 + math.cos(math.pi * share))
     if recipe.schedule == "one-cycle":
-        peak = recipe.drops[0] if recipe.drops else 0.2
+        peak = _peak(recipe)
         start, end = 0.2, 0.01  # shares of the peak, as in airbench94
         if share < peak:
             return recipe.lr * (start + (1 - start) * share / peak)

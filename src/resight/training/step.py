@@ -81,8 +81,9 @@ class Step:
             if world().processes > 1 or self.share // (2 * progress.parts) < LEAST_PART:
                 raise TrainingError(
                     f"out of memory in epoch {progress.epoch + 1}, step {progress.step + 1} ({fault}); the "
-                    f"last good state is kept. Go on with --resume --set parts={2 * progress.parts}, or "
-                    "start anew with a smaller batch_size or image_size"
+                    "last good state is kept. Resume with: resight train --resume RUN --set "
+                    f"parts={2 * progress.parts}, or train from scratch with a smaller batch_size or "
+                    "image_size"
                 )
             if self.before:
                 torch._foreach_copy_(self.buffers, self.before)  # pyright: ignore[reportPrivateImportUsage]

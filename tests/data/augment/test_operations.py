@@ -220,7 +220,7 @@ def test_words_are_read(words, expected):
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        (("spin",), "'spin' is none of the operations; nearest: "),
+        (("spin",), "'spin' is none of the operations; known: "),
         (("rotatoin:15",), "nearest: rotation"),
         (("rotation:400",), "above 0 and up to 180 (degrees to either side), such as rotation:15"),
         (("rotation:0",), "above 0"),

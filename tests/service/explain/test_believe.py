@@ -1,6 +1,7 @@
 """`resight explain --evaluate`: complete rows, plain warnings; a method that asks no network is caught."""
 
 import json
+import signal
 
 import pytest
 import torch
@@ -52,6 +53,28 @@ def test_every_method_and_baseline_has_its_rows(tiny_run, pictures):
         tested = depth is None and method != RANDOM
         assert (row["against_random"] in ("yes", "no", "unclear")) == tested == (row["p_random"] is not None)
     assert any("only 9 pictures" in w for w in answer["warnings"])
+
+
+def test_what_was_measured_before_an_interrupt_is_kept(tiny_run, pictures, monkeypatch):
+    monkeypatch.setattr("resight.service.pictures.BATCH", 3)
+
+    def interrupted(line):
+        if line.startswith("6 "):
+            signal.raise_signal(signal.SIGINT)
+
+    answer = believe(str(tiny_run), [pictures], ("grad_cam",), share=0.5, progress=interrupted)
+    assert answer["stopped"] and answer["n"] == 6
+    assert answer["warnings"][0] == "stopped: measured on 6 of 9 pictures"
+    whole = believe(str(tiny_run), [f"{n}.png" for n in range(6)], ("grad_cam",), share=0.5)
+    assert not whole["stopped"] and whole["rows"] == answer["rows"]
+
+
+def test_pictures_that_the_run_learned_are_counted(tiny_run):
+    learned = tiny_run.parent / "colours" / "red"
+    answer = believe(str(tiny_run), [str(learned)], ("grad_cam",), share=0.5)
+    (line,) = [w for w in answer["warnings"] if "were learned" in w]
+    count = int(line.split()[0])
+    assert 10 <= count <= 20 and f"of these 20 pictures were learned, or chosen on, by {tiny_run}" in line
 
 
 def test_the_same_call_gives_the_same_answer(tiny_run, pictures):

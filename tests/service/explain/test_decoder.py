@@ -265,6 +265,34 @@ def test_the_same_seed_gives_the_same_decoder(tiny_run, tmp_path):
         assert all(torch.equal(v, other[k]) for k, v in states[0].items())
 
 
+def test_stopped_and_resumed_by_its_name_alone_is_the_same_to_the_bit(tiny_run, tmp_path):
+    for name in ("whole", "cut"):
+        shutil.copytree(tiny_run, tmp_path / name)
+    train_decoder(str(tmp_path / "whole"), epochs=3, changes=WORDS[1::2], console=QUIET)
+    said = []
+
+    class Interrupting(Console):
+        def print(self, *objects, **options):
+            said.append(str(objects[0]))
+            if "epoch   1/" in said[-1]:
+                raise KeyboardInterrupt
+
+    cut = tmp_path / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        train_decoder(str(cut), epochs=2, changes=WORDS[1::2], console=Interrupting(quiet=True))
+    assert said[-1].endswith(f"; resume with: resight train-decoder --resume {cut}")
+    with pytest.raises(ModelFileError, match=r"lr .* -> 0.5"):
+        train_decoder(str(cut), changes=["lr=0.5"], resume=True, console=QUIET)
+    train_decoder(str(cut), resume=True, console=QUIET)
+    answer = train_decoder(str(cut), resume=True, epochs=3, console=QUIET)
+    assert answer["epochs"] == 3 and answer["settings"]["epochs"] == 3
+    whole, again = (load_tensors(tmp_path / name / "decoder.safetensors")[0] for name in ("whole", "cut"))
+    assert all(torch.equal(v, again[k]) for k, v in whole.items())
+    assert train_decoder(str(cut), resume=True, console=QUIET)["test"] == answer["test"]
+    with pytest.raises(ModelFileError, match="has no decoder to resume"):
+        train_decoder(str(tiny_run), resume=True, console=QUIET)
+
+
 def test_what_is_missing_or_stale_is_one_line(tiny_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)

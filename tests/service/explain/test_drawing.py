@@ -13,7 +13,7 @@ from resight.data.prepare import fit, seen_window
 from resight.models.modelfile import save_model
 from resight.models.zoo import create_model
 from resight.render.overlay import OUTSIDE
-from resight.service.explain.drawing import Original, seen_part
+from resight.service.explain.drawing import original_of, seen_part
 from resight.service.explain.explain import explain_paths
 from support import resight
 
@@ -44,7 +44,7 @@ def test_the_window_is_what_the_network_sees(size, card):
 def test_a_map_lies_where_the_network_saw_it(size):
     """A hot corner of the map is a hot corner of the middle square; beyond it the picture is darker."""
     Image.new("RGB", size, (120, 120, 120)).save("p.png")
-    original = Original(Path("p.png"), Preprocessing(size=56, resize=64))
+    original = original_of(Path("p.png"), Preprocessing(size=56, resize=64))
     heat = np.zeros((56, 56), np.float32)
     heat[:8, :8] = 1
     drawn = original.under(heat)

@@ -11,7 +11,9 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
+from typer.testing import CliRunner
 
+from resight.cli.main import app
 from resight.core.errors import DataError, ModelFileError, UsageError
 from resight.data.dataset import fingerprint
 from resight.data.open import open_dataset
@@ -174,7 +176,30 @@ def test_stopped_anywhere_and_resumed_is_the_same_to_the_bit(colours, monkeypatc
             train_gan(str(colours), epochs=3, changes=changes, out="cut", resume=resume, console=said)
     train_gan(str(colours), epochs=3, changes=changes, out="cut", resume=True, console=QUIET)
     assert_equal_runs(Path("whole"), Path("cut"))
-    assert "resume with: resight train-gan" in said.file.getvalue()
+    assert said.file.getvalue().splitlines()[-1] == "stopped; resume with: resight train-gan --resume cut"
+
+
+def test_a_run_is_resumed_by_its_name_alone_and_what_differs_is_named(colours, tmp_path):
+    train_gan(str(colours), epochs=2, changes=WORDS, out="long", console=QUIET)
+    train_gan(str(colours), epochs=1, changes=WORDS, out="short", console=QUIET)
+    command = CliRunner().invoke(
+        app, ["train-gan", "--resume", "short", "--epochs", "2"], catch_exceptions=False
+    )
+    assert command.exit_code == 0
+    assert_equal_runs(Path("long"), Path("short"))
+    with pytest.raises(ModelFileError, match=r"noise 16 -> 17"):
+        train_gan(resume="short", changes=["noise=17"], console=QUIET)
+    shutil.copytree(colours, "moved")
+    record = json.loads(Path("short/recipe.json").read_text())
+    Path("short/recipe.json").write_text(json.dumps({**record, "data": str(tmp_path / "gone")}))
+    with pytest.raises(DataError, match="resight train-gan DATA --resume short"):
+        train_gan(resume="short", console=QUIET)
+    train_gan("moved", resume="short", console=QUIET)
+    assert json.loads(Path("short/recipe.json").read_text())["data"] == str(tmp_path / "moved")
+    Path("run").mkdir()
+    Path("run/recipe.json").write_text(json.dumps({"recipe": {}, "data": "d"}))
+    with pytest.raises(ModelFileError, match="resight train --resume run"):
+        train_gan(resume="run", console=QUIET)
 
 
 def test_a_finished_run_goes_on_to_more_epochs(colours):

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from resight.evaluate.surface import affordable
 from resight.models.modelfile import load_model, save_model
 from resight.models.zoo import create_model
 from resight.render.embedding import Cloud, apart, class_colours, interactive
-from resight.render.learned import Part, render_page
+from resight.render.page import Part, render_page
 from resight.service.look import features as look_features
 from resight.service.look import units as look_units
 from resight.service.look.filters import first_filters, look_at_filters
@@ -115,8 +116,9 @@ def test_a_look_leaves_the_network_as_it_was_and_repeats_itself(run):
     opened = open_run(str(run))
     before = {k: v.clone() for k, v in opened.model.state_dict().items()}
     dataset, state = dataset_of(opened, None), torch.random.get_rng_state()
-    first, second = (learned(opened, dataset, []) for _ in range(2))
-    assert first == second and "How it sees the pictures" in first
+    tested = SimpleNamespace(run=opened, dataset=dataset)
+    first, second = (learned(tested) for _ in range(2))
+    assert first == second and "How it sees the pictures" in [part.title for part in first]
     assert torch.equal(state, torch.random.get_rng_state())
     assert all(torch.equal(v, before[k]) for k, v in opened.model.state_dict().items())
     assert all(p.grad is None for p in opened.model.parameters())

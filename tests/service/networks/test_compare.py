@@ -11,7 +11,7 @@ from PIL import Image
 
 from resight.core import published
 from resight.core.errors import UsageError
-from resight.models.zoo import NETWORKS
+from resight.core.networks import counted
 from resight.service.networks import compare
 from support import one_line, resight
 
@@ -21,7 +21,7 @@ FEW = ("resnet18", "nin_imagenet", "efficientnet_b0")
 @pytest.fixture
 def few(monkeypatch):
     """Only some networks, so that figures are made quickly."""
-    monkeypatch.setattr(compare, "NETWORKS", {name: NETWORKS[name] for name in FEW})
+    monkeypatch.setattr(compare, "counted", lambda: {name: counted()[name] for name in FEW})
 
 
 def test_the_command_writes_figures_of_published_accuracy():

@@ -8,7 +8,8 @@ import torch
 from resight.cli import networks
 from resight.models import cost
 from resight.models.zoo import NETWORKS
-from resight.service.networks.models import build, count, list_networks
+from resight.service.networks.counting import build, count
+from resight.service.networks.models import list_networks
 from support import one_line, resight
 
 PROMISED = {

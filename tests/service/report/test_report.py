@@ -13,12 +13,12 @@ from resight.core.preprocessing import Preprocessing
 from resight.data.dataset import ArrayPictures, Dataset, Split
 from resight.evaluate.cues import Group
 from resight.models.classifier import Classifier
-from resight.render.report import share
-from resight.service.report import cues
-from resight.service.report import report as reporting
+from resight.render.page import share
+from resight.service.report import cues, pictures
 from resight.service.report.cues import find_cues
 from resight.service.report.report import write_report
-from resight.service.run.run import Run
+from resight.service.report.tested import Tested
+from resight.service.run.run import Run, read_recipe_file
 from resight.service.test import test as testing
 
 SIDE = 32
@@ -84,6 +84,13 @@ def written(planted, *, own=False):
     return write_report(run, dataset, result, result.figures(), own=own).read_text()
 
 
+def report_data(planted, **changes):
+    run, dataset, result = planted
+    split = dataset.split("test").relabelled(run.model.classes)
+    facts = {"figures": result.figures(), "record": read_recipe_file(run.folder, whole=True), "rows": []}
+    return Tested(run, dataset, split, result, **{**facts, "own": False, **changes})
+
+
 def test_the_corner_mark_is_found(planted):
     run, dataset, result = planted
     found = {entry.name: entry for entry in find_cues(run, dataset.split("test"), result)}
@@ -101,9 +108,7 @@ def test_the_corner_mark_is_found(planted):
 
 def test_the_page_shows_the_groups_of_a_class(planted):
     page = written(planted)
-    section = page[
-        page.index("Where the maps of each class point") : page.index("Which classes are confused")
-    ]
+    section = page[page.index("Where it looks, class by class") : page.index("How it sees the pictures")]
     assert section.index("<h3>cow</h3>") < section.index("<h3>horse</h3>")
     words = words_of(section)
     assert "41 % of its maps (11), 3 wrong (27 %)" in words
@@ -116,7 +121,7 @@ def test_the_page_shows_the_groups_of_a_class(planted):
 
 def test_an_error_has_the_maps_of_both_classes(planted):
     page = written(planted)
-    section = part(page, "The most confident errors", "Right answers of each class")
+    section = part(page, "The most confident errors", "Class by class")
     figures = section.split("<figure>")[1:]
     assert len(figures) == 3
     for figure in figures:
@@ -126,22 +131,22 @@ def test_an_error_has_the_maps_of_both_classes(planted):
         assert "predicted cow 88 %" in words and "true horse 12 %" in words
         assert uris[1] != uris[0]  # the mark is lit for the class that was named
         assert uris[2] == uris[0] and "nothing raised it" in words  # there is no green at all
-    right = part(page, "Right answers of each class", "Where the maps of each class")
+    right = part(page, "Right answers of each class", "Where it looks, class by class")
     assert right.count("<figure>") == 4 and right.count("<img") == 8
 
 
 def test_both_maps_of_an_error_come_out_of_one_pass(planted, monkeypatch):
-    run, dataset, result = planted
+    _, _, result = planted
     asked = []
 
     def spy(model, images, method, target):
         asked.append(target.tolist())
         return original(model, images, method, target)
 
-    original = reporting.explain
-    monkeypatch.setattr(reporting, "explain", spy)
+    original = pictures.explain
+    monkeypatch.setattr(pictures, "explain", spy)
     rows = [24, 25, 26]
-    _, items = reporting._pictures(run, dataset.split("test"), result, rows, truth=True)
+    _, items = pictures.drawn(report_data(planted), rows, truth=True)
     assert asked == [[[0, 1]] * 3]
     assert [[m["label"] for m in item["maps"]] for item in items] == [["cow", "horse"]] * 3
     expected = [[float(p) for p in result.probabilities[row]] for row in rows]
@@ -188,14 +193,14 @@ def test_the_report_of_a_training_has_the_section(tiny_run):
 
 
 def test_only_of_its_own_data_a_run_knows_what_it_was_trained_on(planted, tiny_run):
-    assert "3 wrong of 47 pictures</span>" in written(planted)
+    assert "3 wrong of 47 pictures;" in written(planted)
     assert "3 wrong of 47 pictures never trained on" in words_of(written(planted, own=True))
     assert "pictures never trained on" in words_of((tiny_run / "report.html").read_text())
 
 
 def test_of_many_classes_only_the_first_are_shown_and_the_page_says_so(planted, monkeypatch):
-    monkeypatch.setattr(reporting, "RIGHT", 1)
-    section = part(written(planted), "Right answers of the first classes", "Where the maps of each class")
+    monkeypatch.setattr(pictures, "RIGHT", 1)
+    section = part(written(planted), "Right answers of the first classes", "Where it looks, class by class")
     assert section.count("<figure>") == 1
 
 

@@ -20,7 +20,7 @@ from resight.service.report.report import report
 from resight.service.run.members import KEY, members_of, note_members, notes_of
 from resight.service.test.predict import predict
 from resight.service.test.test import test as score
-from resight.service.train import job
+from resight.service.train import job, plan
 from resight.service.train import train as training
 from resight.service.train.held_out import require_classes_left
 from support import make_folder, one_line, picture, resight
@@ -145,7 +145,7 @@ def old_runs(tmp_path_factory):
     words = {"epochs": EPOCHS, "changes": SETTINGS}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        patch.setattr(training, "open_as_it_is", lambda *w: replace(open_as_it_is(*w), by_rank=True))
+        patch.setattr(plan, "open_as_it_is", lambda *w: replace(open_as_it_is(*w), by_rank=True))
         training.train("colours", out="finished", **words)
         patch.setattr(training, "stop_asked", asked)
         with pytest.raises(KeyboardInterrupt):

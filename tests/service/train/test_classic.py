@@ -129,7 +129,9 @@ def test_resuming_a_finished_fit_tests_it_again_and_another_recipe_is_refused(pl
     done = resight(*words, check=0)
     assert "codebook" not in done.stderr and "report" in done.stderr
     assert all((tmp_path / "run" / name).read_bytes() == content for name, content in kept.items())
-    assert "other recipe" in one_line(resight(*words, "--set", "words=13"), 1)
+    line = one_line(resight(*words, "--set", "words=13"), 1)
+    assert "other settings: options" in line and "words=12" in line and "words=13" in line
+    assert "codebook" not in resight("train", "--resume", "run", check=0).stderr
     (tmp_path / "run" / "model.safetensors").unlink()
     assert "begins again" in resight(*words, check=0).stderr
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resight.core.errors import UsageError
-from resight.core.registry import nearest
+from resight.core.registry import suggestion
 from resight.data.augment import colour, covering, filters, mixing, moves, policies, weather
 
 Make = Callable[..., Any]
@@ -190,9 +190,9 @@ def _step(word: str) -> Step:
     strength, at, share = word.partition("@")
     name, colon, value = strength.partition(":")
     if name not in OPERATIONS:
-        close = ", ".join(nearest(name, OPERATIONS))
         raise UsageError(
-            f"augment={name!r} is none of the operations; nearest: {close}. All: resight augment"
+            f"augment={name!r} is none of the operations; {suggestion(name, OPERATIONS)}. "
+            "All: resight augment"
         )
     operation = OPERATIONS[name]
     number = operation.default or 0.0

@@ -1,4 +1,4 @@
-"""Policies: operations that are chosen anew for each sample out of one list (RandAugment and its like).
+"""Policies: operations chosen for each sample from one list (RandAugment and its like).
 
 Names, strengths and fixed points are torchvision's: shears leave the top left corner where it is. Here every
 sample has its own choice, pictures are resampled bilinearly, shifts are not rounded to whole pixels, and what

@@ -14,6 +14,7 @@ import zlib
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+from resight.core.console import counted
 from resight.core.errors import DataError
 from resight.data.cache import cache_folder
 from resight.data.layouts.tree import is_visible
@@ -129,7 +130,7 @@ def _unpack(
             "to a larger disk, or unpack it and give the folder"
         )
     try:
-        for path, info in members.items():
+        for path, info in counted(members.items(), f"unpacking {file.name}, files"):
             target = temporary / path
             target.parent.mkdir(parents=True, exist_ok=True)
             with archive.open(info) as source, target.open("xb") as out:

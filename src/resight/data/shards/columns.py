@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from resight.core.console import counted
 from resight.core.errors import DataError, ResightError
 from resight.core.files import digest, replacing
 from resight.data.cache import index_folder
@@ -144,7 +145,7 @@ class ColumnPictures(Pictures):
                 if not np.array_equal(stamp_of(path), self.stamps[file]):
                     raise DataError(
                         f"{path}: changed since it was opened; train again, or put the old file back "
-                        "and use --resume"
+                        "and resume with: resight train --resume RUN"
                     )
                 self._open[file] = pq.ParquetFile(path)
             own = group - int(self.first_groups[file])
@@ -175,7 +176,8 @@ class ColumnPictures(Pictures):
         if stored is not None and np.array_equal(stored["stamp"], self.stamps[file]):
             return stored
         sizes, digests = [], []
-        for group in range(int(self.first_groups[file]), int(self.first_groups[file + 1])):
+        groups = range(int(self.first_groups[file]), int(self.first_groups[file + 1]))
+        for group in counted(groups, f"hashing {path.name}, row groups"):
             position = int(self.starts[group])
             for row, scalar in enumerate(self._group(group).contents):
                 content = scalar.as_py() or b""

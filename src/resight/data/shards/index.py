@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resight.core.console import counted
 from resight.core.documents import Whole, Within, parse, read, require
 from resight.core.errors import DataError, ResightError
 from resight.core.files import digest, replacing
@@ -254,7 +255,7 @@ class _Found:
 
 def _samples(shard: Path, file: Any) -> _Found:
     found = _Found()
-    for member in _members(shard, file):
+    for member in counted(_members(shard, file), f"indexing {shard.name}, members"):
         folder, _, base = member.name.rpartition("/")
         if member.isdir() or base.startswith("."):
             continue

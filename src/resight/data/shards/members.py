@@ -259,7 +259,8 @@ class TarPictures(Pictures):
             ) from error
         if len(content) != size:
             raise DataError(
-                f"{self.files[shard]}: was truncated since it was opened; copy it again, then use --resume"
+                f"{self.files[shard]}: was truncated since it was opened; copy it again, then resume with: "
+                "resight train --resume RUN"
             )
         return content
 
@@ -267,7 +268,7 @@ class TarPictures(Pictures):
         if not np.array_equal(stamp_of(file), self.stamps[shard]):
             raise DataError(
                 f"{self.files[shard]}: changed since it was opened; train again, or put the old file back "
-                "and use --resume"
+                "and resume with: resight train --resume RUN"
             )
 
     def size_on_disk(self, position: int) -> int:

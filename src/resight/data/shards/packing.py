@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from resight.core.console import counted
 from resight.core.device import cores
 from resight.core.errors import PictureError
 from resight.core.files import digest
@@ -77,7 +78,9 @@ def mixed_order(split: Split) -> NDArray[np.int64]:
     Where pictures lie in runs (`Split.blocks`), whole runs are ordered by the digest of their first picture
     and pictures by digest in every WINDOW runs, so that each run is read once.
     """
-    digests = np.array([split.digest(i) for i in range(len(split))], dtype=np.bytes_)
+    digests = np.array(
+        [split.digest(i) for i in counted(range(len(split)), "hashing pictures")], dtype=np.bytes_
+    )
     blocks = split.blocks()
     if blocks is None:
         return np.argsort(digests, kind="stable")

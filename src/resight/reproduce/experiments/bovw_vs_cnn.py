@@ -1,4 +1,4 @@
-"""Before and after 2012: bags of visual words, Fisher vectors and VLAD beside a convolutional network.
+"""Before and after 2012: bags of visual words, Fisher vectors and VLAD compared with a convolutional network.
 
 Csurka et al. 2004; Lazebnik et al. 2006 (spatial pyramids); Perronnin et al. 2010 (Fisher vectors); Jegou
 et al. 2010 (VLAD); Dalal and Triggs 2005 (HOG). On MNIST, where much is known to learn, and on the pictures

@@ -2,7 +2,7 @@
 
 Every network is trained by the recipe of its own paper, augmented by shifts and mirroring, on all 50,000
 pictures; the residual ones also on 45,000, with 5,000 held out that choose the epoch. Where the paper gives
-a mean of its runs beside the best, the mean is published here.
+a mean of its runs together with the best, the mean is published here.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """Whether generated pictures help where labels are few (after Frid-Adar et al. 2018).
 
 With a tenth, a quarter and all of the labels, a conditional GAN learns these pictures and no others, and a
-network is trained with no augmentation, with the recipe's own, and with generated pictures beside it. Fewer
+network is trained with no augmentation, with the recipe's own, and with generated pictures in addition. Fewer
 labels are seen more often, so that all trainings have as many steps. The test split is the same for all.
 """
 

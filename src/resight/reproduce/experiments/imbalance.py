@@ -2,7 +2,7 @@
 
 Of class k of K only n 50^(-k / (K - 1)) training pictures are kept: a long tail, made as in Cui et al. 2019,
 "Class-balanced loss based on effective number of samples", section 5.1. Test pictures stay, so the test error
-counts all classes about the same; beside it stands that of the rarer half.
+counts all classes about equally; the error of the rarer half is given too.
 """
 
 from collections.abc import Iterator

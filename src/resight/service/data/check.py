@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from resight.core.console import counted
 from resight.core.device import cores
 from resight.core.errors import DataError, PictureError
 from resight.core.files import digest, require_place, write_text
@@ -125,7 +126,8 @@ def _open(data: str, data_root: str | None, found: Findings) -> Dataset:
 def _look_over(split: Split, found: Findings) -> None:
     """Decode a split's pictures and note what they are."""
     with ThreadPoolExecutor(max_workers=cores()) as pool:
-        results = list(pool.map(lambda i: _look(split, i), range(len(split)), chunksize=64))
+        looked = pool.map(lambda i: _look(split, i), range(len(split)))
+        results = list(counted(looked, f"looking at {split.name} pictures", len(split)))
     for index, result in enumerate(results):
         labels = split.class_names(index)
         for label in labels:

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from resight.core.console import counted
 from resight.core.errors import ResightError, UsageError
 from resight.core.files import require_place, write_json
 from resight.data.dataset import Dataset
@@ -81,7 +82,9 @@ def _write(dataset: Dataset, folder: Path, shards: int, reduction: Reduction | N
     left_out: list[str] = []
     splits: dict[str, dict[str, int]] = {}
     for name, split in dataset.splits.items():
-        found = samples(split, mixed_order(split).tolist(), reduction, left_out)
+        found = counted(
+            samples(split, mixed_order(split).tolist(), reduction, left_out), f"packing {name}", len(split)
+        )
         counts = write_shards(folder, name, part, found)
         splits[name] = {"pictures": sum(counts), "shards": len(counts)}
     notes = list(dataset.notes)

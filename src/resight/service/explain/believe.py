@@ -1,15 +1,20 @@
-"""Are a network's saliency maps to be believed: faithfulness beside know-nothing maps, and sanity checks."""
+"""Are a network's saliency maps to be believed? Faithfulness, and sanity checks."""
 
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from resight.core.console import counted
 from resight.core.errors import NotFiniteError, PictureError, UsageError
+from resight.core.files import digest
 from resight.core.registry import lookup
+from resight.data.files import read_file
 from resight.evaluate import faithfulness, sanity
 from resight.evaluate.faithfulness import MEASURES, Examination, Verdict
 from resight.models.probabilities import rule_of
@@ -17,7 +22,9 @@ from resight.saliency.methods import METHODS, explain, read_options
 from resight.service.explain import perceive
 from resight.service.explain.target import best_of, wanted
 from resight.service.pictures import batches, expand
-from resight.service.run.run import open_run
+from resight.service.run.folder import stop_asked
+from resight.service.run.members import LETTERS, members_of
+from resight.service.run.run import Run, open_run
 
 RANDOM, CENTRE = "random map", "centre map"
 RIVALS = {"random": RANDOM, "centre": CENTRE}
@@ -41,8 +48,8 @@ def believe(
 ) -> dict[str, Any]:
     """Measure whether saliency maps show what a network uses.
 
-    Each method is measured as `MEASURES` says, beside a random map and a spot in the middle, and its maps are
-    compared with those of copies of the network with random weights.
+    Each method is measured as `MEASURES` says and compared with a random map and a spot in the middle, and
+    its maps are compared with those of copies of the network with random weights.
 
     Args:
         run: a RUN.
@@ -64,6 +71,8 @@ def believe(
 
     Raises:
         ResightError: in one line; PictureError if no picture can be read.
+        KeyboardInterrupt: if interrupted before the first batch was measured; later what was measured is
+            returned, with "stopped".
     """
     methods = list(dict.fromkeys(methods))
     for method in methods:
@@ -79,31 +88,40 @@ def believe(
     alike: dict[str, dict[str, list[sanity.Likeness]]] = defaultdict(lambda: defaultdict(list))
     faults: list[PictureError] = []
     count, read = 0, ""
-    for batch in batches(opened, files):
-        images = batch.images
-        faults += batch.faults
-        if not batch.paths:
-            continue
-        seen = explain(opened.model, images, "grad_cam", wanted(opened, images, target), layers)
-        targets, read = seen.targets[:, 0], seen.layer
-        makers = {name: _maker(opened.model, name, read.split(", "), seed, options[name]) for name in methods}
-        maps = {name: maker(opened.model, images, targets) for name, maker in makers.items()}
-        numbers = range(count, count + len(images))
-        cells = (seen.raw.shape[-2], seen.raw.shape[-1])
-        maps[RANDOM] = faithfulness.random_maps(numbers, cells, seen.size, seed).to(images.device)
-        maps[CENTRE] = faithfulness.centre_maps(len(images), seen.size).to(images.device)
-        examination = Examination(opened.model, images, targets, share=share, seed=seed)
-        for name, shown in maps.items():
-            for measure, entry in MEASURES.items():
-                values[name][measure].append(entry.compute(examination, shown))
-        for name, depths in sanity.cascade(opened.model, images, targets, makers, seed).items():
-            for depth, likeness in depths.items():
-                alike[name][depth].append(likeness)
-        count += len(images)
-        progress(f"{count} of {len(files)} pictures")
+    with stop_asked() as stop:
+        for batch in batches(opened, files):
+            images = batch.images
+            faults += batch.faults
+            if not batch.paths:
+                continue
+            seen = explain(opened.model, images, "grad_cam", wanted(opened, images, target), layers)
+            targets, read = seen.targets[:, 0], seen.layer
+            makers = {
+                name: _maker(opened.model, name, read.split(", "), seed, options[name]) for name in methods
+            }
+            maps = {name: maker(opened.model, images, targets) for name, maker in makers.items()}
+            numbers = range(count, count + len(images))
+            cells = (seen.raw.shape[-2], seen.raw.shape[-1])
+            maps[RANDOM] = faithfulness.random_maps(numbers, cells, seen.size, seed).to(images.device)
+            maps[CENTRE] = faithfulness.centre_maps(len(images), seen.size).to(images.device)
+            examination = Examination(opened.model, images, targets, share=share, seed=seed)
+            for name, shown in maps.items():
+                for measure, entry in MEASURES.items():
+                    values[name][measure].append(entry.compute(examination, shown))
+            for name, depths in sanity.cascade(opened.model, images, targets, makers, seed).items():
+                for depth, likeness in depths.items():
+                    alike[name][depth].append(likeness)
+            count += len(images)
+            progress(f"{count} of {len(files)} pictures")
+            if stop.is_set():
+                break
+    if not count and stop.is_set():
+        raise KeyboardInterrupt
     if not count:
         raise faults[0]
+    warnings = [f"stopped: measured on {count} of {len(files)} pictures"] if stop.is_set() else []
     rows = _faithful(values, seed) + _sane(alike, seed)
+    warnings += [*_learned(opened, files), *_warnings(rows, methods, count)]
     return {
         "run": run,
         "n": count,
@@ -114,9 +132,27 @@ def believe(
         "share": share,
         "seed": seed,
         "rows": rows,
-        "warnings": list(_warnings(rows, methods, count)),
+        "warnings": warnings,
+        "stopped": stop.is_set(),
         "skipped": [{"path": f.name, "fault": f.fault, "cure": f.cure} for f in faults],
     }
+
+
+def _learned(run: Run, files: Sequence[Path]) -> list[str]:
+    """Return a line that says how many of some pictures the run learned or was chosen on."""
+    members = members_of(run.facts, run.name)
+    if members is None:
+        return []
+    known, count = set(members.known().tolist()), 0
+    for path in counted(files, "looking for learned pictures"):
+        with suppress(PictureError):
+            count += int(digest(read_file(path))[:LETTERS], 16) in known
+    if not count:
+        return []
+    return [
+        f"{count} of these {len(files)} pictures were learned, or chosen on, by {run.name}: name its test "
+        "pictures to know about new ones"
+    ]
 
 
 def _maker(

@@ -1,6 +1,6 @@
 """Train the decoder of Perception Visualization for a run, and open it again."""
 
-import time
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,15 +12,16 @@ from rich.console import Console
 from torch import Tensor
 
 import resight
+from resight.core import documents
 from resight.core import settings as words
-from resight.core.console import stderr_console
+from resight.core.console import shown_on, stderr_console
 from resight.core.device import cores, describe, pick_precision
 from resight.core.errors import DataError, ModelFileError, PictureError, UsageError
-from resight.core.files import require_place
+from resight.core.files import require_place, write_json
 from resight.core.preprocessing import Preprocessing
 from resight.data.augment.pipeline import Pipeline
 from resight.data.batches import Batches, ResidentBatches, StreamedBatches, resident_bytes
-from resight.data.dataset import Dataset
+from resight.data.dataset import Dataset, fingerprint
 from resight.data.marks import ClassMarks
 from resight.data.open import open_dataset
 from resight.data.order import Order
@@ -31,13 +32,25 @@ from resight.models.cost import parameters
 from resight.models.decoder import Decoder, load_decoder, save_decoder, weights_digest
 from resight.saliency.perception import Encoder
 from resight.service.run.data import data_of
-from resight.service.run.run import Run, open_run
+from resight.service.run.folder import resume_line
+from resight.service.run.run import RECIPE_FILE, Run, absolute, open_run
 from resight.service.train.pictures import first_images, squares_of
-from resight.training.decoder import DecoderSettings, feature_variance, fit, judge, require_finite
+from resight.training.checkpoints import Progress, load_state, require_same, save_state
+from resight.training.cost import Pace, in_bytes
+from resight.training.decoder import (
+    DecoderSettings,
+    feature_variance,
+    fit,
+    judge,
+    make_optimizer,
+    require_finite,
+)
 
 DECODER_FILE = "decoder.safetensors"
-EVERY_SECONDS = 30
-"""Time between two lines inside an epoch."""
+STATE_FOLDER = "decoder"
+"""Beside it: what resuming needs."""
+NOT_IDENTITY = ("epochs", "workers", "memory_gib")
+"""Settings that do not change what is learned so far."""
 VAL_SHARE = 0.1
 """Of the training pictures, where the run held none out."""
 
@@ -87,7 +100,7 @@ def open_decoder(run: Run) -> OpenDecoder:
     decoder, residuals, facts = load_decoder(path)
     if facts.get("network") != weights_digest(run.model):
         raise ModelFileError(
-            f"{path}: was trained for other weights than {run.name} has now; train it anew with: "
+            f"{path}: was trained for other weights than {run.name} has now; train it again with: "
             f"resight train-decoder {run.name}"
         )
     decoder = decoder.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -100,11 +113,15 @@ def train_decoder(
     epochs: int | None = None,
     changes: Sequence[str] = (),
     *,
+    resume: bool = False,
     data_root: str | None = None,
     strict: bool = False,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Train a decoder that inverts a run's trunk, and write it beside the model after every epoch.
+
+    A training that is resumed begins after its last whole epoch, and ends with the same weights to the bit.
+    The rate is constant, so more epochs are the same as if they had been asked for from the start.
 
     Args:
         run: a RUN with a folder.
@@ -112,6 +129,7 @@ def train_decoder(
             split is used once, at the end, to judge.
         epochs: in place of the settings'.
         changes: key=value words over `DecoderSettings`.
+        resume: resume the run's decoder; what is not named is taken from its record.
         data_root: see `open_dataset`.
         strict: stop at a broken picture.
         console: where progress is shown; by default standard error.
@@ -129,10 +147,13 @@ def train_decoder(
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    chosen = words.override(DecoderSettings(), changes)
-    chosen = chosen if epochs is None else replace(chosen, epochs=epochs)
+    said = [*changes, *([] if epochs is None else [f"epochs={epochs}"])]
+    chosen = words.override(DecoderSettings(), said)
     opened = open_run(run)
     path = decoder_file(opened)
+    folder = path.parent / STATE_FOLDER
+    if resume:
+        chosen, data, data_root = _as_recorded(folder, said, data, data_root, run)
     encoder, card, device = Encoder(opened.model), opened.preprocessing, opened.device
     dataset, notes = _pictures(opened, data, data_root)
     require_place(path)
@@ -155,24 +176,31 @@ def train_decoder(
         + "".join(f"; {note}" for note in notes),
         f"decoder of {opened.model.name}, {channels} x {side} x {side} to 3 x {card.size} x {card.size}, "
         f"{parameters(decoder):,} parameters, {chosen.epochs} epochs of {batches.order.steps} x "
-        f"{chosen.batch_size}, {str(precision).removeprefix('torch.')} on {describe(device)}; file {path}",
+        f"{chosen.batch_size}, {chosen.epochs * batches.order.steps:,} steps in all, about "
+        f"{in_bytes(16 * parameters(decoder))} of memory for weights and their moments, "
+        f"{str(precision).removeprefix('torch.')} on {describe(device)}; file {path}",
     ):
         say(line)
+    digest, optimizer = weights_digest(opened.model), make_optimizer(decoder, chosen)
+    kept = {k: v for k, v in asdict(chosen).items() if k not in NOT_IDENTITY}
+    identity = {"settings": kept, "network": digest, "data": fingerprint(dataset.train)}
+    before = load_state(folder, decoder, optimizer, None, identity) if resume else None
+    progress = before or Progress()
+    if before:
+        say(f"resuming {path} at epoch {before.epoch + 1}")
+        if before.epoch >= chosen.epochs and path.is_file():
+            return {"run": run, "decoder": str(path), **load_decoder(path)[2]}
+    record = {"settings": asdict(chosen), "data": data and absolute(data), "data_root": data_root}
+    write_json(folder / RECIPE_FILE, record)
     facts: dict[str, Any] = {
-        "network": weights_digest(opened.model),
+        "network": digest,
         "settings": asdict(chosen),
         "data": dataset.name,
         "notes": notes,
         "resight": resight.__version__,
     }
     left_out = {fault.name: fault for fault in faults}
-    spoken, residuals = time.monotonic(), torch.empty(0)
-
-    def end_step(epoch: int, step: int) -> None:
-        nonlocal spoken
-        if time.monotonic() - spoken > EVERY_SECONDS and step < batches.order.steps:
-            spoken = time.monotonic()
-            say(f"epoch {epoch:3d}/{chosen.epochs}  step {step}/{batches.order.steps}")
+    residuals = torch.empty(0)
 
     def end_epoch(epoch: int, loss: float, seconds: float, more: list[PictureError]) -> None:
         nonlocal residuals
@@ -186,6 +214,8 @@ def train_decoder(
         facts["skipped"] = [{"path": f.name, "fault": f.fault, "cure": f.cure} for f in left_out.values()]
         residuals = judged.residuals.sort().values
         save_decoder(path, decoder, residuals, facts)
+        progress.next_epoch()
+        save_state(folder, decoder, optimizer, None, progress, identity)
         figures = facts["validation"]
         area = "-" if figures["auc"] is None else f"{figures['auc']:.3f}"
         say(
@@ -193,16 +223,49 @@ def train_decoder(
             f"SSIM {figures['ssim']:.3f}  DSIM {figures['dsim']:.3f}  AUC {area}  {seconds:.0f} s"
         )
 
+    pace = Pace(say, (chosen.epochs - progress.epoch) * batches.order.steps, batches.order.size)
     try:
-        fit(encoder, decoder, batches, chosen, precision, end_step, end_epoch)
+        with shown_on(console):
+            fit(
+                encoder, decoder, batches, chosen, precision, lambda *_: pace(), end_epoch,
+                optimizer=optimizer, begin=progress.epoch,
+            )  # fmt: skip
         if test := squares_of(dataset, "test", card, [], strict=False):
             facts["test"] = judge(encoder, decoder, *test).figures()
             save_decoder(path, decoder, residuals, facts)
     except KeyboardInterrupt:
-        kept = f"{path} is of epoch {facts['epochs']}" if "epochs" in facts else "nothing was written"
-        say(f"stopped; {kept}")
+        done = f"{path} is of epoch {progress.epoch}" if progress.epoch else "nothing was written"
+        cure = f"; resume with: {resume_line(run, 'train-decoder')}" if progress.epoch else ""
+        say(f"stopped; {done}{cure}")
         raise
     return {"run": run, "decoder": str(path), **facts}
+
+
+def _as_recorded(
+    folder: Path, said: Sequence[str], data: str | None, data_root: str | None, run: str
+) -> tuple[DecoderSettings, str | None, str | None]:
+    """Return settings, data and data root of a decoder that is resumed, with the user's words.
+
+    Raises:
+        ModelFileError: if there is none, or the words are others; these are named.
+    """
+    if not (folder / RECIPE_FILE).is_file():
+        raise ModelFileError(
+            f"{run}: has no decoder to resume; train one with: resight train-decoder {shlex.quote(run)}"
+        )
+    shape = {"settings": {str: object}, "data": (str, None), "data_root": (str, None)}
+    where = folder / RECIPE_FILE
+    record = documents.read(where.read_bytes(), shape, str(where), ModelFileError)
+    try:
+        before = words.from_dict(DecoderSettings, record["settings"])
+    except UsageError as error:
+        raise ModelFileError(f"{where}: is damaged, or of a newer Resight ({error})") from error
+    after = words.override(before, said)
+    old, new = (
+        {k: v for k, v in asdict(chosen).items() if k not in NOT_IDENTITY} for chosen in (before, after)
+    )
+    require_same(folder, {"settings": old}, {"settings": new})
+    return after, data or record["data"], data_root or record["data_root"]
 
 
 def _pictures(run: Run, data: str | None, data_root: str | None) -> tuple[Dataset, list[str]]:

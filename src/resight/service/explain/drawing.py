@@ -8,15 +8,12 @@ from numpy.typing import NDArray
 from resight.core.preprocessing import Preprocessing
 from resight.data.decode import decode
 from resight.data.prepare import FILTERS, seen_window
-from resight.render.overlay import Window, overlay, placed
+from resight.render.original import Original
 from resight.render.sheet import SMALL
-from resight.service.pictures import LEAST_SIDE
 
 
-class Original:
-    """A picture as it is, over which maps are drawn.
-
-    Pictures below `LEAST_SIDE` are enlarged by a whole factor without smoothing; others keep their size.
+def original_of(path: Path, card: Preprocessing) -> Original:
+    """Return a picture as it is, over which maps are drawn.
 
     Args:
         path: the picture.
@@ -25,22 +22,7 @@ class Original:
     Raises:
         PictureError: if it cannot be read.
     """
-
-    def __init__(self, path: Path, card: Preprocessing) -> None:
-        image = decode(path, levels=card.levels)
-        factor = max(1, LEAST_SIDE // max(image.size))
-        left, top, right, bottom = seen_window(image.size, card)
-        self.window: Window = (left * factor, top * factor, right * factor, bottom * factor)
-        self.pixels: NDArray[np.uint8] = np.asarray(image).repeat(factor, 0).repeat(factor, 1)
-
-    def under(self, heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Return the picture with a map (S, S) of what the network saw over it, (H, W, 3)."""
-        height, width = self.pixels.shape[:2]
-        x0, y0, x1, y1 = self.window
-        whole = x0 <= 0 and y0 <= 0 and x1 >= width and y1 >= height
-        return overlay(
-            self.pixels, placed(heat, self.window, (width, height)), None if whole else self.window
-        )
+    return Original(decode(path, levels=card.levels), card)
 
 
 def seen_part(path: Path, card: Preprocessing, square: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from resight.evaluate.scores import require_finite
 from resight.saliency.explanation import Explanation
 from resight.saliency.methods import METHODS, explain, read_options
 from resight.service.explain import perceive
-from resight.service.explain.drawing import Original
+from resight.service.explain.drawing import original_of
 from resight.service.explain.target import wanted
 from resight.service.pictures import Batch, batches, expand, place_of, write
 from resight.service.run.run import Run, open_run
@@ -88,7 +88,7 @@ def _draw_batch(
     for answer in answers.values():
         require_finite(answer.scores)
     for number, path in enumerate(batch.paths if answers else ()):
-        original = Original(path, run.preprocessing)
+        original = original_of(path, run.preprocessing)
         for method, answer in answers.items():
             for column in range(answer.maps.shape[1]):
                 name = run.class_name(int(answer.targets[number, column]))

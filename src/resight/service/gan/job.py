@@ -18,6 +18,7 @@ from resight.models.gan import save_gan
 from resight.render.grid import draw_grid
 from resight.service.gan.synthetic import GAN_FILE, OpenGan, ready
 from resight.training.checkpoints import Progress, load_state, save_state
+from resight.training.cost import Pace
 from resight.training.ema import AveragedWeights
 from resight.training.gan import Adversaries, GanSettings, Reals, draw_noise
 from resight.training.gan_loop import fit, make_optimizer
@@ -83,11 +84,14 @@ class GanJob:
         progress = progress or Progress()
         progress.leave_out(self.faults)
         state = averages.state if averages else pair.generator.state_dict()
+        left = (chosen.epochs - progress.epoch) * reals.steps - progress.step
+        pace = Pace(self.say, left, min(chosen.batch_size, len(self.labels)))
         fit(
             pair, reals, chosen, optimizer, averages, progress,
             end_epoch=lambda: self.end_epoch(state, progress),
             save=lambda: save_state(self.folder, pair, optimizer, averages, progress, identity),
             stop=stop.is_set,
+            after_step=pace,
         )  # fmt: skip
         return state, progress
 

@@ -13,10 +13,10 @@ from torch import Tensor
 
 import resight
 from resight.core import settings as words
-from resight.core.console import stderr_console
+from resight.core.console import shown_on, stderr_console
 from resight.core.device import describe, pick_device
 from resight.core.distributed import launched
-from resight.core.errors import DataError, PictureError, UsageError
+from resight.core.errors import DataError, ModelFileError, PictureError, UsageError
 from resight.core.files import locked, write_json
 from resight.core.preprocessing import Preprocessing
 from resight.data.dataset import Dataset, fingerprint
@@ -26,26 +26,27 @@ from resight.data.prepare import decode_split, typical_side
 from resight.data.splitting import with_test_split, with_validation
 from resight.models.cost import parameters
 from resight.models.gan import Critic, Generator, side_for
-from resight.service.gan.job import GanJob
+from resight.service.gan.job import NOT_IDENTITY, GanJob
 from resight.service.gan.synthetic import GAN_FILE, require_judge, score
 from resight.service.run.data import split_as
-from resight.service.run.folder import leave_empty, run_folder, stop_asked
+from resight.service.run.folder import leave_empty, resume_line, run_folder, stop_asked
 from resight.service.run.run import RECIPE_FILE, Run, absolute, open_run, read_recipe_file
 from resight.service.train.pictures import require_every_class
-from resight.training.checkpoints import Progress
+from resight.training.checkpoints import Progress, require_same
+from resight.training.cost import in_bytes
 from resight.training.gan import LEAST_EPOCHS, STEPS, Adversaries, GanSettings
 from resight.training.loop import Stopped
 
 
 def train_gan(
-    data: str,
+    data: str | None = None,
     *,
     epochs: int | None = None,
     seed: int | None = None,
     changes: Sequence[str] = (),
     out: str | None = None,
     features: str | None = None,
-    resume: bool = False,
+    resume: bool | str | Path = False,
     data_root: str | None = None,
     strict: bool = False,
     console: Console | None = None,
@@ -56,13 +57,15 @@ def train_gan(
     test is never seen.
 
     Args:
-        data: what `open_dataset` takes.
-        epochs: in place of the settings'.
+        data: what `open_dataset` takes; None for that of the run that is resumed.
+        epochs: in place of the settings'; more than a finished run has continue it, as if it had been asked
+            for so many from the start: the rates are constant.
         seed: in place of the settings'.
         changes: key=value words over `GanSettings`.
         out: the run folder; by default runs/DATA-gan-N.
         features: a RUN with the same classes that judges what is drawn at the end, see `synthetic.score`.
-        resume: go on with the run in `out` (or the latest one of this data), to more epochs if so said.
+        resume: a run to resume, by its folder; or True for that in `out`, or the latest one of this data.
+            What is not named is taken from its recipe.json.
         data_root: see `open_dataset`.
         strict: stop at a broken picture.
         console: where progress is shown; by default standard error.
@@ -78,11 +81,19 @@ def train_gan(
     if launched():
         raise UsageError("train-gan works in one process; start it without torchrun")
     console = console or stderr_console()
-    chosen = words.override(GanSettings(), changes)
-    chosen = chosen if epochs is None else replace(chosen, epochs=epochs)
-    chosen = chosen if seed is None else replace(chosen, seed=seed)
-    raw = open_as_it_is(data, data_root)
-    require_fit(raw)
+    said = [
+        *changes,
+        *([] if epochs is None else [f"epochs={epochs}"]),
+        *([] if seed is None else [f"seed={seed}"]),
+    ]
+    run = (str(resume) if not isinstance(resume, bool) else None) or out
+    record = _record_of(Path(run)) if run and resume else {}
+    data, data_root = data or record.get("data"), data_root or record.get("data_root")
+    features = features or record.get("features")
+    if not data:
+        raise UsageError("name the data set, or the run to resume")
+    chosen = words.override(GanSettings(), said)
+    raw = _opened(data, data_root, run if data == record.get("data") else None)
     dataset = settled(with_test_split(raw))
     if dataset.multi_label:
         raise UsageError(f"{data}: its pictures have several classes each; a GAN draws pictures of one")
@@ -91,27 +102,76 @@ def train_gan(
     judge = open_run(features) if features else None
     if judge:
         require_judge(judge, dataset.classes)
-    folder, resume = run_folder(out, data, "gan", resume=resume)
-    with locked(folder):
-        if resume:
-            record = read_recipe_file(folder)
-            share = record.get("settings", {}).get("val_share", 0)
-            before = split_as(raw, record.get("data_fingerprint", ""), share)
-            dataset = with_test_split(replace(raw, by_rank=before.by_rank)) if before else dataset
+    folder, old = run_folder(run, data, "gan", resume=bool(resume))
+    with locked(folder), shown_on(console):
+        if old:
+            record = _record_of(folder)
+            chosen = _as_recorded(record, folder, said)
+            before = split_as(raw, record.get("data_fingerprint", ""), chosen.val_share)
+            dataset = settled(with_test_split(replace(raw, by_rank=before.by_rank))) if before else dataset
         try:
             job = _prepare(dataset, chosen, folder, console, data, data_root, strict=strict)
         except BaseException:
             leave_empty(folder)
             raise
         command = _command(data, data_root, job.settings)
-        write_json(folder / RECIPE_FILE, {"command": command, **job.facts, "left_out": len(job.faults)})
+        more = {"features": features, "left_out": len(job.faults)}
+        write_json(folder / RECIPE_FILE, {"command": command, **job.facts, **more})
         with stop_asked() as stop:
             try:
-                state, progress = job.fit(stop, resume=resume)
+                state, progress = job.fit(stop, resume=old)
             except Stopped:
-                job.say(f"stopped; resume with: {command} --out {folder} --resume")
+                job.say(f"stopped; resume with: {resume_line(folder, 'train-gan')}")
                 raise KeyboardInterrupt from None
         return _finish(job, state, progress, judge)
+
+
+def _record_of(folder: Path) -> dict[str, Any]:
+    """Return recipe.json of a GAN.
+
+    Raises:
+        ModelFileError: if it is not there, or that of another training.
+    """
+    record = read_recipe_file(folder)
+    if not isinstance(record.get("settings"), dict) or "data" not in record:
+        other = f"; resume it with: {resume_line(folder)}" if "recipe" in record else ""
+        raise ModelFileError(f"{folder}: its {RECIPE_FILE} is not that of a GAN{other}")
+    return record
+
+
+def _as_recorded(record: dict[str, Any], folder: Path, said: Sequence[str]) -> GanSettings:
+    """Return the settings of a run that is resumed, with the user's words: only some may differ.
+
+    Raises:
+        ModelFileError: naming what differs.
+    """
+    try:
+        before = words.from_dict(GanSettings, record["settings"])
+    except UsageError as error:
+        raise ModelFileError(
+            f"{folder}: its {RECIPE_FILE} is damaged, or of a newer Resight ({error})"
+        ) from error
+    after = words.override(before, said)
+    old, new = (
+        {k: v for k, v in words.to_dict(chosen).items() if k not in NOT_IDENTITY}
+        for chosen in (before, after)
+    )
+    require_same(folder, {"settings": old}, {"settings": new})
+    return after
+
+
+def _opened(data: str, data_root: str | None, run: str | None) -> Dataset:
+    """Open a data set; of a run, an error says how to name another place."""
+    try:
+        raw = open_as_it_is(data, data_root)
+    except DataError as error:
+        if run is None:
+            raise
+        raise DataError(
+            f"{error}; if the data set moved, name its new place: resight train-gan DATA --resume {run}"
+        ) from error
+    require_fit(raw)
+    return raw
 
 
 def _prepare(
@@ -155,8 +215,11 @@ def _prepare(
     job.say(
         f"GAN of {side} x {side}: generator {parameters(pair.generator):,}, critic "
         f"{parameters(pair.critic):,} parameters, {chosen.epochs} epochs of {steps} x "
-        f"{min(chosen.batch_size, len(labels))} on {describe(device)}; run folder {folder}"
+        f"{min(chosen.batch_size, len(labels))}, {chosen.epochs * steps:,} steps in all, on "
+        f"{describe(device)}; run folder {folder}"
     )
+    held = 4 * parameters(pair) * 4 + squares.numel()  # weights, gradients and Adam's two moments
+    job.say(f"memory: about {in_bytes(held)} for weights, their moments and pictures, and a step's maps")
     return job
 
 

@@ -1,4 +1,4 @@
-"""First-layer filters beside Gabor functions, as a picture and as figures."""
+"""First-layer filters and the nearest Gabor functions, as a picture and as figures."""
 
 from dataclasses import dataclass
 from typing import Any

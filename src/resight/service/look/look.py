@@ -9,13 +9,13 @@ from PIL import Image
 
 from resight.core.errors import ResightError, UsageError
 from resight.core.files import require_place, write_text
-from resight.core.registry import nearest
+from resight.core.registry import suggestion
 from resight.data.dataset import Dataset
 from resight.models.classifier import Classifier
 from resight.models.families.classic import Pipeline
 from resight.render.embedding import draw_cloud, interactive
 from resight.render.landscape import draw_curves, draw_surface
-from resight.render.learned import Part, data_uri, render_page
+from resight.render.page import Part, data_uri, render_page
 from resight.render.patches import draw_units
 from resight.service.look.data import is_grey, searched_split
 from resight.service.look.features import find_cloud, find_surface, read_cloud, read_surface
@@ -25,7 +25,8 @@ from resight.service.pictures import write_png
 from resight.service.run.data import dataset_of
 from resight.service.run.run import Run, open_run, read_recipe_file
 from resight.tasks.classify.task import of as task_of
-from resight.training.diagnosis import diagnose, guessing_errors
+from resight.training.diagnosis import diagnose
+from resight.training.guessing import guessing_errors
 from resight.training.journal import read_csv
 
 PARTS = ("filters", "patches", "features", "surface", "curves")
@@ -102,9 +103,7 @@ def look(
         ResightError: in one line; also if nothing that was asked for can be drawn.
     """
     if wrong := [name for name in only if name not in PARTS]:
-        raise UsageError(
-            f"--only {wrong[0]!r} is none of {', '.join(PARTS)}; nearest: {nearest(wrong[0], PARTS)[0]}"
-        )
+        raise UsageError(f"--only {wrong[0]!r} is none of {', '.join(PARTS)}; {suggestion(wrong[0], PARTS)}")
     opened = open_run(run)
     place = Path(out) if out else (opened.folder / "look" if opened.folder else Path("look"))
     require_place(place / PAGE)
@@ -233,7 +232,8 @@ def diagnosis(run: Run, rows: Sequence[dict[str, float]], dataset: Dataset | Non
     chance, val_chance = (100 * (1 - 1 / run.model.num_classes),) * 2
     if dataset and "train" in dataset.splits:
         chance, val_chance = guessing_errors(dataset, record["recipe"].get("balance", "none"))
-    return diagnose(rows, chance, record["splits"].get("val", 0), _guessing(run.model, record), val_chance)
+    splits, cost = record["splits"], _guessing(run.model, record)
+    return diagnose(rows, chance, splits.get("val", 0), cost, val_chance, splits.get("train", 0))
 
 
 def _guessing(model: Classifier, record: dict[str, Any]) -> float | None:

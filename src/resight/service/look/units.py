@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from resight.core.console import counted
 from resight.core.errors import UsageError
 from resight.data.dataset import Split
 from resight.models.classifier import Classifier
@@ -102,7 +103,7 @@ def find_units(
     seen: list[int] = []
 
     def images() -> Iterator[Tensor]:
-        for batch in read(run, split, some(split, most)):
+        for batch in counted(read(run, split, some(split, most)), "looking at pictures, batches"):
             seen.extend(batch.indices)
             yield batch.images
 
@@ -126,7 +127,7 @@ def _patches(
         (unit, rank) for unit in chosen for rank in range(best.values.shape[1]) if best.values[unit, rank] > 0
     ]
     made: dict[int, list[Patch]] = {unit: [] for unit in chosen}
-    for start in range(0, len(rows), AT_ONCE):
+    for start in counted(range(0, len(rows), AT_ONCE), "drawing units", len(rows), AT_ONCE):
         part = rows[start : start + AT_ONCE]
         indices = [seen[int(best.pictures[unit, rank])] for unit, rank in part]
         squares, images = _gathered(run, found.split, indices)

@@ -8,18 +8,18 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from resight.core import published
 from resight.core.device import describe, pick_device
 from resight.core.errors import UsageError
 from resight.core.files import replacing, require_place
+from resight.core.networks import counted
 from resight.core.published import Published
-from resight.models.zoo import NETWORKS
 from resight.render.compare import Axis, Mark, draw
-from resight.service.networks.models import build, count
+
+if TYPE_CHECKING:
+    import torch
 
 GROUPS = ("effnet-t2", "size-acc-tv", "size-acc-paper")
 """Records of one crop, by the first word of their ids; the first group that has a network counts."""
@@ -109,11 +109,10 @@ def compare(
 def gather() -> list[dict[str, Any]]:
     """Return a row for each network of which a top-1 accuracy of one crop is published."""
     rows = []
-    for name, network in NETWORKS.items():
+    for name, network in counted().items():
         figure = _accuracy(name)
         if figure is None:
             continue
-        parameters, multiply_adds = count(name)
         rows.append(
             {
                 "name": name,
@@ -121,16 +120,21 @@ def gather() -> list[dict[str, Any]]:
                 "top1_accuracy": figure.value,
                 "source": figure.source,
                 "certainty": figure.certainty,
-                "parameters": parameters,
-                "multiply_adds": multiply_adds,
+                "parameters": network.summary["parameters"],
+                "multiply_adds": network.summary["multiply_adds"],
                 "id": figure.id,
             }
         )
     return rows
 
 
-def images_per_second(name: str, multiply_adds: int, device: torch.device) -> float:
+def images_per_second(name: str, multiply_adds: int, device: "torch.device") -> float:
     """Measure a network with random weights: the median over about a second, after a warm-up."""
+    import torch
+
+    from resight.models.zoo import NETWORKS
+    from resight.service.networks.counting import build
+
     network = NETWORKS[name]
     batch = 8 if multiply_adds < 1e9 else 2 if multiply_adds < 5e9 else 1
     model = build(name).to(device).eval()
@@ -143,7 +147,7 @@ def images_per_second(name: str, multiply_adds: int, device: torch.device) -> fl
     return batch / statistics.median(taken)
 
 
-def _seconds(model: torch.nn.Module, images: torch.Tensor) -> float:
+def _seconds(model: "torch.nn.Module", images: "torch.Tensor") -> float:
     start = time.perf_counter()
     model(images).sum().item()  # waits until an accelerator is done
     return time.perf_counter() - start

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from resight.core.console import counted
 from resight.data.dataset import Split
 from resight.data.prepare import Normalize, decode_split
 from resight.evaluate.classify import TestResult
@@ -59,17 +60,15 @@ def find_cues(run: Run, split: Split, result: TestResult) -> list[ClassGroups]:
     Returns:
         At most `CLASSES` classes: those with marks first, then those with the most groups, then errors.
     """
-    predicted = result.probabilities.argmax(1)
     wrong = result.wrong()
-    named = {int(c): (predicted == c).nonzero()[:, 0] for c in predicted.unique()}
-    named = {c: rows for c, rows in named.items() if len(rows) >= ENOUGH}
+    named = {c: rows for c, rows in rows_by_name(result).items() if len(rows) >= ENOUGH}
     order = sorted(named, key=lambda c: (-int(wrong[named[c]].sum()), -len(named[c]), c))
     each = min(MOST_OF_CLASS, max(LEAST_OF_CLASS, MOST_IN_ALL // max(len(order), 1)))
     kept: dict[int, list[int]] = {}
     empty: dict[int, int] = {}
     maps: dict[str, Tensor] = {}
     edges, left = True, MOST_IN_ALL
-    for number in order:
+    for number in counted(order, "looking at maps, classes"):
         rows = named[number]
         count = min(each, len(rows), left)
         if count < ENOUGH:
@@ -92,6 +91,14 @@ def find_cues(run: Run, split: Split, result: TestResult) -> list[ClassGroups]:
     ]
     found.sort(key=lambda c: (-sum(g.marks for g in c.groups), -len(c.groups), -c.wrong))
     return found[:CLASSES]
+
+
+def rows_by_name(result: TestResult) -> dict[int, Tensor]:
+    """Return for each class that was named the rows that were named so, ascending."""
+    predicted = result.probabilities.argmax(1)
+    order = predicted.argsort(stable=True)
+    classes, counts = predicted.unique(return_counts=True)
+    return dict(zip(classes.tolist(), order.split(counts.tolist()), strict=True))
 
 
 def _maps(run: Run, split: Split, result: TestResult, rows: list[int], number: int) -> tuple[Tensor, int]:

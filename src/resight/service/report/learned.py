@@ -1,17 +1,16 @@
 """What the report shows of what a network learned: small, and quick enough for every training."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from resight.core.errors import ResightError
 from resight.data.dataset import Dataset
 from resight.render.embedding import interactive
-from resight.render.learned import Part, data_uri, render_parts
+from resight.render.page import Part, data_uri
 from resight.render.patches import draw_units
-from resight.service.look.data import is_grey, searched_split
+from resight.service.look.data import searched_split
 from resight.service.look.features import find_cloud, read_cloud
-from resight.service.look.filters import look_at_filters
-from resight.service.look.look import diagnosis
 from resight.service.look.units import explained, find_units, stage_ends
+from resight.service.report.tested import Tested
 from resight.service.run.run import Run
 
 LAYERS, UNITS, EACH, SEARCHED, EMBEDDED, STEPS = 3, 1, 6, 300, 400, 500
@@ -19,23 +18,12 @@ LAYERS, UNITS, EACH, SEARCHED, EMBEDDED, STEPS = 3, 1, 6, 300, 400, 500
 its steps."""
 
 
-def learned(run: Run, dataset: Dataset, rows: Sequence[dict[str, float]]) -> str:
-    """Return the report's section on what a network learned, as HTML.
+def learned(tested: Tested) -> list[Part]:
+    """Return the test pictures by their features, and what drives a unit of each of the last stages.
 
-    Learning curves in words, the first layer's filters, what drives a unit of each of the last stages, and
-    the test pictures by their features. A part that cannot be drawn is left out: `resight look` says why.
-
-    Args:
-        run: the run, with its folder.
-        dataset: what it is tested on.
-        rows: of metrics.csv; may be empty.
+    A part that cannot be drawn is left out: `resight look` says why, and draws more.
     """
-    parts = []
-    if rows:
-        parts.append(Part("What the curves say", points=diagnosis(run, rows, dataset)))
-    for draw in (_filters, _units, _cloud):
-        parts += _drawn(draw, run, dataset)
-    return render_parts(parts)
+    return [part for draw in (_cloud, _units) for part in _drawn(draw, tested.run, tested.dataset)]
 
 
 def _drawn(draw: Callable[[Run, Dataset], Part | None], run: Run, dataset: Dataset) -> list[Part]:
@@ -44,11 +32,6 @@ def _drawn(draw: Callable[[Run, Dataset], Part | None], run: Run, dataset: Datas
     except ResightError:
         return []
     return [part] if part else []
-
-
-def _filters(run: Run, dataset: Dataset) -> Part | None:
-    found = look_at_filters(run, grey=is_grey(dataset))
-    return found and Part("What the first layer looks for", images=[(data_uri(found.image), found.summary)])
 
 
 def _units(run: Run, dataset: Dataset) -> Part | None:
@@ -66,6 +49,7 @@ def _cloud(run: Run, dataset: Dataset) -> Part:
     cloud = find_cloud(run, dataset.split("test"), EMBEDDED, 0, STEPS)
     return Part(
         "How it sees the pictures",
-        f"{read_cloud(cloud, 'test')} Rings mark wrong answers.",
+        f"Each mark is a test picture; near ones are alike to the network, and rings mark wrong answers. "
+        f"{read_cloud(cloud, 'test')}",
         html=interactive(cloud),
     )

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from resight.core.errors import DataError
 from resight.data.dataset import Dataset, Split, fingerprint
+from resight.data.folding import fold, in_folds, to_fold
 from resight.data.open import as_test, open_as_it_is, require_fit
 from resight.data.splitting import with_test_split, with_validation
 from resight.service.run.members import (
@@ -87,9 +88,30 @@ def recognized(run: Run, raw: Dataset, *, whole: bool = True) -> Dataset | None:
     if members and members.of != learned:
         members = None  # of another task than this head's
     count = len(members.splits["train"]) if members else None
-    if found := split_as(raw, learned, share, count):
+    folds = run.facts.get("folds")
+    if found := _folded_as(raw, learned, share, folds) if folds else split_as(raw, learned, share, count):
         return found
     return _by_members(run, raw, members, whole=whole) if members else None
+
+
+def _folded_as(raw: Dataset, learned: str, share: float, folds: dict[str, Any]) -> Dataset | None:
+    """Return a data set divided as for a fold, or for the network on all pictures; see `split_as`.
+
+    Args:
+        raw: a data set as it is, with a training split.
+        learned: the fingerprint of the training split.
+        share: of the training pictures that is held out for validation.
+        folds: {"count", "fold"} of a fold, {"count"} of the network on all pictures, which has a test split
+            only where the data set has one of its own.
+    """
+    try:
+        dataset = to_fold(raw)
+        if "fold" in folds:
+            dataset = fold(dataset, in_folds(dataset, folds["count"]), folds["fold"])
+        dataset = with_validation(dataset, share)
+    except DataError:
+        return None
+    return dataset if fingerprint(dataset.train) == learned else None
 
 
 def split_as(raw: Dataset, learned: str, share: float, count: int | None = None) -> Dataset | None:
@@ -120,6 +142,8 @@ def _by_members(run: Run, raw: Dataset, members: Members, *, whole: bool) -> Dat
     sources = dict(raw.splits)
     if "test" not in sources and "val" in sources:
         sources["test"] = replace(sources.pop("val"), name="test")
+    if "fold" in (run.facts.get("folds") or {}):
+        sources.pop("test", None)  # a fold's test pictures are of the training split
     digests = {name: short_digests(split) for name, split in sources.items()}
     splits, left = {}, {name: np.ones(len(split), bool) for name, split in sources.items()}
     for name, own in members.splits.items():
@@ -130,7 +154,8 @@ def _by_members(run: Run, raw: Dataset, members: Members, *, whole: bool) -> Dat
     new = sum(int((rest & (digests[name] > 0)).sum()) for name, rest in left.items())
     found = np.concatenate(list(digests.values()))
     gone = len(np.setdiff1d(with_content(np.concatenate(list(members.splits.values()))), found))
-    if (whole and (new or gone)) or not len(splits.get("test", ())):
+    tested = "test" if "test" in members.splits else "train"
+    if (whole and (new or gone)) or not len(splits.get(tested, ())):
         return None
     note = f"the pictures changed since {run.name} was trained: {new} are new and left out, {gone} are gone"
     notes = (*raw.notes, note) if new or gone else raw.notes

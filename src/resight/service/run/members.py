@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resight.core.console import counted
 from resight.core.documents import require
 from resight.core.errors import ModelFileError
 from resight.data.dataset import FINGERPRINT_DIGESTS, Dataset, Split
@@ -59,7 +60,7 @@ class Members:
 
 def short_digests(split: Split) -> Digests:
     """Return the short digest of each picture of a split, (N,); 0 for an empty file, which has no content."""
-    digests = [split.digest(i) for i in range(len(split))]
+    digests = [split.digest(i) for i in counted(range(len(split)), "hashing pictures")]
     empty = [digest_of_nothing(split.picture_name(i)) for i in range(len(split))]
     return np.array(
         [0 if d == e else int(d[:LETTERS], 16) for d, e in zip(digests, empty, strict=True)], np.uint64

@@ -43,7 +43,7 @@ def record_of(job: Recorded, data: str, data_root: str | None) -> dict[str, Any]
     return {
         "recipe": settings.to_dict(job.recipe),
         "data": absolute(data),
-        "data_root": data_root,
+        "data_root": data_root and absolute(data_root),
         "data_fingerprint": job.identity["data"],
         "classes": list(job.dataset.classes),
         "splits": {name: len(split) for name, split in job.dataset.splits.items()},

@@ -1,5 +1,6 @@
 """RUN: a run folder, a model.safetensors, or zoo:NAME; opened as one kind of thing."""
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from resight.evaluate.scores import Member
 from resight.models.classifier import Classifier
 from resight.models.cost import evaluating
 from resight.models.folding import Inference
+from resight.models.header import CARD
 from resight.models.modelfile import load_model
 from resight.models.weights import of_zoo
 from resight.models.zoo import NETWORKS, create_model, list_options
@@ -44,6 +46,17 @@ RECORD = {
     "machine?": {str: object},
     "precision": str,
     "fit?": {str: object},
+    "stages?": [{str: object}],
+    "folds?": {"count": Whole(2), "fold?": Whole(1), "filled?": [Whole(1)]},
+    "weights?": {
+        "asked": str,
+        "looked": [str],
+        "source": str,
+        "licence?": str,
+        "sha256?": str,
+        "file?": str,
+        "preprocessing?": (CARD, None),
+    },
 }
 """Of a recipe.json, as far as it is read again."""
 MODEL_FILE, RECIPE_FILE, REPORT_FILE = "model.safetensors", "recipe.json", "report.html"
@@ -113,6 +126,8 @@ def open_run(name: str) -> Run:
     Raises:
         ModelFileError: if there is no model, or it cannot be used.
     """
+    if not name.strip():
+        raise ModelFileError("the run's name is empty; give a run folder, a model.safetensors or zoo:NAME")
     device = pick_device()
     if name.startswith("zoo:"):
         network, weights = of_zoo(name)
@@ -131,7 +146,8 @@ def open_run(name: str) -> Run:
                 f"{name}: there is no such run; give a run folder, a model.safetensors or zoo:NAME"
             )
         if folder and not (folder / MODEL_FILE).is_file():
-            more = "; go on training with --resume" if (folder / RECIPE_FILE).exists() else ""
+            line = shlex.join(["resight", "train", "--resume", str(folder)])
+            more = f"; resume it with: {line}" if (folder / RECIPE_FILE).exists() else ""
             raise ModelFileError(f"{name}: holds no {MODEL_FILE}, so it is not a finished run{more}")
         model, facts = load_model(folder / MODEL_FILE if folder else path)
         if task:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from resight.core.distributed import world
-from resight.core.errors import DataError
+from resight.core.errors import DataError, UsageError
 from resight.data.dataset import Dataset
 from resight.evaluate.classify import TestResult, collect
 from resight.evaluate.scores import probabilities_of, split_reader
@@ -40,19 +41,32 @@ def test(
         strict: stop at a broken picture.
         workers: processes that decode.
 
+    The figure of a run of `--folds` without a test split is that of its folds, each tested again.
+
     Returns:
-        The JSON of `resight test`, with the keys of `seen_before`.
+        The JSON of `resight test`, with the keys of `seen_before`; of folds also those of `Pooled.figures`.
 
     Raises:
         ResightError: in one line.
     """
+    from resight.service.test.folds import has_folds, judge_folds  # it tests each fold by `test_split`
+
     check_views(views, scales)
     opened = [open_run(name) for name in runs]
     given = data_of(opened[0], data, data_root)
     dataset = given.dataset
-    result = test_split(opened, dataset, split, views, scales, strict=strict, workers=workers)
-    figures = result.figures()
-    seen, notes = seen_before(opened, given, split, result, figures)
+    if given.own and has_folds(opened[0]) and split == "test" and "test" not in dataset.splits:
+        if len(opened) > 1:
+            raise UsageError(
+                f"{runs[0]}: its test figure is that of its folds; test it alone, or name --data"
+            )
+        how = {"views": views, "scales": scales, "strict": strict, "workers": workers}
+        pooled = judge_folds(opened[0], data, data_root, **how)
+        figures, seen, notes = pooled.figures, pooled.seen, pooled.notes
+    else:
+        result = test_split(opened, dataset, split, views, scales, strict=strict, workers=workers)
+        figures = result.figures()
+        seen, notes = seen_before(opened, given, split, result, figures)
     return {
         "run": runs[0] if len(runs) == 1 else list(runs),
         "data": dataset.name,
@@ -91,6 +105,20 @@ def seen_before(
             return {"trained_on": None, "others": None}, unknown_note(run)
         masks.append(mask)
     learned = np.any(masks, axis=0)[result.indices.numpy()]
+    return notes_on_learned(" or ".join(run.name for run in runs), learned, result, figures)
+
+
+def notes_on_learned(
+    names: str, learned: NDArray[np.bool_], result: TestResult, figures: dict[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return what `seen_before` does, where it is known which of the tested pictures were learned.
+
+    Args:
+        names: who learned them.
+        learned: whether each picture of the result was, (N,).
+        result: what came out.
+        figures: of the result.
+    """
     count, rest = int(learned.sum()), np.flatnonzero(~learned)
     if not count:
         return {"trained_on": 0, "others": None}, []
@@ -98,8 +126,7 @@ def seen_before(
     if len(rest):
         of_rest = result.part(torch.from_numpy(rest)).figures()
         others = {key: of_rest[key] for key in ("n", "top1_error", "top1_interval")}
-    words = learned_note(" or ".join(run.name for run in runs), count, figures, others)
-    return {"trained_on": count, "others": others}, [words]
+    return {"trained_on": count, "others": others}, [learned_note(names, count, figures, others)]
 
 
 def test_split(

@@ -64,7 +64,7 @@ def make_batches(
         return ResidentBatches(squares, kind.of_split(train).to(device), normalize, pipeline, order)
     count = cores() if machine.workers < 0 else machine.workers
     processes = machine.readers == "processes" or (machine.readers == "auto" and device.type == "cuda")
-    readers = Readers(count, processes, machine.patience)
+    readers = Readers(count, processes, machine.timeout)
     return StreamedBatches(train, pictures, card, normalize, pipeline, order, readers, kind, strict=strict)
 
 

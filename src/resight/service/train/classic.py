@@ -3,10 +3,10 @@
 import shlex
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from resight.classic.recipe import ClassicRecipe, default_recipe
 from resight.core import settings
 from resight.core.device import describe
 from resight.core.distributed import world
-from resight.core.errors import DataError, ModelFileError, PictureError, UsageError
+from resight.core.errors import DataError, PictureError, UsageError
 from resight.core.files import write_json
 from resight.core.preprocessing import Preprocessing
 from resight.data.dataset import Dataset, Split, fingerprint
@@ -30,7 +30,7 @@ from resight.evaluate.scores import batch_size, logits_of
 from resight.metrics.accuracy import topk_wrong
 from resight.models.families.classic import NETWORKS, Pipeline
 from resight.models.modelfile import load_model, save_model
-from resight.models.operators.descriptors import descriptor_count
+from resight.models.operators.descriptors import SIFT, descriptor_count
 from resight.models.zoo import COMMON, create_model, list_options, read_options
 from resight.service.run.members import Members
 from resight.service.run.record import costs_of, facts_of, record_of
@@ -38,15 +38,21 @@ from resight.service.run.run import MODEL_FILE, RECIPE_FILE, read_recipe_file
 from resight.service.train.held_out import with_leaks_noted, with_members_noted
 from resight.service.train.network import require_size
 from resight.service.train.pictures import require_every_class, validation_of
-from resight.training.checkpoints import Progress
+from resight.training.checkpoints import Progress, require_same
+from resight.training.cost import in_bytes
 from resight.training.journal import Journal, read_csv, write_csv
 from resight.training.loop import Stopped
 from resight.training.machine import Machine
 from resight.training.recipe import Recipe
 
+if TYPE_CHECKING:
+    from resight.service.train.words import Choice
+
 FOUND = ("support",)
 """Options that the fit finds."""
 CURVES = "metrics.csv"
+CLASSIC = "classic"
+"""In place of a recipe's name in recipe.json."""
 
 
 def is_classic(model: str) -> bool:
@@ -70,6 +76,16 @@ def read_recipe(dataset: Dataset, model: str, recipe: str, words: list[str]) -> 
         raise UsageError(f"--recipe {recipe} is for networks; {model} is fitted with the settings of --set")
     train = dataset.train
     chosen = default_recipe(model, len(train), typical_side(train), mirrors=dataset.mirrors)
+    return with_words(chosen, words)
+
+
+def with_words(chosen: ClassicRecipe, words: Sequence[str]) -> ClassicRecipe:
+    """Return settings with a user's words applied, those for options of the pipeline among them.
+
+    Raises:
+        UsageError: for a setting of networks, and anything else that the pipeline does not know.
+    """
+    model = chosen.model
     own = [option for option in list_options(model) if option not in (*COMMON, *FOUND)]
     known = [f.name for f in fields(ClassicRecipe)]
     options = dict(word.split("=", 1) for word in chosen.options)
@@ -189,14 +205,14 @@ class ClassicJob:
     def prepare(
         cls,
         dataset: Dataset,
-        recipe: ClassicRecipe,
-        machine: Machine,
+        choice: "Choice",
         run: Path,
         console: Console,
         data_root: str | None,
         *,
         resume: bool,
         strict: bool,
+        begun: int = 0,
     ) -> "ClassicJob":
         """Read the pictures, make the pipeline, and say what is to be done.
 
@@ -205,7 +221,8 @@ class ClassicJob:
         Raises:
             ResightError: in one line.
         """
-        del machine
+        del begun
+        recipe: ClassicRecipe = choice.recipe
         if world().processes > 1:
             raise UsageError(f"{recipe.model} is fitted by one process: start it without torchrun")
         if len(dataset.classes) < 2 or dataset.multi_label:
@@ -239,7 +256,7 @@ class ClassicJob:
         job.progress.leave_out(faults)
         job.announce()
         if resume and before is None:
-            job.say("a fit is not taken up in the middle: it begins again")
+            job.say("a fit has no state to resume from: it begins again")
         return job
 
     def say(self, text: str) -> None:
@@ -252,11 +269,19 @@ class ClassicJob:
         notes = "".join(f"; {note}" for note in self.dataset.notes)
         r = self.recipe
         self.say(f"{self.dataset.name}: {sizes} pictures of {len(self.dataset.classes)} classes{notes}")
+        count = descriptor_count(self.model, r.image_size)
         self.say(
             f"{r.model} {' '.join(r.options)}, input {r.image_size}, {'and mirrored, ' if r.mirror else ''}"
-            f"{descriptor_count(self.model, r.image_size):,} descriptors a picture, on "
-            f"{describe(torch.device('cpu'))}; run folder {self.run}"
+            f"{count:,} descriptors a picture, on {describe(torch.device('cpu'))}; run folder {self.run}"
         )
+        numbers = SIFT if self.model.part("sift") is not None else 0
+        described = count * numbers * len(self.pictures.split) * (2 if r.mirror else 1)
+        kept = min(described, r.memory_gib * 2**30) + self.pictures_bytes()
+        self.say(f"memory: about {in_bytes(kept)} for pictures and descriptors; each step says its time")
+
+    def pictures_bytes(self) -> int:
+        """Return the bytes of the training pictures in memory."""
+        return 0 if self.pictures.squares is None else self.pictures.squares.numel()
 
     def fit(self, stop: threading.Event) -> None:
         """Fit the pipeline, and write it with the one row of its history.
@@ -313,7 +338,7 @@ class ClassicJob:
         self.progress.history = [row]
         self.progress.best_epoch = 1
         write_csv(self.run / CURVES, self.progress.history)
-        with Journal(self.run, self.console, 100.0) as journal:
+        with Journal(self.run, self.console) as journal:
             for name in ("train_error", "val_error"):
                 if name in row:
                     journal.events.add_scalar(name, row[name], 1)
@@ -338,7 +363,7 @@ class ClassicJob:
             return read_recipe_file(self.run)
         self.recorded = {
             "command": self.command(data, data_root, recipe),
-            "base": "classic",
+            "base": CLASSIC,
             **record_of(self, data, data_root),
             **costs_of(self.model, self.recipe.image_size),
             "hardware": describe(torch.device("cpu")),
@@ -365,9 +390,5 @@ def _finished(run: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     if not (run / MODEL_FILE).is_file() or not (run / CURVES).is_file():
         return None
     _, facts = load_model(run / MODEL_FILE)
-    for key, value in (("recipe", facts.get("recipe")), ("data", facts.get("data_fingerprint"))):
-        if value != identity[key]:
-            raise ModelFileError(
-                f"{run}: was fitted with other {key}; resume with the same words, or start anew with --out"
-            )
+    require_same(run, {"recipe": facts.get("recipe"), "data": facts.get("data_fingerprint")}, identity)
     return facts.get("fit") or {}

@@ -26,7 +26,7 @@ def require_classes_left(train: Split, faults: Sequence[dict[str, str]]) -> None
     if gone:
         raise TrainingError(
             f"no picture of {', '.join(gone)} can be read any more (the first: {faults[0]['path']}: "
-            f"{faults[0]['fault']}); put the pictures back and resume"
+            f"{faults[0]['fault']}); put the pictures back and resume with: resight train --resume RUN"
         )
 
 
@@ -44,6 +44,8 @@ def _one_is_back(train: Split, label: str) -> bool:
 
 def with_leaks_noted(dataset: Dataset) -> tuple[Dataset, int]:
     """Say if test pictures are learned too, or chosen on: the test figure is then too good."""
+    if "test" not in dataset.splits:  # the figure comes from folds
+        return dataset, 0
     test = dataset.split("test")
     others = [split for split in dataset.splits.values() if split is not test]
     if sum(map(len, dataset.splits.values())) > FINGERPRINT_DIGESTS:

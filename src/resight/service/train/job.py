@@ -2,9 +2,11 @@
 
 import shlex
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from resight.core import settings
 from resight.core.device import describe, pick_device, pick_precision, tf32
 from resight.core.distributed import waiting, world
+from resight.core.errors import ModelFileError
 from resight.data.batches import Batches
 from resight.data.dataset import Dataset, fingerprint
 from resight.data.prepare import Normalize
@@ -26,22 +29,30 @@ from resight.service.run.run import MODEL_FILE
 from resight.service.train.batches import make_batches
 from resight.service.train.held_out import require_classes_left, with_leaks_noted, with_members_noted
 from resight.service.train.network import make_model, map_note, require_size
-from resight.service.train.pictures import first_images, read_training, validation_of
+from resight.service.train.pictures import first_images, kept_bytes, read_training, validation_of
+from resight.service.train.starting_weights import Start, at_hand, naming_the_file, require_recorded
 from resight.service.train.teachers import make_old_self, make_teacher
 from resight.tasks.classify.task import of as task_of
 from resight.tasks.task import Aids, Task
+from resight.training.best_epoch import tolerance
 from resight.training.checkpoints import Progress, load_state, save_state
-from resight.training.diagnosis import guessing_errors
+from resight.training.cost import Pace, kept_for_backward, training_bytes
 from resight.training.ema import AveragedWeights
+from resight.training.guessing import guessing_of
 from resight.training.journal import Journal
 from resight.training.loop import Actions, fit
 from resight.training.machine import Machine
-from resight.training.optimizer import make_optimizer
+from resight.training.measured_norm import measured_statistics
+from resight.training.optimizer import make_optimizer, set_mode
 from resight.training.parallel import shared
 from resight.training.recipe import Recipe
 from resight.training.schedules import warmup_steps
 from resight.training.sharding import put_together, whole
+from resight.training.suspicion import quiet_share
 from resight.training.synced_norm import synchronize
+
+if TYPE_CHECKING:
+    from resight.service.train.words import Choice
 
 
 @dataclass
@@ -59,6 +70,7 @@ class Job:
         objective: gives the loss of a batch.
         batches: the training pictures of this process.
         validation: this process's squares (N, S, S, 3) and their marks, or None.
+        plain: training images (N, C, S, S) that statistics of batch normalization are measured on, or None.
         normalize: the preprocessing, applied.
         optimizer: see `make_optimizer`.
         averages: of the weights, or None.
@@ -69,6 +81,7 @@ class Job:
         members: which pictures are in which split.
         data_root: where built-in data sets lie, if it was said.
         costs: see `costs_of`.
+        start: what it starts from.
     """
 
     dataset: Dataset
@@ -81,6 +94,7 @@ class Job:
     objective: nn.Module
     batches: Batches
     validation: tuple[Tensor, Any] | None
+    plain: Tensor | None
     normalize: Normalize
     optimizer: torch.optim.Optimizer
     averages: AveragedWeights | None
@@ -91,26 +105,28 @@ class Job:
     members: Members | None
     data_root: str | None
     costs: dict[str, int]
+    start: Start
 
     @classmethod
     def prepare(
         cls,
         dataset: Dataset,
-        recipe: Recipe,
-        machine: Machine,
+        choice: "Choice",
         run: Path,
         console: Console,
         data_root: str | None,
         *,
         resume: bool,
         strict: bool,
+        begun: int = 0,
     ) -> "Job":
-        """Read the pictures, make the network, take up where a run stopped, and say what is to be done.
+        """Read the pictures, make the network, resume where a run stopped, and say what is to be done.
 
         Raises:
             ResightError: in one line.
         """
-        device = pick_device()
+        recipe: Recipe = choice.recipe
+        machine, start, device = choice.machine, choice.start, pick_device()
         precision = pick_precision(recipe.precision, device)
         torch.manual_seed(recipe.seed)
         dataset, leaks = with_leaks_noted(dataset)
@@ -118,8 +134,10 @@ class Job:
         task = task_of(dataset)
         learned = fingerprint(dataset.train, task.kind.said)
         dataset, members = with_members_noted(dataset, learned, recipe.weights, recipe.teacher)
-        with world().main_first():
-            model, card = make_model(recipe, len(dataset.classes))
+        known = at_hand(start, run) if resume else None
+        with world().main_first(), naming_the_file(start):
+            model, card = make_model(recipe, len(dataset.classes), known)
+        require_recorded(model.origin, start, run)
         require_size(model, recipe.image_size)
         dataset, pictures, card, faults = read_training(dataset, recipe, card, strict=strict)
         model = task.network(model, dataset)
@@ -132,6 +150,7 @@ class Job:
         looks = type(model).initialize_from is not Classifier.initialize_from
         if looks and not recipe.weights:
             model.initialize_from(first_images(dataset, card, normalize))
+        plain = first_images(dataset, card, normalize) if model.measured_norm else None
         validation = validation_of(dataset, card, faults, task.kind, strict=strict)
         for fault in faults:
             console.print(f"left out: {fault}", highlight=False, markup=False, soft_wrap=True)
@@ -151,17 +170,23 @@ class Job:
         optimizer = make_optimizer(model, recipe)
         averages = AveragedWeights(model, recipe.ema) if recipe.ema else None
         identity = {"recipe": settings.to_dict(recipe), "data": learned}
-        before = load_state(run, model, optimizer, averages, identity, task.counts) if resume else None
-        if before:
-            where = f"epoch {before.epoch + 1}, step {before.step}"
+        before = load_state(run, model, optimizer, averages, identity, task.counts, begun) if resume else None
+        if begun and before is None:
+            raise ModelFileError(
+                f"{run}: its state, last/state.safetensors, is gone, so it cannot be continued; train from "
+                f"its weights with: --recipe fine-tune --set weights={run}"
+            )
+        if resume:
+            where = f"epoch {before.epoch + 1}, step {before.step}" if before else "its first step"
             console.print(f"resuming {run} at {where}", highlight=False, markup=False, soft_wrap=True)
         progress = before or Progress(sums=dict.fromkeys(task.counts, 0.0))
         progress.leave_out(faults)
         if machine.parts > 1:
             progress.parts = machine.parts
         job = cls(
-            dataset, recipe, machine, run, console, model, task, together, batches, validation, normalize,
-            optimizer, averages, progress, precision, identity, leaks, members, data_root, costs,
+            dataset, recipe, machine, run, console, model, task, together, batches, validation, plain,
+            normalize, optimizer, averages, progress, precision, identity, leaks, members, data_root, costs,
+            start,
         )  # fmt: skip
         job.announce()
         if note:
@@ -192,30 +217,53 @@ class Job:
             lines.append(
                 f"warm-up: the first {warm:,} of {steps:,} steps at a learning rate of {r.warmup[1]:g}"
             )
+        lines += self.start.lines(self.model.origin)
+        lines.append(self.memory())
         if self.model.weights_note:
             lines.append(f"weights: {self.model.weights_note}")
         for line in lines:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
+    def memory(self) -> str:
+        """Return in words what memory the training is expected to take."""
+        r, share = self.recipe, -(-self.batches.order.share // self.progress.parts)
+        copies = 3 + bool(r.ema) + (r.optimizer == "adamw")
+        set_mode(self.model, r, r.epochs - 1)  # what is held fixed keeps nothing
+        step = share * kept_for_backward(self.model, r.image_size, self.precision)
+        pictures = kept_bytes(self.dataset.train, r)
+        pictures += 0 if self.validation is None else self.validation[0].numel()
+        return training_bytes(self.model, copies, step, pictures)
+
     def fit(self, stop: threading.Event) -> None:
         """Train to the last epoch."""
-        chance, val_chance = guessing_errors(self.dataset, self.recipe.balance)
+        guessing = guessing_of(self.dataset, self.recipe.balance)
+        quiet = quiet_share(self.recipe, self.recipe.epochs * self.batches.order.steps)
         place = self.run if world().is_main else None
-        validation = len(self.dataset.split("val")) if "val" in self.dataset.splits else 0
-        with Journal(place, self.console, chance, val_chance, validation, self.task) as journal:
+        with Journal(place, self.console, guessing, quiet, self.task) as journal:
+            p, steps = self.progress, self.batches.order.steps
+            left = (self.recipe.epochs - p.epoch) * steps - p.step
+            pace = Pace(journal.say, left, self.batches.order.size)
 
             def begin_epoch(epoch: int, done: int) -> Any:
-                return journal.start_bar(epoch, self.recipe.epochs, self.batches.order.steps, done)
+                advance, before = journal.start_bar(epoch, self.recipe.epochs, steps, done), done
+
+                def after_step(step: int, rate: float, loss: float) -> None:
+                    nonlocal before
+                    advance(step, rate, loss)
+                    pace(step - before)
+                    before = step
+
+                return after_step
 
             def end_epoch(state: dict[str, Tensor], rate: float) -> None:
                 journal.stop_bar()
                 self.end_epoch(state, rate)
-                left = (self.recipe.epochs - self.progress.epoch - 1) * self.batches.order.steps
-                journal.epoch(self.progress.history, self.recipe.epochs, left)
+                remaining = (self.recipe.epochs - self.progress.epoch - 1) * steps
+                journal.epoch(self.progress.history, self.recipe.epochs, remaining)
 
             actions = Actions(begin_epoch, end_epoch, self.save, stop.is_set, journal.say)
             allowed = self.recipe.precision == "tf32"
-            with tf32(allowed=allowed), waiting(2 * self.machine.patience):
+            with tf32(allowed=allowed), waiting(2 * self.machine.timeout):
                 fit(
                     self.model, self.objective, self.batches, self.recipe, self.optimizer, self.averages,
                     self.progress, self.precision, actions,
@@ -228,11 +276,15 @@ class Job:
     def end_epoch(self, state: dict[str, Tensor], rate: float) -> None:
         """Judge the epoch's weights and keep them if they are the best.
 
+        The best have the lowest validation error; of equal ones the later are kept, which had more steps at
+        low rates. There is no early stopping: later epochs are trained whatever the error does.
+
         Raises:
             TrainingError: if all pictures of a class stopped being readable.
         """
         p = self.progress
         require_classes_left(self.dataset.train, p.faults)
+        state = self.settled(state)
         row = {
             "epoch": p.epoch + 1,
             "step": (p.epoch + 1) * self.batches.order.steps,
@@ -242,25 +294,41 @@ class Job:
             "seconds": p.seconds,
             "images_per_second": p.seen / max(p.seconds, 1e-9),
         }
+        pictures = 0
         if self.validation:
-            row |= self.task.judged(*self.judge(state))
+            outputs, marks = self.judge(state)
+            pictures = len(marks)
+            row |= self.task.judged(outputs, marks)
         p.history.append(row)
-        best = self.task.best
-        if best.improves(row, p.best):
-            p.best_epoch, p.best = p.epoch + 1, row.get(best.figure)
+        best, within = self.task.best, 0.0 if p.best is None else tolerance(p.best, pictures)
+        if best.improves(row, p.best, within):
+            p.best_epoch, p.best = p.epoch + 1, best.better(row, p.best)
             state = whole(state)
             if world().is_main:
                 save_model(self.run / MODEL_FILE, self.model, state, self.facts())
 
-    def judge(self, state: dict[str, Tensor]) -> tuple[Tensor, Any]:
-        """Return what some weights answer on validation, (N, ...), and the marks of the N pictures."""
+    def settled(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return weights with statistics of batch normalization that were measured for them, if wanted."""
+        if self.plain is None:
+            return state
+        with self.holding(state), put_together(self.objective):
+            return {**state, **measured_statistics(self.model, self.plain, self.precision)}
+
+    @contextmanager
+    def holding(self, state: dict[str, Tensor]) -> Iterator[None]:
+        """Let the network have other weights inside the block."""
         own = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.model.load_state_dict(state)
-        self.model.eval()
-        with put_together(self.objective):
-            answers = self.answered(self.model, self.precision)
-        self.model.load_state_dict(own)
-        return answers
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(own)
+
+    def judge(self, state: dict[str, Tensor]) -> tuple[Tensor, Any]:
+        """Return what some weights answer on validation, (N, ...), and the marks of the N pictures."""
+        with self.holding(state), put_together(self.objective):
+            self.model.eval()
+            return self.answered(self.model, self.precision)
 
     def answered(self, model: nn.Module, precision: torch.dtype) -> tuple[Tensor, Any]:
         """Return what a network in eval mode says of the N validation pictures, (N, ...), and their marks."""
@@ -277,7 +345,9 @@ class Job:
 
     def facts(self) -> dict[str, Any]:
         """Return what the model file says besides the network."""
-        return {**facts_of(self), "best_epoch": self.progress.best_epoch}
+        origin = self.model.origin
+        weights = {"weights": origin.header()} if origin else {}
+        return {**facts_of(self), **weights, "best_epoch": self.progress.best_epoch}
 
     def record(self, data: str, data_root: str | None, recipe: str) -> dict[str, Any]:
         """Return recipe.json: everything needed to train again."""
@@ -290,12 +360,13 @@ class Job:
             "processes": world().processes,
             "machine": settings.to_dict(self.machine),
             "precision": self.arithmetic,
+            "weights": self.start.record(self.model.origin),
         }
 
     def command(self, data: str, data_root: str | None, recipe: str) -> str:
         """Return the exact command of this run."""
         words = ["resight", "train", data]
-        words += ["--recipe", recipe] if recipe != "fast" else []
+        words += ["--recipe", recipe]
         words += ["--data-root", data_root] if data_root else []
         return shlex.join([*words, *settings.as_words(self.recipe)])
 

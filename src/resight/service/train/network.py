@@ -13,22 +13,34 @@ from resight.models.classifier import Classifier
 from resight.models.cost import evaluating
 from resight.models.loading import Card, load_card
 from resight.models.modelfile import is_model_file, load_model
+from resight.models.origin import NOT_STATED, Origin, file_digest
 from resight.models.weights import OFFICIAL
 from resight.models.zoo import COMMON, NETWORKS, OF_TRAINING, create_model, list_options, read_options
 from resight.service.train.weight_files import OWN_WEIGHTS, weight_file
 from resight.training.recipe import Recipe
 
 
-def make_model(recipe: Recipe, classes: int) -> tuple[Classifier, Preprocessing | None]:
+def make_model(
+    recipe: Recipe, classes: int, known: Origin | None = None
+) -> tuple[Classifier, Preprocessing | None]:
     """Return the network, with the given weights and then a fresh head, and the weights' preprocessing.
 
-    Its `weights_note` says what the weights did not bring.
+    Its `weights_note` says what the weights did not bring, its `origin` where they are from.
+
+    Args:
+        recipe: names the network, its options and the weights.
+        classes: logits.
+        known: where the weights are from, if a checkpoint is about to bring them: no file is read then.
 
     Raises:
         ModelFileError: if the weights cannot be used.
         UsageError: if they are of another network, or the options are off.
     """
     options = read_options(recipe.model, recipe.options)
+    if known:
+        model = create_model(recipe.model, classes, **options)
+        model.origin = known
+        return model, known.preprocessing
     facts: dict[str, Any] | None = None
     path = weight_file(recipe.weights)
     if recipe.weights and recipe.weights not in OFFICIAL and is_model_file(path):
@@ -73,6 +85,9 @@ def _from_run(
     if "last" in differ:
         model.end_at(options["last"], NETWORKS[model.name].input_size)
     model.options = {**built, **options}
+    licence = str((facts.get("weights") or {}).get("licence") or NOT_STATED)
+    file = str(path.resolve())
+    model.origin = Origin(recipe.weights, licence, file_digest(path), file, model.preprocessing)
     return model, facts
 
 

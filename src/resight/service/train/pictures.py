@@ -24,27 +24,34 @@ def read_training(
     dataset: Dataset, recipe: Recipe, weights_card: Preprocessing | None, *, strict: bool
 ) -> tuple[Dataset, list[np.ndarray] | None, Preprocessing, list[PictureError]]:
     """Decode the training split if it fits in memory, and settle the preprocessing on it."""
-    size = recipe.image_size
-    pipeline = Pipeline(tuple(s for s in parse(recipe.augment) if s.operation.kind in ("crop", "flip")))
-    crop, photos = pipeline.crop, pipeline.whole
-    resize = round(size * 8 / 7) if photos else size
-    card = Preprocessing(size=size, resize=resize, levels=dataset.train.levels)
-    budget = recipe.memory_gib * 2**30
-    if photos and crop:
-        # Whole pictures, large enough to be cut from: about 4/3 as wide as high.
-        cache = replace(card, resize=crops.cached_side(crop.name, crop.value, size))
-        fits = len(dataset.train) * cache.resize**2 * 4 <= budget
-    else:
-        cache = card
-        fits = resident_bytes(dataset.train, card, pipeline) <= budget
+    card, cache, whole, needed = _cards(dataset.train, recipe)
     pictures: list[np.ndarray] | None = None
     faults: list[PictureError] = []
     train = dataset.train
-    if fits:
-        train, pictures, faults = decode_split(train, cache, whole=photos, strict=strict)
+    if needed <= recipe.memory_gib * 2**30:
+        train, pictures, faults = decode_split(train, cache, whole=whole, strict=strict)
         require_every_class(dataset, train)
         dataset = replace(dataset, splits={**dataset.splits, "train": train})
     return dataset, pictures, normalization_of(card, recipe, train, pictures, weights_card), faults
+
+
+def _cards(train: Split, recipe: Recipe) -> tuple[Preprocessing, Preprocessing, bool, float]:
+    """Return what the network sees, what memory holds, whether that is whole pictures, and its bytes."""
+    size = recipe.image_size
+    pipeline = Pipeline(tuple(s for s in parse(recipe.augment) if s.operation.kind in ("crop", "flip")))
+    crop, photos = pipeline.crop, pipeline.whole
+    card = Preprocessing(size=size, resize=round(size * 8 / 7) if photos else size, levels=train.levels)
+    if photos and crop:
+        # Whole pictures, large enough to be cut from: about 4/3 as wide as high.
+        cache = replace(card, resize=crops.cached_side(crop.name, crop.value, size))
+        return card, cache, photos, len(train) * cache.resize**2 * 4
+    return card, card, photos, resident_bytes(train, card, pipeline)
+
+
+def kept_bytes(train: Split, recipe: Recipe) -> float:
+    """Return what a training split takes in memory; 0 if it is read from its files in every epoch."""
+    needed = _cards(train, recipe)[3]
+    return needed if needed <= recipe.memory_gib * 2**30 else 0.0
 
 
 def require_every_class(dataset: Dataset, train: Split) -> None:

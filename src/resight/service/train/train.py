@@ -1,49 +1,44 @@
 """Train, choose, calibrate, test, report: the main job."""
 
+import shlex
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
-from resight.core.console import stderr_console
+from resight.core.console import shown_on, stderr_console
 from resight.core.device import ran_out_of_memory
 from resight.core.distributed import lost_another, world
-from resight.core.errors import DataError, TrainingError
+from resight.core.errors import ResightError, TrainingError, UsageError
 from resight.core.files import locked, write_json
-from resight.core.registry import lookup
-from resight.data.dataset import Dataset
-from resight.data.levels import settled
-from resight.data.open import open_as_it_is, require_fit
-from resight.data.splitting import with_test_split
-from resight.metrics.calibration import fit_temperature
-from resight.models.modelfile import save_model
-from resight.models.zoo import NETWORKS
-from resight.service.run.data import RunData, split_as
-from resight.service.run.folder import leave_empty, run_folder, stop_asked
-from resight.service.run.run import MODEL_FILE, RECIPE_FILE, REPORT_FILE, open_run, read_recipe_file
-from resight.service.test.test import seen_before, test_split
+from resight.service.run.folder import leave_empty, resume_line, run_folder, stop_asked
+from resight.service.run.run import RECIPE_FILE
 from resight.service.train.classic import ClassicJob
+from resight.service.train.finish import finish
+from resight.service.train.folds import Task, train_folds
 from resight.service.train.job import Job
-from resight.service.train.words import choose
+from resight.service.train.minutes import in_time
+from resight.service.train.plan import Plan, asked, fresh, resumed
+from resight.service.train.stages import KEY, command_of
 from resight.training.loop import Stopped
-from resight.training.recipes import RECIPES
 
 
 def train(
-    data: str,
+    data: str | None = None,
     *,
     model: str = "",
-    recipe: str = "fast",
+    recipe: str = "",
     epochs: int | None = None,
+    minutes: float | None = None,
     seed: int | None = None,
+    folds: int | None = None,
     changes: Sequence[str] = (),
     out: str | None = None,
-    resume: bool = False,
+    resume: bool | str | Path = False,
     data_root: str | None = None,
     strict: bool = False,
     console: Console | None = None,
@@ -51,14 +46,20 @@ def train(
     """Train a network, test it and write its report.
 
     Args:
-        data: what `open_dataset` takes.
+        data: what `open_dataset` takes; None for that of the run that is resumed.
         model: name of a network; by default the recipe's choice.
-        recipe: name of a recipe.
-        epochs: in place of the recipe's.
+        recipe: name of a recipe; by default "photos" for photos, else "fast", see `default_recipe`.
+        epochs: in place of the recipe's. More than a finished run has continue it, see
+            `resight.service.train.stages`.
+        minutes: the training, with its test and report, may take so long; the speed is measured first, then
+            the number of epochs is chosen, and a smaller image_size where time is short. A finished run is
+            continued for so long.
         seed: in place of the recipe's.
+        folds: test by cross-validation with so many folds, see `resight.service.train.folds`.
         changes: key=value words over the recipe's settings.
         out: the run folder; by default runs/DATA-MODEL-N.
-        resume: go on with the run in `out` (or the latest run of this data and model).
+        resume: a run to resume, by its folder; or True for that in `out`, or the latest run of this data and
+            model. What is not named is taken from its recipe.json.
         data_root: see `open_dataset`.
         strict: stop at a broken picture.
         console: where progress is shown; by default standard error.
@@ -72,70 +73,96 @@ def train(
     """
     started, among = time.perf_counter(), world()
     console = console or stderr_console(quiet=not among.is_main)
-    build = lookup(RECIPES, recipe, "recipe")
-    if model:
-        lookup(NETWORKS, model, "model", "All names: resight models")
-    with among.main_first():
-        raw = open_as_it_is(data, data_root)
-        require_fit(raw)
-        dataset = with_test_split(raw)
-    if "train" not in dataset.splits:
-        raise DataError(f"{data}: has no training pictures")
-    dataset = settled(dataset)
-    words = list(changes)
-    words += [f"epochs={epochs}"] if epochs is not None else []
-    words += [f"seed={seed}"] if seed is not None else []
-    chosen, machine, kind = choose(build, dataset, model, recipe, words)
+    wish = asked(
+        data, tuple(changes), model=model, recipe=recipe, epochs=epochs, minutes=minutes, seed=seed,
+        folds=folds, data_root=data_root,
+    )  # fmt: skip
+    run = (str(resume) if not isinstance(resume, bool) else None) or out
+    again = bool(resume)
+    if not wish.data and not (again and run):
+        raise UsageError("name the data set, or the run to resume")
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    # Of a run that is named, its record says what is trained.
+    plan = None if run and _is_resumed(run, resume=again) else fresh(wish, say)
     with ExitStack() as stack:
+        stack.enter_context(shown_on(console))
 
         def take() -> tuple[Path, bool]:
-            folder, old = run_folder(out, data, chosen.model, resume=resume)
+            folder, old = run_folder(run, wish.data, plan.recipe.model if plan else "", resume=again)
             stack.enter_context(locked(folder))
             return folder, old
 
-        folder, resume = among.from_main(take)
-        if resume and (before := _as_before(raw, folder)):
-            dataset = before
-            chosen, machine, kind = choose(build, dataset, model, recipe, words)
+        folder, old = among.from_main(take)
         try:
-            with _in_one_line("start the same command again"):
-                job = kind.prepare(
-                    dataset, chosen, machine, folder, console, data_root, resume=resume, strict=strict
+            with _in_one_line("start the same command again", folder):
+                plan = resumed(folder, wish, say) if old or plan is None else plan
+                plan = in_time(plan, folder, console, started) if plan.minutes is not None else plan
+                if plan.folds:
+                    task = Task(plan, folder, old, strict, console, started)
+                    with _stoppable(console, folder) as stop:
+                        return train_folds(task, plan.dataset, stop)
+                job = plan.choice.kind.prepare(
+                    plan.dataset, plan.choice, folder, console, plan.data_root,
+                    resume=old, strict=strict, begun=plan.begun,
                 )  # fmt: skip
         except BaseException:
             if among.is_main:
                 leave_empty(folder)
             raise
         if among.is_main:
-            write_json(job.run / RECIPE_FILE, job.record(data, data_root, recipe))
-        again = f"{job.command(data, data_root, recipe)} --out {job.run} --resume"
-        with stop_asked() as stop, _in_one_line(f"resume with: {again}"):
-            try:
-                job.fit(stop)
-            except Stopped:
-                console.print(f"stopped; resume with: {again}", highlight=False, markup=False, soft_wrap=True)
-                raise KeyboardInterrupt from None
-        with _in_one_line(f"resume with: {again}"):
-            return _finish(job, console, data_root, started, strict=strict)
-
-
-def _as_before(raw: Dataset, folder: Path) -> Dataset | None:
-    """Return the data set with the test split that a run began with; None if its pictures are others now."""
-    record = read_recipe_file(folder)
-    learned, share = record.get("data_fingerprint"), record.get("recipe", {}).get("val_share", 0)
-    found = split_as(raw, learned, share) if learned and "train" in raw.splits else None
-    return with_test_split(replace(raw, by_rank=found.by_rank)) if found else None
+            _write_record(job, plan)
+        with _stoppable(console, folder) as stop:
+            job.fit(stop)
+        with _in_one_line(f"resume with: {resume_line(folder)}", folder):
+            return finish(job, console, started, strict=strict)
 
 
 @contextmanager
-def _in_one_line(cure: str) -> Iterator[None]:
+def _stoppable(console: Console, folder: Path) -> Iterator[threading.Event]:
+    """Let a training be stopped by a signal, and say how to resume it."""
+    line = resume_line(folder)
+    with stop_asked() as stop, _in_one_line(f"resume with: {line}", folder):
+        try:
+            yield stop
+        except Stopped:
+            console.print(f"stopped; resume with: {line}", highlight=False, markup=False, soft_wrap=True)
+            raise KeyboardInterrupt from None
+
+
+def _is_resumed(run: str, *, resume: bool) -> bool:
+    """Return whether a run that is named is resumed: because it was asked for, or by its launcher."""
+    return resume or bool(world().restarts and world().from_main((Path(run) / RECIPE_FILE).exists))
+
+
+def _write_record(job: Job | ClassicJob, plan: Plan) -> None:
+    """Write recipe.json."""
+    record = job.record(plan.data, plan.data_root, plan.choice.base)
+    if plan.stages:
+        command = command_of(record["command"], plan.stages, job.run)
+        record = {**record, "command": command, KEY: list(plan.stages)}
+    write_json(job.run / RECIPE_FILE, record)
+
+
+@contextmanager
+def _in_one_line(cure: str, folder: Path) -> Iterator[None]:
     """Turn torch's errors when another process is gone, or memory ran out beside a step, into one line.
+
+    What is raised below, where the run's name is not known, says RUN in its place.
 
     Raises:
         TrainingError: how to continue.
     """
     try:
         yield
+    except ResightError as error:
+        place = shlex.quote(str(folder))
+        error.args = tuple(
+            a.replace("--resume RUN", f"--resume {place}") if isinstance(a, str) else a for a in error.args
+        )
+        raise
     except (RuntimeError, MemoryError) as error:
         if ran_out_of_memory(error):
             fault = (str(error) or "no memory").splitlines()[0][:200]
@@ -146,58 +173,3 @@ def _in_one_line(cure: str) -> Iterator[None]:
         if not lost_another(error):
             raise
         raise TrainingError(f"another process of this training ended or does not answer; {cure}") from error
-
-
-def _measures(figures: dict[str, Any]) -> str:
-    """Return what the error is called; before it, of several classes, the mean average precision."""
-    if not figures["multi_label"]:
-        return "test error"
-    if figures["map"] is None:
-        return "one-error"
-    low, high = figures["map_interval"]
-    return f"mean average precision {figures['map']:.2f} % (95 % interval {low:.2f} to {high:.2f}), one-error"
-
-
-def _finish(
-    job: Job | ClassicJob, console: Console, data_root: str | None, started: float, *, strict: bool
-) -> dict[str, Any]:
-    """Calibrate and test the best weights, write them with their figures, and the report."""
-    from resight.service.report.report import write_report
-
-    world().wait()  # until the main process has written the best weights
-    run = open_run(str(job.run))
-    facts = {**job.facts(), "best_epoch": run.facts["best_epoch"]}
-    facts["temperature"] = 1.0
-    if job.validation:
-        logits, labels = job.validation_logits(run.model, torch.float32)
-        facts["temperature"] = fit_temperature(logits, labels) if len(labels) >= 20 else 1.0
-    facts["seconds"] = sum(row["seconds"] for row in job.progress.history)
-    run.facts.clear()
-    run.facts.update(facts)
-    result = test_split([run], job.dataset, strict=strict)
-    figures = result.figures()
-    seen, notes = seen_before([run], RunData(job.dataset, own=True), "test", result, figures)
-    facts["left_out"] = job.progress.faults
-    figures["skipped"] = [*job.progress.faults, *figures["skipped"]]
-    known = ("n", "top1_error", "top1_interval", "top5_error", "ece", "map", "map_interval")
-    facts["test"] = {k: figures[k] for k in known if k in figures}
-    run.facts.update(facts)
-    report = job.run / REPORT_FILE
-    if world().is_main:
-        save_model(job.run / MODEL_FILE, run.model, run.model.state_dict(), facts)
-        report = write_report(run, job.dataset, result, figures, own=True)
-    seconds = time.perf_counter() - started
-    low, high = figures["top1_interval"]
-    console.print(f"report {report}; {seconds:.0f} s in all", highlight=False, markup=False, soft_wrap=True)
-    return {
-        "run": str(job.run),
-        "data": job.dataset.name,
-        "split": "test",
-        "notes": [*job.dataset.notes, *notes],
-        **figures,
-        **seen,
-        "report": str(report),
-        "seconds": seconds,
-        "summary": f"{_measures(figures)} {figures['top1_error']:.2f} % "
-        f"(95 % interval {low:.2f} to {high:.2f}, n = {figures['n']:,})",
-    }

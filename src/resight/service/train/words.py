@@ -1,73 +1,196 @@
 """From the words of a user to the settings of a training."""
 
 import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from resight.classic.recipe import ClassicRecipe
 from resight.core import settings
-from resight.core.errors import UsageError
+from resight.core.errors import ModelFileError, UsageError
+from resight.core.registry import lookup
 from resight.data.dataset import Dataset
+from resight.data.layouts.builtin import BUILTIN
 from resight.data.prepare import typical_side
+from resight.models.available import Say
 from resight.models.initialization import shapes_only
 from resight.models.modelfile import is_model_file, load_model
-from resight.models.weights import OFFICIAL, of_zoo
+from resight.models.weights import OFFICIAL
 from resight.models.zoo import NETWORKS, create_model, list_options, read_options
-from resight.service.train.classic import ClassicJob, is_classic, read_recipe
+from resight.service.train.classic import CLASSIC, ClassicJob, is_classic, read_recipe, with_words
 from resight.service.train.job import Job
+from resight.service.train.starting_weights import AUTO, Start, networks_for_photos, settle
 from resight.service.train.weight_files import weight_file
-from resight.training.machine import Machine
+from resight.training.machine import Machine, of_record
 from resight.training.recipe import Facts, Recipe
+from resight.training.recipes import RECIPES
+
+PHOTO = 96
+"""Pixels of the typical shorter side from which pictures are taken for photos."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a training is to do.
+
+    Attributes:
+        base: name of its recipe.
+        recipe: its settings.
+        machine: how it is spread over the hardware.
+        kind: who does the work.
+        start: what it starts from.
+    """
+
+    base: str
+    recipe: Any
+    machine: Machine
+    kind: Any
+    start: Start
 
 
 def choose(
-    build: Any, dataset: Dataset, model: str, recipe: str, words: list[str]
-) -> tuple[Any, Machine, Any]:
-    """Return the settings, how they are spread over the hardware, and who does the work."""
+    dataset: Dataset,
+    model: str,
+    recipe: str,
+    words: list[str],
+    say: Say = print,
+) -> Choice:
+    """Return what a new training is to do.
+
+    Args:
+        dataset: its training pictures are looked at.
+        model: name of the network; "" for the recipe's choice, or that of the words.
+        recipe: name of the recipe; "" for the one for such pictures.
+        words: key=value over it.
+        say: is told in a line what is about to be downloaded.
+    """
     named = [value for key, value in settings.pairs(words) if key == "model"]
     if is_classic(name := (named or [model])[-1]):
-        return read_recipe(dataset, name, recipe, words), Machine(), ClassicJob
-    chosen, machine = _build_recipe(build, dataset, model, words)
+        chosen = read_recipe(dataset, name, recipe or "fast", words)
+        return Choice(recipe or "fast", chosen, Machine(), ClassicJob, Start())
+    side = typical_side(dataset.train)
+    base = recipe or default_recipe(dataset.name, side)
+    build = lookup(RECIPES, base, "recipe")
+    chosen, machine, start = _build_recipe(build, dataset, side, model, words, say)
     if is_classic(chosen.model):
-        raise UsageError(f"weights={chosen.weights}: are of {chosen.model}, which is fitted anew")
-    return chosen, machine, Job
+        raise UsageError(f"weights={chosen.weights}: are of {chosen.model}, which is fitted from scratch")
+    return Choice(base, chosen, machine, Job, start)
 
 
-def _build_recipe(build: Any, dataset: Dataset, model: str, words: list[str]) -> tuple[Recipe, Machine]:
-    """Let the recipe look at the facts, then apply the user's words."""
+def recorded(record: Mapping[str, Any], folder: Path, model: str, words: Sequence[str], say: Say) -> Choice:
+    """Return what a run that is resumed is to do: what its record says.
+
+    Args:
+        record: its recipe.json.
+        folder: of the run.
+        model: the network that the user names; "" for the run's.
+        words: the user's; no epochs among them. Those of the machine may differ from the record.
+        say: is told in a line what is about to be downloaded.
+
+    Raises:
+        ModelFileError: if the record is damaged, or a word differs from it; each one is named.
+    """
+    base = str(record.get("base", "fast"))
+    classic = base == CLASSIC
+    try:
+        before: Any = settings.from_dict(ClassicRecipe if classic else Recipe, record["recipe"])
+        machine = settings.from_dict(Machine, of_record(record.get("machine", {})))
+    except UsageError as error:
+        raise ModelFileError(
+            f"{folder}: its recipe.json is damaged, or of a newer Resight ({error})"
+        ) from error
+    words = [*words, *([f"model={model}"] if model else [])]
+    start = Start()
+    if classic:
+        after = with_words(before, words)
+    else:
+        words = _stripped(words)
+        given = dict(settings.pairs(words))
+        began = str((record.get("weights") or {}).get("asked", before.weights))
+        start = settle(given.get("weights", began), "", (), record, say)
+        words += [f"weights={start.word}"]
+        words += [f"model={start.network}"] if start.network and "model" not in given else []
+        words = _with_operations(before, words)
+        words = _with_options(before, given.get("model") or before.model, words)
+        after, machine = settings.override_both(before, machine, words)
+    if differ := settings.differences(before, after):
+        raise ModelFileError(
+            f"{folder}: was trained with other settings: {', '.join(differ)}; leave these words out to "
+            "resume it, or train from scratch with another --out"
+        )
+    return Choice(base, after, machine, ClassicJob if classic else Job, start)
+
+
+def _stripped(words: Sequence[str]) -> list[str]:
     if wrong := [word for word in words if "=" not in word]:
         raise UsageError(f"--set {wrong[0]!r} is not key=value")
-    words = ["=".join(part.strip() for part in word.split("=", 1)) for word in words]
+    return ["=".join(part.strip() for part in word.split("=", 1)) for word in words]
+
+
+def default_recipe(data: str, side: int) -> str:
+    """Return the recipe of pictures where nobody names one.
+
+    Args:
+        data: the data set's name; built-in ones are no photos.
+        side: typical shorter side, in pixels.
+    """
+    return "photos" if side >= PHOTO and data not in BUILTIN else "fast"
+
+
+def _build_recipe(
+    build: Callable[[Facts], Recipe],
+    dataset: Dataset,
+    side: int,
+    model: str,
+    words: list[str],
+    say: Say,
+) -> tuple[Recipe, Machine, Start]:
+    """Let the recipe look at the facts, then apply the user's words."""
+    words = _stripped(words)
     given = {key: value for key, _, value in (word.partition("=") for word in words)}
-    weights, size = given.get("weights", ""), 0
     model = model or given.get("model", "")
-    if weights.startswith("zoo:"):
-        network, weights = of_zoo(weights)
-        model = model or network
-        words = [*words, f"weights={weights}"]
-    if weights and weights not in OFFICIAL:
-        path = weight_file(weights)
+    facts = Facts(model=model, pictures=len(dataset.train), side=side, mirrors=dataset.mirrors)
+    start = _start_of(build, facts, given, say)
+    words = [*words, f"weights={start.word}"]
+    model, size = start.network or model, 0
+    if start.word in OFFICIAL:
+        size = NETWORKS[model].input_size if model in NETWORKS else 224
+    elif start.word:
+        path = weight_file(start.word)
         if not model or is_model_file(path):
-            other, facts = load_model(path)
-            model = model or facts["architecture"]
+            other, header = load_model(path)
+            model = model or header["architecture"]
             size = other.preprocessing.size if other.preprocessing else 0
-    elif weights:
-        size = 224
-    facts = Facts(
+    known = model in NETWORKS
+    facts = replace(
+        facts,
         model=model,
-        pictures=len(dataset.train),
-        side=typical_side(dataset.train),
-        mirrors=dataset.mirrors,
+        pretrained=bool(start.word),
         weights_size=size,
-        least_size=NETWORKS[model].least_size if model in NETWORKS else 0,
-        normalized=_is_normalized(model, given) if model in NETWORKS else True,
+        least_size=NETWORKS[model].least_size if known else 0,
+        normalized=_is_normalized(model, given) if known else True,
     )
     recipe = build(facts)
-    if recipe.normalize == "weights" and not weights:
-        raise UsageError("fine-tune starts from given weights: add --set weights=RUN, torchvision or PATH")
+    if recipe.normalize == "weights" and not start.word:
+        raise UsageError(
+            "fine-tune starts from given weights: add --set weights=RUN, auto, torchvision or PATH"
+        )
     words = _with_operations(recipe, words)
     words = _with_options(recipe, given.get("model") or recipe.model, words)
-    return settings.override_both(recipe, Machine(), words)
+    return *settings.override_both(recipe, Machine(), words), start
+
+
+def _start_of(build: Callable[[Facts], Recipe], facts: Facts, given: dict[str, str], say: Say) -> Start:
+    """Return what the training starts from. Photos start from weights unless told otherwise."""
+    photos = build is RECIPES["photos"]
+    asked = given.get("weights", AUTO if photos else "")
+    networks = networks_for_photos() if photos else ()
+    if asked == AUTO and not (facts.model or photos):
+        networks = (build(facts).model,)
+    return settle(asked, facts.model, networks, {}, say)
 
 
 def _is_normalized(model: str, given: dict[str, str]) -> bool:

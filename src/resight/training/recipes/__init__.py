@@ -1,4 +1,4 @@
-"""The recipes by name. Each is a file with `build(facts)`, its paper's section beside every setting."""
+"""The recipes by name. Each is a file with `build(facts)`, its paper's section at every setting."""
 
 from collections.abc import Callable
 
@@ -16,12 +16,14 @@ from resight.training.recipes import (
     li2016,
     maxout2013_cifar,
     nin2013_cifar,
+    photos,
     resnext2016_cifar,
     wrn2016_cifar,
 )
 
 RECIPES: dict[str, Callable[[Facts], Recipe]] = {
     "fast": fast.build,
+    "photos": photos.build,
     "fine-tune": fine_tune.build,
     "li2016": li2016.build,
     "he2015-cifar": he2015_cifar.build,

@@ -12,14 +12,10 @@ from resight.training.recipes.fast import validation_share
 
 def build(facts: Facts) -> Recipe:
     """Return the settings for a data set and the weights that it starts from."""
-    # A trunk that learned on small pictures sees larger ones at up to four times its size.
-    size = facts.weights_size or 128
-    if size < facts.side:
-        size = max(size, min(128, 4 * size))
     small = facts.side <= 64
     return Recipe(
         model=facts.model or "resnet18",
-        image_size=size,
+        image_size=input_size(facts),
         epochs=min(40, max(8, round((100_000 if small else 15_000) / facts.pictures))),
         batch_size=32,
         optimizer="nesterov",
@@ -34,3 +30,12 @@ def build(facts: Facts) -> Recipe:
         normalize="weights",
         val_share=validation_share(facts.pictures),
     )
+
+
+def input_size(facts: Facts) -> int:
+    """Return the side of what the network sees, in pixels.
+
+    A trunk that learned on small pictures sees larger ones at up to four times its size.
+    """
+    size = facts.weights_size or 128
+    return size if size >= facts.side else max(size, min(128, 4 * size))

@@ -4,13 +4,13 @@
     resight test RUN2            # the new task
     resight test RUN2@OLD        # the old one, by the head that was kept
 
-The old network's answers on the new pictures are learned beside the new labels, softened by a temperature of
-2 and with the weight 1. First the new head warms up alone, then all learn together. The run that this leaves
-may be the RUN of the next task: every head is kept.
+The old network's answers on the new pictures are learned together with the new labels, softened by a
+temperature of 2 and with the weight 1. First the new head warms up alone, then all learn together. The run
+that this leaves may be the RUN of the next task: every head is kept.
 
 Deviations: statistics of batch normalization, which the paper's networks do not have, stay those of the first
 task, for its pictures are normalized by them. The paper trains both phases until they converge; here they
-have a length. Old answers are computed anew for every augmented picture, not recorded once.
+have a length. Old answers are computed again for every augmented picture, not recorded once.
 """
 
 from resight.training.recipe import Facts, Recipe

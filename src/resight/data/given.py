@@ -1,0 +1,80 @@
+"""Pictures that a program hands over: paths, Pillow's pictures and arrays, each read as its file would be."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from resight.core.errors import PictureError, UsageError
+from resight.core.levels import BY_TYPE, Levels
+from resight.data import tiff
+from resight.data.decode import decode
+from resight.data.deep import Source
+from resight.data.modes import to_rgb
+
+Given = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
+"""A path, a picture of Pillow's, or an array of uint8: (H, W, 3) RGB or (H, W) grey."""
+TAKEN = "give a path, a PIL picture, or an array of uint8: (H, W, 3) RGB or (H, W) grey"
+
+
+def listed(given: Given | Sequence[Given]) -> list[Given]:
+    """Return one picture, or several, as a list; refuse what is none before any is read.
+
+    Raises:
+        UsageError: naming the first that is no picture.
+    """
+    one = isinstance(given, str | os.PathLike | Image.Image | np.ndarray)
+    several = [given] if one else list(given)  # type: ignore[arg-type]
+    for number, picture in enumerate(several):
+        _require(picture, f"images[{number}]" if not one else "images")
+    return several  # type: ignore[return-value]
+
+
+def _require(picture: Any, name: str) -> None:
+    if isinstance(picture, np.ndarray):
+        shape = picture.shape
+        fits = len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
+        if picture.dtype != np.uint8 or not fits or not picture.size:
+            raise UsageError(f"{name} is an array of {picture.dtype} {shape}; {TAKEN}")
+    elif not isinstance(picture, str | os.PathLike | Image.Image):
+        raise UsageError(f"{name} is of type {type(picture).__name__}; {TAKEN}")
+
+
+def decode_given(
+    picture: Given, name: str = "picture", *, at_least: int | None = None, levels: Levels = BY_TYPE
+) -> Image.Image:
+    """Return a picture as `decode` returns that of a file: RGB, upright as EXIF says, transparency on white.
+
+    A picture of Pillow's shows its current frame. It has lost what Pillow does not keep of a file, the lower
+    bytes of 16-bit colours; a large JPEG is not scaled inside libjpeg.
+
+    Args:
+        picture: see `Given`.
+        name: what to call it in an error, unless it is a path.
+        at_least: see `decode`.
+        levels: see `decode`.
+
+    Raises:
+        PictureError: if it cannot be read.
+    """
+    if isinstance(picture, str | os.PathLike):
+        return decode(Path(picture), at_least=at_least, levels=levels)
+    if isinstance(picture, np.ndarray):
+        return Image.fromarray(picture).convert("RGB")
+    if not all(picture.size):
+        raise PictureError(name, "has no pixels", TAKEN)
+    if picture.mode == "L" and picture.format == "PNG" and "transparency" in picture.info:
+        raise PictureError(name, "is grey with one transparent value, in unknown bits", "give its file")
+    try:
+        stored = tiff.stored(picture) if picture.format == "TIFF" and hasattr(picture, "tag_v2") else None
+        picture.load()
+        upright = ImageOps.exif_transpose(picture)
+        return to_rgb(upright, Source(name, picture.format or "", "", 8, stored, lambda: picture), levels)
+    except PictureError:
+        raise
+    except (OSError, ValueError, SyntaxError, MemoryError) as error:
+        raise PictureError(name, f"cannot be read by Pillow ({error})", "give its file") from error

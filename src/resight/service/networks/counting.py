@@ -1,0 +1,101 @@
+"""Networks built and counted: what the table of `core/networks.py` is made of."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from resight.core import networks
+from resight.core.files import write_text
+from resight.core.networks import Counted
+from resight.models import cost
+from resight.models.classifier import Classifier
+from resight.models.initialization import shapes_only
+from resight.models.summary import summarize
+from resight.models.zoo import NETWORKS, create_model, list_options, read_options
+
+FREE = (nn.BatchNorm2d, nn.ReLU, nn.SiLU, nn.Dropout)
+"""Keep a map's shape and cost no multiply-adds by our count."""
+
+
+def count(name: str) -> tuple[int, int]:
+    """Return parameters and multiply-adds of a network at its paper's input; weights take no memory."""
+    row = NETWORKS[name]
+    with shapes_only():
+        model = build(name)
+    parameters = cost.parameters(model)
+    # Most of the time would go to layers that count nothing.
+    for module in list(model.modules()):
+        for key, child in list(module.named_children()):
+            if isinstance(child, FREE):
+                setattr(module, key, nn.Identity())
+    return parameters, cost.multiply_adds(model, row.input_size, row.channels)
+
+
+def build(name: str) -> Classifier:
+    """Return a network as its paper has it, without the heads that only training uses."""
+    options: dict[str, Any] = {"aux": False} if "aux" in list_options(name) else {}
+    return create_model(name, NETWORKS[name].classes, NETWORKS[name].channels, **options)
+
+
+def summary_of(name: str, size: int | None = None, changes: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the JSON of `resight summary`, counted on the network; see there.
+
+    Raises:
+        UsageError: for an unknown option, or a size that the network does not take.
+    """
+    row = NETWORKS[name]
+    options = read_options(name, changes)
+    if "aux" in list_options(name):
+        options = {"aux": False, **options}
+    side = size or row.input_size
+    with shapes_only():
+        model = create_model(name, row.classes, row.channels, **options)
+    result = summarize(model, side, row.channels)
+    return {
+        "name": name,
+        "input_size": side,
+        "channels": row.channels,
+        "classes": row.classes,
+        "parameters": result.parameters,
+        "multiply_adds": result.multiply_adds,
+        "activation_bytes": result.activation_bytes,
+        "receptive_field": result.receptive_field,
+        "layers": [
+            {
+                "name": layer.name,
+                "kind": layer.kind,
+                "output": list(layer.output),
+                "parameters": layer.parameters,
+                "multiply_adds": layer.multiply_adds,
+                "activation_bytes": layer.activation_bytes,
+                "receptive_field": _number(layer.field.size),
+                "stride": _number(layer.field.stride),
+            }
+            for layer in result.layers
+        ],
+    }
+
+
+def _number(value: float) -> int | None:
+    """Return a whole number, or None for the whole input."""
+    return None if math.isinf(value) else int(value)
+
+
+def counted_now(name: str) -> Counted:
+    """Return a network's line of the table, counted now."""
+    row = NETWORKS[name]
+    return Counted(name, row.family, row.year, row.paper, row.least_size, summary_of(name))
+
+
+def write_table(progress: Callable[[str], object] = print) -> Path:
+    """Write the table of all networks into the package, for `scripts/networks`."""
+    lines = []
+    for name in NETWORKS:
+        progress(name)
+        lines.append(counted_now(name).line())
+    path = Path(networks.__file__).with_name(networks.FILE)
+    write_text(path, "\n".join(lines) + "\n")
+    return path

@@ -1,0 +1,139 @@
+"""The end of a training: calibrated, written with its figures, and reported."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from resight.core.distributed import world
+from resight.data.dataset import Dataset
+from resight.evaluate.classify import TestResult
+from resight.metrics.accuracy import topk_wrong
+from resight.metrics.calibration import fit_temperature
+from resight.models.modelfile import save_model
+from resight.models.probabilities import to_probabilities
+from resight.service.run.answers import KEY as ANSWERS
+from resight.service.run.answers import TEST, VALIDATION, packed_answers
+from resight.service.run.data import RunData
+from resight.service.run.run import MODEL_FILE, REPORT_FILE, Run, open_run
+from resight.service.test.test import seen_before, test_split
+from resight.service.train.classic import ClassicJob
+from resight.service.train.job import Job
+
+KNOWN = ("n", "top1_error", "top1_interval", "top5_error", "ece", "map", "map_interval", "protocol")
+"""Of the test figures, what the model file keeps."""
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What the test of a run gave.
+
+    Attributes:
+        dataset: whose test split was tested.
+        result: the answers.
+        figures: of the result.
+        seen: see `seen_before`.
+        notes: what to say of them.
+    """
+
+    dataset: Dataset
+    result: TestResult
+    figures: dict[str, Any]
+    seen: dict[str, Any]
+    notes: list[str]
+
+
+def finish(job: Job | ClassicJob, console: Console, started: float, *, strict: bool) -> dict[str, Any]:
+    """Calibrate and test the best weights, write them with their figures, and the report."""
+    run = calibrated(job)
+    return delivered(job, run, tested(job, run, strict=strict), console, started)
+
+
+def calibrated(job: Job | ClassicJob) -> Run:
+    """Return the run of a finished training: its best weights, with a temperature where there is validation.
+
+    Its facts are all that the model file says before the test.
+    """
+    world().wait()  # until the main process has written the best weights
+    run = open_run(str(job.run))
+    facts = {**job.facts(), "best_epoch": run.facts["best_epoch"]}
+    facts["temperature"] = 1.0
+    if job.validation:
+        logits, labels = job.validation_logits(run.model, torch.float32)
+        facts["temperature"] = fit_temperature(logits, labels) if len(labels) >= 20 else 1.0
+        if not run.model.multi_label:
+            facts[ANSWERS] = _answers(run, logits / facts["temperature"], labels)
+    facts["seconds"] = sum(row["seconds"] for row in job.progress.history)
+    facts["left_out"] = job.progress.faults
+    run.facts.clear()
+    run.facts.update(facts)
+    return run
+
+
+def _answers(run: Run, logits: Tensor, labels: Tensor) -> dict[str, str] | None:
+    """Return the answers on validation as the header keeps them; None where they are no probabilities."""
+    likely = to_probabilities(logits.double(), run.model.probabilities)
+    confidence = likely.max(1).values
+    if not bool(((confidence > 0) & (confidence <= 1)).all()):
+        return None
+    return packed_answers(VALIDATION, confidence, topk_wrong(likely, labels, 1))
+
+
+def tested(job: Job | ClassicJob, run: Run, *, strict: bool) -> Tested:
+    """Test a run on its own test split.
+
+    Where there was no validation, the file keeps the answers to the test pictures in place of those.
+    """
+    result = test_split([run], job.dataset, strict=strict)
+    figures = result.figures()
+    seen, notes = seen_before([run], RunData(job.dataset, own=True), "test", result, figures)
+    if not (run.facts.get(ANSWERS) or result.multi_label or seen["trained_on"] != 0):
+        confidence = result.probabilities.max(1).values
+        run.facts[ANSWERS] = packed_answers(TEST, confidence, result.wrong())
+    return Tested(job.dataset, result, figures, seen, notes)
+
+
+def delivered(
+    job: Job | ClassicJob, run: Run, test: Tested, console: Console, started: float
+) -> dict[str, Any]:
+    """Write the best weights with their figures, and the report; return the answer of `resight train`."""
+    from resight.service.report.report import write_report
+
+    figures = {**test.figures, "skipped": [*job.progress.faults, *test.figures["skipped"]]}
+    run.facts["test"] = {k: figures[k] for k in KNOWN if k in figures}
+    report = job.run / REPORT_FILE
+    if world().is_main:
+        save_model(job.run / MODEL_FILE, run.model, run.model.state_dict(), run.facts)
+        report = write_report(run, test.dataset, test.result, figures, own=True)
+    seconds = time.perf_counter() - started
+    low, high = figures["top1_interval"]
+    console.print(f"report {report}; {seconds:.0f} s in all", highlight=False, markup=False, soft_wrap=True)
+    return {
+        "run": str(job.run),
+        "data": job.dataset.name,
+        "split": "test",
+        "notes": [*test.dataset.notes, *test.notes],
+        **figures,
+        **test.seen,
+        "report": str(report),
+        "seconds": seconds,
+        "summary": f"{_measures(figures)} {figures['top1_error']:.2f} % "
+        f"(95 % interval {low:.2f} to {high:.2f}, n = {figures['n']:,})",
+    }
+
+
+def _measures(figures: dict[str, Any]) -> str:
+    """Return what the error is called; before it, of several classes, the mean average precision."""
+    name = f"{figures['folds']['count']}-fold " if "protocol" in figures else ""
+    if not figures["multi_label"]:
+        return f"{name}test error"
+    if figures["map"] is None:
+        return f"{name}one-error"
+    low, high = figures["map_interval"]
+    return (
+        f"{name}mean average precision {figures['map']:.2f} % (95 % interval {low:.2f} to {high:.2f}), "
+        "one-error"
+    )
