@@ -93,6 +93,12 @@ def test_resident_and_streamed_marks_agree_whatever_the_workers():
         assert torch.equal(one.marks.boxes, other.marks.boxes) and torch.equal(one.images, other.images)
 
 
+def test_no_pictures_have_no_objects():
+    """A batch of which nothing can be read is refused by name, not by a shape."""
+    none = OneBox.together([])
+    assert len(none) == 0 and none.boxes.shape == (0, 4) and none.sizes.shape == (0, 2)
+
+
 def test_what_blends_classes_is_refused():
     with pytest.raises(UsageError, match="augment=mixup goes by the class"):
         next(batches(("mixup",)).epoch(0))

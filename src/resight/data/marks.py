@@ -170,8 +170,8 @@ class OneBox:
         """Return the objects of B pictures as one."""
         return cls(
             torch.tensor([label for label, _, _ in read], dtype=torch.int64),
-            torch.tensor([box[1:] for _, box, _ in read], dtype=torch.float64).view(-1, 4),
-            torch.tensor([size for _, _, size in read], dtype=torch.int64).view(-1, 2),
+            torch.tensor([box[1:] for _, box, _ in read], dtype=torch.float64).view(len(read), 4),
+            torch.tensor([size for _, _, size in read], dtype=torch.int64).view(len(read), 2),
             torch.ones(len(read), dtype=torch.float64),
         )
 
