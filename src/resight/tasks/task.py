@@ -75,7 +75,7 @@ class Loss(nn.Module):
 
     def __init__(self, model: Classifier | Solver) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model  # each task's loss knows its kind of network
 
     @property
     def uneven(self) -> bool:

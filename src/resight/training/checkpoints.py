@@ -229,10 +229,10 @@ def _progress_of(document: dict[str, Any], path: Path, counts: Sequence[str] | N
     values = document["progress"]
     known = {f.name for f in dataclasses.fields(Progress)}
     unknown = [key for key in values if key not in known]
-    counts = values["sums"] if counts is None else counts
-    if missing := [name for name in counts if name not in values["sums"]]:
+    names = [*values["sums"]] if counts is None else counts
+    if missing := [name for name in names if name not in values["sums"]]:
         raise ModelFileError(f"{path}: is damaged, or of another task (it does not count {missing[0]})")
-    values["sums"] = {name: float(values["sums"][name]) for name in counts}
+    values["sums"] = {name: float(values["sums"][name]) for name in names}
     for row in values["history"]:
         unknown += [key for key, value in row.items() if not isinstance(value, int | float | None)]
     if unknown:
