@@ -1,5 +1,6 @@
 """The epoch that is kept: a later one, unless the validation pictures tell an earlier one to be better."""
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -12,16 +13,26 @@ from resight.training.best_epoch import tolerance
 from support import make_folder
 
 
-def test_two_standard_errors_of_few_pictures_and_nothing_of_many():
-    assert tolerance(50.0, 25) == pytest.approx(19.6, abs=0.01)
-    assert tolerance(20.0, 64) == pytest.approx(9.8, abs=0.01)
-    assert tolerance(20.0, 100) == tolerance(20.0, 2500) == tolerance(0.0, 24) == tolerance(20.0, 0) == 0.0
+def upper(share, n, z=1.959964):
+    """The upper end of Wilson's interval in percent, from its quadratic equation."""
+    roots = np.roots([1 + z * z / n, -(2 * share + z * z / n), share * share])
+    return 100 * max(roots.real)
+
+
+def test_as_much_as_the_interval_of_few_pictures_and_nothing_of_many():
+    for wrong, pictures in ((12, 25), (5, 25), (0, 16), (0, 24), (64, 80)):
+        share = wrong / pictures
+        assert tolerance(100 * share, pictures) == pytest.approx(
+            upper(share, pictures) - 100 * share, abs=0.01
+        )
+    assert tolerance(0.0, 16) > 100 / 16, "one error of 16 is no worse than none"
+    assert tolerance(20.0, 100) == tolerance(20.0, 2500) == tolerance(20.0, 0) == 0.0
 
 
 @pytest.mark.parametrize(
     ("wrong", "pictures", "kept"),
     [
-        ([12, 5, 9, 8, 10], 25, 4),  # 20 % and 15.7 points: 32 % is within, 36 % and 40 % are not
+        ([12, 5, 9, 8, 10], 25, 4),  # 20 % and 19.1 points: 32 % is within, 40 % is not
         ([12, 5, 8, 10, 20], 25, 3),
         ([48, 20, 36, 28, 30], 100, 2),
         ([9, 9, 9, 9, 9], 25, 5),

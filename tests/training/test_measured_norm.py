@@ -85,7 +85,7 @@ def test_what_a_training_keeps_has_the_statistics_of_its_own_weights(tmp_path, m
 
 def test_photos_get_them_and_small_pictures_train_as_before():
     photos = fast.build(Facts(model="", pictures=244, side=224, mirrors=True))
-    assert photos.options == ("measured_norm=true",) and photos.lr == pytest.approx(0.4 / 3 * 32 / 256)
+    assert photos.options == ("measured_norm=true",) and photos.lr == 0.05 * 32 / 256
     plain = fast.build(Facts(model="vgg11", pictures=244, side=224, mirrors=True, normalized=False))
     assert plain.options == () and plain.lr == 0.04 * 32 / 256
     small = fast.build(Facts(model="", pictures=1294, side=8, mirrors=False))

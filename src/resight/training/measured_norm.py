@@ -35,9 +35,10 @@ def measured_statistics(model: Classifier, images: Tensor, precision: torch.dtyp
     momenta = {name: norm.momentum for name, norm in norms.items()}
     counters = {name: norm.num_batches_tracked for name, norm in norms.items()}
     model.eval()
-    for name, norm in norms.items():
+    for norm in norms.values():
         norm.train()
-        norm.momentum, norm.num_batches_tracked = 1.0, torch.zeros_like(counters[name])
+        norm.momentum = 1.0
+        norm.num_batches_tracked = torch.zeros((), dtype=torch.long, device=images.device)
     try:
         with autocast(images.device, precision):
             model(images)

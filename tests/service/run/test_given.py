@@ -74,4 +74,4 @@ def test_an_empty_name_is_refused(word):
 
 
 def test_the_command_refuses_an_empty_name():
-    assert "the data set's name is empty" in one_line(command("train", ""), 1)
+    assert "the data set's name is empty" in one_line(command("check", ""), 1)
