@@ -16,6 +16,7 @@ from resight.data.augment.pipeline import Pipeline
 from resight.data.augment.warp import move_points
 from resight.data.batches import ResidentBatches, StreamedBatches
 from resight.data.dataset import ArrayPictures, Split
+from resight.data.marks import ClassMarks
 from resight.data.open import open_dataset
 from resight.data.order import Order
 from resight.data.prepare import Normalize, decode_split, fit, resize_shorter
@@ -25,11 +26,15 @@ CARD = Preprocessing(size=16, resize=16, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0
 CPU = torch.device("cpu")
 
 
+def marks_of(labels):
+    return ClassMarks.of(torch.from_numpy(labels))
+
+
 def resident(operations, count=40, batch=8, seed=0, side=16):
     pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
     card = Preprocessing(size=side, resize=side, mean=CARD.mean, std=CARD.std)
     batches = ResidentBatches(
-        torch.from_numpy(pixels), torch.arange(count), Normalize(card, CPU),
+        torch.from_numpy(pixels), ClassMarks.of(torch.arange(count)), Normalize(card, CPU),
         Pipeline(parse(operations), count), Order(count, batch, seed),
     )  # fmt: skip
     return batches, pixels
@@ -46,7 +51,7 @@ def test_plain_batches_are_the_pictures_in_the_epochs_order():
     batches, pixels = resident(())
     seen = []
     for batch in batches.epoch(0):
-        for image, label in zip(batch.images, batch.labels.tolist(), strict=True):
+        for image, label in zip(batch.images, batch.marks.labels.tolist(), strict=True):
             torch.testing.assert_close(image, normalized(pixels[label]), atol=1e-5, rtol=1e-5)
             seen.append(label)
     assert sorted(seen) == list(range(40)) and seen != sorted(seen)
@@ -57,7 +62,7 @@ def test_pad_crop_and_flip_are_what_they_say():
     flips = 0
     for epoch in range(3):
         for batch in batches.epoch(epoch):
-            for image, label in zip(batch.images, batch.labels.tolist(), strict=True):
+            for image, label in zip(batch.images, batch.marks.labels.tolist(), strict=True):
                 draws = Draws(0, epoch, np.array([label]))
                 mirrored = batches.pipeline.is_mirrored(draws)[0]
                 top, left = (int(v[0]) for v in crops.offsets(draws, 4))
@@ -80,12 +85,12 @@ def test_an_epoch_goes_on_from_any_step(start):
     whole, rest = list(batches.epoch(2))[start:], list(batches.epoch(2, start))
     assert len(whole) == len(rest) == 5 - start
     for a, b in zip(whole, rest, strict=True):
-        assert torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
+        assert torch.equal(a.images, b.images) and torch.equal(a.marks.labels, b.marks.labels)
 
 
 def test_fewer_pictures_than_a_batch_make_one_batch():
     batches, _ = resident((), count=5)
-    assert batches.order.steps == 1 and len(next(iter(batches.epoch(0))).labels) == 5
+    assert batches.order.steps == 1 and len(next(iter(batches.epoch(0))).marks) == 5
 
 
 EVERYTHING = (
@@ -106,14 +111,14 @@ def test_streamed_equals_resident_and_any_number_of_workers(folder, words):
     split = open_dataset(folder).train
     _, squares, _ = decode_split(split, CARD)
     reference = ResidentBatches(
-        torch.from_numpy(np.stack(squares)), torch.from_numpy(split.labels), Normalize(CARD, CPU),
+        torch.from_numpy(np.stack(squares)), marks_of(split.labels), Normalize(CARD, CPU),
         Pipeline(parse(words), len(split.classes)), Order(len(split), 7, 3),
     )  # fmt: skip
     for workers in (0, 1, 2):
         other = streamed(split, words, workers, batch=7, seed=3)
         assert other.order.steps == reference.order.steps > 2
         for a, b in zip(reference.epoch(1), other.epoch(1), strict=True):
-            assert torch.equal(a.labels, b.labels) and torch.equal(a.targets, b.targets)
+            assert torch.equal(a.marks.labels, b.marks.labels) and torch.equal(a.marks.shown, b.marks.shown)
             assert np.array_equal(a.samples, b.samples)
             torch.testing.assert_close(a.images, b.images)
 
@@ -143,14 +148,14 @@ def test_processes_together_see_what_one_sees(folder, kind):
             return streamed(split, EVERYTHING, **order)
         _, squares, _ = decode_split(split, CARD)
         return ResidentBatches(
-            torch.from_numpy(np.stack(squares)), torch.from_numpy(split.labels), Normalize(CARD, CPU),
+            torch.from_numpy(np.stack(squares)), marks_of(split.labels), Normalize(CARD, CPU),
             Pipeline(parse(EVERYTHING), len(split.classes)), Order(len(split), 8, 0, **order),
         )  # fmt: skip
 
     parts = [list(run(rank=rank, processes=2).epoch(2)) for rank in range(2)]
     for step, whole in enumerate(run().epoch(2)):
         assert torch.equal(torch.cat([p[step].images for p in parts]), whole.images)
-        assert torch.equal(torch.cat([p[step].targets for p in parts]), whole.targets)
+        assert torch.equal(torch.cat([p[step].marks.shown for p in parts]), whole.marks.shown)
 
 
 def test_old_operations_give_the_bits_that_they_always_gave():
@@ -168,8 +173,9 @@ def test_old_operations_give_the_bits_that_they_always_gave():
     }
     for words, expected in known.items():
         batches = ResidentBatches(
-            squares, torch.arange(40), Normalize(card, CPU), Pipeline(parse(words)), Order(40, 8, 5)
-        )
+            squares, ClassMarks.of(torch.arange(40)), Normalize(card, CPU), Pipeline(parse(words)),
+            Order(40, 8, 5),
+        )  # fmt: skip
         digest = hashlib.sha256()
         for batch in batches.epoch(3):
             digest.update(
@@ -183,12 +189,12 @@ def test_several_labels_a_picture_pass_through():
     labels = (np.random.default_rng(1).random((12, 3)) < 0.5).astype(np.float32)
     split = Split("train", ArrayPictures(pixels, "x"), np.arange(12), labels, ("a", "b", "c"))
     for batch in streamed(split, ("flip",), batch=4).epoch(0):
-        assert torch.equal(batch.targets, torch.from_numpy(labels[batch.samples]))
+        assert torch.equal(batch.marks.shown, torch.from_numpy(labels[batch.samples]))
     mixed = 0
     for batch in streamed(split, ("mixup:1",), batch=4).epoch(0):
         total = torch.from_numpy(labels[batch.samples]).sum(0)
-        torch.testing.assert_close(batch.targets.sum(0), total)
-        mixed += int((batch.targets != batch.labels).any())
+        torch.testing.assert_close(batch.marks.shown.sum(0), total)
+        mixed += int((batch.marks.shown != batch.marks.labels).any())
     assert mixed > 0
 
 
@@ -236,7 +242,7 @@ def test_a_broken_picture_is_left_out_of_its_batch_or_stops(folder):
     # Its partner stays alone; all others are mixed as before.
     assert sum(not torch.equal(left[sample], whole[sample]) for sample in left) == 1
     faults = [f for b in batches for f in b.faults]
-    assert sum(len(b.labels) for b in batches) == len(whole) - len(faults)
+    assert sum(len(b.marks.labels) for b in batches) == len(whole) - len(faults)
     assert [f.name for f in faults] == [str(victim)]
     with pytest.raises(PictureError, match="text"):
         run(strict=True)
@@ -297,7 +303,7 @@ def test_a_sample_that_comes_again_in_an_epoch_is_drawn_afresh(words):
     split, pixels = rare_split()
     order = {"batch": 17, "seed": 5, "labels": RARE}
     reference = ResidentBatches(
-        torch.from_numpy(pixels), torch.from_numpy(RARE), Normalize(CARD, CPU),
+        torch.from_numpy(pixels), marks_of(RARE), Normalize(CARD, CPU),
         Pipeline(parse(words), 3), Order(34, 17, 5, labels=RARE),
     )  # fmt: skip
     seen = {"resident": [], "streamed": [], "read ahead": []}
@@ -307,7 +313,7 @@ def test_a_sample_that_comes_again_in_an_epoch_is_drawn_afresh(words):
     )  # fmt: skip
     for found, source in kinds:
         for batch in source.epoch(2):
-            assert np.array_equal(RARE[batch.samples], batch.labels.numpy())
+            assert np.array_equal(RARE[batch.samples], batch.marks.labels.numpy())
             found += [i for i, sample in zip(batch.images, batch.samples, strict=True) if sample == 33]
     assert len(seen["resident"]) in (11, 12)
     distinct = {image.numpy().tobytes() for image in seen["resident"]}
@@ -342,19 +348,17 @@ def test_mixing_and_generated_pictures_are_fresh_for_each_occurrence():
     _, pixels = rare_split()
     order = Order(34, 34, 5, labels=RARE)
     gan = Pipeline(parse(("gan:x;share=1",)), 3, generated, 4)
-    batches = ResidentBatches(
-        torch.from_numpy(pixels), torch.from_numpy(RARE), Normalize(CARD, CPU), gan, order
-    )
+    batches = ResidentBatches(torch.from_numpy(pixels), marks_of(RARE), Normalize(CARD, CPU), gan, order)
     next(batches.epoch(0))
     assert len(torch.unique(noises[0], dim=0)) == 34
 
     same = torch.from_numpy(np.repeat(pixels[:1], 34, 0))
     mixed = ResidentBatches(
-        same, torch.from_numpy(RARE), Normalize(CARD, CPU), Pipeline(parse(("mixup:1",)), 3), order
+        same, marks_of(RARE), Normalize(CARD, CPU), Pipeline(parse(("mixup:1",)), 3), order
     )
     batch = next(mixed.epoch(0))
     first = np.flatnonzero(batch.samples[::2] == 33) * 2
-    shares = batch.targets[first, 2]
+    shares = batch.marks.shown[first, 2]
     assert len(first) > 3 and len(torch.unique(shares[shares < 1])) > 2
 
 

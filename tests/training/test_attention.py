@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from resight.core.errors import UsageError
+from resight.data.marks import ClassMarks
 from resight.models.modelfile import load_model
 from resight.models.zoo import create_model
 from resight.service.train.train import train
-from resight.training.attention import attention_losses
-from resight.training.objective import Objective
+from resight.tasks.classify.attention import attention_losses
+from resight.tasks.classify.task import OneClass
+from resight.tasks.task import Aids
 from resight.training.recipe import Recipe
 
 RECIPE = Recipe(
@@ -93,14 +95,16 @@ def test_an_image_without_attention_gives_no_loss_and_no_nan():
 
 def test_the_option_adds_them_by_their_weight():
     images, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 3, 2, 1])
+    marks = ClassMarks.of(labels)
     model = create_model("resnet20", 5).eval()
-    plain, logits = Objective(model, RECIPE, None, compiled=False)(images, labels, 0.5)
+    plain, wrong = OneClass().objective(model, Aids())(images, marks, 0.5)
     model.options = {"sharpen": 0.5}
-    loss, same = Objective(model, RECIPE, None, compiled=True)(images, labels, 0.5)
+    loss, same = OneClass().objective(model, Aids(compiled=True))(images, marks, 0.5)
     maps, again = maps_of(model, images)
     more = attention_losses(maps[-2], maps[-1], again, labels)
     torch.testing.assert_close(loss, plain + 0.5 * more)
-    torch.testing.assert_close(same, logits)
+    torch.testing.assert_close(model(images), again)
+    assert int(same) == int(wrong) == int((again.argmax(1) != labels).sum())
     assert more.item() > 0.01
 
 
@@ -116,7 +120,7 @@ def test_what_cannot_be_is_said():
     with pytest.raises(UsageError, match="must not be negative"):
         create_model("resnet20", 5, sharpen=-1.0)
     with pytest.raises(UsageError, match="two classes"):
-        Objective(create_model("resnet20", 1, sharpen=1.0), RECIPE, None, compiled=False)
+        OneClass().objective(create_model("resnet20", 1, sharpen=1.0), Aids())
 
 
 def test_given_weights_can_end_earlier_and_be_sharpened(folder):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from resight.data.marks import ClassMarks
 from resight.models.modelfile import load_model
 from resight.service.train import job as jobs
 from resight.service.train.train import train
@@ -43,9 +44,9 @@ def test_which_epoch_is_kept(tmp_path, monkeypatch, wrong, pictures, kept):
 
     def judge(job, state):
         errors = next(left, wrong[-1])
-        labels = torch.zeros(pictures, dtype=torch.long)
+        marks = ClassMarks.of(torch.zeros(pictures, dtype=torch.long))
         right = torch.arange(pictures) >= errors
-        return torch.stack([right.float(), 1 - right.float(), torch.zeros(pictures)], 1), labels
+        return torch.stack([right.float(), 1 - right.float(), torch.zeros(pictures)], 1), marks
 
     monkeypatch.setattr(jobs.Job, "judge", judge)
     train(

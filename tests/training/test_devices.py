@@ -18,14 +18,16 @@ from torch import distributed as dist
 
 from resight.core.device import pick_device, tf32
 from resight.data.batches import Batch
+from resight.data.marks import ClassMarks
 from resight.models.zoo import create_model
 from resight.saliency.methods import explain
 from resight.service.test.predict import predict
 from resight.service.train.job import Job
 from resight.service.train.train import train
+from resight.tasks.classify.task import OneClass
+from resight.tasks.task import Aids
 from resight.training.checkpoints import Progress
 from resight.training.journal import read_csv
-from resight.training.objective import Objective
 from resight.training.optimizer import make_optimizer
 from resight.training.parallel import Shared
 from resight.training.recipe import Recipe
@@ -129,7 +131,11 @@ def prepared(device):
     images, labels = torch.randn(16, 3, 16, 16), torch.randint(3, (16,))
     model = model.to(device, memory_format=torch.channels_last)
     images = images.to(device, memory_format=torch.channels_last)
-    return model, Objective(model, RECIPE, None, compiled=False), Batch(images, labels.to(device))
+    return (
+        model,
+        OneClass().objective(model, Aids()),
+        Batch(images, ClassMarks.of(labels.to(device))),
+    )
 
 
 def stepped(model, objective, batch, progress, say=print):
@@ -180,7 +186,7 @@ def test_a_step_that_does_not_fit_is_halved(device, monkeypatch):
     progress, said = Progress(), []
     if device.type == "cuda":
         images = torch.randn(4096, 3, 32, 32, device=device)
-        batch = Batch(images, torch.randint(3, (4096,), device=device))
+        batch = Batch(images, ClassMarks.of(torch.randint(3, (4096,), device=device)))
         monkeypatch.setattr(RECIPE.__class__, "batch_size", 4096)
         torch.cuda.empty_cache()
         fraction = (torch.cuda.memory_reserved() + 2**30) / torch.cuda.get_device_properties(0).total_memory

@@ -229,7 +229,7 @@ time.time = backwards
 
 
 MEMORY = """
-import resight.training.objective as objective, torch
+import resight.tasks.classify.objective as objective, torch
 forward = objective.Objective.forward
 def broken(self, images, *rest):
     if len(images) > {most}:

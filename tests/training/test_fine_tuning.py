@@ -9,13 +9,16 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from resight.core.errors import UsageError
+from resight.data.marks import ClassMarks
 from resight.data.order import balanced
 from resight.models.criterion import Criterion
 from resight.models.modelfile import load_model
 from resight.models.zoo import create_model
 from resight.service.run.run import open_run
 from resight.service.train.words import _with_operations
-from resight.training.objective import Objective, OldSelf
+from resight.tasks.classify.task import OneClass
+from resight.tasks.task import Aids
+from resight.tasks.teachers import OldSelf
 from resight.training.optimizer import make_optimizer, set_mode, trunk_depths
 from resight.training.recipe import Recipe
 from support import make_folder, one_line, resight
@@ -90,16 +93,17 @@ def test_old_answers_are_a_term_of_the_loss():
     model.keep_head("first", {})
     model.reset_classifier(3)
     images, labels = torch.randn(6, 3, 16, 16), torch.tensor([0, 1, 2, 0, 1, 2])
+    marks = ClassMarks.of(labels)
     model.eval()
-    alone, _ = Objective(model, recipe(), None, compiled=False)(images, labels, 0.0)
-    both, _ = Objective(model, recipe(), None, compiled=False, old=OldSelf(old))(images, labels, 0.0)
+    alone, _ = OneClass().objective(model, Aids())(images, marks, 0.0)
+    both, _ = OneClass().objective(model, Aids(old=OldSelf(old)))(images, marks, 0.0)
     answers = (old(images) / 2).softmax(1)  # untouched: the least that the term can be is their entropy
     torch.testing.assert_close(both - alone, -(answers * answers.log()).sum(1).mean())
     both.backward()
     assert model.conv1.weight.grad.abs().sum() > 0
     with torch.no_grad():
         model.old_heads[0].weight.add_(torch.randn_like(model.old_heads[0].weight))
-    worse, _ = Objective(model, recipe(), None, compiled=False, old=OldSelf(old))(images, labels, 0.0)
+    worse, _ = OneClass().objective(model, Aids(old=OldSelf(old)))(images, marks, 0.0)
     assert worse > both
     moved = (model.old_logits(model.forward_features(images))[0] / 2).log_softmax(1)
     torch.testing.assert_close(worse - alone, -(answers * moved).sum(1).mean())

@@ -12,15 +12,17 @@ from resight.cli import main as command
 from resight.core.errors import TrainingError
 from resight.core.preprocessing import Preprocessing
 from resight.data.batches import Batch, ResidentBatches, StreamedBatches
+from resight.data.marks import ClassMarks
 from resight.data.open import open_dataset
 from resight.data.prepare import Normalize, decode_split
 from resight.models.zoo import create_model
 from resight.service.train import batches as batching
 from resight.service.train import job as jobs
 from resight.service.train.train import train
+from resight.tasks.classify.task import OneClass
+from resight.tasks.task import Aids
 from resight.training.checkpoints import Progress
 from resight.training.machine import Machine
-from resight.training.objective import Objective
 from resight.training.optimizer import make_optimizer, set_mode
 from resight.training.recipe import Recipe
 from resight.training.step import Step
@@ -116,9 +118,9 @@ def test_pictures_that_would_fill_the_card_stay_in_memory(folder, monkeypatch, f
 def test_a_batch_larger_than_a_step_is_an_error():
     """Else it would be cut into parts of one step's size, without a word and many times slower."""
     model = create_model(RECIPE.model, 3)
-    objective = Objective(model, RECIPE, None, compiled=False)
+    objective = OneClass().objective(model, Aids())
     step = Step(model, objective, make_optimizer(model, RECIPE), 8, torch.float32)
-    batch = Batch(torch.randn(9, 3, 16, 16), torch.zeros(9, dtype=torch.long))
+    batch = Batch(torch.randn(9, 3, 16, 16), ClassMarks.of(torch.zeros(9, dtype=torch.long)))
     with pytest.raises(ValueError, match="a batch of 9 pictures for a step of 8"):
         step(batch, 0, 0.0, 0, Progress(), print)
 

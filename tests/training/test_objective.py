@@ -9,11 +9,15 @@ from torch.nn import functional as F
 
 from resight.core.errors import UsageError
 from resight.core.preprocessing import Preprocessing
+from resight.data.marks import ClassMarks
 from resight.models.modelfile import load_model, save_model
 from resight.models.zoo import create_model
 from resight.service.train.teachers import make_teacher
 from resight.service.train.train import train
-from resight.training.objective import HINT_SHARE, Objective, Teacher, soft_cross_entropy
+from resight.tasks.classify.objective import HINT_SHARE, soft_cross_entropy
+from resight.tasks.classify.task import OneClass
+from resight.tasks.task import Aids
+from resight.tasks.teachers import Teacher
 from resight.training.optimizer import make_optimizer
 from resight.training.recipe import Facts, Recipe
 from resight.training.recipes import RECIPES
@@ -47,15 +51,21 @@ def test_side_heads_are_really_trained(folder):
 def test_without_a_teacher_the_loss_is_the_networks_own():
     model = create_model("resnet20", 5)
     images, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 3])
-    loss, logits = Objective(model, recipe(label_smoothing=0.1), None, compiled=False)(images, labels, 0.5)
+    model.eval()
+    objective = OneClass().objective(model, Aids(smoothing=0.1))
+    loss, wrong = objective(images, ClassMarks.of(labels), 0.5)
+    logits = model(images)
     torch.testing.assert_close(loss, F.cross_entropy(logits, labels, label_smoothing=0.1))
+    assert wrong.tolist() == [int((logits.argmax(1) != labels).sum())]
 
 
 @pytest.mark.parametrize(("done", "weight"), [(0.0, 4.0), (0.5, 2.5), (1.0, 1.0)])
 def test_a_student_learns_from_labels_and_teacher(done, weight):
     student, other = create_model("resnet20", 5).eval(), create_model("resnet32", 5).eval()
     images, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 3])
-    loss, logits = Objective(student, recipe(), teacher_of(other), compiled=False)(images, labels, done)
+    objective = OneClass().objective(student, Aids(teacher=teacher_of(other)))
+    loss, _ = objective(images, ClassMarks.of(labels), done)
+    logits = student(images)
     p = (other(images) / 3).softmax(1)
     q = (logits / 3).log_softmax(1)
     wanted = F.cross_entropy(logits, labels) + weight * -(p * q).sum(1).mean()
@@ -65,8 +75,8 @@ def test_a_student_learns_from_labels_and_teacher(done, weight):
 
 def test_hints_teach_the_lower_half_only():
     student, other = create_model("fitnet19", 5, hint=192), create_model("maxout", 5)
-    objective = Objective(student, recipe(), teacher_of(other), compiled=False)
-    images, labels = torch.randn(2, 3, 32, 32), torch.tensor([0, 1])
+    objective = OneClass().objective(student, Aids(teacher=teacher_of(other), image_size=32))
+    images, labels = torch.randn(2, 3, 32, 32), ClassMarks.of(torch.tensor([0, 1]))
     loss, _ = objective(images, labels, 0.0)
     regressed = student.get_submodule("regressor")(student.forward_to(images, "pool1"))
     hint = other.forward_to(images, "pool1")
@@ -84,9 +94,9 @@ def test_hints_teach_the_lower_half_only():
 def test_a_hint_of_another_shape_is_said():
     student = create_model("fitnet19", 5, hint=100)
     with pytest.raises(UsageError, match="set hint= to its channels"):
-        Objective(student, recipe(), teacher_of(create_model("maxout", 5)), compiled=False)
+        OneClass().objective(student, Aids(teacher=teacher_of(create_model("maxout", 5)), image_size=32))
     with pytest.raises(UsageError, match="teacher: the trunk of resnet20 has no layer 'pool1'"):
-        Objective(student, recipe(), teacher_of(create_model("resnet20", 5)), compiled=False)
+        OneClass().objective(student, Aids(teacher=teacher_of(create_model("resnet20", 5)), image_size=32))
 
 
 def test_a_teacher_is_fitted_to_the_students_pictures_and_classes(tmp_path):

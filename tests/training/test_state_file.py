@@ -68,6 +68,25 @@ def test_a_state_of_the_first_version_is_taken_up(run):
     assert load_state(run, *parts(), IDENTITY).parts == 1
 
 
+@pytest.mark.parametrize(("best_epoch", "best"), [(0, None), (2, 12.5)])
+def test_a_state_that_counted_wrong_answers_only_is_taken_up(run, best_epoch, best):
+    """As it was written before tasks counted by name: nothing chosen yet stood as an error of 100 %."""
+
+    def old(_, document):
+        progress = document["progress"]
+        del progress["sums"], progress["best"]
+        progress |= {"wrong": 7, "best_epoch": best_epoch, "best_error": best or 100.0}
+
+    written(run, old)
+    progress = load_state(run, *parts(), IDENTITY, ("wrong",))
+    assert progress.sums == {"wrong": 7.0} and progress.best == best and progress.best_epoch == best_epoch
+
+
+def test_a_state_of_another_task_is_refused(run):
+    with pytest.raises(ModelFileError, match=r"another task \(it does not count overlap\)"):
+        load_state(run, *parts(), IDENTITY, ("overlap",))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from resight.data.batches import Batch
+from resight.data.marks import ClassMarks
 from resight.training.checkpoints import Progress
 from resight.training.step import Step
 
@@ -19,14 +20,15 @@ def gradients(parts, count, share=8):
     images = torch.randn(8, 3, generator=generator)[:count]
     labels = torch.arange(8)[:count] % 4
 
-    def objective(images, targets, done):
+    def objective(images, marks, done):
         logits = model(images)
-        return nn.functional.cross_entropy(logits, targets), logits
+        wrong = (logits.argmax(1) != marks.labels).sum()
+        return nn.functional.cross_entropy(logits, marks.shown), wrong[None]
 
     step = Step(model, objective, torch.optim.SGD(model.parameters(), 0.1), share, torch.float32)
     progress = Progress()
     progress.parts = parts
-    found = step(Batch(images, labels), 0, 0.0, 0, progress, print)
+    found = step(Batch(images, ClassMarks.of(labels)), 0, 0.0, 0, progress, print)
     loss = nn.functional.cross_entropy(model(images), labels, reduction="sum") / share
     expected = torch.autograd.grad(loss, list(model.parameters()))
     wrong = (model(images).argmax(1) != labels).sum()

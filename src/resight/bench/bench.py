@@ -29,14 +29,16 @@ from resight.core.registry import lookup
 from resight.data.augment.operations import parse
 from resight.data.augment.pipeline import Pipeline
 from resight.data.batches import Batch, ResidentBatches
+from resight.data.marks import ClassMarks
 from resight.data.order import Order
 from resight.data.prepare import Normalize
 from resight.evaluate.scores import logits_of
 from resight.models.zoo import create_model
 from resight.service.run.run import Run
+from resight.tasks.classify.task import OneClass
+from resight.tasks.task import Aids
 from resight.training.checkpoints import Progress
 from resight.training.loop import Actions, fit
-from resight.training.objective import Objective
 from resight.training.optimizer import make_optimizer
 from resight.training.recipe import Recipe
 
@@ -229,7 +231,7 @@ class _UntilLate:
             for batch in self.source(self.turn):
                 if time.perf_counter() > self.deadline:
                     return
-                self.done += len(batch.labels)
+                self.done += len(batch.marks)
                 yield batch
 
 
@@ -239,11 +241,11 @@ def _our_loop(work: Work, source: Callable[[int], Iterator[Batch]], precision: s
     device = pick_device()
     model = create_model(work.network, 10).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer, batches = make_optimizer(model, recipe), _UntilLate(source, work.batch)
-    objective = Objective(model, recipe, None, compiled=False)
+    objective = OneClass().objective(model, Aids())
     actions = Actions(lambda *_: lambda *_: None, lambda *_: None, lambda: None, lambda: False, print)
 
     def block(seconds: float) -> tuple[int, float]:
-        progress, started = Progress(), time.perf_counter()
+        progress, started = Progress(sums=dict.fromkeys(OneClass.counts, 0.0)), time.perf_counter()
         batches.deadline, batches.done = started + seconds, 0
         fit(
             model, objective, batches, recipe, optimizer, None, progress, pick_precision(precision, device),
@@ -266,7 +268,8 @@ def _resident(batch: int = 128) -> ResidentBatches:
     pixels, labels = _noise(PICTURES, 32)
     device = pick_device()
     return ResidentBatches(
-        torch.from_numpy(pixels).to(device), torch.from_numpy(labels).to(device), Normalize(CIFAR, device),
+        torch.from_numpy(pixels).to(device), ClassMarks.of(torch.from_numpy(labels)).to(device),
+        Normalize(CIFAR, device),
         Pipeline(parse(("pad-crop", "flip"))), Order(len(pixels), batch, 0),
     )  # fmt: skip
 
@@ -281,7 +284,7 @@ def _our_load() -> Block:
             turn += 1
 
     iterator = endless()
-    return timed(lambda: len(next(iterator).labels))
+    return timed(lambda: len(next(iterator).marks))
 
 
 def _our_step(work: Work) -> Block:
@@ -291,15 +294,17 @@ def _our_step(work: Work) -> Block:
     model = create_model(work.network, 10).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(model, recipe)
     one = next(_same_batch(work)(0))
+    assert isinstance(one.marks, ClassMarks)
+    labels = one.marks.labels
 
     def step() -> int:
         with autocast(device, precision):
             logits = model(one.images)
-        loss = F.cross_entropy(logits.float(), one.labels)
+        loss = F.cross_entropy(logits.float(), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        return len(one.labels)
+        return len(labels)
 
     return timed(step)
 
@@ -307,7 +312,7 @@ def _our_step(work: Work) -> Block:
 def _same_batch(work: Work) -> Callable[[int], Iterator[Batch]]:
     device = pick_device()
     images, labels = next(_repeat(work))
-    one = Batch(images.to(device, memory_format=torch.channels_last), labels.to(device))
+    one = Batch(images.to(device, memory_format=torch.channels_last), ClassMarks.of(labels.to(device)))
 
     def source(turn: int) -> Iterator[Batch]:
         del turn

@@ -15,9 +15,11 @@ from torch import distributed as dist
 from resight.core.device import pick_device, wait_for
 from resight.core.distributed import leave, world
 from resight.core.errors import ResightError
+from resight.data.marks import ClassMarks
 from resight.models.zoo import create_model
+from resight.tasks.classify.task import OneClass
+from resight.tasks.task import Aids
 from resight.training.machine import Machine
-from resight.training.objective import Objective
 from resight.training.parallel import shared
 from resight.training.recipe import Recipe
 from resight.training.scaling import Cluster, Network, step_cost
@@ -100,20 +102,20 @@ def _work(seconds: float) -> dict[str, float]:
     torch.manual_seed(world().rank)
     model = create_model(RECIPE.model, 10).train()
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    alone = Objective(model, RECIPE, None, compiled=False)
+    alone = OneClass().objective(model, Aids())
     optimizer = torch.optim.SGD(model.parameters(), 0.1, 0.9)
     images = torch.randn(BATCH, 3, SIDE, SIDE, device=device).to(memory_format=torch.channels_last)
-    labels = torch.randint(10, (BATCH,), device=device)
+    marks = ClassMarks.of(torch.randint(10, (BATCH,), device=device))
 
     def step(objective: torch.nn.Module) -> None:
         optimizer.zero_grad()
-        objective(images, labels, 0.0)[0].backward()
+        objective(images, marks, 0.0)[0].backward()
         optimizer.step()
 
     apart = statistics.median(_times(lambda: step(alone), seconds, device))
     if world().processes > 1:
         synchronize(model)
-    objective = shared(Objective(model, RECIPE, None, compiled=False), RECIPE, Machine(), device)
+    objective = shared(OneClass().objective(model, Aids()), RECIPE, Machine(), device)
     times = _times(lambda: step(objective), seconds, device)
     facts = {"step": statistics.median(times), "shortest": min(times), "longest": max(times), "alone": apart}
     facts |= {"small": 0.0, "gradients": 0.0}

@@ -21,9 +21,10 @@ from resight.data.augment.draws import Draws
 from resight.data.augment.pipeline import Pipeline
 from resight.data.augment.warp import Warp
 from resight.data.dataset import Split
+from resight.data.marks import ClassMarks, Marks
 from resight.data.order import Order, sample_of
 from resight.data.prepare import Normalize
-from resight.data.samples import Samples, collate
+from resight.data.samples import Samples
 from resight.data.stream import Readers, stream
 
 
@@ -33,26 +34,19 @@ class Batch:
 
     Attributes:
         images: (B, 3, S, S) float32, normalized, channels last.
-        labels: class numbers (B,), or (B, classes) float32 of 0 and 1 where a picture has several.
+        marks: what is true of them.
         faults: pictures that could not be read and were left out.
-        mixed: (B, classes) float32 where pictures are mixed; else None.
         samples: sample numbers, (B,).
         keys: draw keys, (B,): what was drawn for each sample.
         sizes: (width, height) of what each sample was cut from, in pixels, (B, 2).
     """
 
     images: Tensor
-    labels: Tensor
+    marks: Marks
     faults: tuple[PictureError, ...] = ()
-    mixed: Tensor | None = None
     samples: NDArray[np.int64] | None = None
     keys: NDArray[np.int64] | None = None
     sizes: NDArray[np.int64] | None = None
-
-    @property
-    def targets(self) -> Tensor:
-        """What shall be answered: the labels, or distributions (B, classes) where pictures are mixed."""
-        return self.labels if self.mixed is None else self.mixed
 
 
 class Batches(Protocol):
@@ -89,21 +83,36 @@ class _Augmented:
         draws = self._draws(epoch, batch.keys)
         return self.pipeline.warp(draws, [(int(w), int(h)) for w, h in batch.sizes], self.card)
 
+    def _warp(self, draws: Draws, sizes: NDArray[np.int64]) -> Warp:
+        """Return how whole pictures of these sizes were moved."""
+        card = self.normalize.preprocessing
+        return self.pipeline.warp(draws, [(int(w), int(h)) for w, h in sizes], card)
+
+    def _cut_from(self, sizes: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the sizes of the pictures that the samples were cut from, as they were decoded.
+
+        Args:
+            sizes: of what was read.
+            whole: of the pictures decoded whole.
+        """
+        del whole
+        return sizes
+
     def _draws(self, epoch: int, keys: NDArray[np.int64]) -> Draws:
         return Draws(self.order.seed, epoch, keys, self.normalize.device)
 
     def _batch(
         self,
         squares: Tensor,
-        labels: Tensor,
+        marks: Marks,
         draws: Draws,
         positions: NDArray[np.int64],
         sizes: NDArray[np.int64],
         faults: tuple[PictureError, ...] = (),
     ) -> Batch:
-        images, targets = self.pipeline.finish(squares, labels, self.normalize, draws, positions)
-        mixed = None if targets is labels else targets
-        return Batch(images, labels, faults, mixed, sample_of(draws.samples), draws.samples, sizes)
+        images, marks = self.pipeline.finish(squares, marks, self.normalize, draws, positions)
+        marks = marks.moved(lambda whole: self._warp(draws, self._cut_from(sizes, whole)))
+        return Batch(images, marks, faults, sample_of(draws.samples), draws.samples, sizes)
 
 
 class ResidentBatches(_Augmented):
@@ -111,18 +120,18 @@ class ResidentBatches(_Augmented):
 
     Args:
         squares: (N, S, S, 3) uint8, on the device.
-        labels: (N,) or (N, classes), on the device.
+        marks: of all N, on the device.
         normalize: applied to what is cropped, mirrored and altered.
         pipeline: the operations, none that cuts from whole pictures.
         order: of the samples.
     """
 
     def __init__(
-        self, squares: Tensor, labels: Tensor, normalize: Normalize, pipeline: Pipeline, order: Order
+        self, squares: Tensor, marks: Marks, normalize: Normalize, pipeline: Pipeline, order: Order
     ) -> None:
         count, side = squares.shape[:2]
         super().__init__(normalize, pipeline, order, Preprocessing(size=side, resize=side))
-        self.labels, self.count, self.side = labels, count, side
+        self.marks, self.count, self.side = marks, count, side
         self.flips, self.pad = pipeline.flip is not None, pipeline.padding(side)
         self.positions, self.sizes = np.arange(order.share), np.full((order.share, 2), side)
         width = side + 2 * self.pad
@@ -143,6 +152,11 @@ class ResidentBatches(_Augmented):
             (len(self.pixels), window, window, side, side * 3), (width * row, row, 3, row, 1)
         )
 
+    def _cut_from(self, sizes: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the sizes of the whole pictures: the resident squares were cut from them once."""
+        del sizes
+        return whole
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch from step `start` on."""
         for keys in self.order.keys(epoch, start):
@@ -157,7 +171,7 @@ class ResidentBatches(_Augmented):
             where = torch.from_numpy(np.stack([chosen, top, left, indices])).to(device, non_blocking=True)
             cut = self.windows[where[0], where[1], where[2]].view(-1, self.side, self.side, 3)
             yield self._batch(
-                cut, self.labels[where[3]], draws, self.positions[: len(cut)], self.sizes[: len(cut)]
+                cut, self.marks[where[3]], draws, self.positions[: len(cut)], self.sizes[: len(cut)]
             )
 
 
@@ -174,6 +188,7 @@ class StreamedBatches(_Augmented):
         pipeline: the operations.
         order: of the samples.
         readers: who reads ahead.
+        kind: of marks.
         strict: stop at a broken picture instead of leaving it out.
     """
 
@@ -186,13 +201,14 @@ class StreamedBatches(_Augmented):
         pipeline: Pipeline,
         order: Order,
         readers: Readers,
+        kind: type[Marks] = ClassMarks,
         *,
         strict: bool,
     ) -> None:
         super().__init__(normalize, pipeline, order, preprocessing)
         # Workers need no generator, and could not be handed one.
         steps = tuple(s for s in pipeline.steps if s.operation.kind in ("crop", "flip"))
-        self.samples = Samples(split, cached, preprocessing, Pipeline(steps), order.seed)
+        self.samples = Samples(split, cached, preprocessing, Pipeline(steps), order.seed, kind)
         self.strict, self.readers = strict, readers if cached is None else Readers(0)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -204,13 +220,13 @@ class StreamedBatches(_Augmented):
         """
         device = self.normalize.device
         keys = ([(epoch, int(key)) for key in part] for part in self.order.keys(epoch, start))
-        for read in stream(self.samples.__getitem__, collate, keys, self.readers):
+        for read in stream(self.samples.__getitem__, self.samples.together, keys, self.readers):
             if read.faults and self.strict:
                 raise read.faults[0]
             if not len(read.keys):
                 raise DataError(f"a whole batch of pictures cannot be read; the first: {read.faults[0]}")
             yield self._batch(
-                read.squares.to(device, non_blocking=True), read.labels.to(device),
+                read.squares.to(device, non_blocking=True), read.marks.to(device),
                 self._draws(epoch, read.keys), read.positions, read.sizes, tuple(read.faults),
             )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """A data set: named splits of pictures with labels, and the class names of the training split."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
@@ -71,6 +71,9 @@ class Split:
         classes: the names that the labels count through.
         boxes: of each of the source's pictures; None if the data set has no boxes.
         masks: of the source's pictures; None if the data set has no masks.
+        ignored: boxes of each of the source's pictures that count neither for nor against a detector: crowds,
+            which are not among `boxes`, and difficult objects, which are; None if none are known.
+        sizes: (width, height) of each of the source's pictures, decoded whole; None where it is not known.
         levels: which values are black and white in pictures of more than 8 bits.
     """
 
@@ -81,6 +84,8 @@ class Split:
     classes: tuple[str, ...]
     boxes: Sequence[tuple[Box, ...]] | None = None
     masks: Masks | None = None
+    ignored: Sequence[tuple[Box, ...]] | None = None
+    sizes: Sequence[tuple[int, int] | None] | None = None
     levels: Levels = BY_TYPE
 
     def __len__(self) -> int:
@@ -152,6 +157,10 @@ class Split:
     def picture_boxes(self, index: int) -> tuple[Box, ...] | None:
         """Return the boxes of the split's picture `index`; None if the data set has no boxes."""
         return None if self.boxes is None else self.boxes[int(self.positions[index])]
+
+    def picture_size(self, index: int) -> tuple[int, int] | None:
+        """Return (width, height) of the split's picture `index`, decoded whole; None if it is not known."""
+        return None if self.sizes is None else self.sizes[int(self.positions[index])]
 
     def picture_mask(self, index: int, label: int) -> NDArray[np.bool_] | None:
         """Return where the class `label` is in the split's picture `index`.
@@ -234,9 +243,12 @@ class Split:
                 f"known are {_short(classes)}. Rename them, or add pictures of them to the training split"
             )
         table = np.array([number.get(name, -1) for name in self.classes] + [-1], dtype=np.int64)
-        boxes = self.boxes
-        if boxes is not None:
-            boxes = [tuple(b._replace(label=int(table[b.label])) for b in picture) for picture in boxes]
+
+        def renumbered(boxes: Sequence[tuple[Box, ...]] | None) -> list[tuple[Box, ...]] | None:
+            if boxes is None:
+                return None
+            return [tuple(b._replace(label=int(table[b.label])) for b in picture) for picture in boxes]
+
         if self.multi_label:
             labels = np.zeros((len(self), len(classes)), np.float32)
             for own, name in enumerate(self.classes):
@@ -244,7 +256,8 @@ class Split:
                     labels[:, number[name]] = self.labels[:, own]
         else:
             labels = table[self.labels]
-        return replace(self, labels=labels, classes=classes, boxes=boxes)
+        boxes, ignored = renumbered(self.boxes), renumbered(self.ignored)
+        return replace(self, labels=labels, classes=classes, boxes=boxes, ignored=ignored)
 
 
 def _short(names: Sequence[str], most: int = 6) -> str:
@@ -311,15 +324,24 @@ def shared_pictures(first: Split, second: Split) -> int:
     return sum(second.digest(i) in known for i in counted(range(len(second)), "looking for leaks"))
 
 
-def fingerprint(split: Split) -> str:
-    """Return a digest of a split's content and labels that changes when either does.
+def named_classes(split: Split, index: int) -> str:
+    """Return the classes of a picture as a fingerprint has them."""
+    return ";".join(split.class_names(index))
+
+
+def fingerprint(split: Split, said: Callable[[Split, int], str] = named_classes) -> str:
+    """Return a digest of a split's content and of what is learned of it that changes when either does.
 
     It does not depend on where the data lie, nor in which files: a folder and the shards that were packed
     of it have the same one, as long as the folder is small enough to be read for it.
+
+    Args:
+        split: the pictures.
+        said: what is learned of a picture, in words; see `Marks.said`.
     """
     whole = split.pictures.indexed or len(split) <= FINGERPRINT_DIGESTS
     rows = []
     for index, position in enumerate(counted(split.positions.tolist(), "hashing pictures")):
         content = split.pictures.digest(position) if whole else str(split.pictures.size_on_disk(position))
-        rows.append(f"{content} {';'.join(split.class_names(index))}")
+        rows.append(f"{content} {said(split, index)}")
     return digest("\n".join(sorted(rows)).encode())

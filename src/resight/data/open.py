@@ -8,6 +8,7 @@ from resight.core.errors import DataError
 from resight.core.files import dead_link
 from resight.core.registry import nearest
 from resight.data.dataset import Dataset
+from resight.data.labelling import ALL, LARGEST, Rule
 from resight.data.layouts.archive import is_zip, unpacked
 from resight.data.layouts.builtin import BUILTIN, open_builtin
 from resight.data.layouts.claim import Claim, Reader, left_over
@@ -84,10 +85,15 @@ def require_fit(dataset: Dataset) -> None:
         split.relabelled(dataset.classes)
 
 
-def open_as_it_is(where: str | Path, data_root: str | Path | None = None) -> Dataset:
+def open_as_it_is(where: str | Path, data_root: str | Path | None = None, rule: Rule = LARGEST) -> Dataset:
     """Open a data set with the splits that it has; see `open_dataset`.
 
     A split with classes that the training split lacks counts through these too: see `Split.fitted`.
+
+    Args:
+        where: see `open_dataset`.
+        data_root: see `open_dataset`.
+        rule: what pictures with boxes are labelled with; all their classes after `multi-label:`.
 
     Raises:
         DataError: in one line, with the cure.
@@ -100,7 +106,7 @@ def open_as_it_is(where: str | Path, data_root: str | Path | None = None) -> Dat
         dataset = open_hub(str(where))
     else:
         multi_label, path = parted_name(str(where))
-        dataset = _open_path(Path(path), multi_label=multi_label)
+        dataset = _open_path(Path(path), ALL if multi_label else rule)
         if multi_label and not dataset.multi_label:
             raise DataError(
                 f"{path}: has one class a picture; multi-label: needs boxes, a csv with a column labels, or "
@@ -120,19 +126,19 @@ def parted_name(where: str) -> tuple[bool, str]:
     return where.startswith(MULTI_LABEL), where.removeprefix(MULTI_LABEL)
 
 
-def _open_path(path: Path, *, multi_label: bool) -> Dataset:
+def _open_path(path: Path, rule: Rule) -> Dataset:
     try:
         if path.is_dir():
-            return _open_folder(path, multi_label=multi_label)
+            return _open_folder(path, rule)
         if is_zip(path) and path.is_file():
-            return _open_zip(path, multi_label=multi_label)
-        return _open_file(path, multi_label=multi_label)
+            return _open_zip(path, rule)
+        return _open_file(path, rule)
     except OSError as error:
         where = error.filename or path
         raise DataError(f"{where}: cannot be read ({error.strerror}); check its permissions") from error
 
 
-def _open_file(path: Path, *, multi_label: bool) -> Dataset:
+def _open_file(path: Path, rule: Rule) -> Dataset:
     if target := dead_link(path):
         raise DataError(f"{path}: is a link to {target}, which does not exist; mend the link")
     if not path.exists():
@@ -143,9 +149,9 @@ def _open_file(path: Path, *, multi_label: bool) -> Dataset:
     if suffix in CSV_SUFFIXES:
         return open_csv(path)
     if suffix == ".json":
-        return open_coco(str(path), {"train": path}, multi_label=multi_label)
+        return open_coco(str(path), {"train": path}, rule)
     if suffix in (".yaml", ".yml"):
-        return replace(open_yolo(path.parent, path, multi_label=multi_label), name=str(path))
+        return replace(open_yolo(path.parent, path, rule), name=str(path))
     if suffix == ".tar":
         return open_shards(str(path), {"test" if split_in(path.stem) == "test" else "train": [path]})
     if path.name.endswith(PACKED):
@@ -167,11 +173,11 @@ def _meant(path: Path) -> str:
     return f"; nearest: {', '.join(close)}" if close else f"; built in are {', '.join(BUILTIN)}"
 
 
-def _open_zip(path: Path, *, multi_label: bool) -> Dataset:
+def _open_zip(path: Path, rule: Rule) -> Dataset:
     """Open what a zip holds; messages name the zip, pictures are where they were unpacked."""
     place = unpacked(path)
     try:
-        dataset = _open_folder(place, multi_label=multi_label)
+        dataset = _open_folder(place, rule)
     except DataError as error:
         raise DataError(str(error).replace(str(place), str(path))) from error
     notes, unused = (
@@ -228,7 +234,7 @@ def _claims(root: Path) -> list[Claim]:
     return [claim for reader in READERS if (claim := reader(root))]
 
 
-def _open_folder(path: Path, *, multi_label: bool) -> Dataset:
+def _open_folder(path: Path, rule: Rule) -> Dataset:
     """Open a folder, or the only folder with pictures in it, by the one reader that knows it.
 
     A reader that reads goes before one that only knows the name. Two that read are refused.
@@ -244,17 +250,17 @@ def _open_folder(path: Path, *, multi_label: bool) -> Dataset:
                 ".parquet), or move the other's files elsewhere"
             )
         if claims:
-            return _opened(path, chain, root, (readable or claims)[0], multi_label=multi_label)
+            return _opened(path, chain, root, (readable or claims)[0], rule)
     for root in chain:
         if claim := claim_folder(root):
-            return _opened(path, chain, root, claim, multi_label=multi_label)
+            return _opened(path, chain, root, claim, rule)
     raise DataError(_nothing_known(path, chain[-1]))
 
 
-def _opened(path: Path, chain: list[Path], root: Path, claim: Claim, *, multi_label: bool) -> Dataset:
+def _opened(path: Path, chain: list[Path], root: Path, claim: Claim, rule: Rule) -> Dataset:
     if claim.open is None:
         raise DataError(f"{root}: this looks like {claim.layout}: {claim.but}")
-    dataset = claim.open(multi_label)
+    dataset = claim.open(rule)
     above = [
         line
         for outer, inner in pairwise(chain)

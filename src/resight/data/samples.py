@@ -16,16 +16,17 @@ from resight.data.augment import crops
 from resight.data.augment.draws import Draws
 from resight.data.augment.pipeline import Pipeline
 from resight.data.dataset import Split
+from resight.data.marks import Marks
 from resight.data.order import sample_of
 from resight.data.prepare import Picture, size_of
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A sample: its square (S, S, 3), its label, its draw key, and (width, height) before the crop."""
+    """A sample: its square (S, S, 3), its marks, its draw key, and (width, height) before the crop."""
 
     square: NDArray[np.uint8]
-    label: Any
+    marks: Any
     key: int
     size: tuple[int, int]
 
@@ -36,7 +37,7 @@ class Read:
 
     Attributes:
         squares: (B, S, S, 3) uint8.
-        labels: (B,) or (B, classes).
+        marks: of the squares.
         keys: draw keys, (B,).
         positions: in the step, (B,).
         sizes: (B, 2).
@@ -44,7 +45,7 @@ class Read:
     """
 
     squares: Tensor
-    labels: Tensor
+    marks: Marks
     keys: NDArray[np.int64]
     positions: NDArray[np.int64]
     sizes: NDArray[np.int64]
@@ -60,6 +61,7 @@ class Samples(TorchDataset):
         preprocessing: input size.
         pipeline: crop and mirroring.
         seed: of the run.
+        kind: of marks.
     """
 
     def __init__(
@@ -69,9 +71,10 @@ class Samples(TorchDataset):
         preprocessing: Preprocessing,
         pipeline: Pipeline,
         seed: int,
+        kind: type[Marks],
     ) -> None:
         self.split, self.cached, self.preprocessing = split, cached, preprocessing
-        self.pipeline, self.seed = pipeline, seed
+        self.pipeline, self.seed, self.kind = pipeline, seed, kind
 
     def __len__(self) -> int:
         return len(self.split)
@@ -82,7 +85,7 @@ class Samples(TorchDataset):
             square, size = self._square(epoch, drawn)
         except PictureError as error:
             return error
-        return Sample(square, self.split.labels[sample_of(drawn)], drawn, size)
+        return Sample(square, self.kind.read(self.split, sample_of(drawn)), drawn, size)
 
     def _square(self, epoch: int, drawn: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         index = sample_of(drawn)
@@ -97,15 +100,14 @@ class Samples(TorchDataset):
         draws = Draws(self.seed, epoch, np.array([drawn]))
         return self.pipeline.square(image, draws, self.preprocessing), size_of(image)
 
-
-def collate(samples: list[Sample | PictureError]) -> Read:
-    """Return the samples of a step as one."""
-    good = [(place, s) for place, s in enumerate(samples) if isinstance(s, Sample)]
-    return Read(
-        torch.from_numpy(np.stack([s.square for _, s in good])) if good else torch.empty(0),
-        torch.from_numpy(np.array([s.label for _, s in good])),
-        np.array([s.key for _, s in good], dtype=np.int64),
-        np.array([place for place, _ in good], dtype=np.int64),
-        np.array([s.size for _, s in good], dtype=np.int64),
-        [s for s in samples if isinstance(s, PictureError)],
-    )
+    def together(self, samples: list[Sample | PictureError]) -> Read:
+        """Return the samples of a step as one."""
+        good = [(place, s) for place, s in enumerate(samples) if isinstance(s, Sample)]
+        return Read(
+            torch.from_numpy(np.stack([s.square for _, s in good])) if good else torch.empty(0),
+            self.kind.together([s.marks for _, s in good]),
+            np.array([s.key for _, s in good], dtype=np.int64),
+            np.array([place for place, _ in good], dtype=np.int64),
+            np.array([s.size for _, s in good], dtype=np.int64),
+            [s for s in samples if isinstance(s, PictureError)],
+        )

@@ -1,7 +1,7 @@
 """The contract of every network: a trunk that keeps a map, a head that reads it."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -127,7 +127,7 @@ class Classifier(nn.Module):
 
     @property
     def sharpen(self) -> float:
-        """Weight of the attention losses in training, see `resight.training.attention`."""
+        """Weight of the attention losses in training, see `resight.tasks.classify.attention`."""
         return self.options.get("sharpen", 0.0)
 
     @property
@@ -166,6 +166,16 @@ class Classifier(nn.Module):
             for name in names:
                 images = self.get_submodule(name)(images)
         return images
+
+    def forward_maps(self, images: Tensor, stages: Collection[str]) -> dict[str, Tensor]:
+        """Turn images (B, C, H, W) into the maps (B, K, h, w) of some stages, by name."""
+        maps = {}
+        for stage, names in self._stages.items():
+            for name in names:
+                images = self.get_submodule(name)(images)
+            if stage in stages:
+                maps[stage] = images
+        return maps
 
     def forward_to(self, images: Tensor, layer: str) -> Tensor:
         """Run the trunk up to one of its layers, and return what that gives."""
@@ -242,8 +252,16 @@ class Classifier(nn.Module):
 
         The slope of a PReLU is not decayed (He et al. 2015, "Delving Deep into Rectifiers", section 2.1).
         """
-        owner = self.get_submodule(name.rpartition(".")[0])
-        return 1.0, 0.0 if isinstance(owner, nn.PReLU) else 1.0
+        return 1.0, decayed(self, name)
+
+    def head_parameters(self) -> set[str]:
+        """Return the names of the parameters of the layers that give logits, and of a regressor.
+
+        They are fresh where the trunk's are given, so `trunk_lr` and `head_first` leave them alone.
+        """
+        fresh = (*self.last_layers(), *(["regressor"] if self.guided_layer else []))
+        own = {id(p) for name in fresh for p in self.get_submodule(name).parameters()}
+        return {name for name, p in self.named_parameters() if id(p) in own}
 
     def constrain(self) -> None:
         """Bring the weights back within the network's bounds; called after every step; most have none."""
@@ -284,6 +302,29 @@ class Classifier(nn.Module):
             features = self.forward_features(torch.zeros(1, self.in_channels, size, size))
         self.num_features = features.shape[1]
         self.add_head(classifier, nn.Linear(self.num_features, self.num_classes))
+
+    def drop_head(self, stages: Sequence[str]) -> None:
+        """Leave the trunk alone, up to the last of some stages: all heads, and what comes after, go.
+
+        Raises:
+            UsageError: if there is no such stage, or they are not in the order in which they run.
+        """
+        names = list(self._stages)
+        if not stages or [name for name in names if name in stages] != list(stages):
+            raise UsageError(
+                f"a head reads {', '.join(stages) or 'nothing'}; the stages of {self.name or 'this network'} "
+                f"are, in order, {', '.join(names)}"
+            )
+        dropped = names[names.index(stages[-1]) + 1 :]
+        for layer in (layer for stage in dropped for layer in self._stages.pop(stage)):
+            self._remove(layer)
+        # Whatever else the network holds is of its heads: their layers, side heads, a regressor.
+        trunk = {layer.partition(".")[0] for names in self._stages.values() for layer in names}
+        for layer in self._reader:
+            self._remove(layer)
+        for name in [name for name, _ in self.named_children() if name not in trunk]:
+            del self._modules[name]
+        self._reader, self._auxiliary, self.old_tasks = [], {}, []
 
     def _remove(self, name: str) -> None:
         parent, _, leaf = name.rpartition(".")
@@ -369,6 +410,12 @@ class Classifier(nn.Module):
         for name in self.last_layers():
             parent, _, leaf = name.rpartition(".")
             setattr(self.get_submodule(parent), leaf, _fresh(self.get_submodule(name), num_classes))
+
+
+def decayed(network: nn.Module, name: str) -> float:
+    """Return what a parameter's weight decay is multiplied by: that of a PReLU's slope by 0."""
+    owner = network.get_submodule(name.rpartition(".")[0])
+    return 0.0 if isinstance(owner, nn.PReLU) else 1.0
 
 
 def _fresh(layer: nn.Module, num_classes: int) -> nn.Module:

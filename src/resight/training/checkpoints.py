@@ -24,11 +24,11 @@ STATE = {
         "epoch": Whole(0, 10**9),
         "step": Whole(0, 10**12),
         "loss_sum": float,
-        "wrong": Whole(0),
+        "sums": {str: float},
         "seen": Whole(0),
         "seconds": Within(0),
         "best_epoch": Whole(0, 10**9),
-        "best_error": float,
+        "best": (float, None),
         "history": [{str: object}],
         "faults": [{"path": str, "fault": str, "cure": str}],
         "parts?": Whole(1, 65_536),
@@ -48,11 +48,11 @@ class Progress:
         epoch: the epoch under way, from 0.
         step: its steps done.
         loss_sum: sum of the losses of these steps.
-        wrong: training pictures of these steps that were classified wrongly.
+        sums: what the task counts over the pictures of these steps, by name.
         seen: training pictures of these steps.
         seconds: spent on the epoch so far.
         best_epoch: the epoch (from 1) whose weights are kept; 0 for none yet.
-        best_error: the least validation error so far, in percent.
+        best: the best figure so far of those that weights are chosen by; None without one.
         history: a row an epoch, as metrics.csv shows them.
         faults: pictures that were left out, as {"path", "fault", "cure"}.
         parts: how many parts a step is computed in, see `resight.training.machine`.
@@ -63,11 +63,11 @@ class Progress:
     epoch: int = 0
     step: int = 0
     loss_sum: float = 0.0
-    wrong: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
     seen: int = 0
     seconds: float = 0.0
     best_epoch: int = 0
-    best_error: float = 100.0
+    best: float | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     faults: list[dict[str, str]] = field(default_factory=list)
     parts: int = 1
@@ -88,7 +88,8 @@ class Progress:
     def next_epoch(self) -> None:
         """Turn to the next epoch: nothing of it is done."""
         self.epoch += 1
-        self.step = self.wrong = self.seen = 0
+        self.step = self.seen = 0
+        self.sums = dict.fromkeys(self.sums, 0.0)
         self.loss_sum = self.seconds = 0.0
 
 
@@ -128,6 +129,7 @@ def load_state(
     optimizer: torch.optim.Optimizer,
     averages: AveragedWeights | None,
     identity: dict[str, Any],
+    counts: Sequence[str] = (),
     begun: int = 0,
 ) -> Progress | None:
     """Load what `save_state` wrote; None if nothing was saved yet.
@@ -138,15 +140,16 @@ def load_state(
         optimizer: takes the momenta.
         averages: take the averaged weights, if there are any.
         identity: what must be the same.
+        counts: the names of the sums that the training keeps.
         begun: epochs of the cycles before the one that is resumed; a state may be the end of these.
 
     Raises:
-        ModelFileError: if the state is of another recipe or other data, or cannot be read.
+        ModelFileError: if the state is of another recipe, task or data, or cannot be read.
     """
     if not (run / FILE).is_file():
         return None
     tensors, document = load_tensors(run / FILE)
-    progress = _progress_of(document, run / FILE)
+    progress = _progress_of(document, run / FILE, counts)
     stored = document["identity"]
     if begun and (progress.epoch, progress.step) == (begun, 0) and isinstance(stored.get("recipe"), dict):
         stored = {**stored, "recipe": {**stored["recipe"], "epochs": identity["recipe"]["epochs"]}}
@@ -185,7 +188,7 @@ def stands_at(run: Path) -> Progress | None:
     """
     if not (run / FILE).is_file():
         return None
-    return _progress_of(load_header(run / FILE), run / FILE)
+    return _progress_of(load_header(run / FILE), run / FILE, None)
 
 
 def require_same(run: Path, stored: dict[str, Any], identity: dict[str, Any]) -> None:
@@ -209,11 +212,27 @@ def require_same(run: Path, stored: dict[str, Any], identity: dict[str, Any]) ->
         )
 
 
-def _progress_of(document: dict[str, Any], path: Path) -> Progress:
+def _renewed(document: dict[str, Any]) -> None:
+    """Give the state of an older Resight, which counted wrong answers only, its present form."""
+    values = document.get("progress")
+    if not isinstance(values, dict) or not {"wrong", "best_error"} <= values.keys() or "sums" in values:
+        return
+    values["sums"] = {"wrong": values.pop("wrong")}
+    error = values.pop("best_error")
+    values["best"] = error if values.get("best_epoch") else None
+
+
+def _progress_of(document: dict[str, Any], path: Path, counts: Sequence[str] | None) -> Progress:
+    """Return the progress of a state; with `counts`, these sums and no others."""
+    _renewed(document)
     documents.require(document, STATE, f"{path}: is damaged", ModelFileError)
     values = document["progress"]
     known = {f.name for f in dataclasses.fields(Progress)}
     unknown = [key for key in values if key not in known]
+    names = [*values["sums"]] if counts is None else counts
+    if missing := [name for name in names if name not in values["sums"]]:
+        raise ModelFileError(f"{path}: is damaged, or of another task (it does not count {missing[0]})")
+    values["sums"] = {name: float(values["sums"][name]) for name in names}
     for row in values["history"]:
         unknown += [key for key, value in row.items() if not isinstance(value, int | float | None)]
     if unknown:

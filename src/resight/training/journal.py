@@ -11,13 +11,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from resight.core.files import write_text
+from resight.tasks.classify.task import OneClass
+from resight.tasks.task import Task
 from resight.training.guessing import Guessing
 from resight.training.suspicion import suspicion
 
-COLUMNS: tuple[str, ...] = (
-    "epoch", "step", "lr", "train_loss", "train_error", "val_loss", "val_error",
-    "seconds", "images_per_second",
-)  # fmt: skip
+CLASSIFY = OneClass()
+
+
+def columns(task: Task = CLASSIFY) -> tuple[str, ...]:
+    """Return the columns of metrics.csv: those of every training, and the task's between them."""
+    return ("epoch", "step", "lr", "train_loss", *task.columns, "seconds", "images_per_second")
 
 
 class Journal:
@@ -28,11 +32,18 @@ class Journal:
         console: where progress is shown (standard error).
         guessing: what the errors are compared with; None to suspect nothing.
         quiet: share of the epochs, the first ones, in which nothing is suspicious, see `quiet_share`.
+        task: what is learned.
     """
 
     def __init__(
-        self, run: Path | None, console: Console, guessing: Guessing | None = None, quiet: float = 0.0
+        self,
+        run: Path | None,
+        console: Console,
+        guessing: Guessing | None = None,
+        quiet: float = 0.0,
+        task: Task = CLASSIFY,
     ) -> None:
+        self.task, self.columns = task, columns(task)
         self.run, self.console, self.guessing, self.quiet = run, console, guessing, quiet
         self.warned = False
         self.bar: Progress | None = None
@@ -91,16 +102,15 @@ class Journal:
         """Record the last row of the history."""
         row = history[-1]
         if self.run:
-            write_csv(self.run / "metrics.csv", history)
-            for name in COLUMNS[2:]:
+            write_csv(self.run / "metrics.csv", history, self.columns)
+            for name in self.columns[2:]:
                 if name in row:
                     self.events.add_scalar(name, row[name], int(row["step"]))
             self.events.flush()
-        val = f"  val error {row['val_error']:6.2f} %" if "val_error" in row else ""
         left = steps_left / max(row["step"] / row["epoch"], 1) * row["seconds"]
         self.say(
             f"epoch {int(row['epoch']):3d}/{epochs}  lr {row['lr']:.4f}  loss {row['train_loss']:.3f}  "
-            f"train error {row['train_error']:6.2f} %{val}  {row['images_per_second']:,.0f} images/s  "
+            f"{self.task.words(row)}  {row['images_per_second']:,.0f} images/s  "
             f"{_duration(left)} left"
         )
         text = suspicion(history, epochs, self.guessing, self.quiet) if self.guessing else None
@@ -113,7 +123,7 @@ class Journal:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def write_csv(path: Path, history: list[dict[str, float]], columns: Sequence[str] = COLUMNS) -> None:
+def write_csv(path: Path, history: list[dict[str, float]], columns: Sequence[str] = columns()) -> None:
     """Write the history as csv, atomically; what a row lacks stays empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")

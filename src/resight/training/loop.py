@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,7 +53,7 @@ class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
 
 def fit(
     model: Classifier,
-    objective: Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]],
+    objective: Callable[[Tensor, Any, float], tuple[Tensor, Tensor]],
     batches: Batches,
     recipe: Recipe,
     optimizer: torch.optim.Optimizer,
@@ -67,8 +68,9 @@ def fit(
 
     Args:
         model: the network, whose weights are saved and averaged.
-        objective: (images, targets, share done) to loss and logits; `DistributedDataParallel` around it where
-            several processes share the steps.
+        objective: (images, marks, share done) to the loss, a mean over the pictures, and what is summed over
+            them, as many numbers as `progress.sums` has; `DistributedDataParallel` around it where several
+            processes share the steps.
         batches: the training pictures of this process.
         recipe: the settings.
         optimizer: see `make_optimizer`.
@@ -93,7 +95,8 @@ def fit(
         after_step = actions.begin_epoch(progress.epoch, progress.step)
         started, before, saved = time.perf_counter(), progress.seconds, time.perf_counter()
         exact = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
-        totals = torch.zeros(3, dtype=exact, device=device)  # loss, wrong, seen
+        # Loss, the objective's sums, pictures seen.
+        totals = torch.zeros(2 + len(progress.sums), dtype=exact, device=device)
         rate = 0.0
         for batch in batches.epoch(progress.epoch, progress.step):
             step = progress.epoch * batches.order.steps + progress.step
@@ -107,8 +110,8 @@ def fit(
             if averages:
                 averages.update(model, step)
 
-            totals[:2] += found
-            totals[2] += len(batch.labels)
+            totals[:-1] += found
+            totals[-1] += len(batch.marks)
             progress.step += 1
             progress.leave_out(batch.faults)
             now = time.perf_counter()
@@ -121,7 +124,7 @@ def fit(
             if broken:
                 require_finite(math.nan if math.isfinite(loss) else loss, progress, rate)
             if looked:
-                seen = (progress.seen + totals[2].item() * among.processes) / progress.seconds
+                seen = (progress.seen + totals[-1].item() * among.processes) / progress.seconds
                 after_step(progress.step, seen, loss)
             if stop or save:
                 _settle(progress, totals)
@@ -141,9 +144,10 @@ def fit(
 
 def _settle(progress: Progress, totals: Tensor) -> None:
     """Move the totals of all processes into the progress, and with them the pictures that were left out."""
-    loss, wrong, seen = world().sum(totals).tolist()
+    loss, *sums, seen = world().sum(totals).tolist()
     progress.loss_sum += loss / world().processes
-    progress.wrong += int(wrong)
+    for name, value in zip(progress.sums, sums, strict=True):
+        progress.sums[name] += value
     progress.seen += int(seen)
     progress.take_note(world().gathered(progress.faults))
     totals.zero_()

@@ -7,11 +7,12 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resight.models.classifier import Classifier
+from resight.models.solver import Solver
 from resight.training.recipe import Recipe
 from resight.training.sharding import is_cut
 
 
-def make_optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(model: Classifier | Solver, recipe: Recipe) -> torch.optim.Optimizer:
     """Return the optimizer; each group's rate is the schedule's times its `factor`.
 
     Parameters share a group if the network wants the same rate and decay of them (`Classifier.learning`)
@@ -48,16 +49,15 @@ def make_optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Optimizer:
     )
 
 
-def trunk_depths(model: Classifier) -> dict[str, int]:
-    """Return the parameters below the layers that give logits, each with its distance from the last stage.
+def trunk_depths(model: Classifier | Solver) -> dict[str, int]:
+    """Return the parameters below the head's last layers, each with its distance from the last stage.
 
     What is in no stage (hidden layers of the head, side heads) counts as the last stage.
     """
-    fresh = (*model.last_layers(), *(["regressor"] if model.guided_layer else []))
-    head = {id(p) for name in fresh for p in model.get_submodule(name).parameters()}
+    head = model.head_parameters()
     stages = list(model.stages.values())
     depth = {id(p): len(stages) - 1 - n for n, stage in enumerate(stages) for p in stage.parameters()}
-    return {name: depth.get(id(p), 0) for name, p in model.named_parameters() if id(p) not in head}
+    return {name: depth.get(id(p), 0) for name, p in model.named_parameters() if name not in head}
 
 
 def head_epochs(recipe: Recipe) -> int:
@@ -65,7 +65,7 @@ def head_epochs(recipe: Recipe) -> int:
     return min(math.ceil(recipe.head_first * recipe.epochs), recipe.epochs - 1)
 
 
-def set_mode(model: Classifier, recipe: Recipe, epoch: int) -> None:
+def set_mode(model: Classifier | Solver, recipe: Recipe, epoch: int) -> None:
     """Put the network into the mode of an epoch: training, with what is held fixed held fixed.
 
     While the head learns alone, the trunk is in eval mode and has no gradients; so are, always, the stages
@@ -87,7 +87,7 @@ def set_mode(model: Classifier, recipe: Recipe, epoch: int) -> None:
             module.eval()
 
 
-def _depthwise_kernels(model: Classifier) -> set[str]:
+def _depthwise_kernels(model: nn.Module) -> set[str]:
     """Return the names of the kernels that read one channel each."""
     return {
         f"{name}.weight"

@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from resight.core.distributed import world
+from resight.tasks.task import Loss
 from resight.training.machine import Machine
-from resight.training.objective import Objective
 from resight.training.optimizer import set_mode
 from resight.training.recipe import Recipe
 from resight.training.sharding import shard
@@ -26,7 +26,7 @@ class Shared(DistributedDataParallel):
         find_unused: whether there are steps in which some weights have no gradient.
     """
 
-    def __init__(self, objective: Objective, device: torch.device, *, find_unused: bool) -> None:
+    def __init__(self, objective: Loss, device: torch.device, *, find_unused: bool) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # newer versions call broadcast_buffers otherwise
             super().__init__(
@@ -49,7 +49,7 @@ class Shared(DistributedDataParallel):
                 raise RuntimeError(f"{name} learns, but its gradient is not averaged over the processes")
 
 
-def shared(objective: Objective, recipe: Recipe, machine: Machine, device: torch.device) -> nn.Module:
+def shared(objective: Loss, recipe: Recipe, machine: Machine, device: torch.device) -> nn.Module:
     """Return the objective so that a backward pass leaves the mean of all processes' gradients.
 
     Statistics of batch normalization are not sent around: they are equal where they are synchronized, and
@@ -70,5 +70,4 @@ def shared(objective: Objective, recipe: Recipe, machine: Machine, device: torch
         return shard(objective, recipe, device)
     if world().processes == 1:
         return objective
-    hinted = bool(objective.teacher and objective.model.guided_layer)
-    return Shared(objective, device, find_unused=hinted or recipe.head_first > 0)
+    return Shared(objective, device, find_unused=objective.uneven or recipe.head_first > 0)

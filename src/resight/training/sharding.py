@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from resight.core.distributed import world
 from resight.core.errors import UsageError
 from resight.models.classifier import Classifier
-from resight.training.objective import Objective
+from resight.tasks.task import Loss
 from resight.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
 
-def shard(objective: Objective, recipe: Recipe, device: torch.device) -> nn.Module:
+def shard(objective: Loss, recipe: Recipe, device: torch.device) -> nn.Module:
     """Cut up the weights of an objective's network; a backward pass leaves the mean of all gradients.
 
     All of them are put together at the beginning of a forward pass and once more for the backward pass.

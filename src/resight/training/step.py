@@ -13,7 +13,6 @@ from resight.core.device import autocast, ran_out_of_memory
 from resight.core.distributed import world
 from resight.core.errors import TrainingError
 from resight.data.batches import Batch
-from resight.metrics.multi_label import one_wrong
 from resight.models.classifier import Classifier
 from resight.training.checkpoints import Progress
 
@@ -37,7 +36,7 @@ class Step:
     """
 
     model: Classifier
-    objective: Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]
+    objective: Callable[[Tensor, Any, float], tuple[Tensor, Tensor]]
     optimizer: torch.optim.Optimizer
     share: int
     precision: torch.dtype
@@ -52,7 +51,7 @@ class Step:
     def __call__(
         self, batch: Batch, step: int, done: float, seed: int, progress: Progress, say: Callable[[str], None]
     ) -> Tensor:
-        """Fill the gradients; returns this process's mean loss and how many answers were wrong, (2,).
+        """Fill the gradients; returns this process's mean loss and its sums, (1 + sums,) float32.
 
         Args:
             batch: its pictures.
@@ -66,8 +65,8 @@ class Step:
             ValueError: if there are more pictures than a full step has.
             TrainingError: if memory ran out and nothing is left to halve.
         """
-        if len(batch.labels) > self.share:
-            raise ValueError(f"a batch of {len(batch.labels)} pictures for a step of {self.share}")
+        if len(batch.marks) > self.share:
+            raise ValueError(f"a batch of {len(batch.marks)} pictures for a step of {self.share}")
         if self.before:  # statistics move in the forward pass
             torch._foreach_copy_(self.before, self.buffers)  # pyright: ignore[reportPrivateImportUsage]
         while True:
@@ -97,33 +96,21 @@ class Step:
     def _try(self, batch: Batch, step: int, done: float, seed: int, parts: int) -> Tensor:
         device = batch.images.device
         self.optimizer.zero_grad()
-        found = torch.zeros(2, device=device)
+        found = torch.zeros(1, device=device)
         length = -(-self.share // parts)
-        starts = range(0, max(len(batch.labels), 1), length)
+        starts = range(0, max(len(batch.marks), 1), length)
         for number, start in enumerate(starts):
-            images, labels, targets = (
-                tensor[start : start + length] for tensor in (batch.images, batch.labels, batch.targets)
-            )
+            part = slice(start, start + length)
+            images, marks = batch.images[part], batch.marks[part]
             torch.manual_seed(seeds.torch_seed(seed, step, world().rank * parts + number))
             with _together(self.objective, last=start == starts[-1]):
                 with autocast(device, self.precision):
-                    loss, logits = self.objective(images, targets, done)
-                loss = loss * (len(labels) / self.share)
+                    loss, sums = self.objective(images, marks, done)
+                loss = loss * (len(marks) / self.share)
                 loss.backward()
             with torch.no_grad():
-                found[0] += loss
-                found[1] += wrong_answers(logits, labels).sum()
+                found = found + torch.cat([loss[None], sums.to(loss.dtype)])
         return found
-
-
-def wrong_answers(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return which pictures are not named right, (N,): of several labels, see `one_wrong`.
-
-    Args:
-        logits: (N, classes).
-        labels: (N,), or (N, classes) of 0 and 1.
-    """
-    return one_wrong(logits, labels, 0.0) if labels.dim() == 2 else logits.argmax(1) != labels
 
 
 def _together(objective: Any, *, last: bool) -> AbstractContextManager:

@@ -13,6 +13,7 @@ from resight.data.augment.draws import Draws
 from resight.data.augment.operations import CROPS, OPERATIONS, parse
 from resight.data.augment.pipeline import Pipeline
 from resight.data.augment.warp import Warp, move_boxes, move_masks, move_points, resample
+from resight.data.marks import ClassMarks
 from resight.data.prepare import Normalize
 
 SIDE = 96
@@ -39,10 +40,9 @@ def moved(words, samples):
     pipeline = Pipeline(parse(words), 2)
     draws = Draws(0, 2, np.asarray(samples))
     squares = [pipeline.square(picture(), draws.at(np.array([i])), CARD) for i in range(len(samples))]
-    images, _ = pipeline.finish(
-        torch.from_numpy(np.stack(squares)), torch.zeros(len(samples), dtype=torch.int64), NORMALIZE, draws,
-        np.arange(len(samples)),
-    )  # fmt: skip
+    marks = ClassMarks.of(torch.zeros(len(samples), dtype=torch.int64))
+    stacked = torch.from_numpy(np.stack(squares))
+    images, _ = pipeline.finish(stacked, marks, NORMALIZE, draws, np.arange(len(samples)))
     return images, pipeline.warp(draws, [SIZE] * len(samples), CARD)
 
 

@@ -11,6 +11,7 @@ from resight.data.augment.draws import Draws
 from resight.data.augment.operations import parse
 from resight.data.augment.pipeline import Pipeline
 from resight.data.batches import ResidentBatches
+from resight.data.marks import ClassMarks
 from resight.data.order import Order
 from resight.data.prepare import Normalize
 
@@ -25,30 +26,30 @@ def levels(count):
 
 
 def resident(words, count=40, batch=8, labels=None, classes=40, **order):
-    labels = torch.arange(count) if labels is None else labels
+    marks = ClassMarks.of(torch.arange(count) if labels is None else labels)
     pipeline = Pipeline(parse(words), classes)
-    return ResidentBatches(levels(count), labels, NORMALIZE, pipeline, Order(count, batch, 3, **order))
+    return ResidentBatches(levels(count), marks, NORMALIZE, pipeline, Order(count, batch, 3, **order))
 
 
 @pytest.mark.parametrize("word", ["mixup:0.4", "cutmix:1"])
 def test_targets_are_what_is_seen(word):
     for batch in resident((word,)).epoch(1):
-        assert batch.targets.shape == (8, 40) and batch.targets.dtype == torch.float32
-        torch.testing.assert_close(batch.targets.sum(1), torch.ones(8))
+        assert batch.marks.shown.shape == (8, 40) and batch.marks.shown.dtype == torch.float32
+        torch.testing.assert_close(batch.marks.shown.sum(1), torch.ones(8))
         mean = 255 * batch.images.mean((1, 2, 3))
-        torch.testing.assert_close(batch.targets @ torch.arange(40.0), mean, atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(batch.marks.shown @ torch.arange(40.0), mean, atol=1e-3, rtol=1e-4)
         for first in range(0, 8, 2):  # positions 2k and 2k + 1
-            pair = batch.labels[first : first + 2]
+            pair = batch.marks.labels[first : first + 2]
             others = np.setdiff1d(np.arange(40), pair.numpy())
-            assert (batch.targets[first : first + 2][:, others] == 0).all()
-            a, b = batch.targets[first : first + 2]
+            assert (batch.marks.shown[first : first + 2][:, others] == 0).all()
+            a, b = batch.marks.shown[first : first + 2]
             assert float(a[pair[0]]) == pytest.approx(float(b[pair[1]]), abs=1e-6)
 
 
 def test_cutmix_pastes_one_box_of_the_other_picture():
     boxes = 0
     for batch in resident(("cutmix",), batch=40).epoch(0):
-        for image, own in zip(batch.images, batch.labels, strict=True):
+        for image, own in zip(batch.images, batch.marks.labels, strict=True):
             foreign = (255 * image[0]).round() != own
             rows, columns = foreign.any(1), foreign.any(0)
             assert foreign.sum() == rows.sum() * columns.sum()  # a box, clipped
@@ -72,13 +73,13 @@ def test_of_two_that_mix_each_pair_has_one():
 
 def test_a_share_mixes_some_pairs():
     batch = next(resident(("mixup:1@0.5",), batch=40).epoch(0))
-    alone = (batch.targets.amax(1) == 1).sum()
+    alone = (batch.marks.shown.amax(1) == 1).sum()
     assert 8 <= alone <= 32
 
 
 def test_nothing_mixed_leaves_the_labels():
     batch = next(resident(("flip",)).epoch(0))
-    assert batch.targets is batch.labels and batch.mixed is None
+    assert batch.marks.shown is batch.marks.labels
 
 
 def test_pairs_do_not_depend_on_the_processes():
@@ -87,8 +88,8 @@ def test_pairs_do_not_depend_on_the_processes():
     parts = [list(resident(words, rank=rank, processes=2).epoch(2)) for rank in range(2)]
     for step, batch in enumerate(whole):
         images = torch.cat([part[step].images for part in parts])
-        targets = torch.cat([part[step].targets for part in parts])
-        assert torch.equal(images, batch.images) and torch.equal(targets, batch.targets)
+        targets = torch.cat([part[step].marks.shown for part in parts])
+        assert torch.equal(images, batch.images) and torch.equal(targets, batch.marks.shown)
     with pytest.raises(UsageError, match="pairs; take a multiple of 4"):
         resident(words, batch=6, processes=2)
     resident(("flip",), batch=6, processes=2)
@@ -104,9 +105,11 @@ def test_several_labels_are_mixed_linearly():
     labels = torch.zeros(40, 3)
     labels[::2, 0], labels[1::3, 1], labels[:, 2] = 1, 1, 1
     for batch in resident(("mixup:1",), labels=labels, classes=3).epoch(0):
-        assert (batch.targets[:, 2] == 1).all() and batch.labels.shape == (8, 3)
-        assert ((batch.targets >= 0) & (batch.targets <= 1)).all()
-        torch.testing.assert_close(batch.targets[0] + batch.targets[1], batch.labels[0] + batch.labels[1])
+        assert (batch.marks.shown[:, 2] == 1).all() and batch.marks.labels.shape == (8, 3)
+        assert ((batch.marks.shown >= 0) & (batch.marks.shown <= 1)).all()
+        torch.testing.assert_close(
+            batch.marks.shown[0] + batch.marks.shown[1], batch.marks.labels[0] + batch.marks.labels[1]
+        )
 
 
 def generated(labels, noise):
@@ -120,11 +123,11 @@ def test_generated_pictures_take_the_place_of_a_share():
     def run(batch, **order):
         pipeline = Pipeline(parse(("pad-crop", "gan:x;share=0.4")), 40, generated, noise=3)
         source = ResidentBatches(
-            levels(40), torch.arange(40), NORMALIZE, pipeline, Order(40, batch, 3, **order)
+            levels(40), ClassMarks.of(torch.arange(40)), NORMALIZE, pipeline, Order(40, batch, 3, **order)
         )
         images = {}
         for b in source.epoch(1):
-            images |= {int(label): image for label, image in zip(b.labels, b.images, strict=True)}
+            images |= {int(label): image for label, image in zip(b.marks.labels, b.images, strict=True)}
         return images
 
     images = run(8)
@@ -140,6 +143,6 @@ def test_generated_pictures_need_a_generator_and_one_label():
     with pytest.raises(UsageError, match="needs a generator"):
         Pipeline(parse(("gan:x",)), 3)
     pipeline = Pipeline(parse(("gan:x",)), 3, generated, noise=3)
-    source = ResidentBatches(levels(8), torch.zeros(8, 3), NORMALIZE, pipeline, Order(8, 8, 0))
+    source = ResidentBatches(levels(8), ClassMarks.of(torch.zeros(8, 3)), NORMALIZE, pipeline, Order(8, 8, 0))
     with pytest.raises(UsageError, match="several labels"):
         next(source.epoch(0))

@@ -15,6 +15,7 @@ from resight.data.augment import crops
 from resight.data.augment.draws import Draws
 from resight.data.augment.operations import CROPS, OPERATIONS, Step, parse
 from resight.data.augment.pipeline import Pipeline
+from resight.data.marks import ClassMarks
 from resight.data.prepare import Normalize
 
 PLAIN = Preprocessing(size=32, resize=32, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -40,7 +41,7 @@ def draws(samples, epoch=1, seed=0):
 
 
 def finish(words, pixels, of):
-    labels = torch.zeros(len(pixels), dtype=torch.int64)
+    labels = ClassMarks.of(torch.zeros(len(pixels), dtype=torch.int64))
     pipeline = Pipeline(parse(words), 2)
     return pipeline.finish(pixels.clone(), labels, NORMALIZE, of, np.arange(len(pixels)))[0]
 
@@ -260,7 +261,7 @@ def test_a_device_gives_the_same_pictures(name):
     pixels, cuda = squares(), torch.device("cuda")
     here, there = (
         Pipeline(parse((name,))).finish(
-            pixels.clone().to(device), torch.zeros(8, dtype=torch.int64, device=device),
+            pixels.clone().to(device), ClassMarks.of(torch.zeros(8, dtype=torch.int64, device=device)),
             Normalize(PLAIN, device), Draws(0, 1, np.arange(8), device), np.arange(8),
         )[0].cpu()
         for device in (torch.device("cpu"), cuda)

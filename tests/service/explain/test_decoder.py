@@ -13,6 +13,7 @@ from rich.console import Console
 
 from resight.core.errors import ModelFileError, ResightError, TrainingError, UsageError
 from resight.core.preprocessing import Preprocessing
+from resight.data.marks import ClassMarks
 from resight.data.order import Order
 from resight.data.prepare import Normalize
 from resight.models.decoder import Decoder
@@ -143,7 +144,7 @@ def test_training_changes_nothing_of_the_network_and_frozen_gives_all_back():
         def epoch(self, epoch, start=0):
             from resight.data.batches import Batch
 
-            yield Batch(squares_of(4).permute(0, 3, 1, 2) / 255, torch.zeros(4))
+            yield Batch(squares_of(4).permute(0, 3, 1, 2) / 255, ClassMarks.of(torch.zeros(4)))
 
     def stop(*_):
         raise KeyboardInterrupt

@@ -1,7 +1,7 @@
 """A recipe's operations as one thing: what happens to the squares of a batch on the device, and to marks."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,7 @@ from resight.data.augment import crops, mixing, moves
 from resight.data.augment.draws import Draws
 from resight.data.augment.operations import PADDED, Step
 from resight.data.augment.warp import Warp, resample
+from resight.data.marks import AnyMarks, classes_of
 from resight.data.prepare import Normalize, Picture, cut_box, fit, size_of
 
 Generated = Callable[[Tensor, Tensor], Tensor]
@@ -102,28 +103,30 @@ class Pipeline:
     def finish(
         self,
         squares: Tensor,
-        labels: Tensor,
+        marks: AnyMarks,
         normalize: Normalize,
         draws: Draws,
         positions: NDArray[np.int64],
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, AnyMarks]:
         """Do all that comes after crop and mirroring.
 
         Args:
             squares: (B, S, S, 3) uint8 on the device; the caller gives them away.
-            labels: (B,) int64, or (B, classes) where a sample has several.
+            marks: of the samples.
             normalize: turns squares into images.
             draws: of the samples, with the device.
             positions: of the samples in this process's part of the step, (B,), rising.
 
         Returns:
-            Images (B, 3, S, S) float32, normalized, and targets: the labels, or (B, classes) float32 where
-            something is mixed.
+            Images (B, 3, S, S) float32, normalized, and the marks, blended where pictures are.
+
+        Raises:
+            UsageError: if something shall be mixed or drawn that has other marks than classes.
         """
         if not self.late:
-            return normalize(squares), labels
+            return normalize(squares), marks
         for step in self._kind("generated"):
-            self._generate(squares, labels, draws.of(step.name), step.share)
+            self._generate(squares, classes_of(marks, step.name).labels, draws.of(step.name), step.share)
         if altering := self._kind("move", "pixel", "policy"):
             images = self._altered(squares.permute(0, 3, 1, 2).float() / 255, altering, draws)
             images = normalize((images * 255).permute(0, 2, 3, 1).contiguous())
@@ -132,8 +135,11 @@ class Pipeline:
         for step in self._kind("hide"):
             images = _where(step, images, draws)
         if not self.mixes:
-            return images, labels
-        return self._mixed(images, mixing.distributions(labels, self.classes), draws, positions)
+            return images, marks
+        own = classes_of(marks, self.mixes[0].name)
+        shares = mixing.distributions(own.labels, self.classes)
+        images, shown = self._mixed(images, shares, draws, positions)
+        return images, replace(own, shown=shown)
 
     def warp(self, draws: Draws, sizes: Sequence[tuple[int, int]], card: Preprocessing) -> Warp:
         """Return how pictures are moved by all of it, so that points, boxes and masks can follow.

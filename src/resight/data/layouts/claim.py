@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from resight.data.dataset import Dataset
 from resight.data.layouts.tree import is_picture, listed
@@ -15,13 +16,13 @@ class Claim:
     Attributes:
         layout: what people call it, with its article: "a Pascal VOC folder".
         used: names of the files and folders in the folder that belong to the layout.
-        open: reads it, for one class a picture (False) or those of all boxes (True); None if it is not read.
+        open: reads it; a rule says what pictures with boxes are labelled with. None if it is not read.
         but: why it is not read, and what to do.
     """
 
     layout: str
     used: frozenset[str] = frozenset()
-    open: Callable[[bool], Dataset] | None = None
+    open: Callable[[Any], Dataset] | None = None
     but: str = ""
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from resight.core.errors import DataError
 from resight.data.dataset import Dataset
-from resight.data.layouts.boxes import AnnotatedPicture, Notes, dataset_of_boxes, refuse_shares
+from resight.data.labelling import LARGEST, Rule, dataset_of_boxes
+from resight.data.layouts.boxes import AnnotatedPicture, Notes, refuse_shares
 from resight.data.layouts.claim import Claim
 from resight.data.layouts.splits import is_classless, split_folders, split_of
 from resight.data.layouts.tree import files_in, has_picture, pictures_in, subfolders
@@ -38,7 +39,7 @@ def claim_coco(root: Path) -> Claim | None:
     used |= {f.name for f in subfolders(root) if split_of(f.name) or f.name in ("images", "data", *DEFAULT)}
     if any(file.parent == root for file in files.values()):
         used |= {path.name for path in pictures_in(root)}
-    return Claim("a COCO folder", frozenset(used), lambda many: open_coco(str(root), files, multi_label=many))
+    return Claim("a COCO folder", frozenset(used), lambda rule: open_coco(str(root), files, rule))
 
 
 def coco_files(root: Path) -> dict[str, Path]:
@@ -93,7 +94,7 @@ def _alone(folder: Path) -> Path | None:
     return found[0] if any(key in head for key in KEYS) else None
 
 
-def open_coco(name: str, files: dict[str, Path], *, multi_label: bool = False) -> Dataset:
+def open_coco(name: str, files: dict[str, Path], rule: Rule = LARGEST) -> Dataset:
     """Open COCO's JSON files.
 
     A box [x, y, width, height] counts from the picture's corner, with fractions. A crowd (iscrowd) is no
@@ -105,7 +106,7 @@ def open_coco(name: str, files: dict[str, Path], *, multi_label: bool = False) -
     Args:
         name: what the user called the data set.
         files: the file of each split.
-        multi_label: see `dataset_of_boxes`.
+        rule: what a picture is labelled with.
 
     Raises:
         DataError: if a file cannot be read or there is nothing to learn from.
@@ -120,7 +121,7 @@ def open_coco(name: str, files: dict[str, Path], *, multi_label: bool = False) -
         for path in pictures_in(folder):
             if path not in used:
                 notes.add("pictures are in no annotation file and are left out", path)
-    return dataset_of_boxes(name, splits, notes, multi_label=multi_label)
+    return dataset_of_boxes(name, splits, notes, rule)
 
 
 def _read(file: Path, notes: Notes) -> list[AnnotatedPicture]:
@@ -227,6 +228,8 @@ def _picture(
         if name and thing.get("segmentation"):
             picture.segments.append((name, thing["segmentation"]))
         if thing.get("iscrowd"):
+            if name and (edges := _edges(thing.get("bbox"))):
+                picture.ignored.append((name, *edges))
             continue
         if edges := _edges(thing.get("bbox")):
             if name:

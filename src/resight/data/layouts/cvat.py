@@ -7,11 +7,11 @@ from xml.etree import ElementTree
 
 from resight.core.errors import DataError
 from resight.data.dataset import Dataset
+from resight.data.labelling import LARGEST, Rule, dataset_of_boxes
 from resight.data.layouts.boxes import (
     AnnotatedPicture,
     NamedBox,
     Notes,
-    dataset_of_boxes,
     refuse_shares,
 )
 from resight.data.layouts.claim import Claim
@@ -29,12 +29,10 @@ def claim_cvat(root: Path) -> Claim | None:
     with file.open("rb") as stream:
         if b"<annotations" not in stream.read(1 << 12):
             return None
-    return Claim(
-        "CVAT's XML for images", frozenset([FILE, PICTURES]), lambda many: open_cvat(root, multi_label=many)
-    )
+    return Claim("CVAT's XML for images", frozenset([FILE, PICTURES]), lambda rule: open_cvat(root, rule))
 
 
-def open_cvat(root: Path, *, multi_label: bool = False) -> Dataset:
+def open_cvat(root: Path, rule: Rule = LARGEST) -> Dataset:
     """Open an export of CVAT in its form "CVAT for images 1.1".
 
     Boxes count from the picture's corner, with fractions. A tag is the class of a picture without boxes.
@@ -65,7 +63,7 @@ def open_cvat(root: Path, *, multi_label: bool = False) -> Dataset:
             splits.setdefault(split, []).append(picture)
     for pictures in splits.values():
         refuse_shares(str(file), [box[1:] for picture in pictures for box in picture.boxes])
-    return dataset_of_boxes(str(root), splits, notes, multi_label=multi_label)
+    return dataset_of_boxes(str(root), splits, notes, rule)
 
 
 def _picture(file: Path, image: ElementTree.Element, notes: Notes) -> AnnotatedPicture | None:

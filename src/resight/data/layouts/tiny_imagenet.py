@@ -6,7 +6,8 @@ from pathlib import Path
 
 from resight.core.errors import DataError
 from resight.data.dataset import Dataset
-from resight.data.layouts.boxes import AnnotatedPicture, Notes, dataset_of_boxes
+from resight.data.labelling import dataset_of_boxes
+from resight.data.layouts.boxes import AnnotatedPicture, Notes
 from resight.data.layouts.claim import Claim
 from resight.data.layouts.tree import list_pictures
 

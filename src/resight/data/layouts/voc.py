@@ -8,11 +8,11 @@ from xml.etree import ElementTree
 
 from resight.core.errors import DataError
 from resight.data.dataset import Dataset
+from resight.data.labelling import LARGEST, Rule, dataset_of_boxes
 from resight.data.layouts.boxes import (
     AnnotatedPicture,
     NamedBox,
     Notes,
-    dataset_of_boxes,
     refuse_shares,
 )
 from resight.data.layouts.claim import Claim
@@ -58,7 +58,7 @@ def claim_voc(root: Path) -> Claim | None:
         used |= {Path(LISTS).parts[0]}
     if any(not parts for parts in inside):  # pictures or XML files lie in the folder itself
         used |= {p.name for p in (*files_in(root, ".xml"), *pictures_in(root))}
-    return Claim("a Pascal VOC folder", frozenset(used), lambda many: open_voc(root, multi_label=many))
+    return Claim("a Pascal VOC folder", frozenset(used), lambda rule: open_voc(root, rule=rule))
 
 
 def is_voc(root: Path) -> bool:
@@ -66,7 +66,7 @@ def is_voc(root: Path) -> bool:
     return claim_voc(root) is not None
 
 
-def open_voc(root: Path, *, multi_label: bool = False) -> Dataset:
+def open_voc(root: Path, rule: Rule = LARGEST) -> Dataset:
     """Open a folder in the layout of Pascal VOC.
 
     The XML files lie in Annotations/ (annotations/, annotations/xmls/), the pictures in JPEGImages/ or
@@ -80,7 +80,7 @@ def open_voc(root: Path, *, multi_label: bool = False) -> Dataset:
 
     Args:
         root: the folder.
-        multi_label: see `dataset_of_boxes`; objects marked as difficult count too.
+        rule: what a picture is labelled with; objects marked as difficult count too.
 
     Source: M. Everingham and J. Winn, The PASCAL VOC2012 Development Kit, section 8.
 
@@ -101,7 +101,7 @@ def open_voc(root: Path, *, multi_label: bool = False) -> Dataset:
         }
     for place in places.values():
         _note_unannotated(place, splits, notes)
-    return dataset_of_boxes(str(root), splits, notes, multi_label=multi_label)
+    return dataset_of_boxes(str(root), splits, notes, rule)
 
 
 def _places(root: Path) -> dict[str, Place]:
@@ -208,14 +208,16 @@ def _read(file: Path, place: Place, notes: Notes) -> AnnotatedPicture | None:
     path = _picture_of(file, root.findtext("filename", ""), place, notes)
     if path is None:
         return None
-    boxes = []
+    boxes, difficult = [], []
     for thing in root.iter("object"):
         box = _box(thing)
         if box is None:
             notes.add("boxes are not four numbers and are left out", file)
         else:
             boxes.append(box)
-    return AnnotatedPicture(path, str(file), _size(root), boxes)
+            if thing.findtext("difficult", "").strip() == "1":
+                difficult.append(box)
+    return AnnotatedPicture(path, str(file), _size(root), boxes, ignored=difficult)
 
 
 def _picture_of(file: Path, filename: str, place: Place, notes: Notes) -> Path | None:

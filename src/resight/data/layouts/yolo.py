@@ -11,7 +11,8 @@ from typing import Any
 from resight.core.errors import DataError
 from resight.data.dataset import Dataset
 from resight.data.frames import Frame, read_frame
-from resight.data.layouts.boxes import AnnotatedPicture, NamedBox, Notes, dataset_of_boxes
+from resight.data.labelling import LARGEST, Rule, dataset_of_boxes
+from resight.data.layouts.boxes import AnnotatedPicture, NamedBox, Notes
 from resight.data.layouts.claim import Claim
 from resight.data.layouts.data_yaml import DataYaml, read_data_yaml
 from resight.data.layouts.splits import split_folders, split_of
@@ -39,10 +40,10 @@ def claim_yolo(root: Path) -> Claim | None:
     used |= {f.name for f in (*_names_files(root), *filter(None, [_yaml_file(root)]))}
     if any(file.with_suffix(".txt").is_file() for file in pictures_in(root)):
         used |= {f.name for f in (*pictures_in(root), *files_in(root, ".txt"))}
-    return Claim("a YOLO folder", frozenset(used), lambda many: open_yolo(root, multi_label=many))
+    return Claim("a YOLO folder", frozenset(used), lambda rule: open_yolo(root, rule=rule))
 
 
-def open_yolo(root: Path, yaml: Path | None = None, *, multi_label: bool = False) -> Dataset:
+def open_yolo(root: Path, yaml: Path | None = None, rule: Rule = LARGEST) -> Dataset:
     """Open a folder in one of YOLO's layouts.
 
     Pictures lie in images/ and text files in labels/, with split folders below (images/train) or above
@@ -55,7 +56,7 @@ def open_yolo(root: Path, yaml: Path | None = None, *, multi_label: bool = False
     Args:
         root: the folder.
         yaml: its data.yaml, where the user named that.
-        multi_label: see `dataset_of_boxes`.
+        rule: what a picture is labelled with.
 
     Source: https://docs.ultralytics.com/datasets/detect
 
@@ -80,7 +81,7 @@ def open_yolo(root: Path, yaml: Path | None = None, *, multi_label: bool = False
     reader = _Reader(root, names, notes)
     splits = {split: list(reader.pictures(found)) for split, found in places.items()}
     reader.note_labels_without_pictures()
-    return dataset_of_boxes(str(root), splits, notes, multi_label=multi_label)
+    return dataset_of_boxes(str(root), splits, notes, rule)
 
 
 @dataclass

@@ -23,6 +23,7 @@ from resight.data.batches import StreamedBatches
 from resight.data.dataset import Dataset, Split
 from resight.data.decode import SUFFIXES, decode
 from resight.data.levels import settled
+from resight.data.marks import ClassMarks
 from resight.data.open import open_dataset
 from resight.data.order import Order
 from resight.data.prepare import Normalize, typical_side
@@ -188,7 +189,7 @@ def _tiles(
         pair = [subject.image, subject.partner]
         squares = [pipeline.square(p, draws.at(np.array([i])), card) for i, p in enumerate(pair)]
         stacked = torch.from_numpy(np.stack(squares))
-        images, _ = pipeline.finish(stacked, torch.arange(2), normalize, draws, np.arange(2))
+        images, _ = pipeline.finish(stacked, ClassMarks.of(torch.arange(2)), normalize, draws, np.arange(2))
         warp = pipeline.warp(draws, [p.size for p in pair], card)
         value = steps[0].value if full and steps[0].operation.default is not None else None
         caption = "" if value is None else f"{value:g}"

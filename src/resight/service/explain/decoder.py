@@ -22,6 +22,7 @@ from resight.core.preprocessing import Preprocessing
 from resight.data.augment.pipeline import Pipeline
 from resight.data.batches import Batches, ResidentBatches, StreamedBatches, resident_bytes
 from resight.data.dataset import Dataset, fingerprint
+from resight.data.marks import ClassMarks
 from resight.data.open import open_dataset
 from resight.data.order import Order
 from resight.data.prepare import Normalize, decode_split
@@ -295,9 +296,10 @@ def _batches(
         train, squares, faults = decode_split(dataset.train, card, strict=strict)
         if not squares:
             raise DataError(f"{dataset.name}: no training picture can be read; the first: {faults[0]}")
-        pixels, labels = torch.from_numpy(np.stack(squares)), torch.from_numpy(train.labels)
+        pixels = torch.from_numpy(np.stack(squares)).to(device)
+        marks = ClassMarks.of_split(train).to(device)
         order = Order(len(train), chosen.batch_size, chosen.seed)
-        return ResidentBatches(pixels.to(device), labels.to(device), normalize, pipeline, order), faults
+        return ResidentBatches(pixels, marks, normalize, pipeline, order), faults
     readers = Readers(cores() if chosen.workers < 0 else chosen.workers)
     order = Order(len(dataset.train), chosen.batch_size, chosen.seed, dataset.train.blocks())
     batches = StreamedBatches(dataset.train, None, plain, normalize, pipeline, order, readers, strict=strict)

@@ -1,6 +1,5 @@
 """Pictures of what a network learned: filters, what drives units, features, the loss, the curves."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from resight.service.look.units import explained, find_units
 from resight.service.pictures import write_png
 from resight.service.run.data import dataset_of
 from resight.service.run.run import Run, open_run, read_recipe_file
+from resight.tasks.classify.task import of as task_of
 from resight.training.diagnosis import diagnose
 from resight.training.guessing import guessing_errors
 from resight.training.journal import read_csv
@@ -242,4 +242,4 @@ def _guessing(model: Classifier, record: dict[str, Any]) -> float | None:
     extra = model.sharpen or model.old_tasks or recipe.get("teacher") or recipe.get("balance") == "loss"
     if extra or type(model).loss is not Classifier.loss:
         return None
-    return math.log(2 if model.multi_label else model.num_classes)
+    return task_of(model).guess(model.num_classes)

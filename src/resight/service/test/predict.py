@@ -14,11 +14,11 @@ from resight.core.distributed import world
 from resight.core.errors import DataError, PictureError
 from resight.core.levels import Levels
 from resight.data.given import Given, decode_given, listed
-from resight.evaluate.multi_label import ANSWERED
 from resight.evaluate.scores import probabilities_of
 from resight.service.pictures import expand
 from resight.service.run.run import open_run
 from resight.service.test.accepted import require_one_answer, require_probability
+from resight.tasks.classify.task import of as task_of
 
 
 def predict(
@@ -58,6 +58,7 @@ def predict(
     classes = opened.model.classes
     if not classes:
         raise DataError(f"{run}: does not know its class names")
+    task = task_of(opened.model)
     member = opened.member(classes, fast=not exact)
     read = _Pictures(names, pictures, opened.preprocessing.resize, opened.preprocessing.levels)
     # One worker reads ahead where there are enough pictures to repay its start.
@@ -72,7 +73,6 @@ def predict(
         if isinstance(answer, PictureError):
             yield {"path": names[index], "error": f"{answer.fault}; {answer.cure}"}
             continue
-        several = {"labels": [classes[i] for i in range(len(classes)) if answer[i] >= ANSWERED]}
         best = answer.topk(min(top, len(classes)))
         pairs = [[classes[i], p] for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
         yield {
@@ -81,7 +81,7 @@ def predict(
             "index": int(best.indices[0]),
             "probability": pairs[0][1],
             "top": pairs,
-            **(several if opened.model.multi_label else {}),
+            **task.labels(answer, classes),
             **({} if at_least is None else {"unsure": pairs[0][1] < at_least}),
         }
 

@@ -11,6 +11,7 @@ from resight.data.augment.operations import parse
 from resight.data.augment.pipeline import Pipeline
 from resight.data.batches import Batches, ResidentBatches, StreamedBatches, resident_bytes
 from resight.data.dataset import Dataset
+from resight.data.marks import ClassMarks, Marks
 from resight.data.order import Order
 from resight.data.prepare import Normalize
 from resight.data.stream import Readers
@@ -25,6 +26,7 @@ def make_batches(
     pictures: list[np.ndarray] | None,
     normalize: Normalize,
     device: torch.device,
+    kind: type[Marks] = ClassMarks,
     *,
     strict: bool,
     learned: str | None = None,
@@ -38,6 +40,7 @@ def make_batches(
         pictures: the decoded training split; None to read it from its files.
         normalize: of the network's preprocessing.
         device: where the network is.
+        kind: of marks.
         strict: stop at a broken picture.
         learned: fingerprint of the training split, which a generator must have learned too.
 
@@ -58,11 +61,11 @@ def make_batches(
     fits = resident_bytes(train, card, pipeline) <= free_memory(device) / 2  # the network needs the rest
     if pictures is not None and not pipeline.whole and fits:
         squares = torch.from_numpy(np.stack(pictures)).to(device)
-        return ResidentBatches(squares, torch.from_numpy(train.labels).to(device), normalize, pipeline, order)
+        return ResidentBatches(squares, kind.of_split(train).to(device), normalize, pipeline, order)
     count = cores() if machine.workers < 0 else machine.workers
     processes = machine.readers == "processes" or (machine.readers == "auto" and device.type == "cuda")
     readers = Readers(count, processes, machine.timeout)
-    return StreamedBatches(train, pictures, card, normalize, pipeline, order, readers, strict=strict)
+    return StreamedBatches(train, pictures, card, normalize, pipeline, order, readers, kind, strict=strict)
 
 
 def make_pipeline(dataset: Dataset, recipe: Recipe, card: Preprocessing, learned: str | None) -> Pipeline:

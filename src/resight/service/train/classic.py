@@ -23,6 +23,7 @@ from resight.core.errors import DataError, PictureError, UsageError
 from resight.core.files import write_json
 from resight.core.preprocessing import Preprocessing
 from resight.data.dataset import Dataset, Split, fingerprint
+from resight.data.marks import ClassMarks
 from resight.data.prepare import Normalize, decode_split, typical_side
 from resight.data.splitting import with_validation
 from resight.evaluate.scores import batch_size, logits_of
@@ -173,7 +174,7 @@ class ClassicJob:
         console: where it speaks.
         model: the pipeline.
         pictures: the training images.
-        validation: squares (N, S, S, 3) and labels (N,), or None.
+        validation: squares (N, S, S, 3) and their marks, or None.
         progress: what was left out, and the one row of its history.
         identity: what a resumed run must share.
         leaks: test pictures that are learned too.
@@ -190,7 +191,7 @@ class ClassicJob:
     console: Console
     model: Pipeline
     pictures: Pictures
-    validation: tuple[Tensor, Tensor] | None
+    validation: tuple[Tensor, ClassMarks] | None
     progress: Progress
     identity: dict[str, Any]
     leaks: int
@@ -347,10 +348,10 @@ class ClassicJob:
     def validation_logits(self, model: nn.Module, precision: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return the scores (N, classes) of a pipeline on validation, and the labels (N,)."""
         assert self.validation is not None
-        squares, labels = self.validation
+        squares, marks = self.validation
         device = next(model.parameters()).device
         assert self.model.preprocessing is not None  # prepare sets it
-        return logits_of(model, squares, Normalize(self.model.preprocessing, device), precision), labels
+        return logits_of(model, squares, Normalize(self.model.preprocessing, device), precision), marks.labels
 
     def facts(self) -> dict[str, Any]:
         """Return what the model file says besides the network."""

@@ -22,7 +22,6 @@ from resight.data.prepare import Normalize
 from resight.data.splitting import with_validation
 from resight.evaluate.scores import logits_of
 from resight.models.classifier import Classifier
-from resight.models.criterion import Criterion
 from resight.models.modelfile import save_model
 from resight.service.run.members import Members
 from resight.service.run.record import costs_of, facts_of, record_of
@@ -30,15 +29,11 @@ from resight.service.run.run import MODEL_FILE
 from resight.service.train.batches import make_batches
 from resight.service.train.held_out import require_classes_left, with_leaks_noted, with_members_noted
 from resight.service.train.network import make_model, map_note, require_size
-from resight.service.train.pictures import (
-    class_weights,
-    first_images,
-    kept_bytes,
-    read_training,
-    validation_of,
-)
+from resight.service.train.pictures import first_images, kept_bytes, read_training, validation_of
 from resight.service.train.starting_weights import Start, at_hand, naming_the_file, require_recorded
 from resight.service.train.teachers import make_old_self, make_teacher
+from resight.tasks.classify.task import of as task_of
+from resight.tasks.task import Aids, Task
 from resight.training.best_epoch import tolerance
 from resight.training.checkpoints import Progress, load_state, save_state
 from resight.training.cost import Pace, kept_for_backward, training_bytes
@@ -48,13 +43,11 @@ from resight.training.journal import Journal
 from resight.training.loop import Actions, fit
 from resight.training.machine import Machine
 from resight.training.measured_norm import measured_statistics
-from resight.training.objective import Objective
 from resight.training.optimizer import make_optimizer, set_mode
 from resight.training.parallel import shared
 from resight.training.recipe import Recipe
 from resight.training.schedules import warmup_steps
 from resight.training.sharding import put_together, whole
-from resight.training.step import wrong_answers
 from resight.training.suspicion import quiet_share
 from resight.training.synced_norm import synchronize
 
@@ -73,9 +66,10 @@ class Job:
         run: its folder.
         console: where it speaks.
         model: the network, on its device.
+        task: what it learns.
         objective: gives the loss of a batch.
         batches: the training pictures of this process.
-        validation: this process's squares (N, S, S, 3) and labels (N,), or None.
+        validation: this process's squares (N, S, S, 3) and their marks, or None.
         plain: training images (N, C, S, S) that statistics of batch normalization are measured on, or None.
         normalize: the preprocessing, applied.
         optimizer: see `make_optimizer`.
@@ -96,9 +90,10 @@ class Job:
     run: Path
     console: Console
     model: Classifier
+    task: Task
     objective: nn.Module
     batches: Batches
-    validation: tuple[Tensor, Tensor] | None
+    validation: tuple[Tensor, Any] | None
     plain: Tensor | None
     normalize: Normalize
     optimizer: torch.optim.Optimizer
@@ -136,7 +131,8 @@ class Job:
         torch.manual_seed(recipe.seed)
         dataset, leaks = with_leaks_noted(dataset)
         dataset = with_validation(dataset, recipe.val_share)
-        learned = fingerprint(dataset.train)
+        task = task_of(dataset)
+        learned = fingerprint(dataset.train, task.kind.said)
         dataset, members = with_members_noted(dataset, learned, recipe.weights, recipe.teacher)
         known = at_hand(start, run) if resume else None
         with world().main_first(), naming_the_file(start):
@@ -144,37 +140,37 @@ class Job:
         require_recorded(model.origin, start, run)
         require_size(model, recipe.image_size)
         dataset, pictures, card, faults = read_training(dataset, recipe, card, strict=strict)
-        model.classes, model.preprocessing = dataset.classes, card
-        model.multi_label = dataset.multi_label
+        model = task.network(model, dataset)
+        model.preprocessing = card
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         normalize = Normalize(card, device)
         batches = make_batches(
-            dataset, recipe, machine, pictures, normalize, device, strict=strict, learned=learned
+            dataset, recipe, machine, pictures, normalize, device, task.kind, strict=strict, learned=learned
         )  # fmt: skip
         looks = type(model).initialize_from is not Classifier.initialize_from
         if looks and not recipe.weights:
             model.initialize_from(first_images(dataset, card, normalize))
         plain = first_images(dataset, card, normalize) if model.measured_norm else None
-        validation = validation_of(dataset, card, faults, strict=strict)
+        validation = validation_of(dataset, card, faults, task.kind, strict=strict)
         for fault in faults:
             console.print(f"left out: {fault}", highlight=False, markup=False, soft_wrap=True)
         if machine.sync_norm and world().processes > 1:
             synchronize(model)
-        objective = Objective(
-            model,
-            recipe,
-            make_teacher(recipe, dataset.classes, card, device),
-            compiled=_should_compile(recipe, machine, batches, device),
-            multi_label=dataset.multi_label,
-            weights=class_weights(dataset, device) if recipe.balance == "loss" else None,
+        aids = Aids(
+            smoothing=recipe.label_smoothing,
+            weights=task.weights(dataset.train).to(device) if recipe.balance == "loss" else None,
+            teacher=make_teacher(recipe, dataset.classes, card, device),
             old=make_old_self(recipe, card, device),
+            image_size=recipe.image_size,
+            compiled=_should_compile(recipe, machine, batches, device),
         )
+        objective = task.objective(model, aids)
         costs, note = costs_of(model, recipe.image_size), map_note(model, recipe.image_size)
         together = shared(objective, recipe, machine, device)  # before the optimizer: it may replace weights
         optimizer = make_optimizer(model, recipe)
         averages = AveragedWeights(model, recipe.ema) if recipe.ema else None
         identity = {"recipe": settings.to_dict(recipe), "data": learned}
-        before = load_state(run, model, optimizer, averages, identity, begun) if resume else None
+        before = load_state(run, model, optimizer, averages, identity, task.counts, begun) if resume else None
         if begun and before is None:
             raise ModelFileError(
                 f"{run}: its state, last/state.safetensors, is gone, so it cannot be continued; train from "
@@ -183,13 +179,14 @@ class Job:
         if resume:
             where = f"epoch {before.epoch + 1}, step {before.step}" if before else "its first step"
             console.print(f"resuming {run} at {where}", highlight=False, markup=False, soft_wrap=True)
-        progress = before or Progress()
+        progress = before or Progress(sums=dict.fromkeys(task.counts, 0.0))
         progress.leave_out(faults)
         if machine.parts > 1:
             progress.parts = machine.parts
         job = cls(
-            dataset, recipe, machine, run, console, model, together, batches, validation, plain, normalize,
-            optimizer, averages, progress, precision, identity, leaks, members, data_root, costs, start,
+            dataset, recipe, machine, run, console, model, task, together, batches, validation, plain,
+            normalize, optimizer, averages, progress, precision, identity, leaks, members, data_root, costs,
+            start,
         )  # fmt: skip
         job.announce()
         if note:
@@ -242,7 +239,7 @@ class Job:
         guessing = guessing_of(self.dataset, self.recipe.balance)
         quiet = quiet_share(self.recipe, self.recipe.epochs * self.batches.order.steps)
         place = self.run if world().is_main else None
-        with Journal(place, self.console, guessing, quiet) as journal:
+        with Journal(place, self.console, guessing, quiet, self.task) as journal:
             p, steps = self.progress, self.batches.order.steps
             left = (self.recipe.epochs - p.epoch) * steps - p.step
             pace = Pace(journal.say, left, self.batches.order.size)
@@ -293,20 +290,19 @@ class Job:
             "step": (p.epoch + 1) * self.batches.order.steps,
             "lr": rate,
             "train_loss": p.loss_sum / max(p.step, 1),
-            "train_error": 100 * p.wrong / max(p.seen, 1),
+            **self.task.row(p.sums, p.seen),
             "seconds": p.seconds,
             "images_per_second": p.seen / max(p.seconds, 1e-9),
         }
-        error, pictures = 0.0, 0  # without validation the last epoch is kept
+        pictures = 0
         if self.validation:
-            logits, labels = self.judge(state)
-            pictures = len(labels)
-            error = 100 * float(wrong_answers(logits, labels).double().mean())
-            loss = Criterion(multi_label=self.model.multi_label)(logits, labels)
-            row |= {"val_loss": float(loss), "val_error": error}
+            outputs, marks = self.judge(state)
+            pictures = len(marks)
+            row |= self.task.judged(outputs, marks)
         p.history.append(row)
-        if error <= p.best_error + tolerance(p.best_error, pictures):
-            p.best_epoch, p.best_error = p.epoch + 1, min(error, p.best_error)
+        best, within = self.task.best, 0.0 if p.best is None else tolerance(p.best, pictures)
+        if best.improves(row, p.best, within):
+            p.best_epoch, p.best = p.epoch + 1, best.better(row, p.best)
             state = whole(state)
             if world().is_main:
                 save_model(self.run / MODEL_FILE, self.model, state, self.facts())
@@ -328,19 +324,24 @@ class Job:
         finally:
             self.model.load_state_dict(own)
 
-    def judge(self, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the validation logits (N, classes) of some weights, and the labels (N,)."""
+    def judge(self, state: dict[str, Tensor]) -> tuple[Tensor, Any]:
+        """Return what some weights answer on validation, (N, ...), and the marks of the N pictures."""
         with self.holding(state), put_together(self.objective):
             self.model.eval()
-            return self.validation_logits(self.model, self.precision)
+            return self.answered(self.model, self.precision)
+
+    def answered(self, model: nn.Module, precision: torch.dtype) -> tuple[Tensor, Any]:
+        """Return what a network in eval mode says of the N validation pictures, (N, ...), and their marks."""
+        assert self.validation is not None
+        squares, marks = self.validation
+        outputs = logits_of(model, squares, self.normalize, precision) if len(squares) else torch.empty(0)
+        parts = [part for part in world().all_of((outputs, marks)) if len(part[1])]
+        return torch.cat([p for p, _ in parts]), self.task.kind.joined([p for _, p in parts])
 
     def validation_logits(self, model: nn.Module, precision: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Return the logits (N, classes) of a network in eval mode on validation, and the labels (N,)."""
-        assert self.validation is not None
-        squares, labels = self.validation
-        logits = logits_of(model, squares, self.normalize, precision) if len(squares) else torch.empty(0)
-        parts = [part for part in world().all_of((logits, labels)) if len(part[1])]
-        return torch.cat([p for p, _ in parts]), torch.cat([p for _, p in parts])
+        """Return the logits (N, classes) of a classifier in eval mode on validation, and the labels (N,)."""
+        logits, marks = self.answered(model, precision)
+        return logits, marks.labels
 
     def facts(self) -> dict[str, Any]:
         """Return what the model file says besides the network."""

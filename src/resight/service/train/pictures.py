@@ -14,6 +14,7 @@ from resight.data.augment.operations import parse
 from resight.data.augment.pipeline import Pipeline
 from resight.data.batches import resident_bytes
 from resight.data.dataset import Dataset, Split
+from resight.data.marks import AnyMarks, ClassMarks
 from resight.data.prepare import Normalize, decode_split
 from resight.service.train.normalization import normalization_of
 from resight.training.recipe import Recipe
@@ -80,9 +81,14 @@ def first_images(dataset: Dataset, card: Preprocessing, normalize: Normalize) ->
 
 
 def validation_of(
-    dataset: Dataset, card: Preprocessing, faults: list[PictureError], *, strict: bool
-) -> tuple[Tensor, Tensor] | None:
-    """Return this process's squares and labels of the validation split, in memory; None if there is none.
+    dataset: Dataset,
+    card: Preprocessing,
+    faults: list[PictureError],
+    kind: type[AnyMarks] = ClassMarks,
+    *,
+    strict: bool,
+) -> tuple[Tensor, AnyMarks] | None:
+    """Return this process's squares and marks of the validation split, in memory; None if there is none.
 
     Raises:
         PictureError: the first fault, if strict.
@@ -95,7 +101,7 @@ def validation_of(
     if not sum(world().all_of(len(part) if squares else 0)):
         return None
     pixels = np.stack(squares) if squares else np.empty((0, card.size, card.size, 3), np.uint8)
-    return torch.from_numpy(pixels), torch.from_numpy(part.labels)
+    return torch.from_numpy(pixels), kind.of_split(part)
 
 
 def squares_of(
@@ -109,14 +115,3 @@ def squares_of(
     if not squares:
         return None
     return torch.from_numpy(np.stack(squares)), torch.from_numpy(part.labels)
-
-
-def class_weights(dataset: Dataset, device: torch.device) -> Tensor:
-    """Return what a picture of each class counts, (classes,): classes the same, a picture 1 in the mean.
-
-    Where a picture may have several classes, each class's yes counts as much as its no.
-    """
-    counts = torch.from_numpy(dataset.train.class_counts()).clamp(min=1)
-    if dataset.multi_label:
-        return ((len(dataset.train) - counts).clamp(min=1) / counts).float().to(device)
-    return (len(dataset.train) / (len(dataset.classes) * counts)).float().to(device)

@@ -8,7 +8,7 @@ from resight.core.preprocessing import Preprocessing
 from resight.models.modelfile import load_model
 from resight.models.weights import OFFICIAL
 from resight.service.train.weight_files import OWN_WEIGHTS, weight_file
-from resight.training.objective import OldSelf, Teacher
+from resight.tasks.teachers import OldSelf, Teacher
 from resight.training.recipe import Recipe
 
 

@@ -1,18 +1,19 @@
 """What training makes small: the network's own loss, or that of a student beside its teacher."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from resight.core.errors import UsageError
+from resight.data.marks import ClassMarks
 from resight.models.classifier import Classifier
 from resight.models.cost import evaluating
 from resight.models.criterion import Criterion
-from resight.training.attention import attention_losses
-from resight.training.recipe import Recipe
+from resight.tasks.classify.attention import attention_losses
+from resight.tasks.task import Aids, Loss
+from resight.tasks.teachers import Teacher
 
 TEMPERATURE = 3.0
 """Softens both answers (Romero et al. 2014, section 4)."""
@@ -22,100 +23,57 @@ HINT_SHARE = 0.25
 """Share of the training that a network with a regressor spends on hints; the paper gives none."""
 
 
-@dataclass(frozen=True)
-class Teacher:
-    """A trained network that another one learns from.
-
-    Attributes:
-        model: in eval mode, on the device.
-        order: for each class of the student, the teacher's own logit number, (classes,).
-        scale: the student's images times this, (3, 1, 1), plus `shift`, are the teacher's.
-        shift: see `scale`, (3, 1, 1).
-    """
-
-    model: Classifier
-    order: Tensor
-    scale: Tensor
-    shift: Tensor
-
-    @torch.no_grad()
-    def logits(self, images: Tensor) -> Tensor:
-        """Return the teacher's logits (B, classes) in the student's order."""
-        return self.model(images * self.scale + self.shift).float()[:, self.order]
-
-    @torch.no_grad()
-    def map_at(self, images: Tensor, layer: str) -> Tensor:
-        """Return what a layer of the teacher's trunk gives, (B, K, h, w)."""
-        return self.model.forward_to(images * self.scale + self.shift, layer).float()
-
-
-@dataclass(frozen=True)
-class OldSelf:
-    """The network as it was before it began a new task.
-
-    Attributes:
-        model: in eval mode, on the device.
-    """
-
-    model: Classifier
-
-    @torch.no_grad()
-    def answers(self, images: Tensor) -> list[Tensor]:
-        """Return its logits (B, classes) for each old task of its successor, in their order."""
-        features = self.model.forward_features(images)
-        answers = (*self.model.old_logits(features), self.model.forward_head(features))
-        return [logits.float() for logits in answers]
-
-
-class Objective(nn.Module):
-    """Loss and logits of a batch.
-
-    A module, so that several processes can share its backward pass.
+class Objective(Loss):
+    """Loss of a batch, and how many of its answers are wrong.
 
     Args:
         model: the network.
-        recipe: gives the label smoothing.
-        teacher: learn from its answers too, and first from its hint layer if the network has a regressor.
-        compiled: whether to compile the forward pass.
-        weights: what a picture of each class counts, (classes,); None for all the same.
-        multi_label: whether a picture may have several classes.
-        old: do not forget what this network answers for the old tasks.
+        aids: a teacher, whose answers are learned too, and first its hint layer if the network has a
+            regressor; the network as it was, whose answers for the old tasks shall not be forgotten.
+        criterion: how far logits are from their targets.
+        wrong: which pictures are not named right, (N,), from logits (N, classes) and labels.
+
+    Raises:
+        UsageError: if a teacher or an attention loss does not go with the network.
     """
 
     def __init__(
         self,
         model: Classifier,
-        recipe: Recipe,
-        teacher: Teacher | None,
-        *,
-        compiled: bool,
-        weights: Tensor | None = None,
-        multi_label: bool = False,
-        old: OldSelf | None = None,
+        aids: Aids,
+        criterion: Criterion,
+        wrong: Callable[[Tensor, Tensor], Tensor],
     ) -> None:
-        super().__init__()
-        self.model, self.teacher, self.old = model, teacher, old
-        self.criterion = Criterion(recipe.label_smoothing, weights, multi_label)
+        super().__init__(model)
+        self.teacher, self.old = aids.teacher, aids.old
+        self.criterion, self.wrong = criterion, wrong
         self.answer: Callable[[Tensor], tuple[Tensor, ...]] = model.forward_training
-        if multi_label and type(model).loss is not Classifier.loss:
-            raise UsageError(f"{model.name}: has a loss of its own, which is of one class a picture")
-        if multi_label and (teacher or old or model.sharpen):
-            raise UsageError("teacher= and sharpen= are of one class a picture; these have several")
         if model.sharpen and (len(model.stages) < 2 or model.num_classes < 2):
             raise UsageError("sharpen= needs two stages, whose attention is compared, and two classes")
-        if teacher and model.guided_layer:
-            _require_hint(model, teacher, recipe.image_size)
-        if compiled and not model.sharpen:  # a compiled pass cannot be differentiated twice
+        if aids.teacher and model.guided_layer:
+            _require_hint(model, aids.teacher, aids.image_size)
+        if aids.compiled and not model.sharpen:  # a compiled pass cannot be differentiated twice
             self.answer = torch.compile(model.forward_training)
 
-    def forward(self, images: Tensor, targets: Tensor, done: float) -> tuple[Tensor, Tensor]:
-        """Return the loss, and the logits (B, classes) that the training error is counted on.
+    @property
+    def uneven(self) -> bool:
+        """Whether there are steps in which some weights have no gradient: those of hints."""
+        return bool(self.teacher and self.model.guided_layer)
+
+    def forward(self, images: Tensor, marks: ClassMarks, done: float) -> tuple[Tensor, Tensor]:
+        """Return the loss, a mean over the pictures, and how many are not named right, (1,).
 
         Args:
             images: (B, C, H, W).
-            targets: (B,) or (B, classes), see `Criterion`.
+            marks: of the B pictures.
             done: share of the training that is done, in [0, 1).
         """
+        loss, logits = self._answered(images, marks.shown, done)
+        with torch.no_grad():
+            return loss, self.wrong(logits, marks.labels).sum()[None]
+
+    def _answered(self, images: Tensor, targets: Tensor, done: float) -> tuple[Tensor, Tensor]:
+        """Return the loss, and the logits (B, classes) that the training error is counted on."""
         guided = self.model.guided_layer if self.teacher else ""
         if guided and done < HINT_SHARE:
             return self._hint(images, guided)
