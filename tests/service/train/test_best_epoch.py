@@ -1,4 +1,7 @@
-"""Which epoch is kept: the one of the lowest validation error, the later of equal ones; none is left out."""
+"""Which epoch is kept where validation pictures can tell: that of the lowest error, the later of equal ones.
+
+How few pictures cannot tell epochs apart is in tests/training/test_best_epoch.py.
+"""
 
 import pytest
 import torch
@@ -8,6 +11,7 @@ import resight
 from resight.models.modelfile import load_header
 from resight.service.report import report as reporting
 from resight.service.train.job import Job
+from resight.training import best_epoch
 from resight.training.journal import read_csv
 from support import make_folder
 
@@ -33,6 +37,7 @@ def train(data, monkeypatch, wrong):
 
 @pytest.mark.parametrize("wrong, best", [((4, 2, 3, 2, 3, 5), 4), ((1, 2, 3), 1), ((3, 3, 3), 3)])
 def test_the_lowest_validation_error_is_kept_and_nothing_stops_early(tmp_path, monkeypatch, wrong, best):
+    monkeypatch.setattr(best_epoch, "FEW", 0)
     states = train(make_folder(tmp_path / "colours", count=10), monkeypatch, wrong)
     rows = read_csv(tmp_path / "run" / "metrics.csv")
     assert [row["epoch"] for row in rows] == list(range(1, len(wrong) + 1))
