@@ -67,9 +67,9 @@ def test_what_a_training_keeps_has_the_statistics_of_its_own_weights(tmp_path, m
     seen = {}
     settled = jobs.Job.settled
 
-    def noted(job, state):
+    def noted(job, state, *rest):
         seen["plain"] = job.plain
-        return settled(job, state)
+        return settled(job, state, *rest)
 
     monkeypatch.setattr(jobs.Job, "settled", noted)
     words = ["model=resnet20", "image_size=16", "batch_size=8", "lr=0.02", "precision=fp32", f"ema={ema}"]
@@ -84,9 +84,38 @@ def test_what_a_training_keeps_has_the_statistics_of_its_own_weights(tmp_path, m
 
 
 def test_photos_get_them_and_small_pictures_train_as_before():
-    photos = fast.build(Facts(model="", pictures=244, side=224, mirrors=True))
+    photos = fast.build(Facts(model="", pictures=1_000, side=224, mirrors=True))
     assert photos.options == ("measured_norm=true",) and photos.lr == 0.05 * 32 / 256
-    plain = fast.build(Facts(model="vgg11", pictures=244, side=224, mirrors=True, normalized=False))
+    plain = fast.build(Facts(model="vgg11", pictures=1_000, side=224, mirrors=True, normalized=False))
     assert plain.options == () and plain.lr == 0.04 * 32 / 256
     small = fast.build(Facts(model="", pictures=1294, side=8, mirrors=False))
     assert (small.options, small.lr, small.ema, small.drops) == ((), 0.3 * 64 / 256, 0.97, (0.2,))
+
+
+def test_few_photos_get_what_few_steps_need():
+    few = fast.build(Facts(model="", pictures=999, side=224, mirrors=True))
+    assert (few.options, few.lr, few.image_size) == (("measured_norm=true",), 0.1 * 32 / 256, 96)
+    assert (few.ema, few.val_share, few.augment) == (0.0, 0.0, ("resized-crop:0.35", "flip"))
+    more = fast.build(Facts(model="", pictures=1_000, side=224, mirrors=True))
+    assert (more.ema, more.val_share, more.augment) == (0.97, 0.1, ("resized-crop", "flip"))
+    assert more.image_size == 128
+    vgg = fast.build(Facts(model="vgg11", pictures=244, side=224, mirrors=False, normalized=False))
+    assert (vgg.options, vgg.lr, vgg.augment) == ((), 0.04 * 32 / 256, ("resized-crop:0.35",))
+    assert fast.build(Facts(model="", pictures=244, side=224, mirrors=True, least_size=299)).image_size == 299
+
+
+def test_without_validation_only_the_last_epoch_is_measured_in_full(tmp_path, monkeypatch):
+    seen = []
+
+    def noted(model, images, precision):
+        seen.append(images)
+        return measured_statistics(model, images, precision)
+
+    monkeypatch.setattr(jobs, "measured_statistics", noted)
+    words = ["model=resnet20", "image_size=16", "batch_size=8", "val_share=0", "measured_norm=true"]
+    data = str(make_folder(tmp_path / "d", count=70))
+    train(data, epochs=3, out="run", console=Console(quiet=True), changes=words)
+    *passing, last = seen
+    every = len(last) // jobs.PASSING
+    assert every >= 2 and len(passing) == 2
+    assert all(torch.equal(images, last[::every]) for images in passing)

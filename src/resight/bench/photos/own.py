@@ -117,7 +117,7 @@ def _costs(task: Task, recipe: str, words: list[str], folder: Path) -> Costs:
     setup, share = cpu_seconds() - started, job.recipe.head_first
     started = cpu_seconds()
     if job.validation:
-        job.judge(job.model.state_dict())
+        job.judge(job.settled(job.model.state_dict()))
     judging = cpu_seconds() - started
     step = _step_cost(_prepared(task, recipe, [*words, "head_first=0"], folder.with_name("whole")))
     resting = _step_cost(job) if share else step

@@ -54,6 +54,9 @@ from resight.training.synced_norm import synchronize
 if TYPE_CHECKING:
     from resight.service.train.words import Choice
 
+PASSING = 32
+"""Pictures that statistics are measured on after an epoch that nothing judges and others follow."""
+
 
 @dataclass
 class Job:
@@ -284,7 +287,8 @@ class Job:
         """
         p = self.progress
         require_classes_left(self.dataset.train, p.faults)
-        state = self.settled(state)
+        asked = self.validation is not None or p.epoch + 1 == self.recipe.epochs
+        state = self.settled(state, None if asked else PASSING)
         row = {
             "epoch": p.epoch + 1,
             "step": (p.epoch + 1) * self.batches.order.steps,
@@ -307,12 +311,18 @@ class Job:
             if world().is_main:
                 save_model(self.run / MODEL_FILE, self.model, state, self.facts())
 
-    def settled(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return weights with statistics of batch normalization that were measured for them, if wanted."""
+    def settled(self, state: dict[str, Tensor], most: int | None = None) -> dict[str, Tensor]:
+        """Return weights with statistics of batch normalization that were measured for them, if wanted.
+
+        Args:
+            state: the weights.
+            most: measures on about so many of the pictures, evenly spaced; None for all.
+        """
         if self.plain is None:
             return state
+        images = self.plain[:: max(1, len(self.plain) // (most or len(self.plain)))]
         with self.holding(state), put_together(self.objective):
-            return {**state, **measured_statistics(self.model, self.plain, self.precision)}
+            return {**state, **measured_statistics(self.model, images, self.precision)}
 
     @contextmanager
     def holding(self, state: dict[str, Tensor]) -> Iterator[None]:

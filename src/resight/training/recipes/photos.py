@@ -15,8 +15,6 @@ from resight.training.recipes import fast, fine_tune
 
 SEEN = 4_000
 """Crops that a training on few photos sees in all."""
-FEW = 1_000
-"""Of fewer photos none is held out. A tenth of them cannot tell a good epoch from a lucky one."""
 LAST_STAGES = {"efficientnet": 4}
 """How many stages learn, by the first letters of a network's name: those that have most of the weights."""
 
@@ -40,7 +38,7 @@ def build(facts: Facts) -> Recipe:
         label_smoothing=0.1,
         augment=("resized-crop", *facts.flip),
         normalize="weights",
-        val_share=0.0 if facts.pictures < FEW else fast.validation_share(facts.pictures),
+        val_share=0.0 if facts.pictures < fast.FEW else fast.validation_share(facts.pictures),
     )
 
 
