@@ -148,7 +148,7 @@ def reproduce(
             raise UsageError(f"{given}: its labels are multi-label; {name} needs one class per picture")
     taken = scale_of(chosen, scale, epochs, pictures, settings)
     if taken.pictures and chosen.boxed:
-        raise UsageError(f"{name} uses all pictures, since --pictures does not select boxes; omit --pictures")
+        raise UsageError(f"{name} uses all pictures, since a subset would lose their boxes; omit --pictures")
     laboratory = Laboratory(chosen, taken, tuple(seeds), Path(out), say, data_root, tuple(data))
     say(f"{name}, {taken.words()}: {len(todo)} trainings, {len(laboratory.seeds)} seeds")
     laboratory.train(jobs, todo)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from resight.core.errors import UsageError
 
 NEAREST = 5
-"""Nearest words that soft assignment gives a descriptor to (Liu et al. 2011, section 4)."""
+"""Number of nearest words that share a descriptor in soft assignment (Liu et al. 2011, section 4)."""
 ENCODINGS = ("hard", "soft", "triangle")
 MOST_LEVEL = 4
 
