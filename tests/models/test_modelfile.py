@@ -139,7 +139,7 @@ def test_json_without_bounds_is_refused(path, text, words):
         (lambda s: s["output.bias"].fill_(-torch.inf), "output.bias holds NaN"),
         (lambda s: s.update({"c1.bias": s["c1.bias"].long()}), "c1.bias is of type int64, not float32"),
         (lambda s: s.update({"c1.bias": s["c1.bias"].bool()}), "c1.bias is of type bool, not float32"),
-        (lambda s: s.update({"c1.bias": s["c1.bias"] + 0j}), "c1.bias is of complex64"),
+        (lambda s: s.update({"c1.bias": s["c1.bias"] + 0j}), "c1.bias is of type complex64"),
         (lambda s: s.update({"c1.bias": s["c1.bias"].double() * 1e300}), "c1.bias holds NaN or infinity"),
         (lambda s: s.pop("c1.bias"), "1 missing (c1.bias)"),
         (lambda s: s.update({"c1.more": torch.zeros(1)}), "1 unknown (c1.more)"),
