@@ -210,7 +210,10 @@ def test_bf16_is_left_out_with_a_reason_where_the_hardware_has_none(measured, mo
     monkeypatch.setattr(benches, "pick_precision", lambda *_: torch.float32)
     rows = {row["candidate"]: row for row in measured("explain")}
     assert list(rows) == list(benches.CONTESTS["explain"].candidates)
-    assert rows["resight bf16"]["median"] is None and "does not multiply bf16" in rows["resight bf16"]["note"]
+    assert (
+        rows["resight bf16"]["median"] is None
+        and "has no bf16 multiplication" in rows["resight bf16"]["note"]
+    )
     assert rows["resight"]["median"] == 3 and rows["resight"]["to"] == "pytorch-grad-cam"
     monkeypatch.setattr(benches, "pick_precision", lambda *_: torch.bfloat16)
     assert all(row["median"] == 3 for row in measured("explain"))

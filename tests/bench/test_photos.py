@@ -215,7 +215,7 @@ def test_other_pictures_under_the_same_name_are_run_again(tmp_path, monkeypatch)
 
 def test_a_file_of_something_else_is_refused(tmp_path):
     (tmp_path / "rows.jsonl").write_text("a recipe\nfor bread\n")
-    with pytest.raises(ResightError, match="line 1 is no row of bench photos"):
+    with pytest.raises(ResightError, match="line 1 is not a row of bench photos"):
         bench_photos(contest(tmp_path))
 
 
@@ -224,7 +224,7 @@ def test_an_answer_for_other_pictures_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(
         photos.subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, 0, answer, "")
     )
-    with pytest.raises(ResightError, match="did not answer for the same test pictures"):
+    with pytest.raises(ResightError, match="did not predict the same test pictures"):
         bench_photos(contest(tmp_path))
 
 
@@ -249,7 +249,7 @@ def test_an_unknown_candidate_and_a_missing_peer_are_refused(tmp_path, monkeypat
     monkeypatch.setattr(photos, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"needs fastai, timm; install with: pip install 'resight\[bench\]'"):
         bench_photos(contest(tmp_path, only=("fastai",)))
-    with pytest.raises(UsageError, match=r"grocery.zip is not below the data root"):
+    with pytest.raises(UsageError, match=r"grocery.zip is not under the data root"):
         sets.class_folders("grocery", str(tmp_path), tmp_path)
 
 

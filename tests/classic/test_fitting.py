@@ -180,7 +180,7 @@ def test_it_is_the_same_with_little_memory_and_again():
     said = []
     first, _ = fitted(recipe("bovw", *words), pictures, labels)
     second, _ = fitted(recipe("bovw", *words, memory_gib=0.0), pictures, labels, say=said.append)
-    assert any("made again" in line for line in said)
+    assert any("recomputed" in line for line in said)
     for key, value in first.state_dict().items():
         torch.testing.assert_close(second.state_dict()[key], value, msg=key)
 
@@ -251,7 +251,7 @@ def test_defaults_follow_the_pictures():
     [
         ({0.1: 9.0, 1.0: 5.0, 10.0: 7.0}, ""),
         ({0.1: 3.0, 1.0: 5.0, 10.0: 7.0}, "a smaller one may be better; compare it with --set c=0.1,0.01"),
-        ({10.0: 4.0, 0.1: 9.0, 1.0: 5.0}, "C = 10 is at the edge of what was compared: a larger one"),
+        ({10.0: 4.0, 0.1: 9.0, 1.0: 5.0}, "C = 10 is at the edge of the compared values: a larger one"),
         ({0.1: 9.0, 1.0: 5.0, 10.0: 5.0}, ""),  # C does not matter from 1 on
         ({1.0: 5.0}, ""),
         ({}, ""),

@@ -110,7 +110,7 @@ def test_scaled_names_what_a_threshold_is_a_share_of():
         [[1.0, 1.0, 1.0]],
     ]
     assert scaled(maps, "minmax").tolist() == [[[0, 0.25, 1]], [[1, 0.5, 0]], [[0, 0, 0]]]
-    with pytest.raises(UsageError, match="known are max, minmax"):
+    with pytest.raises(UsageError, match="must be one of max, minmax"):
         scaled(maps, "sum")
 
 

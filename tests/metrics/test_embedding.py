@@ -28,7 +28,7 @@ def test_a_seed_gives_the_same_places_and_clouds_stay_apart():
 
 
 def test_few_vectors_and_constant_ones():
-    with pytest.raises(UsageError, match="9 pictures says nothing: it needs 10"):
+    with pytest.raises(UsageError, match="9 pictures is meaningless: it needs 10"):
         tsne(np.zeros((9, 4)))
     assert np.isfinite(tsne(clouds(4)[0])).all()
     assert np.isfinite(tsne(clouds(4)[0][:, :1])).all()

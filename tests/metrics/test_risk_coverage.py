@@ -69,5 +69,5 @@ def test_perfect_and_useless_confidences():
 
 @pytest.mark.parametrize("bad", [torch.empty(0), torch.tensor([0.5, float("nan")])])
 def test_no_answers_or_no_confidence_is_refused(bad):
-    with pytest.raises(ValueError, match="needs one answer"):
+    with pytest.raises(ValueError, match="needs one prediction"):
         risk_coverage(bad, torch.zeros(len(bad), dtype=torch.bool))

@@ -76,7 +76,7 @@ def test_a_file_that_cannot_be_used_is_one_line(tmp_path):
         load_gan(path)
     generator = Generator(3, 16, 10, 8)
     save_gan(path, generator, generator.state_dict(), ("a", "b"), {})
-    with pytest.raises(ModelFileError, match="2 names of classes"):
+    with pytest.raises(ModelFileError, match="2 class names"):
         load_gan(path)
     tensors, document = load_tensors(path)
     save_tensors(path, {k: v for k, v in tensors.items() if "last" not in k}, document)

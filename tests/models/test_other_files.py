@@ -65,11 +65,11 @@ KINDS = {"decoder": (decoder_file, read_decoder), "gan": (gan_file, read_gan)}
         ("gan", lambda t, d: d["generator"].update(noise=10**12), "generator.noise"),
         ("gan", lambda t, d: d["generator"].update(noise=65_000, width=4096), "is damaged"),
         ("gan", lambda t, d: d["generator"].update(side=17), "pictures of 17 pixels"),
-        ("gan", lambda t, d: d.update(classes=["a", "a"]), "a class stands twice"),
+        ("gan", lambda t, d: d.update(classes=["a", "a"]), "a class is listed twice"),
         ("gan", lambda t, d: d.update(classes=["a", 3]), "classes[1] is 3"),
-        ("gan", lambda t, d: d.update(classes=["a"]), "1 names of classes"),
+        ("gan", lambda t, d: d.update(classes=["a"]), "1 class names"),
         ("gan", lambda t, d: t["last.bias"].fill_(torch.inf), "last.bias holds NaN or infinity"),
-        ("gan", lambda t, d: t.update({"last.bias": t["last.bias"].int()}), "of int32 where float32 belongs"),
+        ("gan", lambda t, d: t.update({"last.bias": t["last.bias"].int()}), "of type int32, not float32"),
     ],
 )  # fmt: skip
 def test_what_no_training_leaves_is_refused(kind, change, words, tmp_path):

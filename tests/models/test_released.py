@@ -177,9 +177,11 @@ def lenet(tmp_path_factory):
 
 def test_a_fresh_head_is_said_and_the_trunk_is_the_weights(lenet):
     model, path = lenet
-    with pytest.warns(UserWarning, match="the trunk is loaded; the head has other layers"):
+    with pytest.warns(UserWarning, match="the trunk is loaded; its head has other layers"):
         other = create_model("lenet5_modern", 3, weights=path, head="gap")
-    assert other.num_classes == 3 and other.classes == () and "output starts fresh" in other.weights_note
+    assert (
+        other.num_classes == 3 and other.classes == () and "output is newly initialized" in other.weights_note
+    )
     image = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(other.eval().forward_features(image), model.forward_features(image))
@@ -189,7 +191,7 @@ def test_a_trunk_that_ends_earlier_takes_its_part(tmp_path):
     model = scattered(create_model("resnet20", 5))
     save_file(model.state_dict(), tmp_path / "w.safetensors")
     early = create_model("resnet20", 3, weights=tmp_path / "w.safetensors", last="layer2").eval()
-    assert "loaded up to layer2; fc starts fresh" in early.weights_note
+    assert "loaded up to layer2; fc is newly initialized" in early.weights_note
     image = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         expected = nn.Sequential(*list(model.stages.values())[:-1])(image)
@@ -208,7 +210,7 @@ def test_words_in_front_of_every_name_come_off(prefix, lenet, tmp_path):
 
 
 def test_two_networks_in_one_file_are_refused():
-    with pytest.raises(ModelFileError, match=r"net\.a and model\.a are both a"):
+    with pytest.raises(ModelFileError, match=r"net\.a and model\.a both map to a"):
         our_names({"net.a": torch.zeros(1), "model.a": torch.ones(1)})
 
 
@@ -219,7 +221,7 @@ def test_averaged_weights_come_first_and_that_is_said(plain, averaged, lenet, tm
     other = {k: v + 1 for k, v in model.state_dict().items()}
     checkpoint = {plain: other, averaged: {**model.state_dict(), "n_averaged": torch.tensor(3)}, "epoch": 9}
     torch.save(checkpoint, tmp_path / "c.pt")
-    words = rf"{averaged} \(averaged weights\) taken, {plain} left"
+    words = rf"{averaged} \(averaged weights\) used, {plain} ignored"
     with pytest.warns(UserWarning, match=words):
         again = create_model("lenet5_modern", 5, weights=tmp_path / "c.pt")
     assert torch.equal(again.output.weight, model.output.weight)
@@ -254,7 +256,7 @@ def test_broken_values_are_refused_by_name(lenet, tmp_path):
     model, _ = lenet
     for change, words in (
         (lambda s: s.update({"c1.bias": torch.full((6,), torch.nan)}), "c1.bias holds NaN or infinity"),
-        (lambda s: s.update({"c1.bias": torch.zeros(6, dtype=torch.int8)}), "c1.bias is of int8"),
+        (lambda s: s.update({"c1.bias": torch.zeros(6, dtype=torch.int8)}), "c1.bias is of type int8"),
     ):
         state = dict(model.state_dict())
         change(state)
@@ -279,11 +281,11 @@ WRONG = {
     "a Keras file": lambda p: write_zip(p, "config.json", "model.weights.h5"),
     "an ONNX file": lambda p: p.write_bytes(b"\x08\x08\x12\x07pytorch\x1a\x052.0.0" + bytes(99)),
     "a TensorFlow Lite file": lambda p: p.write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes(99)),
-    "the index of TensorFlow checkpoints": lambda p: p.write_text('model_checkpoint_path: "model.ckpt-1"'),
+    "a TensorFlow checkpoint index": lambda p: p.write_text('model_checkpoint_path: "model.ckpt-1"'),
     "the index of several safetensors files": lambda p: p.write_text(json.dumps({"weight_map": {"a": "b"}})),
     "a JSON file": lambda p: p.write_text('{"a": 1}'),
-    "a page of the web": lambda p: p.write_text("<!DOCTYPE html><html></html>"),
-    "a pointer of Git LFS": lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\noid"),
+    "an HTML or XML page": lambda p: p.write_text("<!DOCTYPE html><html></html>"),
+    "a Git LFS pointer": lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\noid"),
     "a NumPy array": lambda p: p.write_bytes(b"\x93NUMPY\x01\x00" + bytes(40)),
     "a NumPy archive": lambda p: write_zip(p, "a.npy"),
     "a zip archive": lambda p: write_zip(p, "a.txt"),

@@ -61,7 +61,7 @@ def test_a_mismatch_names_both_sides(tmp_path):
     save_file(state, tmp_path / "w.safetensors")
     with pytest.raises(ModelFileError, match=r"1 missing \(bn1.weight\), 1 unknown \(extra\)"):
         load_weights(create_model("resnet20", 10), tmp_path / "w.safetensors")
-    with pytest.raises(ModelFileError, match=r"of other shape|missing"):
+    with pytest.raises(ModelFileError, match=r"of another shape|missing"):
         create_model("resnet32", 10, weights=tmp_path / "w.safetensors")
 
 

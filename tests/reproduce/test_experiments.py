@@ -115,7 +115,7 @@ def test_scales():
     changed = scale_of(found, "full", None, None, ["lr=0.025"])
     assert (changed.name, changed.epochs, changed.pictures) == ("part", None, None)
     assert changed.words() == "part: lr=0.025; not the full protocol"
-    with pytest.raises(UsageError, match="neither smoke nor full"):
+    with pytest.raises(UsageError, match="must be smoke or full"):
         scale_of(found, "small", None, None)
     with pytest.raises(UsageError, match="--set lr: is not KEY=VALUE"):
         scale_of(found, "full", None, None, ["lr"])
@@ -142,13 +142,13 @@ def test_bad_words_are_refused(tmp_path):
         reproduce("imagenet-check")
     with pytest.raises(UsageError, match="--jobs"):
         reproduce("pooling", jobs=0)
-    with pytest.raises(UsageError, match="gap-gmp-cam takes all pictures"):
+    with pytest.raises(UsageError, match="gap-gmp-cam uses all pictures"):
         reproduce("gap-gmp-cam", data=[str(make_folder(tmp_path / "colours"))], pictures=100)
     with pytest.raises(DataError, match="none-such"):
         reproduce("imagenet-check", data=["none-such"])
     first, second = sorted((tmp_path / "colours").rglob("*.png"))[:2]
     (tmp_path / "listed.csv").write_text(f"path,labels\n{first},red; warm\n{second},warm\n")
-    with pytest.raises(UsageError, match="several classes each; imbalance needs one each"):
+    with pytest.raises(UsageError, match="labels are multi-label; imbalance needs one class per picture"):
         reproduce("imbalance", data=[str(tmp_path / "listed.csv")])
 
 

@@ -108,7 +108,9 @@ def test_named_conditions_alone_are_trained_with_what_they_start_from(trial, tmp
     measured = {row["id"] for row in answer["rows"] if row["measured"] is not None}
     assert {name.split("/")[1] for name in measured} == {"first", "second"}
     assert not answer["failed"]  # the broken one was not begun
-    with pytest.raises(UsageError, match="--only third: is no condition; there are first, second, broken"):
+    with pytest.raises(
+        UsageError, match="--only third: is not a condition; the conditions are first, second, broken"
+    ):
         reproduce("trial", only=("third",), out=str(tmp_path / "runs"), results=str(tmp_path / "r"))
 
 
@@ -258,17 +260,19 @@ def test_damaged_results_are_named(tmp_path):
     with pytest.raises(DataError, match="holds no results"):
         write_page("page.md", "results")
     (tmp_path / "results/x.json").write_text(json.dumps(dict.fromkeys(KEYS - {"command"})))
-    with pytest.raises(DataError, match=r"x\.json: is no result of resight reproduce \(it lacks command\)"):
+    with pytest.raises(
+        DataError, match=r"x\.json: is not a result of resight reproduce \(it lacks command\)"
+    ):
         write_page("page.md", "results")
     (tmp_path / "results/x.json").write_text("[]")
-    with pytest.raises(DataError, match=r"x\.json: is no result of resight reproduce"):
+    with pytest.raises(DataError, match=r"x\.json: is not a result of resight reproduce"):
         write_page("page.md", "results")
 
 
 def test_the_command_lists_and_refuses():
     listed = json.loads(resight("reproduce", "--json", check=0).stdout)
     assert {"name", "paper", "claim", "trainings", "needs"} == set(listed[0])
-    assert "smoke nor full" in one_line(resight("reproduce", "pooling", "--scale", "tiny"), 2)
+    assert "smoke or full" in one_line(resight("reproduce", "pooling", "--scale", "tiny"), 2)
 
 
 DATA = {  # the file, the folder in it

@@ -183,7 +183,7 @@ def test_an_untouched_head_is_named_as_the_cause():
     from torchvision.models import VisionTransformer
 
     model = VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=5).eval()
-    with pytest.raises(UsageError, match=r"gradient of the answer is zero .*head's weights are zero"):
+    with pytest.raises(UsageError, match=r"gradient of the logits is zero .*head's weights are zero"):
         explain(model, torch.randn(1, 3, 32, 32))
     nn.init.normal_(model.heads.head.weight)
     assert explain(model, torch.randn(1, 3, 32, 32)).raw.std() > 0

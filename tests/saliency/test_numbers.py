@@ -61,7 +61,7 @@ def test_an_answer_that_is_not_finite_is_an_error(method):
     model = network(method)
     with torch.no_grad():
         model.fc.bias[2] = float("nan")
-    with pytest.raises(NotFiniteError, match="answers image 0 of the batch with NaN or infinity"):
+    with pytest.raises(NotFiniteError, match="output for image 0 of the batch has NaN or infinity"):
         asked(model, torch.randn(2, 3, SIDE, SIDE), method)
     with pytest.raises(NotFiniteError, match="NaN"):
         _ = Examination(model, torch.randn(2, 3, SIDE, SIDE), torch.tensor([0, 1])).before

@@ -154,10 +154,10 @@ def test_the_other_answer_of_a_single_logit_is_asked_by_a_function():
 @pytest.mark.parametrize(
     ("model", "words", "message"),
     [
-        (Spots(1), {"target": 1}, "one logit, number 0, that of the positive class"),
-        (Spots(1), {"probabilities": "softmax"}, "of a single logit it is always 1"),
-        (Spots(2), {"probabilities": "sigmoidal"}, "known are softmax, sigmoid, none"),
-        (Spots(2), {"probabilities": "none", "target": lambda z: z[:, 0]}, "leave it out"),
+        (Spots(1), {"target": 1}, "one logit, number 0, for the positive class"),
+        (Spots(1), {"probabilities": "softmax"}, "the softmax of a single logit is always 1"),
+        (Spots(2), {"probabilities": "sigmoidal"}, "must be one of softmax, sigmoid, none"),
+        (Spots(2), {"probabilities": "none", "target": lambda z: z[:, 0]}, "omit it"),
     ],
 )
 def test_words_that_mean_nothing_are_refused(model, words, message):

@@ -172,7 +172,7 @@ def test_not_forgetting_needs_a_run_and_its_normalization(folder, tiny_run):
     assert "normalize=weights" in one_line(
         resight(*words, "--set", f"weights={tiny_run}", "--set", "normalize=channel"), 2
     )
-    with pytest.raises(UsageError, match="head of its own kind"):
+    with pytest.raises(UsageError, match="has a custom head"):
         create_model("nin_cifar", 3).keep_head("x", {})
 
 

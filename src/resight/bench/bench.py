@@ -1,9 +1,9 @@
 """Speed compared with plain torchvision in the same run: blocks interleaved, medians, ratios.
 
-Every candidate lives in a process of its own and they take turns. The plain ones are what a user writes
-from the tutorials: eager float32 in NCHW, a DataLoader with two workers over PIL transforms, the C
-library's default allocator. Ours do what the commands do. Saliency maps beside other libraries are in
-`bench_explain.py`, photos from folders and shards in `bench_load.py`.
+Every candidate has its own process, and they take turns. The plain ones are what a user writes after the
+tutorials: eager float32 in NCHW, a DataLoader with two workers over PIL transforms, the C library's default
+allocator. Ours do what the commands do. Saliency maps compared with other libraries are in `explain.py`,
+photos from folders and shards in `load.py`.
 """
 
 import statistics
@@ -46,16 +46,16 @@ CIFAR = Preprocessing(size=32, resize=32)
 IMAGENET = Preprocessing(size=224, resize=256)
 PICTURES = 10_000
 WORKERS = 2
-"""Of the plain loader, which reads two batches ahead in each."""
+"""Workers of the plain loader, which reads two batches ahead in each."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What every candidate of a benchmark computes.
+    """The task of every candidate of a benchmark.
 
     Attributes:
-        network: its name, here and in torchvision where torchvision has it.
-        batch: pictures a step.
+        network: its name, here and in torchvision if torchvision has it.
+        batch: pictures per step.
         side: of the pictures.
     """
 
@@ -65,18 +65,18 @@ class Work:
 
 
 def bench(name: str, seconds: float, rounds: int) -> list[dict[str, Any]]:
-    """Measure one benchmark, or all that are quick.
+    """Measure one benchmark, or all quick ones.
 
     Args:
         name: a key of `CONTESTS`, or "scale"; empty for `QUICK`.
-        seconds: least length of a block.
-        rounds: blocks of each candidate; their order is turned round every second round.
+        seconds: minimum length of a block.
+        rounds: blocks of each candidate; their order is reversed every second round.
 
     Returns:
         Rows of {"bench", "candidate", "unit", "median", "lowest", "highest", "ratio", "to", "note"}; the
         ratio is the median over the rounds of the candidate's rate to that of the candidate `to` in the
-        same round. Figures are None where the hardware cannot run a candidate; the note says so. Rows of
-        maps have more, see `bench_explain.compare`.
+        same round. Figures are None if the hardware cannot run a candidate; the note says so. Rows of maps
+        have more, see `resight.bench.explain.compare`.
 
     Raises:
         UsageError: for an unknown name, or if the other libraries are not installed.
@@ -112,7 +112,7 @@ def _rows(key: str, contest: Contest, seconds: float, rounds: int) -> list[dict[
         figures: dict[str, Any] = dict.fromkeys(("median", "lowest", "highest", "ratio"))
         note = contest.notes.get(name, "")
         if name in left_out:
-            note = f"left out: this {device.type.upper()} does not multiply bf16"
+            note = f"left out: this {device.type.upper()} has no bf16 multiplication"
         else:
             rates = found[name].rates
             ratio = statistics.median(a / b for a, b in zip(rates, reference, strict=True))
@@ -125,7 +125,7 @@ def _rows(key: str, contest: Contest, seconds: float, rounds: int) -> list[dict[
 
 
 def worker(key: str, name: str) -> None:
-    """Be a candidate's process."""
+    """Run a candidate in this process."""
     if not name.startswith("plain"):
         keep_pages()
     answer(CONTESTS[key].candidates[name]())
@@ -142,7 +142,7 @@ def _noise(count: int, side: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _plain_loader(batch: int = 128) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield batches of torchvision's own CIFAR10 class with the usual PIL transforms, for ever."""
+    """Yield batches of torchvision's own CIFAR10 class with the usual PIL transforms, endlessly."""
     from torchvision import datasets, transforms
 
     dataset = datasets.CIFAR10.__new__(datasets.CIFAR10)  # its files are not needed, its code is
@@ -198,7 +198,7 @@ def _repeat(work: Work) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _plain_predict(work: Work) -> Block:
-    """Return a block that names pictures as the tutorials do: normalized on the device, eager, float32."""
+    """Return a block that predicts as in the tutorials: normalized on the device, eager, float32."""
     import torchvision
 
     device = pick_device()
@@ -288,7 +288,7 @@ def _our_load() -> Block:
 
 
 def _our_step(work: Work) -> Block:
-    """Return a block of forward, backward and step alone, on one batch, at our best settings."""
+    """Return a block of only forward, backward and step, on one batch, at our best settings."""
     device, recipe = pick_device(), _recipe(work)
     precision = pick_precision("auto", device)
     model = create_model(work.network, 10).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -323,10 +323,10 @@ def _same_batch(work: Work) -> Callable[[int], Iterator[Batch]]:
 
 
 def _our_predict(work: Work) -> Block:
-    """Return a block that names pictures as `resight predict` does, from the decoded square on.
+    """Return a block that predicts like `resight predict`, starting from the decoded square.
 
-    The network is fresh, but sure of itself: one answer stands out, as in a trained one, where fewer than one
-    picture in a hundred is close enough to be looked at again in float32.
+    The network is fresh, but confident: one logit stands out, as in a trained network, where fewer than 1 %
+    of the pictures are close enough to be computed again in float32.
     """
     device = pick_device()
     model = create_model(work.network).eval()
@@ -355,7 +355,7 @@ def contests(
     Args:
         small: trained on pictures of CIFAR-10's size (`train`).
         large: trained on one batch of photos' size (`train50`).
-        asked: that names pictures (`predict`).
+        asked: predicts on pictures (`predict`).
     """
     return {
         "load": Contest({"plain": _plain_load, "ours": _our_load}),
@@ -380,4 +380,4 @@ def contests(
 
 CONTESTS: dict[str, Contest] = {**contests(), **bench_explain.contests()}
 QUICK = ("load", "train", "train50", "predict", "explain")
-"""What runs when no name is given."""
+"""The benchmarks that run when no name is given."""

@@ -2,12 +2,12 @@
 
 All work on one network with the same weights (random; speed does not depend on them), on the same pictures
 and classes, at the same layer, with the same threads and the allocator setting that helps (`keep_pages`).
-Each of the others is tried with and without channels last, and measured with the faster. Each gives what its
-users get from one call: ours and pytorch-grad-cam's maps have the pictures' size, torch-cam's and captum's
-the layer's.
+Each of the others is tried with and without channels last, and measured with the faster one. Each gives what
+its users get from one call: ours and pytorch-grad-cam's maps have the pictures' size, torch-cam's and
+captum's the layer's.
 
-Memory is the process's peak during one step above what network and pictures take. A difference is the
-largest between maps that are scaled to [0, 1] at the pictures' size.
+Memory is the process's peak during one step above the memory of network and pictures. A difference is the
+largest one between maps scaled to [0, 1] at the pictures' size.
 """
 
 import gc
@@ -33,7 +33,7 @@ LAYOUTS = (torch.contiguous_format, torch.channels_last)
 SAMPLES = 4
 """Noisy copies of Smooth Grad-CAM++; torch-cam's default."""
 REDUCED = 96
-"""Channels that reduced Score-CAM shows, of about 1,950 that are not the same everywhere."""
+"""Channels that reduced Score-CAM scores, of about 1,950 that are not constant."""
 OURS, FORWARD = "resight", "forward only"
 
 PYTORCH_GRAD_CAM = {
@@ -47,7 +47,7 @@ TORCH_CAM = {
 
 Arrays = dict[str, np.ndarray]
 Build = Callable[[torch.memory_format], tuple[Callable[[], Any], Callable[[Any], Arrays]]]
-"""From a layout to a step, and what reads from the step's result the arrays that are compared."""
+"""From a layout to a step, and a function from the step's result to the arrays that are compared."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Case:
 
     Attributes:
         network: its name, here and in torchvision.
-        batch: pictures a step.
+        batch: pictures per step.
         side: of the pictures.
-        layer: whose map is read.
+        layer: the layer whose map is read.
     """
 
     network: str = "resnet50"
@@ -85,7 +85,7 @@ class Case:
         return made.to(pick_device(), memory_format=layout)
 
     def classes(self) -> list[int]:
-        """Return the class that is asked for in each picture: the network's first."""
+        """Return the class to explain in each picture: the network's top-1."""
         with torch.inference_mode():
             return (
                 self.other(torch.contiguous_format)(self.pictures(torch.contiguous_format)).argmax(1).tolist()
@@ -93,13 +93,13 @@ class Case:
 
 
 class Looked:
-    """A block whose first call finds the better layout and looks at one step: memory and maps.
+    """A block whose first call finds the better layout and records memory and maps of one step.
 
     Args:
         build: makes the step.
         case: what is explained.
-        layouts: that are tried.
-        trial: what is timed to choose among them, where the step itself takes minutes.
+        layouts: the layouts to try.
+        trial: what is timed to choose among them, if the step itself takes minutes.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Looked:
         self.step: Callable[[], Any] | None = None
 
     def __call__(self, seconds: float) -> tuple[int, float]:
-        """Take one step at first, later steps for so many seconds."""
+        """Take one step at first, later steps for the given seconds."""
         if self.step is not None:
             step = self.step
             return timed(lambda: step() is None or self.case.batch)(seconds)
@@ -131,20 +131,20 @@ class Looked:
         return self.case.batch, taken
 
     def _seconds(self, layout: torch.memory_format) -> float:
-        """Return how long the trial takes once it is warm, the better of two."""
-        gc.collect()  # the network of the layout before
+        """Return the duration of the trial after a warm-up, the better of two."""
+        gc.collect()  # the network of the previous layout
         step, _ = self.trial(layout)
         step()
         return min(timed(lambda: step() is None or 1)(0)[1] for _ in range(2))
 
 
 def compare(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Turn what the blocks tell into columns of the rows.
+    """Turn the facts of the blocks into columns of the rows.
 
     Returns:
-        For each candidate "layout"; "memory_mb"; "memory_ratio", to the forward pass alone, if it is
-        there; "difference", the largest to our maps; and, of maps of all classes by fewer passes,
-        "spearman", the mean over the classes of the rank correlation with those by all.
+        For each candidate "layout"; "memory_mb"; "memory_ratio", to the forward pass only, if measured;
+        "difference", the largest to our maps; and, for maps of all classes by fewer passes, "spearman", the
+        mean over the classes of the rank correlation with those by all passes.
     """
     ours, columns = facts[OURS], {}
     plain = facts.get(FORWARD, {}).get("memory")
@@ -167,7 +167,7 @@ def spearman(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _shown(case: Case, raw: Tensor) -> Arrays:
-    """Scale maps (B, h, w) as they are compared."""
+    """Scale maps (B, h, w) for the comparison."""
     shown = heatmaps.resize(heatmaps.rectify(raw.detach().float()), case.side, case.side)
     return {"maps": heatmaps.normalize(shown).cpu().numpy()}
 
@@ -176,7 +176,7 @@ def _shown(case: Case, raw: Tensor) -> Arrays:
 
 
 def forward(case: Case) -> Build:
-    """The network alone, nothing explained."""
+    """Only the network, without an explanation."""
 
     def build(layout: torch.memory_format) -> tuple[Callable[[], Any], Callable[[Any], Arrays]]:
         model, images = case.other(layout), case.pictures(layout)
@@ -191,7 +191,7 @@ def forward(case: Case) -> Build:
 
 
 def resight(case: Case, method: str, **options: Any) -> Build:
-    """One map a picture."""
+    """One map per picture."""
 
     def build(layout: torch.memory_format) -> tuple[Callable[[], Any], Callable[[Any], Arrays]]:
         model, images, classes = case.ours(), case.pictures(layout), case.classes()
@@ -218,7 +218,7 @@ def resight_all(case: Case, method: str, **options: Any) -> Build:
 
 
 class _Bf16(nn.Module):
-    """The trunk as `resight predict` has it in bf16, and the head; no second look at close calls."""
+    """The trunk in bf16 as in `resight predict`, and the head; close calls are not computed again."""
 
     def __init__(self, case: Case) -> None:
         super().__init__()
@@ -230,7 +230,7 @@ class _Bf16(nn.Module):
 
 
 def resight_bf16(case: Case, method: str, target: str = "") -> Build:
-    """The same in bf16: of each picture's class, or of all."""
+    """The same in bf16: for each picture's class, or for all."""
 
     def build(layout: torch.memory_format) -> tuple[Callable[[], Any], Callable[[Any], Arrays]]:
         model, images, classes = _Bf16(case).eval(), case.pictures(layout), case.classes()
@@ -265,7 +265,7 @@ def pytorch_grad_cam(case: Case, method: str) -> Build:
 
 
 def torch_cam(case: Case, method: str, **options: Any) -> Build:
-    """torch-cam; where it needs no gradient of the first pass, as its manual has it: without one."""
+    """torch-cam; as in its manual, without gradients in the first pass if it needs none."""
     graph = method in ("grad_cam", "grad_cam_pp")
 
     def build(layout: torch.memory_format) -> tuple[Callable[[], Any], Callable[[Any], Arrays]]:
@@ -285,7 +285,7 @@ def torch_cam(case: Case, method: str, **options: Any) -> Build:
 
 
 def captum(case: Case) -> Build:
-    """Grad-CAM of captum; it has no other of these methods."""
+    """Grad-CAM of captum, which has no other of these methods."""
 
     def build(layout: torch.memory_format) -> tuple[Callable[[], Any], Callable[[Any], Arrays]]:
         from captum.attr import LayerGradCam  # pyright: ignore[reportMissingImports] - an extra
@@ -310,7 +310,7 @@ def contests(case: Case = Case(), one: Case = Case(batch=1)) -> dict[str, Contes
 
     Args:
         case: of the methods that take a batch.
-        one: of those that take many passes a picture.
+        one: of those that take many passes per picture.
     """
 
     def looked(build: Build) -> Callable[[], Looked]:

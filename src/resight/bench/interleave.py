@@ -1,4 +1,4 @@
-"""Candidates that take turns, each in a process of its own."""
+"""Candidates that take turns, each in its own process."""
 
 import os
 import pickle
@@ -14,7 +14,7 @@ from resight.core.device import pick_device, wait_for
 from resight.core.errors import ResightError
 
 Block = Callable[[float], tuple[int, float]]
-"""Runs for about so many seconds; returns pictures done and seconds taken."""
+"""Runs for about the given seconds; returns pictures processed and seconds taken."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class Contest:
     """One benchmark.
 
     Attributes:
-        candidates: name, and what prepares its block.
-        reference: the candidate that ratios are taken to.
-        once: whether a step is so long that the first round counts, too; else it warms up.
-        needs_bf16: candidates for hardware that multiplies bf16.
+        candidates: name, and the function that prepares its block.
+        reference: the candidate that ratios refer to.
+        once: whether a step is so long that the first round counts, too; else it is a warm-up.
+        needs_bf16: candidates that need hardware with bf16 multiplication.
         needs: modules of the extra `bench` that are imported.
-        notes: what a reader must know of a candidate.
-        compare: from what the candidates' blocks tell of themselves to more columns of each.
+        notes: remarks on a candidate for the reader.
+        compare: from the facts of the candidates' blocks to more columns of each.
     """
 
     candidates: Mapping[str, Callable[[], Block]]
@@ -42,7 +42,7 @@ class Contest:
 
 @dataclass
 class Measured:
-    """Rates of a candidate, round by round, and what its block tells of itself."""
+    """Rates of a candidate, round by round, and the facts of its block."""
 
     rates: list[float]
     facts: dict[str, Any]
@@ -51,14 +51,14 @@ class Measured:
 def interleave(
     start: str, names: list[str], seconds: float, rounds: int, *, once: bool = False
 ) -> dict[str, Measured]:
-    """Let candidates take turns; their order is turned round every second round.
+    """Let candidates take turns; their order is reversed every second round.
 
     Args:
         start: code that runs `answer` for the candidate whose name is `sys.argv[1]`.
         names: of the candidates.
-        seconds: least length of a block.
-        rounds: blocks of each that count.
-        once: whether the first round counts; else it is one more, and warms up.
+        seconds: minimum length of a block.
+        rounds: number of blocks of each that count.
+        once: whether the first round counts; else it is an extra round that warms up.
 
     Raises:
         ResightError: if a candidate's process dies.
@@ -73,7 +73,7 @@ def interleave(
                     found[name].facts.update(facts)
                     if turn or once:
                         found[name].rates.append(rate)
-        except BaseException:  # a key was pressed, or one died: the others shall not end their blocks first
+        except BaseException:  # interrupted, or a process died: do not wait for the other blocks
             for worker in workers.values():
                 worker.kill()
             raise
@@ -86,7 +86,7 @@ def interleave(
 def answer(block: Block) -> None:
     """Answer each line of seconds on standard input with a rate on standard output.
 
-    With the rate goes what the block tells in an attribute `facts`, if it has one.
+    The block's attribute `facts`, if it has one, is sent with the rate.
     """
     answers, sys.stdout = sys.stdout.buffer, sys.stderr
     for line in sys.stdin:
@@ -96,12 +96,12 @@ def answer(block: Block) -> None:
 
 
 def timed(step: Callable[[], int], ahead: int = 0) -> Block:
-    """Return a block that repeats a step, until the device has done it all.
+    """Return a block that repeats a step, until the device has finished all of them.
 
     Args:
-        step: returns how many pictures it did.
+        step: returns the number of pictures it processed.
         ahead: batches that readers may have ready when the block's turn comes, made while others were
-            measured: so many steps are taken before the clock starts.
+            measured: this many steps are taken before the clock starts.
     """
 
     def block(seconds: float) -> tuple[int, float]:
@@ -119,8 +119,8 @@ def timed(step: Callable[[], int], ahead: int = 0) -> Block:
 
 
 def _start(code: str, name: str) -> "subprocess.Popen[bytes]":
-    quiet = {**os.environ, "TQDM_DISABLE": "1"}  # some of the others draw progress bars
-    alone = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"  # the one who asks ends it
+    quiet = {**os.environ, "TQDM_DISABLE": "1"}  # some candidates draw progress bars
+    alone = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"  # the parent ends it
     return subprocess.Popen(
         [sys.executable, "-c", f"{alone}; {code}", name],
         stdin=subprocess.PIPE,
@@ -136,4 +136,4 @@ def _ask(worker: "subprocess.Popen[bytes]", seconds: float, name: str) -> tuple[
         worker.stdin.flush()
         return pickle.load(worker.stdout)
     except (BrokenPipeError, EOFError) as error:
-        raise ResightError(f"bench {name}: its process died; its own words are above") from error
+        raise ResightError(f"bench {name}: its process died; its output is above") from error

@@ -1,7 +1,7 @@
 """Loading of real photos at 224 compared with torchvision's ImageFolder with DataLoader, and timm's loader.
 
-All give what a network takes: the shorter side resized to 256, the middle 224 x 224 cut out, normalized float
-batches of 64. Files are in the page cache: it is decoding, resizing and handing over that is measured.
+All give a network's input: the shorter side resized to 256, the middle 224 x 224 cut out, normalized float
+batches of 64. Files are in the page cache, so decoding, resizing and transfer are measured.
 """
 
 import io
@@ -35,7 +35,7 @@ CARD = Preprocessing(size=224, resize=256, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 PHOTOS, LARGE = 1000, 24
 BATCH = 64
 COMPARED = 50
-"""Photos whose pixels are compared."""
+"""Number of photos whose pixels are compared."""
 REDUCTIONS = {"packed": Reduction(256), "uncompressed": Reduction(256, uncompressed=True)}
 CORES = os.cpu_count() or 1
 REFERENCES = {True: "ImageFolder, one core", False: "ImageFolder"}
@@ -63,14 +63,14 @@ def measure(seconds: float, rounds: int, photos: int = PHOTOS, large: int = LARG
     """Measure all ways to load photos, interleaved.
 
     Args:
-        seconds: least length of a block.
+        seconds: minimum length of a block.
         rounds: blocks of each.
-        photos: how many ordinary photos there are.
-        large: how many large ones.
+        photos: number of ordinary photos.
+        large: number of large photos.
 
     Returns:
-        Rows as of `bench.bench`, with "pixel_difference": the mean absolute difference, of 255, to Pillow's
-        antialiased resize of the whole photo; None for the others' loaders.
+        Rows as in `bench.bench`, with "pixel_difference": the mean absolute difference, of 255, to Pillow's
+        antialiased resize of the whole photo; None for third-party loaders.
     """
     with tempfile.TemporaryDirectory(prefix="resight-bench-") as name:
         place = Path(name)
@@ -101,7 +101,7 @@ def measure(seconds: float, rounds: int, photos: int = PHOTOS, large: int = LARG
 
 
 def worker(place: str, way: str) -> None:
-    """Be a candidate's process."""
+    """Run a candidate in this process."""
     kind, data, cores = WAYS[way]
     torch.set_num_threads(1)
     if kind == "ours":
@@ -163,7 +163,7 @@ MAKERS: dict[str, Callable[[Path, int], Block]] = {"imagefolder": _imagefolder, 
 
 
 def _endless(epoch: Callable[[int], Iterator[Tensor]], cores: int) -> Block:
-    """Return a block of batches; what was read ahead before its turn is not counted, of anyone."""
+    """Return a block of batches; batches read ahead before its turn do not count, for any candidate."""
 
     def batches() -> Iterator[Tensor]:
         turn = 0
@@ -176,7 +176,7 @@ def _endless(epoch: Callable[[int], Iterator[Tensor]], cores: int) -> Block:
 
 
 def ahead_of(cores: int) -> int:
-    """Return how many batches so many readers may have ready: ours AHEAD and one, a DataLoader's two each."""
+    """Return how many batches the readers may have ready: ours AHEAD and one, a DataLoader's two each."""
     return max(AHEAD + 1, 2 * cores) if cores > 1 else 0
 
 
@@ -201,10 +201,10 @@ def difference(place: Path, data: str) -> float:
 
 
 def make_photos(place: Path, photos: int, large: int) -> str:
-    """Write the photos as folder, parquet, tar, reduced tar, and large ones; returns what they are, in words.
+    """Write the photos as folder, parquet, tar, reduced tar, and large ones; return their source in words.
 
-    They are of the sample of ImageNet under the data root, which has shorter sides of 256 at most, enlarged
-    and written with about as many bytes as ImageNet's have; without the sample they are drawn.
+    They come from the sample of ImageNet under the data root, whose shorter sides are at most 256, enlarged
+    and written with about as many bytes as ImageNet's photos; without the sample they are synthetic.
     """
     source = next(
         (f for r in data_roots(None) if (f := r / "imagenet_sample" / "imagenet_sample.parquet").is_file()),
@@ -237,7 +237,7 @@ def make_photos(place: Path, photos: int, large: int) -> str:
 
 
 def _drawn(number: int) -> Image.Image:
-    """Return a picture with as much detail as a photo has: noise that falls off with frequency."""
+    """Return a picture with about as much detail as a photo: noise that falls off with frequency."""
     generator = np.random.default_rng(number)
     total = np.zeros((256, 341, 3))
     for octave in range(1, 8):

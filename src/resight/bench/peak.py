@@ -1,4 +1,4 @@
-"""How much memory a piece of work takes at its peak."""
+"""The peak memory of a piece of work."""
 
 import ctypes
 import gc
@@ -14,10 +14,10 @@ STATUS, REFERENCES = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def peak_of(work: Callable[[], Result], device: torch.device) -> tuple[Result, float | None]:
-    """Do a piece of work and return what it gave, and its peak memory in MB above what was held before.
+    """Do a piece of work and return its result, and its peak memory in MB above what was held before.
 
-    On CUDA what torch has allocated; else the process's resident memory as Linux counts it, after freed
-    memory went back to the kernel. None where neither is to be had.
+    On CUDA this is the memory allocated by torch; else the process's resident memory as Linux counts it,
+    after freed memory was returned to the kernel. None if neither is available.
     """
     gc.collect()
     if device.type == "cuda":
@@ -36,6 +36,6 @@ def peak_of(work: Callable[[], Result], device: torch.device) -> tuple[Result, f
 
 
 def _status(name: str) -> float:
-    """Return an entry of the kernel's book about this process, in bytes."""
+    """Return an entry of the kernel's status of this process, in bytes."""
     lines = STATUS.read_text(encoding="ascii").splitlines()
     return next(float(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))

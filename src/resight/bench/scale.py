@@ -36,11 +36,11 @@ RECIPE = Recipe(
 
 
 def bench_scale(seconds: float) -> list[dict[str, Any]]:
-    """Return a row for each number of processes, as `bench` does; the ratio is to the rate that is predicted.
+    """Return a row for each number of processes, as in `bench`; the ratio is to the predicted rate.
 
     Every process has one thread and its own pictures, 32 of 32 x 32 for a ResNet-20 with synchronized batch
-    normalization. How fast so many processes compute side by side without a word between them, and an
-    all-reduce between two, are measured; what they take together is predicted.
+    normalization. Two things are measured: the speed of N processes without communication, and an all-reduce
+    between two. The time of a step with communication is predicted from them.
 
     Raises:
         ResightError: if the processes cannot be started.
@@ -96,7 +96,7 @@ def _measure(processes: int, seconds: float) -> dict[str, float]:
 def _work(seconds: float) -> dict[str, float]:
     """Return the seconds of a step and of all-reduces, median, shortest and longest, of this process.
 
-    A step is forward, backward and optimizer in float32, until the device has done it.
+    A step is forward, backward and optimizer in float32, until the device has finished.
     """
     device = pick_device()
     torch.manual_seed(world().rank)
@@ -128,7 +128,7 @@ def _work(seconds: float) -> dict[str, float]:
 
 
 def _times(work: Callable[[], object], seconds: float, device: torch.device) -> list[float]:
-    """Return how long a device takes for some work, each time; every process does it equally often."""
+    """Return the duration of each repetition of some work; every process does it equally often."""
     work()
     wait_for(device)
     started, times = time.perf_counter(), []

@@ -1,4 +1,4 @@
-"""Fits a pipeline: the pictures are described once, then codebook, vectors and machine follow."""
+"""Fits a pipeline: first the descriptors of the pictures, then codebook, vectors and SVM."""
 
 import time
 import warnings
@@ -31,13 +31,13 @@ Batches = Callable[[], Iterator[Tensor]]
 
 @dataclass
 class Fitted:
-    """What a fit found, besides what stands in the network.
+    """The results of a fit, in addition to those stored in the network.
 
     Attributes:
-        c: the weight of the loss that was chosen.
+        c: the chosen weight of the loss.
         errors: in cross-validation, in percent, by C; empty if nothing was compared.
         scores: of the training pictures, (N, classes).
-        vectors: how many, and how long: (N, D).
+        vectors: their number and length, (N, D).
         support: support vectors of a kernel; 0 without one.
         seconds: of each step, by its name.
     """
@@ -51,7 +51,7 @@ class Fitted:
 
 
 class Clock:
-    """Takes the time of each step, says what it was, and looks whether to stop."""
+    """Measures and reports the time of each step, and checks whether to stop."""
 
     def __init__(self, say: Callable[[str], None], check: Callable[[], None]) -> None:
         self.say, self.check = say, check
@@ -76,18 +76,18 @@ def fit_pipeline(
     say: Callable[[str], None] = lambda _: None,
     check: Callable[[], None] = lambda: None,
 ) -> Fitted:
-    """Fit all that a pipeline learns; the network is changed in place.
+    """Fit everything that a pipeline learns; the network is changed in place.
 
-    Descriptors are held in memory as bytes where they fit, so that they are made once; vectors always are.
+    Descriptors that fit in memory are kept there as bytes and computed only once; vectors are always kept.
 
     Args:
         model: fresh, in eval mode, on the CPU.
         batches: the training images.
         labels: (N,), every class among them.
         groups: (N,); copies of one picture share a number, and stay together in cross-validation.
-        recipe: how.
-        say: told of each step.
-        check: called between steps and batches; what it raises ends the fit.
+        recipe: the settings.
+        say: gets one line for each step.
+        check: called between steps and batches; an exception from it ends the fit.
 
     Raises:
         UsageError: if the options ask for more words or components than the pictures allow.
@@ -109,13 +109,13 @@ def fit_pipeline(
 
 
 def _described(sift: DenseSift, batches: Batches, count: int, recipe: ClassicRecipe, clock: Clock) -> Batches:
-    """Return what goes through the descriptors of all pictures; made once if they fit in memory."""
+    """Return an iterable over the descriptors of all pictures; computed once if they fit in memory."""
     kept: list[Tensor] = []
     for images in counted(batches(), "describing pictures, batches"):
         clock.check()
         raw = sift.raw(images)
         if raw[0].numel() * count > recipe.memory_gib * 2**30:
-            clock.say("descriptors: too many for memory_gib=, so they are made again when they are needed")
+            clock.say("descriptors: too many for memory_gib=, recomputed when needed")
             return lambda: (sift(images) for images in batches())
         kept.append(raw.to(torch.uint8))
     clock.done("descriptors", f"{kept[0][0].numel() // SIFT:,} a picture")
@@ -123,7 +123,7 @@ def _described(sift: DenseSift, batches: Batches, count: int, recipe: ClassicRec
 
 
 def _coded(model: Pipeline, maps: Tensor) -> Tensor:
-    """Return the last maps of described pictures, or of the pictures where nothing is learned before it."""
+    """Return the last maps from descriptors, or from the pictures if no layer before the map is learned."""
     if model.part("sift") is None:
         return model.forward_features(maps)
     for name in ("pca", "words"):
@@ -133,7 +133,7 @@ def _coded(model: Pipeline, maps: Tensor) -> Tensor:
 
 
 def _drawn(described: Batches, count: int, recipe: ClassicRecipe, check: Callable[[], None]) -> Tensor:
-    """Return descriptors (N, 128), as many from each picture; those of flat patches are left out."""
+    """Return descriptors (N, 128), equally many from each picture, without those of flat patches."""
     generator = torch.Generator().manual_seed(recipe.seed)
     each = -(-recipe.descriptors // count)
     drawn = []
@@ -170,7 +170,7 @@ def _learn_codebook(model: Pipeline, sample: Tensor, recipe: ClassicRecipe, cloc
 def _require(found: int, wanted: int, name: str) -> None:
     if found < wanted:
         raise UsageError(
-            f"{name}={wanted}: the training pictures give {found} descriptors only; lower {name}="
+            f"{name}={wanted}: the training pictures give only {found} descriptors; lower {name}="
         )
 
 
@@ -196,7 +196,7 @@ def _means(sample: Tensor, words: int, seed: int) -> Tensor:
 
 
 def _sharpness(words: Words, sample: Tensor) -> Tensor:
-    """Return the beta that gives the nearest word e times the share of the next few, in the mean."""
+    """Return the beta that on average gives the nearest word e times the share of the next few."""
     some, few = sample[:: max(1, len(sample) // 5000)], min(NEAREST, len(words.centres))
     near = torch.cdist(some, words.centres).square().topk(few, largest=False).values
     return 1 / (near[:, 1:].mean() - near[:, 0].mean()).clamp(min=1e-6)
@@ -226,7 +226,7 @@ def _scaled(model: Pipeline, vectors: Tensor, recipe: ClassicRecipe, clock: Cloc
     scaling, reduction = model.scaling, model.part("reduce")
     if scaling.kind == "standard":
         scaling.mean.copy_(vectors.mean(0))
-        # What hardly varies is not blown up.
+        # Nearly constant values are not amplified.
         deviation = vectors.std(0)
         scaling.std.copy_(deviation.clamp(min=float(deviation.max()) / 100 + 1e-12))
     vectors = scaling(vectors)
@@ -240,7 +240,7 @@ def _scaled(model: Pipeline, vectors: Tensor, recipe: ClassicRecipe, clock: Cloc
 def _learn_machine(
     model: Pipeline, vectors: Tensor, labels: Tensor, groups: Tensor, recipe: ClassicRecipe, clock: Clock
 ) -> Fitted:
-    """Choose C, fit the machine to all vectors, and put it into the network."""
+    """Choose C, fit the SVM to all vectors, and put it into the network."""
     classes, is_kernel = model.num_classes, model.part("kernel") is not None
     errors: dict[float, float] = {}
     c = recipe.c[len(recipe.c) // 2]
@@ -255,7 +255,7 @@ def _learn_machine(
             if edge := edge_of(errors):
                 clock.say(edge)
         else:
-            clock.say(f"C: {c:g}, not compared: no class has two pictures to train on")
+            clock.say(f"C: {c:g}, not compared: no class has two training pictures")
     if is_kernel:
         gram = gram_of(vectors)
         machine = kernel_machine(gram, labels, classes, c)
@@ -273,7 +273,7 @@ def _learn_machine(
 
 
 def _put(model: Pipeline, machine: Machine, support: Tensor | None) -> None:
-    """Give the network its machine; a kernel's layers take the shape of its support vectors."""
+    """Put the SVM into the network; the kernel's layers take the shape of its support vectors."""
     kernel = model.part("kernel")
     if support is not None and isinstance(kernel, IntersectionKernel):
         kernel.vectors = support.contiguous()

@@ -5,28 +5,28 @@ from dataclasses import dataclass
 from resight.core.errors import UsageError
 
 SMALL = 64
-"""Pictures up to so many pixels are described as they are, by small patches."""
+"""Pictures up to this many pixels are described at their own size, by small patches."""
 FEW = 3000
-"""Up to so many pictures a kernel of all pairs is quick."""
+"""Up to this many pictures, a kernel of all pairs is fast."""
 MANY = 10_000
-"""Above so many pictures vectors have about a thousand numbers, of which liblinear holds 16 bytes each."""
+"""Above this many pictures, vectors have about 1,000 numbers, for which liblinear needs 16 bytes each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassicRecipe:
-    """Everything that a fit depends on besides the data.
+    """Everything that a fit depends on, apart from the data.
 
     Attributes:
         model: name of the pipeline.
         options: of the pipeline, as key=value.
-        image_size: side of the square that it sees, in pixels.
-        mirror: learn from the mirrored pictures too.
-        descriptors: so many are drawn to learn the codebook.
-        c: weights of the machine's loss; the one with the least error in cross-validation is taken.
+        image_size: side of its square input, in pixels.
+        mirror: also learn from the mirrored pictures.
+        descriptors: number of descriptors drawn to learn the codebook.
+        c: weights of the SVM's loss; the one with the lowest cross-validation error is used.
         folds: of the cross-validation.
-        val_share: share of the training pictures held out to fit the temperature, where the data set has no
+        val_share: share of the training pictures held out to fit the temperature, if the data set has no
             val split of its own; 0 for none.
-        memory_gib: up to this size pictures, and descriptors, are kept in memory.
+        memory_gib: pictures and descriptors up to this size are kept in memory.
         seed: of every random choice.
     """
 
@@ -67,9 +67,9 @@ def default_recipe(model: str, pictures: int, side: int, *, mirrors: bool) -> Cl
 
     Args:
         model: name of the pipeline.
-        pictures: how many there are to train on.
+        pictures: number of training pictures.
         side: typical shorter side of the pictures, in pixels.
-        mirrors: whether a mirrored picture is still of its class.
+        mirrors: whether a mirrored picture still belongs to its class.
     """
     small = side <= SMALL
     size = max(28, side) if small else min(256, max(128, side))
@@ -77,10 +77,10 @@ def default_recipe(model: str, pictures: int, side: int, *, mirrors: bool) -> Cl
     if model == "hog-svm":
         options["cells"] = max(4, size // 4) if small else 16
     elif small:
-        # Less than 16 x 16 pixels, and closer: the whole picture has 28.
+        # Patches below 16 x 16 pixels, and closer: the whole picture has 28.
         options |= {"patch": 8 if size < 40 else 12, "step": 2, "scales": 1}
     elif model == "bovw":
-        # 200 words of one size leave 76 % errors on grocery, these 69 %.
+        # 200 words of one size have an error of 76 % on grocery, these 69 %.
         options |= {"words": 400, "scales": 3}
     if model in ("fisher", "vlad") and pictures > MANY:
         options |= {"words": 16 if model == "fisher" else 32, "pca": 32}

@@ -13,7 +13,7 @@ from resight.core.console import counted
 from resight.models.operators.encoding import intersections
 
 CHOOSE_ON = 4000
-"""C is chosen on about so many samples, mirrored ones counted too."""
+"""C is chosen on about this many samples, including mirrored ones."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def linear_machine(vectors: Tensor, labels: Tensor, classes: int, c: float, seed
     coordinates, basis = in_their_span(vectors)
     machine = LinearSVC(C=c, random_state=seed, max_iter=200, tol=1e-3)
     with warnings.catch_warnings():
-        # Where the classes can be parted the last digits of the largest C take long and change no answer.
+        # For separable classes, full convergence at the largest C takes long and changes no prediction.
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")
         machine.fit(coordinates.numpy(), labels.numpy())
@@ -61,8 +61,8 @@ def linear_machine(vectors: Tensor, labels: Tensor, classes: int, c: float, seed
 def in_their_span(vectors: Tensor) -> tuple[Tensor, Tensor | None]:
     """Return vectors (N, D) as at most N coordinates each, float64, and the orthonormal basis (N, D).
 
-    The machine's weights are a sum of the vectors, so that it is the same in these coordinates, which cost
-    less where D is above N; where it is not, the vectors stay and there is no basis.
+    The SVM's weights are a sum of the vectors, so that the SVM is the same in these coordinates, which cost
+    less if D is above N. Otherwise the vectors are returned as they are, without a basis.
     """
     vectors = vectors.double()
     if vectors.shape[1] <= vectors.shape[0]:
@@ -77,7 +77,7 @@ def kernel_machine(gram: Tensor, labels: Tensor, classes: int, c: float) -> Mach
     Args:
         gram: K of all training pictures, (N, N).
         labels: (N,), every class among them.
-        classes: how many.
+        classes: number of classes.
         c: weight of the loss.
     """
     from sklearn.svm import SVC
@@ -107,17 +107,17 @@ def make_folds(
 ) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
     """Choose samples and divide them into folds: classes evenly, groups together.
 
-    Every class has samples outside of each fold. So the only group of a class is in none.
+    Every class has samples outside each fold. So the only group of a class is in no fold.
 
     Args:
         labels: (N,).
         groups: (N,); samples of a group are copies of one picture and of one class.
-        count: of the folds, two or more.
+        count: number of folds, two or more.
         seed: of the order.
-        most: samples that are chosen, at random; more where two groups of each class are.
+        most: number of samples that are chosen at random; more if two groups of each class exceed it.
 
     Returns:
-        The chosen samples in their order, (M,), and the folds: places among them. Empty folds are left out.
+        The chosen samples in their order, (M,), and the folds: indices into them. Empty folds are omitted.
     """
     order = np.random.default_rng(seed).permutation(int(groups.max()) + 1)
     class_of = np.full(len(order), -1)
@@ -143,9 +143,9 @@ def make_folds(
 
 
 def edge_of(errors: dict[float, float]) -> str:
-    """Say if the least error lies at the edge of the values of C that were compared; nothing if it does not.
+    """Return a note if the lowest error is at the edge of the compared values of C; else "".
 
-    Several values with one error are no edge: then C does not matter there.
+    Several values with the same error are no edge: there, C does not matter.
 
     Args:
         errors: in percent, by C.
@@ -159,7 +159,7 @@ def edge_of(errors: dict[float, float]) -> str:
     ):
         if errors[edge] == min(errors.values()) < errors[next_to_it]:
             return (
-                f"C = {edge:g} is at the edge of what was compared: a {word} one may be better; "
+                f"C = {edge:g} is at the edge of the compared values: a {word} one may be better; "
                 f"compare it with --set c={edge:g},{factor * edge:g}"
             )
     return ""
@@ -169,21 +169,21 @@ def cross_validate(
     vectors: Tensor, labels: Tensor, groups: Tensor, classes: int, candidates: Sequence[float], folds: int,
     seed: int, *, kernel: bool, check: Callable[[], None] = lambda: None,
 ) -> dict[float, float]:  # fmt: skip
-    """Return the error, in percent, that each C leaves on pictures that it was not fitted on.
+    """Return the cross-validation error of each C, in percent.
 
     Args:
         vectors: (N, D).
         labels: (N,).
         groups: see `make_folds`.
-        classes: how many.
+        classes: number of classes.
         candidates: values of C.
-        folds: how many, two or more.
+        folds: number of folds, two or more.
         seed: see `make_folds`.
-        kernel: whether the machine has the intersection kernel.
-        check: called before each fit; what it raises ends the work.
+        kernel: whether the SVM has the intersection kernel.
+        check: called before each fit; an exception from it ends the work.
 
     Returns:
-        Errors by C; none if no class has two groups.
+        Errors by C; empty if no class has two groups.
     """
     chosen, parts = make_folds(labels, groups, folds, seed, CHOOSE_ON)
     if not parts:

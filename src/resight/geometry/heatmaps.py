@@ -1,4 +1,4 @@
-"""Heat maps: rectify, resize, normalize; separate, because pictures and metrics need different ones."""
+"""Heat maps: rectify, resize, normalize; separate steps, because pictures and metrics need different ones."""
 
 import torch
 from torch import Tensor

@@ -1,8 +1,8 @@
 """Boxes from saliency maps: a threshold, connected components, their boxes.
 
-Everybody cuts at another height: the CAM paper at 20 % of the maximum, Grad-CAM at 15 %, the protocols for
+Every source uses another threshold: the CAM paper 20 % of the maximum, Grad-CAM 15 %, and the protocols for
 weakly supervised localization sweep the threshold over maps that are first scaled by minimum and maximum. So
-a threshold never goes without its normalization here.
+a threshold here always comes with its normalization.
 
 Sources: Zhou et al. 2016, section 3.2 (threshold, largest component); Choe et al. 2020, "Evaluating weakly
 supervised object localization methods right", section 4 (sweep).
@@ -21,7 +21,7 @@ from resight.core.errors import UsageError
 from resight.geometry import heatmaps
 
 NORMALIZATIONS = ("max", "minmax")
-"""What a threshold is a share of: the maximum ("max"), or the way from minimum to maximum ("minmax")."""
+"""What a threshold is a share of: the maximum ("max"), or the range from minimum to maximum ("minmax")."""
 
 AROUND = np.ones((3, 3), dtype=np.int8)  # diagonal neighbours are connected
 WITHIN = np.zeros((3, 3, 3), dtype=np.int8)  # the same in a stack of pictures that do not touch
@@ -46,13 +46,13 @@ class Region:
 
 
 def scaled(maps: NDArray[np.floating], normalization: str) -> NDArray[np.float32]:
-    """Scale maps (N, H, W) so that thresholds are shares; a map without a positive value becomes 0.
+    """Scale maps (N, H, W) so that thresholds are shares; a map without positive values becomes 0.
 
     Raises:
         UsageError: for an unknown normalization.
     """
     if normalization not in NORMALIZATIONS:
-        raise UsageError(f"normalization {normalization!r}: known are {', '.join(NORMALIZATIONS)}")
+        raise UsageError(f"normalization {normalization!r}: must be one of {', '.join(NORMALIZATIONS)}")
     maps = np.asarray(maps, dtype=np.float32)
     low = maps.min((1, 2), keepdims=True) if normalization == "minmax" else np.zeros((1, 1, 1), np.float32)
     span = maps.max((1, 2), keepdims=True) - low
@@ -63,19 +63,19 @@ def regions(share: NDArray[np.floating], threshold: float) -> list[Region]:
     """Return the parts of one map that are above a threshold, the largest first.
 
     Args:
-        share: (H, W), out of `scaled`.
-        threshold: in [0, 1); a pixel belongs to a part if it is greater.
+        share: (H, W), from `scaled`.
+        threshold: in [0, 1); a pixel belongs to a part if its value is greater.
     """
     return _regions(*_connected(share > threshold, AROUND), share)
 
 
 def regions_by_peak(share: NDArray[np.floating], threshold: float, distance: int) -> list[Region]:
-    """Return one part for each peak: objects of one class that touch are cut along the valley between them.
+    """Return one part for each peak: touching objects of one class are cut along the valley between them.
 
     Args:
-        share: (H, W), out of `scaled`.
-        threshold: in [0, 1), of the parts.
-        distance: a peak is the highest within so many pixels, and at least half the map's maximum.
+        share: (H, W), from `scaled`.
+        threshold: of the parts, in [0, 1).
+        distance: a peak is the highest within this many pixels, and at least half the map's maximum.
     """
     highest = ndimage.maximum_filter(share, size=2 * distance + 1)
     seeds, count = _connected((share == highest) & (share > max(threshold, 0.5)), AROUND)
@@ -85,7 +85,7 @@ def regions_by_peak(share: NDArray[np.floating], threshold: float, distance: int
 
 
 def _flooded(share: NDArray[np.floating], seeds: NDArray[np.int32], threshold: float) -> NDArray[np.int32]:
-    """Let seeds grow over a map (H, W), the highest pixel next to one first, down to a threshold."""
+    """Grow seeds over a map (H, W), the highest neighbouring pixel first, down to a threshold."""
     height, width = share.shape
     labels, values = seeds.copy(), share.tolist()
     front = [(-values[y][x], y, x) for y, x in zip(*np.nonzero(seeds), strict=True)]
@@ -132,12 +132,12 @@ def sweep(
     """Find the boxes of one map at every threshold, in one pass.
 
     Args:
-        share: (H, W), out of `scaled`.
+        share: (H, W), from `scaled`.
         thresholds: T shares.
 
     Returns:
-        The box of the largest part at each threshold, (T, 4); where nothing is above it, zeros. And the
-        boxes of all parts at each threshold, T arrays (n, 4).
+        The box of the largest part at each threshold, (T, 4), zeros if nothing is above it; and the boxes of
+        all parts at each threshold, T arrays (n, 4).
     """
     stack = share[None] > np.asarray(thresholds, dtype=share.dtype)[:, None, None]
     labels, count = _connected(stack, WITHIN)
@@ -155,7 +155,7 @@ def sweep(
 
 
 def centre_maps(count: int, height: int, width: int) -> NDArray[np.float32]:
-    """Return maps (count, H, W) that know nothing of a picture: a Gaussian in its middle, in [0, 1].
+    """Return maps (count, H, W) that are independent of the picture: a Gaussian in its middle, in [0, 1].
 
     The baseline of Choe et al. 2020: at any threshold it gives a box around the centre.
     """

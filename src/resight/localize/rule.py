@@ -1,4 +1,4 @@
-"""How a map becomes boxes: the rule that a person names.
+"""How a map becomes boxes: the rule that the user chooses.
 
 Source: Zhou et al. 2016, section 3.2 (threshold, largest component; tight and loose box).
 """
@@ -27,10 +27,10 @@ class Rule:
 
     Attributes:
         threshold: a pixel belongs to an object above this share, in [0, 1).
-        normalization: what it is a share of: "max" or "minmax"; see `resight.localize.boxes`.
-        boxes: "largest" part, "all" parts of at least 1 % of the picture, one for each of the "peaks", or
-            "tight-loose": the largest part above 0.4 and above the threshold, the CAM paper's two boxes;
-            one if they are the same.
+        normalization: what the threshold is a share of: "max" or "minmax"; see `resight.localize.boxes`.
+        boxes: "largest" part, "all" parts of at least 1 % of the picture, one part for each of the "peaks",
+            or "tight-loose": the largest part above 0.4 and above the threshold, the CAM paper's two boxes;
+            one box if they are equal.
     """
 
     threshold: float = 0.2
@@ -46,13 +46,13 @@ class Rule:
         if not 0 <= self.threshold < 1:
             raise UsageError(f"threshold {self.threshold:g}: must be at least 0 and below 1")
         if self.boxes not in RULES:
-            raise UsageError(f"boxes {self.boxes!r}: known are {', '.join(RULES)}")
+            raise UsageError(f"boxes {self.boxes!r}: must be one of {', '.join(RULES)}")
         if self.normalization not in NORMALIZATIONS:
             known = ", ".join(NORMALIZATIONS)
-            raise UsageError(f"normalization {self.normalization!r}: known are {known}")
+            raise UsageError(f"normalization {self.normalization!r}: must be one of {known}")
 
     def __call__(self, share: NDArray[np.float32]) -> list[Region]:
-        """Return the parts of a map (H, W) out of `scaled` that get a box."""
+        """Return the parts of a map (H, W), from `scaled`, that get a box."""
         if self.boxes == "tight-loose":
             cuts = [max(TIGHT, self.threshold), self.threshold]
             both = [part for cut in cuts for part in regions(share, cut)[:1]]
@@ -67,13 +67,13 @@ class Rule:
 
     @property
     def words(self) -> str:
-        """The rule as people say it."""
+        """The rule in words."""
         of = "maximum" if self.normalization == "max" else "way from minimum to maximum"
         return f"box of {RULES[self.boxes]} above {self.threshold:g} of the {of}"
 
 
 COARSE = 3
-"""Cells a side up to which a map cannot say where in a picture something is."""
+"""Cells per side up to which a map cannot locate an object in a picture."""
 
 
 def coarse(cells: tuple[int, int]) -> bool:

@@ -1,4 +1,4 @@
-"""A part of a map as COCO's segmentation: which pixels of the picture it covers, as run lengths."""
+"""A part of a map as a COCO segmentation: the pixels of the picture that it covers, as run lengths."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ from resight.localize.boxes import Region
 def pixels_of_region(region: Region, cells: tuple[int, int], size: tuple[int, int]) -> NDArray[np.bool_]:
     """Return which pixels of a picture a part of its map covers, (height, width).
 
-    A pixel belongs to the part if its centre lies in one of the part's cells. A part so small that it covers
-    no centre has the pixel in its middle.
+    A pixel belongs to the part if its centre is in one of the part's cells. A part that covers no centre gets
+    the pixel in its middle.
 
     Args:
         region: the part.

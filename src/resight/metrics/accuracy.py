@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def topk_wrong(scores: Tensor, labels: Tensor, k: int) -> Tensor:
-    """Return which samples do not have their label among the k highest scores, (N,) bool.
+    """Return which samples lack their label among the k highest scores, (N,) bool.
 
     Args:
         scores: (N, classes); any monotone score.
@@ -39,8 +39,9 @@ def wilson_interval(wrong: int, count: int, z: float = 1.959963984540054) -> tup
 def mean_interval(error: float, counts: Sequence[int]) -> tuple[float, float]:
     """Return the interval of the mean over the error rates of several classes, in percent.
 
-    It is Wilson's for as many samples as give that mean the same variance, where all classes err alike:
-    K^2 / sum(1 / n) of K classes, which is all of them if they have equally many.
+    It is Wilson's interval for an effective sample count of K^2 / sum(1 / n) over K classes: with equal error
+    rates in all classes, the mean has the same variance as that many samples give. For classes of equal size
+    this is the number of samples.
 
     Args:
         error: the mean, in percent.

@@ -1,4 +1,4 @@
-"""Area under the ROC curve with its interval: how well a number tells two kinds apart."""
+"""Area under the ROC curve with its interval: how well a score separates two groups."""
 
 import math
 
@@ -11,7 +11,7 @@ def auc(
 ) -> tuple[float, float, float] | None:
     """Return the share of pairs in which the positive has the larger score, and its interval.
 
-    Equal scores count half. 0.5 is guessing.
+    Equal scores count half. Guessing gives 0.5.
 
     Source: DeLong, DeLong and Clarke-Pearson 1988, "Comparing the areas under two or more correlated
     receiver operating characteristic curves"; one curve, the normal interval clipped to [0, 1].
@@ -22,7 +22,7 @@ def auc(
         z: normal quantile; the default gives 95 %.
 
     Returns:
-        (area, low, high), or None if there are fewer than two scores of a kind.
+        (area, low, high), or None if a group has fewer than two scores.
     """
     if min(len(positive), len(negative)) < 2:
         return None

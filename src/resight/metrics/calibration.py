@@ -1,4 +1,4 @@
-"""Whether probabilities can be believed: reliability, expected calibration error, temperature."""
+"""Calibration of probabilities: reliability, expected calibration error, temperature."""
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ def expected_calibration_error(table: Tensor) -> float:
     Source: Guo et al. 2017, "On calibration of modern neural networks", equation 3.
 
     Args:
-        table: what `reliability` gave.
+        table: the result of `reliability`.
     """
     return float((table[:, 0] / table[:, 0].sum() * (table[:, 1] - table[:, 2]).abs()).sum())
 
@@ -39,15 +39,15 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """Return the temperature T that minimizes the cross-entropy of softmax(logits / T).
 
     Source: Guo et al. 2017, section 4.2. A golden-section search over log T in [-3, 3]; the loss has
-    one minimum in 1 / T. It must not see the samples that the result is judged on.
+    one minimum in 1 / T. Do not fit it on the samples that the result is evaluated on.
 
-    Deviation: the labels are smoothed by 1 / (N + 2), as if one sample in so many were wrong (Laplace's
-    rule). Without it, held-out samples that are all right would drive the temperature to zero.
+    Deviation: the labels are smoothed by 1 / (N + 2), as if one sample in N + 2 were wrong (Laplace's rule).
+    Without it, held-out samples that are all correct would drive the temperature to zero.
 
     Args:
         logits: (N, classes), of held-out samples.
-        labels: (N,); or (N, classes) of 0 and 1, where each class is a sigmoid of its own, and the
-            temperature minimizes the binary cross-entropy.
+        labels: (N,); or (N, classes) of 0 and 1 for one sigmoid per class, where the temperature minimizes
+            the binary cross-entropy.
     """
 
     def loss(log_temperature: float) -> float:

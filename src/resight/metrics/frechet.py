@@ -1,9 +1,9 @@
-"""The Frechet distance of two sets of features, each taken for a normal distribution.
+"""The Frechet distance of two sets of features, each modelled as a normal distribution.
 
 Source: Dowson and Landau, "The Frechet distance between multivariate normal distributions", 1982; used on a
-network's features as a score for drawn pictures by Heusel, Ramsauer, Unterthiner, Nessler and Hochreiter,
-"GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium", 2017 (FID). Only with
-the Inception network of their release, 50,000 pictures and its resizing is it the published FID.
+network's features as a score for generated pictures by Heusel, Ramsauer, Unterthiner, Nessler and Hochreiter,
+"GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium", 2017 (FID). It is the
+published FID only with the Inception network of their release, 50,000 pictures and its resizing.
 """
 
 import torch
@@ -16,7 +16,7 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
     m are the means and C the covariances (over N - 1). The trace of the square root is the sum of the roots
     of the eigenvalues of the symmetric C1^(1/2) C2 C1^(1/2), which are those of C1 C2; in float64.
 
-    A finite sample makes it too large: compare only distances between sets of equal size.
+    It is biased upwards for finite samples: compare only distances between sets of equal size.
 
     Args:
         first: features, (N, D), N of 2 or more.

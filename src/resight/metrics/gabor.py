@@ -15,24 +15,24 @@ import torch
 from torch import Tensor
 
 LEAST_SIDE = 5
-"""A smaller filter has too few values: a 3x3 one has 9 a colour, the function six parameters and a phase."""
+"""A smaller filter has too few values: a 3x3 one has 9 per colour, the function 6 parameters and a phase."""
 GOOD = 0.7
 """A fit that explains more than this share of a filter's variance is called good."""
 STARTS, STEPS, RATE = 3, 120, 0.08
-"""Best places of the grid that are refined, and Adam's steps and rate."""
+"""Number of best grid points that are refined, and Adam's steps and rate."""
 NOISE = 100
-"""Filters of noise that the same fit is tried on."""
+"""Number of noise filters that the same fit is applied to."""
 
 
 @dataclass(frozen=True)
 class GaborFit:
-    """The Gabor function nearest to each of N filters.
+    """The Gabor function closest to each of N filters.
 
     Attributes:
         r2: share of the filter's variance about each colour's mean that it explains, (N,).
         orientation: of its stripes, in degrees from horizontal, counter-clockwise, in [0, 180), (N,).
         wavelength: in pixels of the filter; at most four times its side, (N,).
-        directed: whether the fitted function has a direction at all, or is a round spot, (N,).
+        directed: whether the fitted function has a direction, or is a round spot, (N,).
         filters: the functions in the filters' own colours, without the mean, (N, C, k, k).
     """
 
@@ -47,11 +47,11 @@ class GaborFit:
 def fit_gabors(filters: Tensor) -> GaborFit:
     """Fit a Gabor function to each filter by least squares.
 
-    The filter, less each colour's mean, is first reduced to the one pattern times one colour that is nearest
-    to it (the first singular vectors), and the function, plus a constant, is fitted to the pattern. What the
-    reduction loses counts as unexplained. Amplitude, phase and constant follow in closed form from the other
-    six parameters (variable projection); these start from the best places of a grid and are refined with
-    Adam. Nothing is drawn at random.
+    The filter, less each colour's mean, is first approximated by one pattern times one colour (the first
+    singular vectors). The function, plus a constant, is fitted to the pattern. What the approximation loses
+    counts as unexplained. Amplitude, phase and constant follow in closed form from the other six parameters
+    (variable projection); these start from the best points of a grid and are refined with Adam. Nothing is
+    random.
 
     Args:
         filters: (N, C, k, k), k at least `LEAST_SIDE`.
@@ -88,14 +88,14 @@ def fit_gabors(filters: Tensor) -> GaborFit:
 
 
 def noise_floor(colours: int, side: int, seed: int = 0) -> float:
-    """Return the R^2 that 95 of 100 filters of plain noise stay below, by the same fit."""
+    """Return the R^2 that 95 of 100 noise filters stay below, by the same fit."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(NOISE, colours, side, side, generator=generator)
     return float(fit_gabors(noise).r2.quantile(0.95))
 
 
 def _grid(side: int) -> Tensor:
-    """Return where the search begins: (places, 6), see `_basis`."""
+    """Return the starting points of the search: (places, 6), see `_basis`."""
     angles = torch.arange(8) * math.pi / 8
     waves = torch.tensor([2.5, 0.4 * side, 0.7 * side, 1.2 * side, 2.5 * side])
     sigmas = torch.tensor([0.15, 0.25, 0.45]) * side
@@ -111,7 +111,7 @@ def _wavelength(word: Tensor, side: int) -> Tensor:
 
 
 def _basis(words: Tensor, side: int) -> Tensor:
-    """Return two orthonormal patterns (..., 2, side^2) without mean, whose sums are the Gabors of any phase.
+    """Return two orthonormal patterns (..., 2, side^2) of mean 0 that span the Gabor functions of any phase.
 
     Args:
         words: (..., 6): centre x and y from the middle, direction in radians, then wavelength (2 to 4 sides),
@@ -147,7 +147,7 @@ def _share(basis: Tensor, patterns: Tensor) -> Tensor:
 
 
 def _refined(starts: Tensor, patterns: Tensor, side: int) -> Tensor:
-    """Return the words (STARTS, N, 6) with which the share is highest, from where they start."""
+    """Return the parameters (STARTS, N, 6) of the highest share, refined from their starting points."""
     flat = patterns.expand(len(starts), -1, -1).flatten(0, 1)
     with torch.enable_grad():
         words = starts.flatten(0, 1).clone().requires_grad_()
@@ -161,10 +161,10 @@ def _refined(starts: Tensor, patterns: Tensor, side: int) -> Tensor:
 
 
 def _directed(patterns: Tensor) -> Tensor:
-    """Say of patterns (N, k, k) whether they change along one direction mainly.
+    """Return whether patterns (N, k, k) change mainly along one direction, (N,).
 
-    By the structure tensor: the larger of the mean squared slopes along its two axes is three times the
-    smaller or more.
+    Criterion on the structure tensor: the larger of the mean squared slopes along its two axes is at least
+    three times the smaller.
     """
     down, right = torch.gradient(patterns, dim=(1, 2))
     a, b, c = ((p * q).mean((1, 2)) for p, q in ((right, right), (right, down), (down, down)))

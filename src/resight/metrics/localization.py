@@ -1,4 +1,4 @@
-"""How well boxes and maps find objects: the measures of ILSVRC and of weakly supervised localization.
+"""How well boxes and maps find objects: the metrics of ILSVRC and of weakly supervised localization.
 
 Boxes are (x0, y0, x1, y1), half-open, in pixels. Errors and accuracies are in percent.
 """
@@ -27,7 +27,7 @@ def located(
 ) -> bool:
     """Return whether one of an image's guesses has a right class and a box on an object of that class.
 
-    The measure of ILSVRC (Russakovsky et al. 2015, section 4.2): an image is an error if no guess does.
+    The ILSVRC metric (Russakovsky et al. 2015, section 4.2): an image is an error if no guess does.
 
     Args:
         guesses: up to five (class, boxes (n, 4)).
@@ -44,10 +44,10 @@ def located(
 def max_box_accuracy(
     overlaps: NDArray[np.floating], least: float = 0.5
 ) -> tuple[float, int, NDArray[np.float64]]:
-    """Return MaxBoxAcc in percent, the place of its threshold, and the accuracy at every threshold.
+    """Return MaxBoxAcc in percent, the index of its threshold, and the accuracy at every threshold.
 
-    Choe et al. 2020, equation 3: the share of images whose box overlaps by at least `least`, at the one
-    threshold where it is highest.
+    Choe et al. 2020, equation 3: the share of images whose box overlaps by at least `least`, at the threshold
+    where this share is highest.
 
     Args:
         overlaps: (N, T), of each image's box at each threshold with its best object.
@@ -62,13 +62,13 @@ def max_box_accuracy_v2(overlaps: NDArray[np.floating]) -> float:
     """Return MaxBoxAccV2 in percent: the mean of MaxBoxAcc at overlaps of 0.3, 0.5 and 0.7.
 
     Choe et al. 2022, "Evaluation for weakly supervised object localization", section 4.2: `overlaps` (N, T)
-    are of the best of all parts at a threshold, not of the largest.
+    come from the best part at a threshold, not from the largest.
     """
     return float(np.mean([max_box_accuracy(overlaps, least)[0] for least in (0.3, 0.5, 0.7)]))
 
 
 class PixelPrecision:
-    """Pixel average precision (PxAP, Choe et al. 2020, equation 5), gathered map by map.
+    """Pixel average precision (PxAP, Choe et al. 2020, equation 5), accumulated map by map.
 
     Args:
         bins: thresholds between 0 and 1.
@@ -84,7 +84,7 @@ class PixelPrecision:
         self.outside += np.bincount(place[~mask], minlength=len(self.inside))
 
     def value(self) -> float:
-        """Return PxAP in percent: the area below precision over recall, of all pixels of all images."""
+        """Return PxAP in percent: the area under precision over recall, for all pixels of all images."""
         hits, misses = self.inside[::-1].cumsum(), self.outside[::-1].cumsum()
         total = hits + misses
         precision = np.divide(hits, total, out=np.ones_like(hits), where=total > 0)
@@ -93,10 +93,10 @@ class PixelPrecision:
 
 
 def points_at(maps: NDArray[np.floating], boxes: Boxes, tolerance: float = 15) -> bool:
-    """Return whether the map's highest point lies in a box, or within `tolerance` pixels of one.
+    """Return whether the map's highest point is in a box, or within `tolerance` pixels of one.
 
-    The pointing game (Zhang et al. 2018, "Top-down neural attention by excitation backprop", section 4.2). Of
-    several highest points their mean counts; a map that is the same everywhere points nowhere.
+    The pointing game (Zhang et al. 2018, "Top-down neural attention by excitation backprop", section 4.2).
+    For several highest points, the mean counts; a constant map points nowhere.
     """
     if maps.max() <= maps.min():
         return False
@@ -107,9 +107,10 @@ def points_at(maps: NDArray[np.floating], boxes: Boxes, tolerance: float = 15) -
 
 
 def energy_inside(maps: NDArray[np.floating], boxes: Boxes) -> float:
-    """Return the share of a map's positive values that lies in boxes, in percent.
+    """Return the share of a map's positive values that is inside boxes, in percent.
 
-    The energy-based pointing game (Wang et al. 2020, Score-CAM, section 4.3). A map without any has 0.
+    The energy-based pointing game (Wang et al. 2020, Score-CAM, section 4.3). A map without positive values
+    gives 0.
     """
     positive = np.clip(maps, 0, None)
     mask = mask_of(boxes, maps.shape[0], maps.shape[1])
@@ -118,7 +119,7 @@ def energy_inside(maps: NDArray[np.floating], boxes: Boxes) -> float:
 
 
 def mask_of(boxes: Boxes, height: int, width: int) -> NDArray[np.bool_]:
-    """Return the pixels (H, W) whose centre lies in one of the boxes."""
+    """Return the pixels (H, W) whose centre is in one of the boxes."""
     mask = np.zeros((height, width), dtype=bool)
     for x0, y0, x1, y1 in np.asarray(boxes, np.float64).reshape(-1, 4):
         rows = slice(*np.clip(np.ceil([y0 - 0.5, y1 - 0.5]), 0, height).astype(int))

@@ -1,6 +1,6 @@
-"""Measures where a picture may have several classes: one-error, average precision, F1.
+"""Multi-label metrics: one-error, average precision, F1.
 
-Labels are (N, classes), 1 where a picture has a class and 0 where not.
+Labels are (N, classes), 1 where a picture has a class and 0 elsewhere.
 """
 
 import torch
@@ -8,15 +8,15 @@ from torch import Tensor
 
 
 def one_wrong(scores: Tensor, labels: Tensor, threshold: float) -> Tensor:
-    """Return which pictures have a first answer that is none of their classes, (N,) bool.
+    """Return which pictures have a top-scored class that is not among their labels, (N,) bool.
 
     Their share is the one-error of Schapire and Singer 2000, "BoosTexter", section 3. Deviation: a picture
-    without any class, which the paper does not have, is wrong if its highest score reaches the threshold.
+    without classes, a case that the paper excludes, is wrong if its highest score reaches the threshold.
 
     Args:
         scores: (N, classes); any monotone score.
         labels: see above.
-        threshold: the score from which a class counts as answered.
+        threshold: the score from which a class counts as predicted.
     """
     highest, first = scores.max(1)
     hit = labels.gather(1, first[:, None])[:, 0] > 0
@@ -27,14 +27,14 @@ def average_precision(scores: Tensor, labels: Tensor, weights: Tensor | None = N
     """Return the average precision of each class, (classes,) float64 in [0, 1]; NaN for one without pictures.
 
     The sum over thresholds of precision times the gain in recall, without interpolation; pictures of equal
-    score share a threshold. Pascal VOC interpolates and so gives a little more.
+    score share a threshold. Pascal VOC interpolates, which gives slightly higher values.
 
     Source: Everingham et al. 2010, "The Pascal Visual Object Classes (VOC) challenge", section 4.2.
 
     Args:
         scores: (N, classes).
         labels: see above.
-        weights: how often each picture counts, (R, N); the result is then (R, classes).
+        weights: how often each picture counts, (R, N); then the result is (R, classes).
     """
     count = weights if weights is not None else torch.ones(1, len(scores))
     found = torch.stack(
@@ -54,7 +54,7 @@ def _of_class(scores: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
 
 
 def mean_average_precision(scores: Tensor, labels: Tensor) -> float | None:
-    """Return the mean of the classes' average precisions in percent, over those that have pictures."""
+    """Return the mean average precision in percent, over the classes that have pictures."""
     found = average_precision(scores, labels)
     found = found[~found.isnan()]
     return 100 * float(found.mean()) if len(found) else None
@@ -66,8 +66,9 @@ def mean_average_precision_interval(
     """Return the 95 % interval of the mean average precision in percent.
 
     A normal interval with the standard error of a bootstrap over pictures (Efron 1979, "Bootstrap methods"),
-    clipped to [0, 100]. Not the bootstrap's percentiles: where classes have few pictures, drawing one twice
-    lifts the average precision, and they may not even hold the figure. Classes without pictures do not count.
+    clipped to [0, 100]. Bootstrap percentiles are not used: in classes with few pictures, drawing one twice
+    raises the average precision, and the percentiles may not contain the estimate. Classes without pictures
+    do not count.
     """
     mean = mean_average_precision(scores, labels)
     if mean is None:
@@ -82,10 +83,10 @@ def mean_average_precision_interval(
 
 
 def f1_counts(answered: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return for each class how many pictures were answered rightly, answered, and have it, each (classes,).
+    """Return the true positives, predicted positives and actual positives of each class, each (classes,).
 
     Args:
-        answered: which classes were answered, (N, classes) bool.
+        answered: which classes were predicted, (N, classes) bool.
         labels: see above.
     """
     true = labels > 0
@@ -93,5 +94,5 @@ def f1_counts(answered: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]
 
 
 def f1(right: int, answered: int, true: int) -> float | None:
-    """Return 2 right / (answered + true), in [0, 1]; None if nothing was answered and nothing there."""
+    """Return F1 = 2 right / (answered + true), in [0, 1]; None if there are no positives at all."""
     return 2 * right / (answered + true) if answered + true else None

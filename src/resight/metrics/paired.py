@@ -1,4 +1,4 @@
-"""Two methods on the same pictures: whether one is right more often, by the pictures on which they differ."""
+"""Two methods on the same pictures: which one is right more often, by the pictures on which they differ."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from resight.core import seeds
 DRAWS = 10_000
 LEVEL = 0.95
 Rights = NDArray[np.bool_]
-"""Whether a method is right: (seeds, pictures)."""
+"""Whether a method's predictions are right: (seeds, pictures)."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Paired:
 
     Attributes:
         first: pictures on which only the first is right.
-        second: pictures on which only the second is.
+        second: pictures on which only the second is right.
         count: all pictures, 1 or more.
-        p: probability of so uneven a division, or one more uneven, if both were equally good, in [0, 1].
+        p: probability of a split at least as uneven if both were equally good, in [0, 1].
     """
 
     first: int
@@ -33,14 +33,14 @@ class Paired:
 
     @property
     def difference(self) -> float:
-        """By how many points the first is right more often, in percent of all pictures."""
+        """How much more often the first is right, in percentage points."""
         return 100 * (self.first - self.second) / self.count
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> Paired:
-    """Compare which answers of two methods are right, picture by picture: McNemar's test, exact, two-sided.
+    """Compare which predictions of two methods are right, picture by picture: exact two-sided McNemar test.
 
-    Only pictures on which they differ speak; if both were equally good, each of these would be a fair coin.
+    Only pictures on which they differ count; if both were equally good, each of these would be a coin toss.
 
     Source: McNemar 1947, "Note on the sampling error of the difference between correlated proportions or
     percentages"; the exact form is the binomial test.
@@ -50,7 +50,7 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> Paired:
         second: of the second, (N,), in the same order.
 
     Raises:
-        ValueError: if they are not of the same pictures.
+        ValueError: if the two have different shapes.
     """
     pairs = list(zip(first, second, strict=True))
     only_first = sum(bool(a) and not b for a, b in pairs)
@@ -66,8 +66,8 @@ class DifferenceInterval:
 
     Attributes:
         difference: mean over seeds and pictures; below 0 where the first is better.
-        low: 2.5 % of the resamples lie below.
-        high: 2.5 % lie above.
+        low: 2.5 % of the resamples are below.
+        high: 2.5 % of the resamples are above.
     """
 
     difference: float
@@ -78,16 +78,16 @@ class DifferenceInterval:
 def difference_interval(sets: Sequence[tuple[Rights, Rights]]) -> DifferenceInterval:
     """Return the sum over data sets of the difference of two methods' errors, with a bootstrap interval.
 
-    Pictures and seeds are resampled, each on its own, the same ones for both methods: both are chance, and
-    neither is repeated within the other (the pigeonhole bootstrap, Owen 2007, section 3). With one seed only
-    the pictures are. The draws are fixed, so the same answers give the same interval.
+    Pictures and seeds are resampled independently of each other, and identically for both methods: both are
+    random, and neither is nested in the other (the pigeonhole bootstrap, Owen 2007, section 3). With one
+    seed, only the pictures are resampled. The draws are fixed, so the same input gives the same interval.
 
     Args:
-        sets: for each data set, which answers of the first and of the second method are right, (S, N) each,
-            S and N at least 1, seeds and pictures in the same order.
+        sets: for each data set, which predictions of the first and of the second method are right, (S, N)
+            each, S and N at least 1, seeds and pictures in the same order.
 
     Raises:
-        ValueError: if two are not of the same shape.
+        ValueError: if the two have different shapes.
     """
     total, resampled = 0.0, np.zeros(DRAWS)
     for number, (first, second) in enumerate(sets):
@@ -104,7 +104,7 @@ def difference_interval(sets: Sequence[tuple[Rights, Rights]]) -> DifferenceInte
 
 
 def _counts(size: int, operation: str) -> NDArray[np.float64]:
-    """Return how often each of `size` things comes in as many draws with replacement, (DRAWS, size)."""
+    """Return how often each of `size` items occurs in `size` draws with replacement, (DRAWS, size)."""
     drawn = (seeds.uniform(0, 0, np.arange(DRAWS * size), operation) * size).astype(np.int64)
     places = drawn.reshape(DRAWS, size) + size * np.arange(DRAWS)[:, None]
     return np.bincount(places.ravel(), minlength=DRAWS * size).reshape(DRAWS, size).astype(np.float64)

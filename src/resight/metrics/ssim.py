@@ -14,9 +14,9 @@ K1, K2 = 0.01, 0.03
 def ssim(first: Tensor, second: Tensor) -> Tensor:
     """Return the mean structural similarity of pairs of pictures, (B,), at most 1; differentiable.
 
-    A Gaussian window of 11 x 11 pixels, sigma 1.5, wherever it lies wholly inside; each channel for itself,
-    then their mean. The paper measures grey pictures. In pictures smaller than the window it is cut down to
-    the largest odd side that fits.
+    A Gaussian window of 11 x 11 pixels, sigma 1.5, at every place where it fits; each channel separately,
+    then their mean. The paper measures grey pictures. In pictures smaller than the window, the window is cut
+    to the largest odd side that fits.
 
     Args:
         first: (B, C, H, W) in [0, 1].

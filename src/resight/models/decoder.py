@@ -1,7 +1,7 @@
-"""The decoder of Perception Visualization: the trunk's last map back to a picture; and its file.
+"""The decoder of Perception Visualization, from the trunk's last map back to a picture, and its file.
 
 Source: Giulivi, Carman and Boracchi, "Perception Visualization: Seeing Through the Eyes of a DNN", BMVC 2021;
-the table of stages is that of the authors' released code, for a ResNet-50 at 224 pixels.
+the table of stages is from the authors' released code, for a ResNet-50 at 224 pixels.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Stage:
 
     Attributes:
         width: channels.
-        convolutions: how many.
+        convolutions: number of convolutions.
     """
 
     width: int
@@ -49,14 +49,14 @@ class Stage:
 
 
 STAGES = (Stage(512, 2), Stage(512, 2), Stage(256, 2), Stage(128, 1), Stage(64, 1))
-"""From 7 x 7 to 224 x 224. A trunk of larger maps takes the last ones; of smaller ones, the first again."""
+"""From 7 x 7 to 224 x 224. Larger maps use only the last stages; smaller ones repeat the first."""
 
 
 class Decoder(nn.Module):
-    """Turn a trunk's last map into the picture that it may have come from.
+    """Turn a trunk's last map into a picture that it may have come from.
 
     Deviations from the release: the number of stages follows from the map and the picture, no stage is
-    wider than `widest`, and pictures whose side is no power of two times the map's are resized (bilinear)
+    wider than `widest`, and pictures whose side is not a power of two times the map's are resized (bilinear)
     before the last convolution.
 
     Args:
@@ -103,7 +103,7 @@ def stages_for(side: int, size: int) -> tuple[Stage, ...]:
 
 
 def weights_digest(model: nn.Module) -> str:
-    """Return a digest of a network's weights: a decoder fits the network that it was trained for only."""
+    """Return a digest of a network's weights: a decoder fits only the network that it was trained for."""
     rows = [
         f"{name} {digest(value.detach().cpu().contiguous().numpy().tobytes())}"
         for name, value in sorted(model.state_dict().items())
@@ -115,10 +115,10 @@ def save_decoder(path: Path, decoder: Decoder, residuals: Tensor, facts: dict[st
     """Write a decoder file, atomically.
 
     Args:
-        path: where.
+        path: of the file.
         decoder: with its variance.
         residuals: of the validation pictures, sorted, (N,).
-        facts: what else the header shall say.
+        facts: further entries of the header.
     """
     document = {"format": FORMAT, "decoder": decoder.options, **facts}
     save_tensors(path, {**decoder.state_dict(), RESIDUALS: residuals}, document)
@@ -135,7 +135,7 @@ def load_decoder(path: Path) -> tuple[Decoder, Tensor, dict[str, Any]]:
     """
     tensors, document = load_tensors(path)
     if document.get("format") != FORMAT or "decoder" not in document:
-        raise ModelFileError(f"{path}: is not a decoder of this Resight; train it again")
+        raise ModelFileError(f"{path}: is not a decoder of this Resight version; train it again")
     documents.require(document, HEADER, f"{path}: its header is damaged", ModelFileError)
     options, residuals = document["decoder"], tensors.pop(RESIDUALS, None)
     if residuals is None or residuals.ndim != 1 or not residuals.is_floating_point():

@@ -12,12 +12,12 @@ from resight.models.classifier import Classifier
 from resight.models.operators.convolution import LocallyConnected2d
 
 UNSURE = 0.02
-"""Two logits nearer than this share of the best one's height over the mean may change places in bf16; the
+"""Two logits closer than this share of the top logit's distance from the mean may swap places in bf16; the
 errors of bf16 through ResNets are about a quarter of it."""
 
 
 class _Trunk(nn.Module):
-    """The trunk alone, as a module that can be traced."""
+    """The trunk only, as a module that can be traced."""
 
     def __init__(self, model: Classifier) -> None:
         super().__init__()
@@ -30,13 +30,13 @@ class _Trunk(nn.Module):
 class Inference(nn.Module):
     """A network for inference: batch normalization folded, the trunk in a given precision.
 
-    w' = w gamma / sqrt(var + eps), b' = beta - gamma mu / sqrt(var + eps). In float32 the logits agree to
-    rounding. In bf16 the trunk's weights are held in bf16, so that no call casts them; the pooled map
+    w' = w gamma / sqrt(var + eps), b' = beta - gamma mu / sqrt(var + eps). In float32 the logits agree up to
+    rounding. In bf16 the trunk's weights are stored in bf16, so that no call casts them; the pooled map
     and the linear layer stay float32, and an image whose two highest logits are too close for bf16 to
-    tell apart goes through the float32 trunk again. So labels are float32's, but for a few in 10,000.
+    tell apart goes through the float32 trunk again. So labels equal float32's, except a few in 10,000.
 
     Args:
-        model: copied, and left as it was.
+        model: copied, not changed.
         precision: of the trunk.
     """
 
@@ -44,7 +44,7 @@ class Inference(nn.Module):
         super().__init__()
         self.model = copy.deepcopy(model).eval()
         self.exact = fold(_Trunk(self.model))
-        # A trunk without weights, of a classic pipeline, has nothing to gain and descriptors to lose.
+        # bf16 gains nothing in a trunk without weights, of a classic pipeline, and harms its descriptors.
         self.precision = precision if any(True for _ in self.exact.parameters()) else torch.float32
         self.trunk = self.exact
         if self.precision != torch.float32:

@@ -1,6 +1,6 @@
-"""Files of weights that others wrote: named for what they are, and read without running code.
+"""Third-party weight files: their format is recognized, and they are read without running code.
 
-What a file is follows from its content, never from its name.
+The format follows from a file's content, never from its name.
 """
 
 import tarfile
@@ -19,14 +19,14 @@ from torch import Tensor
 from resight.core.errors import ModelFileError
 
 AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
-"""Keys of weights averaged over the training. They come first, as in timm: they are what was tested."""
+"""Keys of weights averaged over the training. They come first, as in timm: they are the tested weights."""
 PLAIN = ("state_dict", "model_state_dict", "model")
 """Keys of the weights of the last step."""
 COUNTERS = ("n_averaged", "decay", "num_updates", "updates")
-"""What averages keep beside the weights."""
+"""Entries of averaged weights that are not weights."""
 
 STARTS = (
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as written by Keras"),
     (b"\x93NUMPY", "a NumPy array"),
     (b"GGUF", "a GGUF file"),
     (b"\x1f\x8b", "a gzip archive"),
@@ -34,14 +34,14 @@ STARTS = (
     (b"\xfd7zXZ", "an xz archive"),
     (b"7z\xbc\xaf", "a 7z archive"),
     (b"Rar!", "a RAR archive"),
-    (b"version https://git-lfs", "a pointer of Git LFS in place of the file (fetch it with: git lfs pull)"),
-    (b"model_checkpoint_path:", "the index of TensorFlow checkpoints"),
+    (b"version https://git-lfs", "a Git LFS pointer instead of the file (fetch it with: git lfs pull)"),
+    (b"model_checkpoint_path:", "a TensorFlow checkpoint index"),
 )
-CURE = "convert it to .safetensors where its program runs"
+CURE = "convert it to .safetensors with the program that wrote it"
 
 
 def what_it_is(path: Path) -> str:
-    """Return what a file is in words, such as "an ONNX file"; "" if it may be safetensors or torch's.
+    """Return a file's format in words, such as "an ONNX file"; "" if it may be safetensors or torch's.
 
     Raises:
         OSError: if it cannot be read.
@@ -59,7 +59,7 @@ def what_it_is(path: Path) -> str:
         return "a TensorFlow Lite file"
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text[:1] == b"<":
-        return "a page of the web or XML, perhaps in place of a download"
+        return "an HTML or XML page, perhaps from a failed download"
     if text[:1] in b"{[" and not is_safetensors(path):
         return _json(path)
     if start[:2] == b"PK":
@@ -74,7 +74,7 @@ def what_it_is(path: Path) -> str:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Return whether a file begins as safetensors do: the length of a JSON header, then the header."""
+    """Return whether a file begins like safetensors: the length of a JSON header, then the header."""
     with path.open("rb") as file:
         start = file.read(9)
     return (
@@ -98,7 +98,7 @@ def _zip(path: Path) -> str:
         return "a cut or damaged zip archive"
     ends = {name.rpartition("/")[2] for name in names}
     if "constants.pkl" in ends and any("/code/" in f"/{name}" for name in names):
-        return "a TorchScript program, which holds code (save its state_dict)"
+        return "a TorchScript program, which contains code (save its state_dict)"
     if "data.pkl" in ends:
         return ""  # torch's own
     if "model.weights.h5" in ends:
@@ -110,16 +110,16 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], str]:
     """Read tensors by name from a file, without running any code that it may hold.
 
     Returns:
-        The tensors, and which of several tables they are, in words; "" if there is one only.
+        The tensors, and a text that says which of several tables they are; "" if there is only one.
 
     Raises:
-        ModelFileError: if the file is not there or holds anything else than tensors, naming what it is.
+        ModelFileError: if the file does not exist or holds anything but tensors, naming its format.
     """
     if not path.exists():
         raise ModelFileError(f"{path}: there is no such weight file; give a path, torchvision or timm")
     try:
         if words := what_it_is(path):
-            raise ModelFileError(f"{path}: is {words}, not a file of weights; {CURE}")
+            raise ModelFileError(f"{path}: is {words}, not a weight file; {CURE}")
         if path.suffix == ".safetensors" or is_safetensors(path):
             return load_file(path), ""
     except (SafetensorError, OSError) as error:
@@ -139,12 +139,12 @@ def _unpickled(path: Path) -> Any:
     ) as error:  # fmt: skip
         raise ModelFileError(
             f"{path}: holds more than tensors{_code_in(path)}, or is damaged, and is not unpickled; "
-            "save its state_dict, or convert it to .safetensors, where you trust it"
+            "if you trust it, save its state_dict, or convert it to .safetensors"
         ) from error
 
 
 def _code_in(path: Path) -> str:
-    """Return the names of what a pickle would call, found without running it; "" if that cannot be said."""
+    """Return the names of what a pickle would call, found without running it; "" if unknown."""
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception:  # noqa: BLE001 - a damaged file fails in ways of its own
@@ -153,7 +153,7 @@ def _code_in(path: Path) -> str:
 
 
 def _chosen(content: Any, path: Path) -> tuple[dict[str, Tensor], str]:
-    """Return the table of tensors in a checkpoint, and what was taken and left, in words."""
+    """Return the table of tensors in a checkpoint, and a text that says which were used and ignored."""
     taken: list[str] = []
     left: list[str] = []
     while isinstance(content, dict):
@@ -169,7 +169,7 @@ def _chosen(content: Any, path: Path) -> tuple[dict[str, Tensor], str]:
         found = f" but {', '.join(map(str, list(content)[:4]))[:100]}" if isinstance(content, dict) else ""
         raise ModelFileError(f"{path}: holds no table of tensors{found}; save a state_dict")
     averaged = " (averaged weights)" if taken and taken[0] in AVERAGED else ""
-    words = f"{'.'.join(taken)}{averaged} taken, {', '.join(left)} left" if left else ""
+    words = f"{'.'.join(taken)}{averaged} used, {', '.join(left)} ignored" if left else ""
     return dict(content), words
 
 

@@ -1,13 +1,13 @@
-"""A conditional GAN: a generator that draws pictures of a class, its critic, and the generator's file.
+"""A conditional GAN: a generator of pictures of a class, its critic, and the generator's file.
 
-Sources: the layers, their widths and the first weights are of Radford, Metz and Chintala, "Unsupervised
+Sources: the layers, their widths and the initial weights are from Radford, Metz and Chintala, "Unsupervised
 Representation Learning with Deep Convolutional Generative Adversarial Networks", 2015, section 3 (DCGAN); the
-critic's second head is of Odena, Olah and Shlens, "Conditional Image Synthesis with Auxiliary Classifier
-GANs", 2016, section 3 (ACGAN), and may be read as in Miyato and Koyama, "cGANs with Projection
+critic's second head is from Odena, Olah and Shlens, "Conditional Image Synthesis with Auxiliary Classifier
+GANs", 2016, section 3 (ACGAN), and may be used as in Miyato and Koyama, "cGANs with Projection
 Discriminator", 2018, section 3.
 
-Sized to the data: both networks double from maps of 4 x 4 up to the picture, so a picture of 16 pixels has
-two of these steps and one of 128 has five; each doubling halves the channels.
+The size follows the data: both networks double from maps of 4 x 4 up to the picture, in two steps for 16
+pixels and five for 128; each doubling halves the channels.
 """
 
 from functools import partial
@@ -41,17 +41,17 @@ SIDES = (16, 32, 64, 128)
 FIRST = 4
 """Side of the smallest map."""
 EMBEDDING = 50
-"""Numbers that stand for a class."""
+"""Length of a class embedding."""
 SLOPE = 0.2
 """Of the critic's leaky rectifiers."""
 DEVIATION = 0.02
-"""Of the first weights, and of the first scales of batch normalization around 1."""
+"""Deviation of the initial weights, and of the initial scales of batch normalization around 1."""
 CLASS_DEVIATION = 0.2
-"""Of the numbers that stand for a class at the start."""
+"""Deviation of the initial class embeddings."""
 
 
 def side_for(side: int) -> int:
-    """Return the side that pictures of `side` pixels are learned at: the next of `SIDES`, or the largest."""
+    """Return the training size for pictures of `side` pixels: the next of `SIDES`, or the largest."""
     return next((known for known in SIDES if known >= side), SIDES[-1])
 
 
@@ -61,13 +61,14 @@ class Generator(nn.Module):
     A linear layer gives maps of 4 x 4; transposed convolutions (4 x 4, stride 2) double them, with batch
     normalization and rectifiers between; the last one gives the picture through tanh.
 
-    Deviation from ACGAN: a class is 50 learned numbers beside the noise, in place of one hot number. They
-    start small beside it: where class and noise weigh the same, each class is soon drawn in one way only.
+    Deviation from ACGAN: a class is an embedding of 50 learned numbers, concatenated with the noise, instead
+    of a one-hot vector. It starts small compared with the noise: if both have the same scale, the generator
+    soon draws only one picture per class.
 
     Args:
-        classes: how many.
+        classes: number of classes.
         side: of the pictures, one of `SIDES`.
-        noise: Z, how many normal numbers a picture is drawn from.
+        noise: Z, length of the normal noise vector of a picture.
         width: channels before the last layer; DCGAN's own is 128.
         channels: of the pictures: 3, or 1 for grey ones.
     """
@@ -96,7 +97,7 @@ class Generator(nn.Module):
         initialize(self)
 
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
-        """Draw pictures.
+        """Generate pictures.
 
         Args:
             noise: (B, Z), standard normal.
@@ -110,13 +111,13 @@ class Generator(nn.Module):
 
 
 class Critic(nn.Module):
-    """Tell real pictures from drawn ones, and name their class (the papers' discriminator).
+    """Tell real pictures from generated ones, and classify them (the papers' discriminator).
 
     Convolutions (4 x 4, stride 2) with leaky rectifiers halve the picture down to 4 x 4, with batch
     normalization on all but the first; two convolutions of 4 x 4 read that map.
 
     Args:
-        classes: how many.
+        classes: number of classes.
         side: of the pictures, one of `SIDES`.
         width: channels of the first layer; DCGAN's own is 64.
         channels: of the pictures.
@@ -142,15 +143,15 @@ class Critic(nn.Module):
         """Judge pictures (B, C, S, S) in [-1, 1].
 
         Returns:
-            The logits of being real, (B,), and of the classes, (B, classes): what makes a picture one of its
-            class (ACGAN), or a real one of that class beside a real one at all (projection).
+            The logits of being real, (B,), and of the classes, (B, classes): of belonging to a class (ACGAN),
+            or what being of that class adds to the logit of being real (projection).
         """
         features = self.layers(images)
         return self.source(features).flatten(), self.naming(features).flatten(1)
 
 
 def initialize(model: nn.Module) -> None:
-    """Draw the first weights: N(0, 0.02), and N(1, 0.02) for the scales of batch normalization."""
+    """Draw the initial weights: N(0, 0.02), and N(1, 0.02) for the scales of batch normalization."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(module.weight, 0.0, DEVIATION)
@@ -173,11 +174,11 @@ def save_gan(
     """Write a generator's file, atomically.
 
     Args:
-        path: where.
+        path: of the file.
         generator: gives the options.
         state: the weights, by the generator's names.
         classes: their names, in the order of the labels.
-        facts: what else the header shall say.
+        facts: further entries of the header.
     """
     document = {
         "format": FORMAT,
@@ -201,14 +202,16 @@ def load_gan(path: Path) -> tuple[Generator, tuple[str, ...], dict[str, Any]]:
     """
     tensors, document = load_tensors(path)
     if document.get("format") != FORMAT or document.get("kind") != KIND:
-        raise ModelFileError(f"{path}: is not a GAN of this Resight; train one with: resight train-gan DATA")
+        raise ModelFileError(
+            f"{path}: is not a GAN of this Resight version; train one with: resight train-gan DATA"
+        )
     documents.require(document, HEADER, f"{path}: its header is damaged", ModelFileError)
     options, classes = document["generator"], tuple(document["classes"])
     if options["side"] not in SIDES:
         raise ModelFileError(f"{path}: is damaged (pictures of {options['side']} pixels); train it again")
     if len(classes) != options["classes"]:
-        raise ModelFileError(f"{path}: is damaged ({len(classes)} names of classes); train it again")
+        raise ModelFileError(f"{path}: is damaged ({len(classes)} class names); train it again")
     if len(set(classes)) < len(classes):
-        raise ModelFileError(f"{path}: is damaged (a class stands twice); train it again")
+        raise ModelFileError(f"{path}: is damaged (a class is listed twice); train it again")
     generator = load_whole(partial(Generator, **options), tensors, str(path))
     return generator.eval(), classes, document

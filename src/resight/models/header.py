@@ -1,6 +1,6 @@
-"""The header of `model.safetensors`: its shape, and what in it must agree.
+"""The header of `model.safetensors`: its structure, and which entries must agree.
 
-Nothing is built from a header before it is held against this: a stranger may have written it.
+Nothing is built from a header before these checks, since it may come from an untrusted source.
 """
 
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ from resight.core.preprocessing import INTERPOLATIONS, Preprocessing
 
 FORMAT = 1
 LARGEST_SIZE, LARGEST_RESIZE = 4096, 8192
-"""Pixels: a picture resized beyond that fills the memory."""
+"""In pixels: a picture resized beyond this size would fill the memory."""
 KINDS = {
-    "progress": "the state of a training; give its run folder",
-    "generator": "a GAN; give it where a GAN is asked for",
-    "decoder": "a decoder; give the run that it lies beside",
+    "progress": "the training state of a run; give the run folder",
+    "generator": "a GAN; pass it to an option that takes a GAN",
+    "decoder": "a decoder; give the run that it is next to",
 }
-"""Other documents that Resight keeps in safetensors, by a key that only they have."""
+"""Other safetensors documents of Resight, by a key that only they have."""
 
 GEOMETRY = {
     "size": Whole(1, LARGEST_SIZE),
@@ -46,7 +46,7 @@ FACTS = {
     "folds?": {"count": Whole(2), "fold?": Whole(1), "filled?": [Whole(1)]},
     "answers?": {"of": str, "confidences": str},
 }
-"""What a header says of a training, as far as it is read again."""
+"""The entries of a header about a training that are read again."""
 HEADER = {
     "format": Whole(FORMAT, FORMAT),
     "architecture": str,
@@ -61,19 +61,19 @@ HEADER = {
 
 
 def require_header(document: dict[str, Any], path: Path) -> None:
-    """Refuse a header that no training of this Resight leaves.
+    """Refuse a header that this version of Resight would not write.
 
     Raises:
-        ModelFileError: naming the first thing that is wrong.
+        ModelFileError: naming the first fault.
     """
     if "architecture" not in document:
         for key, words in KINDS.items():
             if key in document:
-                raise ModelFileError(f"{path}: is no network but {words}")
+                raise ModelFileError(f"{path}: is not a network but {words}")
     number = document.get("format")
     if isinstance(number, int) and number > FORMAT:
         raise ModelFileError(
-            f"{path}: is of format {str(number)[:20]}, this Resight reads {FORMAT}; upgrade Resight"
+            f"{path}: has format {str(number)[:20]}, this Resight reads format {FORMAT}; upgrade Resight"
         )
     documents.require(document, HEADER, f"{path}: its header is damaged", ModelFileError)
     tasks = document.get("tasks", ())
@@ -81,7 +81,7 @@ def require_header(document: dict[str, Any], path: Path) -> None:
     for names in named[: len(tasks) + 1]:
         _require_classes(names, path)
     if len(set(named[-1])) < len(tasks):
-        raise _damaged(path, "two old tasks have one name")
+        raise _damaged(path, "two old tasks have the same name")
     for card in (document["preprocessing"], *(t["facts"].get("geometry", {}) for t in tasks)):
         if card.get("interpolation", INTERPOLATIONS[0]) not in INTERPOLATIONS:
             raise _damaged(path, f"interpolation {card['interpolation'][:40]!r} is unknown")
@@ -93,16 +93,16 @@ def require_header(document: dict[str, Any], path: Path) -> None:
 
 def _require_classes(names: Sequence[str], path: Path) -> None:
     if not names:
-        raise _damaged(path, "it names no class")
+        raise _damaged(path, "it lists no classes")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise _damaged(path, f"the class {twice[:40]!r} stands twice")
+        raise _damaged(path, f"the class {twice[:40]!r} is listed twice")
 
 
 def read_card(
     document: dict[str, Any], pixel_mean: Tensor | None, whitening: Tensor | None, path: Path
 ) -> Preprocessing:
-    """Return the preprocessing of a header, with the tables that lie beside the weights.
+    """Return the preprocessing of a header, with the tables stored with the weights.
 
     Args:
         document: the header, after `require_header`.
@@ -111,32 +111,32 @@ def read_card(
         path: of the file, for the message.
 
     Raises:
-        ModelFileError: if lengths differ, or a value is no number.
+        ModelFileError: if lengths differ, or a value is not a number.
     """
     card = document["preprocessing"]
     values = 3 * card["size"] ** 2
     for name in ("mean", "std"):
         if len(card[name]) != 3:
-            raise _damaged(path, f"preprocessing.{name} has {len(card[name])} values where 3 belong")
+            raise _damaged(path, f"preprocessing.{name} has {len(card[name])} values, not 3")
     tables = (("pixel_mean", pixel_mean, (values,)), ("whitening", whitening, (values, values)))
     for name, table, shape in tables:
         if table is None:
             continue
         if tuple(table.shape) != shape:
-            raise _damaged(path, f"{name} is of shape {tuple(table.shape)} where {shape} belongs")
+            raise _damaged(path, f"{name} has shape {tuple(table.shape)}, not {shape}")
         if not table.is_floating_point() or not table.isfinite().all():
             raise _damaged(path, f"{name} holds values that are not finite numbers")
     if card["resize"] < card["size"]:
         raise _damaged(path, f"resize={card['resize']} is below size={card['size']}")
     contrast = float(card.get("contrast", 0.0))
     if whitening is not None and not contrast:
-        raise _damaged(path, "it has a whitening without contrast normalization")
+        raise _damaged(path, "it has whitening without contrast normalization")
     if pixel_mean is not None and not contrast and not -1e-3 <= pixel_mean.min() <= pixel_mean.max() <= 1.001:
-        raise _damaged(path, "pixel_mean holds values outside of [0, 1]")
+        raise _damaged(path, "pixel_mean holds values outside [0, 1]")
     mean = () if pixel_mean is None else tuple(pixel_mean.tolist())
     table = None if whitening is None else whitening.to(torch.float32).numpy()
     return Preprocessing.from_dict(card, mean, table)
 
 
 def _damaged(path: Path, fault: str) -> ModelFileError:
-    return ModelFileError(f"{path}: its header is damaged: {fault}; write the file again by a training")
+    return ModelFileError(f"{path}: its header is damaged: {fault}; train the network again")

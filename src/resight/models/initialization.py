@@ -1,4 +1,4 @@
-"""Initializations, by name and source; and none, where only shapes are asked for."""
+"""Initializations, by name and source; and networks without weights, where only shapes are needed."""
 
 import math
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ def he_normal(model: nn.Module) -> None:
     """Initialize as He et al. 2015 ("Delving Deep into Rectifiers"), section 2.2.
 
     Convolutions get N(0, 2 / fan_out), the backward form of the paper's equation 14, which the
-    published ResNet implementations use; batch normalization begins as the identity. Linear layers
-    keep torch's uniform.
+    published ResNet implementations use; batch normalization starts as the identity. Linear layers
+    keep torch's uniform initialization.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
@@ -60,20 +60,20 @@ def glorot_uniform(model: nn.Module) -> None:
 
 
 def fan_in(module: nn.Module) -> int:
-    """Return how many inputs an output of a convolution or linear layer has."""
+    """Return the number of inputs of one output of a convolution or linear layer (fan-in)."""
     weight = module.get_parameter("weight")
     return int(weight[0].numel()) if weight.ndim != 3 else int(weight.shape[2])
 
 
 @contextmanager
 def shapes_only() -> Iterator[None]:
-    """Create networks without weights inside the block: on the meta device, no matter how large."""
+    """Create networks of any size without weights inside the block, on the meta device."""
     with torch.device("meta"), _WithoutDraws():
         yield
 
 
 class _WithoutDraws(TorchFunctionMode):
-    """Leaves out random draws: on the meta device they change nothing and take seconds."""
+    """Skips random draws: on the meta device they change nothing and take seconds."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in DRAWS:

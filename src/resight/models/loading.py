@@ -1,4 +1,4 @@
-"""Tensors put into a network: checked one by one, the trunk as a whole, the head as far as it is the same."""
+"""Loading of tensors into a network: each is checked; the trunk must fit, the head is loaded if it fits."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,21 +24,21 @@ HEADS = frozenset(
         *("aux1", "aux2", "AuxLogits", "companion1", "companion2", "companion3"),
     )
 )
-"""First words of the names of layers after the trunk, here and elsewhere: a file may hold some that a network
-lacks."""
+"""First parts of the names of layers after the trunk, ours and third-party: a file may hold some that a
+network lacks."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """What travels with weights.
+    """Weights and the facts that come with them.
 
     Attributes:
         state: names to tensors.
         classes: names in the order of the logits; empty if unknown.
-        preprocessing: what they were tested with; None if unknown.
+        preprocessing: the one that they were tested with; None if unknown.
         source: where they come from.
         licence: of the weights; "" if it is not stated.
-        file: that they were read from; None if unknown.
+        file: path that they were read from; None if unknown.
     """
 
     state: dict[str, Tensor]
@@ -49,7 +49,7 @@ class Card:
     file: Path | None = None
 
     def origin(self) -> Origin:
-        """Return what is recorded of the weights."""
+        """Return what is recorded about the weights."""
         known = self.file is not None and self.file.is_file()
         sha256 = file_digest(self.file) if self.file and known else tensors_digest(self.state)
         file = str(self.file.resolve()) if self.file and known else ""
@@ -63,9 +63,9 @@ def load_card(model: Classifier, card: Card, *, any_head: bool = False) -> None:
 
     Args:
         model: the network; its last layer is replaced if the weights have another number of classes.
-        card: what is loaded; its dtypes are brought to the network's.
-        any_head: load the trunk alone where the head has other layers. The head is then as it was, its
-            classes have no names, and `weights_note` says so.
+        card: what is loaded; its dtypes are converted to the network's.
+        any_head: load only the trunk if the head has other layers. Then the head is unchanged, its classes
+            have no names, and `weights_note` says so.
 
     Raises:
         ModelFileError: if names, shapes or kinds differ, or a value is not finite.
@@ -82,15 +82,15 @@ def load_card(model: Classifier, card: Card, *, any_head: bool = False) -> None:
     model.preprocessing = card.preprocessing
     if fresh:
         model.weights_note = (
-            f"{card.source}: the trunk is loaded; the head has other layers there, so {', '.join(fresh)} "
-            f"{'starts' if len(fresh) == 1 else 'start'} fresh"
+            f"{card.source}: the trunk is loaded; its head has other layers, so {', '.join(fresh)} "
+            f"{'is' if len(fresh) == 1 else 'are'} newly initialized"
         )
 
 
 def fitting(
     model: Classifier, wanted: dict[str, Tensor], card: Card, *, any_head: bool = False
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Return a card's tensors that the network takes, and the layers of its head that get none.
+    """Return a card's tensors that the network uses, and the layers of its head that get none.
 
     Args:
         model: the network.
@@ -117,7 +117,7 @@ def fitting(
         foreign = [k for k in unknown if k.partition(".")[0] in HEADS - roots]
         misfits = [k for k in (*missing, *shapes) if not k.startswith(trunk)]
         if misfits or foreign:
-            # The head is one thing: half of another one would say nothing.
+            # The head is loaded as a whole: half of another head is useless.
             fresh = sorted({_layer(k) for k in wanted if not k.startswith((*trunk, *beside))})
             fresh += sorted({_layer(k) for k in misfits if k.startswith(beside)})
             state = {k: v for k, v in state.items() if k.startswith(trunk) or k in unknown}
@@ -128,14 +128,14 @@ def fitting(
             )
     if missing or unknown or shapes:
         raise ModelFileError(
-            f"{card.source}: these are not weights of {model.name or 'this network'}: "
+            f"{card.source}: these weights do not fit {model.name or 'this network'}: "
             f"{_listed(missing, unknown, shapes)}; name the network that they belong to"
         )
     return state, fresh
 
 
 def _listed(missing: list[str], unknown: list[str], shapes: list[str]) -> str:
-    kinds = ((missing, "missing"), (unknown, "unknown"), (shapes, "of other shape"))
+    kinds = ((missing, "missing"), (unknown, "unknown"), (shapes, "of another shape"))
     return ", ".join(f"{len(names)} {word} ({_few(names)})" for names, word in kinds if names)
 
 
@@ -152,7 +152,7 @@ def _usable(name: str, value: Tensor, wanted: Tensor, source: str) -> Tensor:
     """Return a tensor in the network's dtype.
 
     Raises:
-        ModelFileError: if it is of another kind, or holds a value that no training leaves.
+        ModelFileError: if it is of another kind, or holds a value that no training produces.
     """
     plain = value.layout == torch.strided and not value.is_quantized and value.device.type != "meta"
     whole = not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
@@ -160,23 +160,25 @@ def _usable(name: str, value: Tensor, wanted: Tensor, source: str) -> Tensor:
     if not plain or kinds != (wanted.is_floating_point(), not wanted.is_floating_point()):
         found, needed = (str(t.dtype).removeprefix("torch.") for t in (value, wanted))
         raise ModelFileError(
-            f"{source}: {name} is {'' if plain else 'not a plain tensor, '}of {found} where {needed} belongs"
+            f"{source}: {name} is {'' if plain else 'not a plain tensor, '}of type {found}, not {needed}"
             "; save the state_dict of a float network"
         )
     value = value.to(wanted.dtype)
     if value.is_floating_point() and not value.isfinite().all():
-        raise ModelFileError(f"{source}: {name} holds NaN or infinity; take weights from before they broke")
+        raise ModelFileError(
+            f"{source}: {name} holds NaN or infinity; use weights saved before they diverged"
+        )
     if name.endswith("running_var") and (value < 0).any():
-        raise ModelFileError(f"{source}: {name} is a variance below 0; take weights that are whole")
+        raise ModelFileError(f"{source}: {name} is a variance below 0; use an undamaged file")
     return value
 
 
 def load_whole(build: Callable[[], Module], state: dict[str, Tensor], source: str) -> Module:
-    """Build a module of our own and give it its tensors, which must be all of it and nothing else.
+    """Build a module of our own and load its tensors, which must match it exactly.
 
     Args:
-        build: makes the module; it is called without memory first, so that a file cannot ask for more than it
-            holds.
+        build: makes the module; it is called on the meta device first, so that a file cannot ask for more
+            memory than it holds.
         state: names to tensors.
         source: the file, for the message.
 

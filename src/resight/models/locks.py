@@ -1,4 +1,4 @@
-"""One thread at a time in a network whose modes, hooks or layers are changed for a moment."""
+"""One thread at a time in a network whose modes, hooks or layers are changed temporarily."""
 
 import threading
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ _making = threading.Lock()
 
 @contextmanager
 def holding(model: nn.Module) -> Iterator[None]:
-    """Keep other threads that hold this network, or one that shares a module with it, out until the end.
+    """Lock a network, and all networks that share a module with it, against other threads.
 
-    A thread may hold a network that it holds already. Each module has a lock of its own, and they are taken
-    in one order for all threads: networks that share a trunk wait for each other, others do not.
+    The lock is reentrant. Each module has its own lock, and all threads take them in the same order: networks
+    that share a trunk wait for each other, others do not.
 
     Args:
         model: any network.

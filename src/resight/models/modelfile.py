@@ -1,4 +1,4 @@
-"""`model.safetensors`: weights, and in its header all that is needed to use them. No pickle."""
+"""`model.safetensors`: weights, and in its header everything needed to use them. No pickle."""
 
 import json
 from contextlib import suppress
@@ -34,11 +34,11 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], document: dict[str, Any
         try:
             save_file(whole, temporary, metadata={"resight": json.dumps(document)})
         except SafetensorError as error:
-            # The library reports a full disk as its own error, with the system's number in words.
+            # The library reports a full disk as its own error, with the system's error number in the text.
             text = str(error)
             number = int(text.split("os error ")[1].split(")")[0]) if "os error " in text else None
             raise OSError(number, text) from error
-        temporary.chmod(0o644)  # the library makes it readable for its owner only
+        temporary.chmod(0o644)  # the library makes it readable only for its owner
 
 
 def is_model_file(path: Path) -> bool:
@@ -51,16 +51,16 @@ def is_model_file(path: Path) -> bool:
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_tensors` wrote.
+    """Read a file of `save_tensors`.
 
     Raises:
-        ModelFileError: if the file is not there, is not safetensors, or was not written by Resight.
+        ModelFileError: if the file does not exist, is not safetensors, or was not written by Resight.
     """
     return _read(path, weights=True)
 
 
 def load_header(path: Path) -> dict[str, Any]:
-    """Read the document of what `save_tensors` wrote, without the tensors; errors as in `load_tensors`."""
+    """Read the document of a file of `save_tensors`, without the tensors; errors as in `load_tensors`."""
     return _read(path, weights=False)[1]
 
 
@@ -76,13 +76,13 @@ def _read(path: Path, *, weights: bool) -> tuple[dict[str, Tensor], dict[str, An
             tensors = {key: file.get_tensor(key) for key in names}
     except UNREADABLE as error:
         raise ModelFileError(
-            f"{path}: is not a safetensors file ({_reason(path, error)}); it is not opened in any other way"
+            f"{path}: is not a safetensors file ({_reason(path, error)}); no other format is opened here"
         ) from error
     if document is None:
         raise ModelFileError(
-            f"{path}: holds weights but not what they belong to; train with --set weights={path} --model NAME"
+            f"{path}: holds weights but names no network; train with --set weights={path} --model NAME"
         )
-    # Figures that are not numbers were written as Python writes them.
+    # NaN and infinity were written in Python's notation.
     header = documents.parse(document, f"{path}: its header", ModelFileError, nan=True)
     return tensors, documents.require(header, {}, f"{path}: its header", ModelFileError)
 
@@ -98,14 +98,14 @@ def save_model(path: Path, model: Classifier, state: dict[str, Tensor], facts: d
     """Write a model file.
 
     Args:
-        path: where.
+        path: of the file.
         model: gives name, options, classes and preprocessing.
         state: the weights, by the model's names.
-        facts: what else the header shall say (recipe, data, test figures).
+        facts: further entries of the header (recipe, data, test figures).
     """
     card = model.preprocessing
     if card is None:
-        raise ValueError("a model without preprocessing cannot be saved: nobody could use it")
+        raise ValueError("a model cannot be saved without its preprocessing")
     document = {
         "format": FORMAT,
         "architecture": model.name,
@@ -126,7 +126,7 @@ def save_model(path: Path, model: Classifier, state: dict[str, Tensor], facts: d
 
 
 def load_model(path: Path) -> tuple[Classifier, dict[str, Any]]:
-    """Read a model file. All of it is checked before a network is built: what differs is refused.
+    """Read a model file. It is checked completely before a network is built; any mismatch is refused.
 
     Returns:
         The network in eval mode, and the header.
@@ -138,7 +138,7 @@ def load_model(path: Path) -> tuple[Classifier, dict[str, Any]]:
     require_header(document, path)
     card = read_card(document, tensors.pop(PIXEL_MEAN, None), tensors.pop(WHITENING, None), path)
     weights = Card(tensors, tuple(document["classes"]), card, str(path))
-    with shapes_only():  # a header may ask for more than the memory holds
+    with shapes_only():  # a header may ask for more memory than there is
         outline = _build(document, path)
     fitting(outline, outline.state_dict(), weights)
     model = _build(document, path)
@@ -147,7 +147,7 @@ def load_model(path: Path) -> tuple[Classifier, dict[str, Any]]:
 
 
 def _build(document: dict[str, Any], path: Path) -> Classifier:
-    """Return the fresh network of a header that was checked.
+    """Return the freshly built network of a checked header.
 
     Raises:
         ModelFileError: if there is no such network, or it does not take the options.
@@ -155,7 +155,7 @@ def _build(document: dict[str, Any], path: Path) -> Classifier:
     name, options = document["architecture"], document["options"]
     try:
         row = lookup(NETWORKS, name[:80], "model", "All names: resight models")
-        # Of options that are none, some are words of `create_model`: weights would open a file.
+        # Some unknown options are arguments of `create_model`: `weights` would open a file.
         if unknown := options.keys() - list_options(name).keys():
             raise UsageError(f"{name} has no option {sorted(unknown)[0][:40]!r}")
         model = create_model(name, len(document["classes"]), document["in_channels"], **row.before | options)

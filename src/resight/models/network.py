@@ -1,4 +1,4 @@
-"""What the table of networks says of each: how it is built, where it comes from, what it takes."""
+"""An entry of the table of networks: how a network is built, its source, and its input."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,15 +13,15 @@ class Network:
 
     Attributes:
         build: called with num_classes, in_channels and the family's options.
-        family: whose file it stands in.
+        family: name of the file that defines it.
         year: of the paper.
         paper: authors, title, number.
-        input_size: side of the square that the paper gives it, in pixels.
+        input_size: side of the paper's square input, in pixels.
         classes: logits in the paper.
         channels: of the paper's images.
-        least_size: side of the smallest square that it takes, in pixels.
-        before: options whose default has changed, with what it was. A model file that does not name them was
-            written then and means these; a new network always writes its own.
+        least_size: side of the smallest square input, in pixels.
+        before: options whose default has changed, with the old default. A model file that does not name them
+            was written with the old defaults; a new network always writes its own.
     """
 
     build: Callable[..., Classifier]

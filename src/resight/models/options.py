@@ -1,13 +1,13 @@
-"""What a network's option may be: of its default's kind, finite, and in a range that can be built."""
+"""Valid values of a network's option: of the default's type, finite, and in a range that can be built."""
 
 from typing import Any
 
 from resight.core.errors import UsageError
 
 MOST = 65_536
-"""Of an option that counts something."""
+"""Largest value of an option that is a count."""
 RANGES = {"width": (0.01, 16.0), "depth": (0.01, 16.0), "scales": (1, 16), "sharpen": (0.0, 1e6)}
-"""Of options that multiply layers or their sizes, and of those that have a bound of their own."""
+"""Ranges of options that multiply layers or their sizes, and of those with their own bounds."""
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
 
 
@@ -17,11 +17,11 @@ def require_option(name: str, key: str, value: Any, default: Any) -> None:
     Args:
         name: of the network, for the message.
         key: of the option.
-        value: what was given.
-        default: the option's default, which gives its kind.
+        value: the value given.
+        default: the option's default, which gives its type.
 
     Raises:
-        UsageError: for a value of another kind, that is not finite, or out of range.
+        UsageError: for a value of another type, not finite, or out of range.
     """
     kind = type(default)
     number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -20,8 +20,8 @@ class Origin:
 
     Attributes:
         source: such as "torchvision ResNet50_Weights.IMAGENET1K_V2", or a path.
-        licence: its SPDX name where it is known, else "not stated".
-        sha256: of the file; of the tensors where no single file is known, see `tensors_digest`.
+        licence: its SPDX name if known, else "not stated".
+        sha256: of the file; of the tensors if no single file is known, see `tensors_digest`.
         file: path of the file; "" if unknown.
         preprocessing: what the weights were tested with; None if unknown.
     """
@@ -33,11 +33,11 @@ class Origin:
     preprocessing: Preprocessing | None = None
 
     def header(self) -> dict[str, str]:
-        """Return what a model file says of the weights that its training started from."""
+        """Return what a model file records about the weights that its training started from."""
         return {"source": self.source, "licence": self.licence, "sha256": self.sha256}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what recipe.json says: all of it, so that a resume needs no file of weights."""
+        """Return what recipe.json records: everything, so that resuming needs no weight file."""
         card = self.preprocessing and self.preprocessing.to_dict()
         return {**self.header(), "file": self.file, "preprocessing": card}
 
@@ -46,7 +46,7 @@ class Origin:
         """Build from `to_dict`.
 
         Raises:
-            ModelFileError: if the preprocessing is none that weights have.
+            ModelFileError: if the preprocessing is invalid.
         """
         card = document.get("preprocessing")
         try:
@@ -62,7 +62,7 @@ class Origin:
         return cls(**texts, preprocessing=preprocessing)
 
     def __str__(self) -> str:
-        """Return it in a line."""
+        """Return the origin as one line."""
         return f"{self.source}, licence {self.licence}, SHA-256 {self.sha256[:16]}"
 
 
@@ -80,7 +80,7 @@ def file_digest(path: Path) -> str:
 
 
 def tensors_digest(state: dict[str, Tensor]) -> str:
-    """Return the SHA-256 of tensors: of each one's name, type, shape and bytes, in the order of the names."""
+    """Return the SHA-256 of tensors: of name, type, shape and bytes of each, in the order of the names."""
     total = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()

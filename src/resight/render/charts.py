@@ -1,4 +1,4 @@
-"""Small charts as SVG whose colours are the page's: light and dark follow the reader's setting."""
+"""Small charts as SVG in the page's colours: light and dark follow the reader's setting."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ LEFT, RIGHT, TOP, BOTTOM = 48, 12, 12, 34
 
 @dataclass(frozen=True)
 class Series:
-    """A line: label, points, and which of the page's colours it has ("a" or "b")."""
+    """A line: label, points, and its colour of the page ("a" or "b")."""
 
     label: str
     xs: Sequence[float]
@@ -24,7 +24,7 @@ def line_chart(series: Sequence[Series], x_label: str, y_label: str) -> str:
     """Return an SVG line chart with y from zero; spikes (see `top_of`) are marks at its upper edge.
 
     Args:
-        series: with finite points; empty ones are left out.
+        series: with finite points; empty ones are omitted.
         x_label: below the axis.
         y_label: with its unit.
     """
@@ -54,7 +54,7 @@ def line_chart(series: Sequence[Series], x_label: str, y_label: str) -> str:
 
 
 def above(series: Sequence[Series], unit: str = "") -> str:
-    """Return what `line_chart` shows as marks at its upper edge, in words; empty if nothing."""
+    """Return a text on the marks at the upper edge of `line_chart`; "" without marks."""
     lines = [s.ys for s in series if len(s.ys)]
     if not lines:
         return ""
@@ -63,7 +63,7 @@ def above(series: Sequence[Series], unit: str = "") -> str:
 
 
 def interval_scale(error: float, interval: tuple[float, float], guess: float | None) -> str:
-    """Return a line from 0 with an error rate, its interval and that of guessing, all in percent."""
+    """Return a scale from 0 with an error rate, its interval and the error of guessing, in percent."""
     end = min(100.0, max(guess or 0, interval[1]) * 1.08) or 1.0
 
     def x(value: float) -> float:
@@ -126,7 +126,7 @@ def _whole(values: list[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class _Frame:
-    """Data coordinates to the drawing's."""
+    """Maps data coordinates to drawing coordinates."""
 
     x_low: float
     x_high: float

@@ -1,4 +1,4 @@
-"""Networks as labelled marks over a logarithmic axis, as SVG and PNG."""
+"""Networks as labelled marks on a logarithmic axis, as SVG and PNG."""
 
 import io
 import math
@@ -40,7 +40,7 @@ Box = NDArray[np.float64]  # (..., 4): left, bottom, right, top
 
 @dataclass(frozen=True)
 class Mark:
-    """A network: label, family (its colour), place and size; hollow if its source is not the filled ones'."""
+    """A network: label, family (its colour), position, size; hollow if its source is not the filled ones'."""
 
     label: str
     family: str
@@ -52,14 +52,14 @@ class Mark:
 
 @dataclass(frozen=True)
 class Axis:
-    """What a figure shows.
+    """The content of a figure.
 
     Attributes:
         label: of the horizontal axis.
-        title: above.
-        caption: below; lines.
-        bubbles: whether a mark's area is its parameters.
-        curve: marks whose labels begin so are joined by a line, in their order.
+        title: above the figure.
+        caption: lines below it.
+        bubbles: whether a mark's area shows its parameters.
+        curve: marks whose labels begin with this text are joined by a line, in their order.
     """
 
     label: str
@@ -161,7 +161,7 @@ def _label(
     colours: dict[str, str],
     curve: str,
 ) -> None:
-    """Write a label beside each mark where it covers least, and lead a line to those that stand off."""
+    """Write a label next to each mark where it covers least, with a line to labels that are farther away."""
     scale = canvas.figure.dpi / 72
     renderer = canvas.get_renderer()
     centres = axes.transData.transform([(m.x, m.accuracy) for m in marks])
@@ -193,16 +193,16 @@ def place_labels(
 ) -> Box:
     """Return a box (N, 4) for each label near its mark, away from other labels and marks.
 
-    Each label in turn takes the cheapest of some places around its mark, given where the others are; a few
-    sweeps settle it. No chance is involved.
+    Each label in turn takes the cheapest of some places around its mark, given where the others are, in a few
+    sweeps. The result is deterministic.
 
     Args:
         centres: (N, 2) of the marks.
         radii: (N,) of the marks.
         sizes: (N, 2) width and height of the labels.
         inside: (4,) the box to stay in.
-        line: (P, 2) points to keep off.
-        sweeps: over all labels.
+        line: (P, 2) points to avoid.
+        sweeps: number of passes over all labels.
     """
     marks = np.concatenate([centres - radii[:, None] * 0.8, centres + radii[:, None] * 0.8], axis=1)
     marks = np.concatenate([marks, np.concatenate([line - 2, line + 2], axis=1)])
@@ -239,7 +239,7 @@ def place_labels(
 
 
 def _around(centre: NDArray[np.float64], radius: Any, size: NDArray[np.float64]) -> Box:
-    """Return places for a label: to the right first, then all round at growing distances."""
+    """Return candidate places for a label: first to the right, then all around at growing distances."""
     places = []
     for distance in (2, 6, 12, 20, 30, 42, 56, 72, 90, 110):
         for angle in np.arange(24) * (2 * np.pi / 24):
@@ -251,19 +251,19 @@ def _around(centre: NDArray[np.float64], radius: Any, size: NDArray[np.float64])
 
 
 def _overlap(a: Box, b: Box) -> NDArray[np.float64]:
-    """Return the areas that boxes (N, 4) and (M, 4) share, (N, M)."""
+    """Return the intersection areas of boxes (N, 4) and (M, 4), (N, M)."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     return np.prod(np.maximum(high - low, 0), axis=2)
 
 
 def _outside(boxes: Box, inside: Box) -> NDArray[np.float64]:
-    """Return by how much boxes (N, 4) leave the box `inside` (4,), (N,)."""
+    """Return by how much boxes (N, 4) exceed the box `inside` (4,), (N,)."""
     return np.maximum(inside[:2] - boxes[:, :2], 0).sum(1) + np.maximum(boxes[:, 2:] - inside[2:], 0).sum(1)
 
 
 def _crossings(start: NDArray[np.float64], ends: Box, others: Box) -> NDArray[np.float64]:
-    """Return how many of nine points along the lines to `ends` (N, 2) lie in boxes (M, 4), (N,)."""
+    """Return how many of nine points along the lines to `ends` (N, 2) are in boxes (M, 4), (N,)."""
     points = start + np.linspace(0.1, 0.9, 9)[:, None, None] * (ends - start)
     within = (points[:, :, None] >= others[:, :2]) & (points[:, :, None] <= others[:, 2:])
     return within.all(3).sum((0, 2)).astype(float)

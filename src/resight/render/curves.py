@@ -1,4 +1,4 @@
-"""Lines over an axis, as SVG."""
+"""A line chart as SVG."""
 
 import io
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from resight.render.compare import PALETTE, STYLE
 
 TRAINING = ", training"
-"""A line whose label ends so is drawn dashed, in the colour of the line without."""
+"""A line whose label ends with this is drawn dashed, in the colour of the line without it."""
 
 
 def draw_lines(
@@ -19,7 +19,7 @@ def draw_lines(
     """Return a figure as SVG text.
 
     Args:
-        title: above.
+        title: above the chart.
         across: name of the horizontal axis.
         up: name of the vertical axis.
         lines: label, horizontal and vertical values.

@@ -1,4 +1,4 @@
-"""A cloud of pictures in the plane: as one picture, and as a part of a page that answers the pointer."""
+"""An embedding of pictures in the plane: as one picture, and as an interactive part of a page."""
 
 import base64
 import colorsys
@@ -30,7 +30,7 @@ class Cloud:
     Attributes:
         places: (N, 2) in [0, 1].
         thumbnails: (N, S, S, 3) uint8.
-        labels: class numbers, (N,); -1 where unknown. Of several classes, one.
+        labels: class numbers, (N,); -1 where unknown. One class for multi-label pictures.
         predicted: class numbers, (N,).
         truths: the names of each picture's classes, (N,).
         names: of the pictures' files.
@@ -46,7 +46,7 @@ class Cloud:
     classes: Sequence[str]
 
     def wrong(self) -> list[bool]:
-        """Return which pictures were given a class that they do not have."""
+        """Return which pictures were predicted wrongly."""
         return [
             bool(truth) and self.classes[said] not in truth
             for truth, said in zip(self.truths, self.predicted, strict=True)
@@ -97,7 +97,7 @@ def draw_cloud(cloud: Cloud, title: str, footer: Sequence[str]) -> Image.Image:
 
 
 def apart(places: NDArray[np.float64], distance: float) -> list[int]:
-    """Return which of some squares can be drawn without covering one another, first come first served."""
+    """Return which squares can be drawn without overlap; earlier ones have priority."""
     chosen: list[int] = []
     for index in range(len(places)):
         if not chosen or (np.abs(places[chosen] - places[index]).max(1) >= distance).all():
@@ -106,10 +106,10 @@ def apart(places: NDArray[np.float64], distance: float) -> list[int]:
 
 
 def interactive(cloud: Cloud) -> str:
-    """Return the cloud as a part of a page: script, style and pictures inside, no request to anywhere.
+    """Return the cloud as a part of a page: script, style and pictures inside, no network requests.
 
-    The pointer or a tap shows a picture larger with its class and what the network said; a name in the legend
-    takes a class away and brings it back.
+    The pointer or a tap shows an enlarged picture with its class and the prediction; a name in the legend
+    hides a class or shows it again.
     """
     cloud = _of_classes_met(cloud)
     side = cloud.thumbnails.shape[1]
@@ -153,7 +153,7 @@ def interactive(cloud: Cloud) -> str:
 
 
 def _of_classes_met(cloud: Cloud) -> Cloud:
-    """Return a cloud of very many classes with only those that its pictures have or were given."""
+    """Return a cloud of very many classes with only those that its pictures have or were predicted as."""
     if len(cloud.classes) <= MOST_NAMES:
         return cloud
     met = np.unique(np.concatenate([cloud.labels[cloud.labels >= 0], cloud.predicted]))

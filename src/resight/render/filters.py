@@ -1,4 +1,4 @@
-"""Filters of a first layer as tiles, each beside the function fitted to it."""
+"""Filters of a first layer as tiles, each next to the function fitted to it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ from PIL import Image, ImageDraw
 from resight.render.sheet import GAP, INK, MARGIN, PAPER, SOFT, fitted, font
 
 TILE = 72
-"""Side of a tile is a whole multiple of the filter's, about so many pixels."""
+"""The side of a tile, about this many pixels, is a whole multiple of the filter's."""
 WIDTH = 1280
 WORDS = 30
-"""Height of what stands below a filter."""
+"""Height of the text below a filter."""
 MOST = 128
-"""Filters that are drawn."""
+"""Largest number of filters drawn."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """A filter (C, k, k) and what stands below it: two short lines.
+    """A filter (C, k, k) and the two short lines below it.
 
     Attributes:
         weights: signed.
-        fitted: the function fitted to it, (C, k, k); None if none was.
-        words: below the tiles.
+        fitted: the function fitted to it, (C, k, k); None without a fit.
+        words: the lines below the tiles.
     """
 
     weights: NDArray[np.float32]
@@ -34,14 +34,14 @@ class Filter:
 
 
 def tile(weights: NDArray[np.float32], scale: float | None = None) -> NDArray[np.uint8]:
-    """Return a filter (C, k, k) as colours (k, k, 3): grey is zero, the largest absolute weight full.
+    """Return a filter (C, k, k) as colours (k, k, 3): grey is zero, the largest absolute weight is full.
 
-    Colours are scaled together, so that their proportions and signs show. Of one channel the tile is grey; of
-    neither one nor three, the mean is shown.
+    Colours are scaled together, so that their proportions and signs show. With one channel the tile is grey;
+    with other than one or three channels, the mean is shown.
 
     Args:
         weights: signed.
-        scale: what is full; by default the largest absolute value.
+        scale: the value drawn at full strength; by default the largest absolute value.
     """
     if len(weights) not in (1, 3):
         weights = weights.mean(0, keepdims=True)
@@ -55,8 +55,8 @@ def draw_filters(filters: Sequence[Filter], title: str, footer: Sequence[str]) -
 
     Args:
         filters: in the order in which they are shown.
-        title: stands above.
-        footer: lines below.
+        title: above the figure.
+        footer: lines below it.
     """
     side = filters[0].weights.shape[-1]
     enlarged = side * max(1, round(TILE / side))

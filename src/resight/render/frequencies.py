@@ -1,4 +1,4 @@
-"""Error rates in words that need no training in statistics: "about 1 in 20", and how far that can be off.
+"""Error rates in plain words such as "about 1 in 20", with their uncertainty, for readers without statistics.
 
 Source of the form: Gigerenzer and Hoffrage 1995, "How to improve Bayesian reasoning without instruction:
 frequency formats": people read natural frequencies better than percentages.
@@ -7,11 +7,11 @@ frequency formats": people read natural frequencies better than percentages.
 import math
 
 RARE = 0.15
-"""Shares below this, or above one minus this, are said as 1 in so many."""
+"""Shares below this, or above one minus this, are written as "1 in N"."""
 DENOMINATORS = range(2, 11)
 VERBS = ("Wrong on", "Right on")
 CLOSE = 0.0201
-"""How far a simple fraction may be from the share; the simplest one within it is taken."""
+"""How far a simple fraction may be from the share; the simplest one within it is used."""
 
 
 def odds(share: float) -> str:
@@ -40,14 +40,14 @@ def _two_digits(value: float) -> int:
 def error_in_words(
     wrong: int, count: int, interval: tuple[float, float], verb: str = VERBS[0], right: str = VERBS[1]
 ) -> tuple[str, str]:
-    """Return what a test error means, in two sentences: the share, and what it could be as well.
+    """Return what a test error means, in two sentences: the share, and the range that it could be in.
 
     Args:
         wrong: errors among `count` pictures.
         count: 1 or more.
         interval: 95 % interval of the error, in percent.
         verb: what happens on a wrong picture, up to "on".
-        right: the same of a right one.
+        right: the same for a right one.
     """
     low, high = (odds(bound / 100) for bound in interval)
     tested = f"{count:,} test picture" + ("" if count == 1 else "s")

@@ -1,4 +1,4 @@
-"""A gallery of operations: a row an operation, its name and what it does at the left, pictures in a line."""
+"""A gallery of operations: one row per operation, with its name and description at the left."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ NAMES = 168
 """Width of the names."""
 CAPTION = 18
 LETTERS, LINES = 26, 5
-"""Of the words below a name: letters a line, and most lines."""
+"""Of the description below a name: letters per line, and largest number of lines."""
 LONG = 12
-"""More rows than this stand in two columns."""
+"""More rows than this are drawn in two columns."""
 BOX = (0, 200, 120)
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture (S, S, 3) uint8, what stands below it, and boxes (x0, y0, x1, y1) in its pixels."""
+    """A picture (S, S, 3) uint8, the text below it, and boxes (x0, y0, x1, y1) in its pixels."""
 
     pixels: NDArray[np.uint8]
     caption: str = ""
@@ -33,7 +33,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Line:
-    """A row: its name, words about it, and its pictures."""
+    """A row: its name, its description, and its pictures."""
 
     name: str
     words: str
@@ -41,10 +41,10 @@ class Line:
 
 
 def draw_gallery(title: str, lines: Sequence[Line]) -> Image.Image:
-    """Draw rows of pictures under one another, many of them in two columns.
+    """Draw rows of pictures under one another, in two columns if there are many.
 
     Args:
-        title: stands above.
+        title: above the figure.
         lines: with the same number of tiles each.
     """
     columns = 2 if len(lines) > LONG else 1

@@ -1,4 +1,4 @@
-"""A grid of pictures, a row a class, with the names at the left."""
+"""A grid of pictures, one row per class, with the names at the left."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,9 @@ from PIL import Image, ImageDraw
 from resight.render.sheet import GAP, INK, MARGIN, PAPER, fitted, font
 
 TILE = 64
-"""Least side of a tile, in pixels; small pictures are enlarged by a whole factor."""
+"""Smallest side of a tile, in pixels; small pictures are enlarged by a whole factor."""
 NAMES = 140
-"""Most width of the names, in pixels."""
+"""Largest width of the names, in pixels."""
 BETWEEN = 2
 """Pixels between two tiles."""
 

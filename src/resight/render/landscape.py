@@ -1,4 +1,4 @@
-"""A loss surface as contours, and learning curves with words below, by matplotlib."""
+"""A loss surface as contours, and learning curves with text below, by matplotlib."""
 
 import io
 from collections.abc import Sequence
@@ -31,9 +31,9 @@ def draw_surface(
 
     Args:
         axis: (n,), of both directions.
-        losses: (n, n) above zero or zero; infinite values stay white.
-        title: stands above.
-        caption: below.
+        losses: (n, n), not negative; infinite values stay white.
+        title: above the figure.
+        caption: below it.
     """
     finite = losses[np.isfinite(losses)]
     low = max(float(finite.min()), 1e-6) if finite.size else 1e-6
@@ -69,7 +69,7 @@ def draw_surface(
 
 
 def _round_levels(low: float, high: float) -> list[float]:
-    """Return 1, 2 and 5 times powers of ten between two values; powers alone if many, round steps if few."""
+    """Return 1, 2 and 5 times powers of ten between two values; only powers if many, round steps if few."""
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     fine = [m * 10.0**p for p in powers for m in (1, 2, 5)]
     inside = [v for v in fine if low <= v <= high]
@@ -85,8 +85,8 @@ def draw_curves(rows: Sequence[dict[str, float]], title: str, words: Sequence[st
 
     Args:
         rows: of metrics.csv.
-        title: stands above.
-        words: the diagnosis, a line each.
+        title: above the figure.
+        words: the diagnosis, one line each.
     """
     lines = [line for text in words for line in _bullet(text)]
     height = 4.3 + 0.19 * len(lines)
@@ -135,7 +135,7 @@ def _panel(axes: Axes, rows: Sequence[dict[str, float]], key: str, label: str, *
 
 
 def top_of_panel(lines: Sequence[NDArray[np.float64]]) -> float | None:
-    """Return the height of an axis that leaves spikes out, see `top_of`; None if there are none."""
+    """Return the top of an axis that excludes spikes, see `top_of`; None if there are none."""
     lines = [line for line in lines if len(line)]
     if not lines or (top := top_of([line.tolist() for line in lines])) == max(line.max() for line in lines):
         return None
@@ -143,7 +143,7 @@ def top_of_panel(lines: Sequence[NDArray[np.float64]]) -> float | None:
 
 
 def _mark_spikes(axes: Axes) -> None:
-    """Draw a mark at the upper edge for each point above the axis, and say the highest."""
+    """Draw a mark at the upper edge for each point above the axis, and state the highest value."""
     end, beyond = axes.get_ylim()[1], []
     for line in list(axes.get_lines()):
         xs, ys = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)

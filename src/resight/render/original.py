@@ -1,4 +1,4 @@
-"""A picture as it is, under the map of what a network saw of it."""
+"""A picture at its own resolution, under the map of the part that a network saw."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,25 +11,25 @@ from resight.render.overlay import Window, overlay, placed
 LEAST_SIDE = 224
 """Smaller pictures are enlarged to about this side."""
 LONGEST_SIDE = 4096
-"""Larger pictures are reduced to this side: a map has far fewer cells, and the file would be huge."""
+"""Larger pictures are reduced to this side: a map has far fewer cells, and the file would be too large."""
 
 
 class Original:
-    """A picture as it is, over which maps are drawn.
+    """A picture at its own resolution, over which maps are drawn.
 
-    Pictures below `least` are enlarged by a whole factor without smoothing, those above `longest` reduced;
-    others keep their size.
+    Pictures below `least` are enlarged by a whole factor without smoothing, those above `longest` are
+    reduced; others keep their size.
 
     Args:
-        image: RGB, the whole picture as a person sees it.
-        card: says which part of it the network sees.
-        longest: pixels of the longer side.
-        least: the same.
+        image: RGB, the whole picture.
+        card: gives the part of it that the network sees.
+        longest: largest longer side, in pixels.
+        least: smallest longer side, in pixels.
 
     Attributes:
         pixels: the picture, (H, W, 3) uint8.
-        window: what the network saw of it, in its pixels.
-        cut: whether a part of it lies outside of the window.
+        window: the part that the network saw, in its pixels.
+        cut: whether a part of the picture is outside the window.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Original:
         self.cut = x0 > 0 or y0 > 0 or x1 < width or y1 < height
 
     def under(self, heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Return the picture with a map (S, S) of what the network saw over it, (H, W, 3)."""
+        """Return the picture under a map (S, S) of the part that the network saw, (H, W, 3)."""
         height, width = self.pixels.shape[:2]
         return overlay(
             self.pixels, placed(heat, self.window, (width, height)), self.window if self.cut else None

@@ -1,4 +1,4 @@
-"""Heat maps over pictures. The picture is dull, so that the map's colours show on any picture."""
+"""Heat maps over pictures. The picture is desaturated, so that the map's colours show on any picture."""
 
 import base64
 import io
@@ -11,13 +11,13 @@ from PIL import Image
 COLORMAP = "inferno"  # perceptually even, readable with every common colour blindness
 OPACITY = 0.75
 COLOUR, LIGHT = 0.35, 0.55
-"""What a picture keeps of its colours and of its brightness under a map."""
+"""Share of its saturation and of its brightness that a picture keeps under a map."""
 OUTSIDE = 0.6
-"""What is left of that where the network did not look."""
+"""Share of this that is left outside the part that the network saw."""
 FRAME = (40, 200)
 """Grey of the frame around what the network saw: dark on the outside, light on the inside."""
 LEVEL = 0.5
-"""Of the map's maximum: the height of the contour."""
+"""Height of the contour, as a share of the map's maximum."""
 AT_ONCE = 2**20
 """Pixels that are blended at a time."""
 
@@ -30,15 +30,15 @@ def overlay(
 ) -> NDArray[np.uint8]:
     """Lay a heat map over a picture.
 
-    The picture loses most of its colours and some light; the map's colours are blended in by its value, and a
-    white line runs round what is above half the map's maximum. A map that is zero everywhere leaves the
-    picture as it is.
+    The picture is desaturated and darkened; the map's colours are blended in by its value, and a white line
+    surrounds the area above half the map's maximum. A map that is zero everywhere leaves the picture
+    unchanged.
 
     Args:
         picture: (H, W, 3) uint8.
-        heat: (H, W) in [0, 1]; also the opacity, so that cold places show the dull picture.
-        seen: the part of the picture that the network saw; the rest is darker, and a frame of two greys runs
-            around it. By default all.
+        heat: (H, W) in [0, 1]; also the opacity, so that cold places show the desaturated picture.
+        seen: the part of the picture that the network saw, drawn with a frame of two greys; the rest is
+            darker. By default all.
 
     Returns:
         (H, W, 3) uint8.
@@ -90,7 +90,7 @@ def _seen(shape: tuple[int, ...], seen: Window | None) -> NDArray[np.float32]:
 
 
 def contour(heat: NDArray[np.float32], width: int) -> NDArray[np.bool_]:
-    """Return the inner edge, `width` pixels wide, of what is above half of a map's maximum, (H, W)."""
+    """Return the inner edge, `width` pixels wide, of the area above half of a map's maximum, (H, W)."""
     inside = heat > LEVEL * heat.max(initial=0)
     return inside & _grown(~inside, width)
 
@@ -108,7 +108,7 @@ def _grown(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
 
 
 def placed(heat: NDArray[np.float32], window: Window, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Return the map of a part of a picture as one of the whole picture, (H, W); zero outside of the part.
+    """Return the map of a part of a picture as one of the whole picture, (H, W); zero outside the part.
 
     Args:
         heat: (h, w).
@@ -127,7 +127,7 @@ def placed(heat: NDArray[np.float32], window: Window, size: tuple[int, int]) -> 
 def _between(
     pixels: int, start: float, end: float, cells: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
-    """Return of each pixel the cells around its centre, the second one's share, and whether it is inside."""
+    """Return for each pixel the cells around its centre, the second one's share, and whether it is inside."""
     centres = np.arange(pixels) + 0.5
     at = ((centres - start) / (end - start) * cells - 0.5).clip(0, cells - 1)
     low = np.minimum(at.astype(np.int64), max(cells - 2, 0))
@@ -140,7 +140,7 @@ def _between(
 
 
 def colours(heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return a heat map (H, W) in [0, 1] in colours alone, (H, W, 3) uint8."""
+    """Return a heat map (H, W) in [0, 1] as colours only, (H, W, 3) uint8."""
     return np.round(255 * mpl.colormaps[COLORMAP](heat)[..., :3]).astype(np.uint8)
 
 

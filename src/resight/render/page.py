@@ -1,4 +1,4 @@
-"""The shell of every page: title, parts in their order, style for light and dark; no request to anywhere."""
+"""The frame of every page: title, parts in order, style for light and dark; it makes no network requests."""
 
 import base64
 import io
@@ -15,11 +15,11 @@ class Part:
     """A part of a page.
 
     Attributes:
-        title: its heading; without one the part has none.
+        title: its heading; "" for none.
         words: how to read it.
         points: sentences in a list.
-        images: data URIs, each with the words that take its place.
-        html: of our own making, put in as it is.
+        images: data URIs, each with its alternative text.
+        html: trusted HTML of our own, inserted as it is.
     """
 
     title: str
@@ -40,7 +40,7 @@ def data_uri(image: Image.Image, *, photo: bool = False) -> str:
 
 
 def share(value: float) -> str:
-    """Return a probability in whole percent; one near 0 or 1 is not rounded to it."""
+    """Return a probability in whole percent; values near 0 or 1 are not rounded to 0 or 1."""
     if 0 < value < 0.01:
         return "< 1 %"
     if 0.99 < value < 1:
@@ -49,7 +49,7 @@ def share(value: float) -> str:
 
 
 def render(template: str, **content: Any) -> str:
-    """Return a template of this package as HTML, what is put in escaped; names of files need not be text."""
+    """Return a template of this package as HTML with escaped values; file names need not be valid text."""
     environment = Environment(
         loader=PackageLoader("resight", "render"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -65,8 +65,8 @@ def render_page(title: str, parts: Sequence[Part], notes: Sequence[str] = ()) ->
     """Return a page as HTML.
 
     Args:
-        title: above.
+        title: of the page.
         parts: in their order.
-        notes: a line each, below the title.
+        notes: one line each, below the title.
     """
     return render("page", title=title, parts=parts, notes=notes)

@@ -1,4 +1,4 @@
-"""The page of near copies: pairs of pictures side by side, in one file that needs no other."""
+"""The page of near copies: pairs of pictures side by side, in one self-contained file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ class Side:
     Attributes:
         image: a small copy of its pixels, as a data URI.
         name: of the picture.
-        split: that it is in.
-        classes: its class, or several.
+        split: the split that it is in.
+        classes: its class or classes.
     """
 
     image: str
@@ -29,7 +29,7 @@ class Pair:
 
     Attributes:
         sides: the two.
-        distance: bits of the perceptual hash that differ.
+        distance: number of bits of the perceptual hash that differ.
     """
 
     sides: tuple[Side, Side]
@@ -45,7 +45,7 @@ def render_pairs(title: str, words: Sequence[str], pairs: Sequence[Pair]) -> str
     """Return the page as HTML.
 
     Args:
-        title: above.
+        title: of the page.
         words: paragraphs before the pairs.
         pairs: in the order in which they are shown.
     """

@@ -1,4 +1,4 @@
-"""What drives units: a row a unit, its strongest patches, and below each what was projected back."""
+"""What activates units: one row per unit with its strongest patches, and below each its back-projection."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from resight.render.sheet import EMPTY, GAP, INK, MARGIN, PAPER, SOFT, fitted, f
 
 TILE = 96
 NAMES = 104
-"""Width of what stands at the left."""
+"""Width of the column at the left."""
 CAPTION = 34
 LINES = ("picture", "deconvnet", "guided")
 PERCENTILE = 99.5
-"""Of the absolute values of a projection, what is drawn at full strength."""
+"""Quantile of a projection's absolute values that is drawn at full strength."""
 
 
 @dataclass(frozen=True)
 class Patch:
-    """A picture's part that drives a unit.
+    """A part of a picture that activates a unit.
 
     Attributes:
         pixels: (h, w, 3) uint8.
-        projections: what each rule sends back to it, by name, signed, (h, w, 3) float32; may be empty.
+        projections: the back-projection of each rule, by name, signed, (h, w, 3) float32; may be empty.
         activation: of the unit.
         label: the picture's class.
     """
@@ -38,7 +38,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit: its layer, its number, how much of a picture it sees, and its patches, strongest first."""
+    """A unit: its layer, its number, its receptive field, and its patches, strongest first."""
 
     layer: str
     number: int
@@ -47,13 +47,13 @@ class Unit:
 
 
 def shown(projection: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return a projection (h, w, 3) as pixels: grey is zero, its own extremes are full."""
+    """Return a projection (h, w, 3) as pixels: grey is zero, its extremes have full strength."""
     scale = float(np.percentile(np.abs(projection), PERCENTILE))
     return np.round(255 * np.clip(0.5 + 0.5 * projection / max(scale, 1e-12), 0, 1)).astype(np.uint8)
 
 
 def square(pixels: NDArray[np.uint8], side: int = TILE) -> Image.Image:
-    """Return pixels on a square of `side`, enlarged without smoothing where they are few."""
+    """Return pixels on a square of `side`; small ones are enlarged without smoothing."""
     height, width = pixels.shape[:2]
     ratio = side / max(height, width)
     size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
@@ -69,8 +69,8 @@ def draw_units(units: Sequence[Unit], title: str, footer: Sequence[str] = ()) ->
 
     Args:
         units: with at least one patch each.
-        title: stands above.
-        footer: lines below.
+        title: above the figure.
+        footer: lines below it.
     """
     rules = [name for name in LINES[1:] if name in units[0].patches[0].projections]
     columns = max(len(unit.patches) for unit in units)

@@ -1,4 +1,4 @@
-"""A comparison sheet: a row a picture, a column a method, as one picture."""
+"""A comparison sheet as one picture: one row per picture, one column per method."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 TILE = 192
-"""Side of the place of a picture or map, in pixels."""
+"""Side of the tile of a picture or map, in pixels."""
 SMALL = 64
-"""Pictures up to this side show their pixels."""
+"""Pictures up to this side are enlarged without smoothing."""
 GAP, MARGIN = 8, 16
 HEADER, CAPTION, FOOTER = 34, 28, 30
 """Heights of the lines of text, in pixels."""
@@ -21,19 +21,19 @@ PAPER, INK, SOFT, EMPTY = "#ffffff", "#1c1d1f", "#61656c", "#f1f1ee"
 
 @dataclass(frozen=True)
 class Row:
-    """A row: what stands over it, and its pictures, square (S, S, 3) uint8, one a column."""
+    """A row: the text above it, and its pictures, square (S, S, 3) uint8, one per column."""
 
     caption: str
     tiles: Sequence[NDArray[np.uint8]]
 
 
 def draw_sheet(header: Sequence[str], rows: Sequence[Row], footer: str) -> Image.Image:
-    """Draw a sheet; text that is too long for its place ends in an ellipsis.
+    """Draw a sheet; text that is too long ends in an ellipsis.
 
     Args:
-        header: what stands over each column.
+        header: the text above each column.
         rows: with a tile for each column.
-        footer: a line below.
+        footer: one line below.
     """
     width = 2 * MARGIN + len(header) * (TILE + GAP) - GAP
     height = 2 * MARGIN + HEADER + len(rows) * (CAPTION + TILE + GAP) + FOOTER
@@ -56,12 +56,12 @@ def draw_sheet(header: Sequence[str], rows: Sequence[Row], footer: str) -> Image
 
 
 def left(column: int) -> int:
-    """Return where a column's tiles begin, in pixels."""
+    """Return the left edge of a column's tiles, in pixels."""
     return MARGIN + column * (TILE + GAP)
 
 
 def top(row: int) -> int:
-    """Return where a row's tiles begin, in pixels."""
+    """Return the top edge of a row's tiles, in pixels."""
     return MARGIN + HEADER + row * (CAPTION + TILE + GAP) + CAPTION
 
 
@@ -77,7 +77,7 @@ def scaled(pixels: NDArray[np.uint8]) -> Image.Image:
 
 
 def fitted(text: str, face: ImageFont.FreeTypeFont, width: int) -> str:
-    """Return a text as one line of at most `width` pixels, cut with an ellipsis if need be."""
+    """Return a text as one line of at most `width` pixels, cut with an ellipsis if needed."""
     text = " ".join(text.encode("utf-8", "replace").decode().split())
     if face.getlength(text) <= width:
         return text
@@ -87,6 +87,6 @@ def fitted(text: str, face: ImageFont.FreeTypeFont, width: int) -> str:
 
 
 def font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """Return the font that comes with matplotlib, DejaVu Sans: it knows most alphabets."""
+    """Return the font that comes with matplotlib, DejaVu Sans, which covers most alphabets."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(Path(mpl.get_data_path()) / "fonts" / "ttf" / name, size)

@@ -1,20 +1,20 @@
-"""Which points of a curve are spikes, so that a few of them do not flatten all others in a chart."""
+"""Which points of a curve are spikes, so that a few of them do not flatten the rest of a chart."""
 
 from collections.abc import Sequence
 
 FEW = 0.1
-"""Share of a line's points, at least one, that may be spikes; more of them are its shape."""
+"""Share of a line's points, at least one, that may be spikes; more than this is the curve's shape."""
 FAR = 4.0
 """How many times as high as all other points a spike is."""
 LEAST = 4
-"""Lines of fewer points have no spikes."""
+"""Lines with fewer points have no spikes."""
 
 
 def top_of(lines: Sequence[Sequence[float]]) -> float:
     """Return the greatest value that an axis must show: that of all points, or of all but the spikes.
 
     Args:
-        lines: the values of each line, finite; one at least in all.
+        lines: the values of each line, finite; at least one value in total.
     """
     values = [value for line in lines for value in line]
     usual = max(_usual(line) for line in lines if line)
@@ -28,7 +28,7 @@ def _usual(line: Sequence[float]) -> float:
 
 
 def words_on(points: Sequence[tuple[float, float]], unit: str = "") -> str:
-    """Return what stands above the axis, given its (epoch, value) points; empty if nothing does."""
+    """Return a sentence on the (epoch, value) points above the axis; "" without points."""
     if not points:
         return ""
     epoch, value = max(points, key=lambda point: point[1])

@@ -1,1 +1,1 @@
-"""The papers' experiments run again: one command each, our figures compared with the published ones."""
+"""Reproduction of published experiments: one command each, our figures compared with the published ones."""

@@ -1,4 +1,4 @@
-"""The experiments by name, and the door to run one."""
+"""The experiments by name, and the function that runs one."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -20,14 +20,14 @@ NAMES = (
     "dropout", "augmentation", "he-init", "forgetting", "imbalance", "gan-augmentation", "gap-gmp-cam",
     "bovw-vs-cnn", "imagenet-check",
 )  # fmt: skip
-"""In the order in which they are listed; each is a file in `experiments`, hyphens as underscores."""
+"""In the order of the list; each is a file in `experiments`, with underscores for hyphens."""
 
 
 def experiment(name: str) -> Experiment:
-    """Return an experiment by name, or from a file of one's own, NAME.py.
+    """Return an experiment by name, or from the user's file NAME.py.
 
     Raises:
-        UsageError: if there is none, with the nearest names, or the file holds none.
+        UsageError: if there is none (it gives the nearest names), or the file holds none.
     """
     if name.endswith(".py"):
         return _own(Path(name))
@@ -36,13 +36,15 @@ def experiment(name: str) -> Experiment:
 
 
 def _own(file: Path) -> Experiment:
-    """Return the EXPERIMENT of a file of the user's."""
+    """Return the EXPERIMENT of a user's file."""
     called = f"resight_own_{file.stem}"
     spec = spec_from_file_location(called, file)
     if not file.is_file() or spec is None or spec.loader is None:
-        raise UsageError(f"{file}: there is no such file; give one, or a name of resight reproduce's list")
+        raise UsageError(
+            f"{file}: there is no such file; give a file, or a name that `resight reproduce` lists"
+        )
     module = module_from_spec(spec)
-    sys.modules[called] = module  # where its classes are looked for
+    sys.modules[called] = module  # where Python looks for its classes
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever the user's own code raises
@@ -54,7 +56,7 @@ def _own(file: Path) -> Experiment:
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """Return name, paper and claim of every experiment, and how many trainings it is made of."""
+    """Return name, paper, claim and number of trainings of every experiment."""
     found = [(name, experiment(name)) for name in NAMES]
     return [
         {
@@ -71,13 +73,13 @@ def catalogue() -> list[dict[str, Any]]:
 def scale_of(
     chosen: Experiment, name: str, epochs: int | None, pictures: int | None, settings: Sequence[str] = ()
 ) -> Scale:
-    """Return the scale that the words of a call mean.
+    """Return the scale that the arguments give.
 
     Raises:
-        UsageError: if there is none of that name, or a setting is not KEY=VALUE.
+        UsageError: if there is no scale of that name, or a setting is not KEY=VALUE.
     """
     if name not in ("smoke", "full"):
-        raise UsageError(f"--scale {name}: is neither smoke nor full")
+        raise UsageError(f"--scale {name}: must be smoke or full")
     scale = chosen.smoke if name == "smoke" else Scale()
     if wrong := [word for word in settings if "=" not in word]:
         raise UsageError(f"--set {wrong[0]}: is not KEY=VALUE")
@@ -110,24 +112,25 @@ def reproduce(
     """Run an experiment, or resume it, and write its results.
 
     Args:
-        name: of the experiment, or a file of one's own, see `experiment`.
+        name: of the experiment, or the user's file, see `experiment`.
         scale: "smoke", minutes on two cores, or "full", the paper's protocol.
-        epochs: in place of the scale's; this, `pictures` or `settings` makes it "part" of the full protocol,
+        epochs: replace the scale's; this, `pictures` or `settings` makes it "part" of the full protocol,
             tested on all test pictures.
-        pictures: training pictures that are kept.
-        settings: key=value over the recipe and the experiment's own words, for every training with a recipe.
-        seeds: a run of every training for each.
-        jobs: trainings side by side.
-        data: what the experiment needs of the user, if it does, in its order.
+        pictures: number of training pictures to keep.
+        settings: key=value settings on top of the recipe and the experiment's own, for every training with a
+            recipe.
+        seeds: each training is run once for each.
+        jobs: number of trainings at a time.
+        data: the data that the experiment needs from the user, in its order.
         data_root: see `open_dataset`.
-        only: conditions that are trained, and those that they need; the figures of others are written where
-            their runs have finished already. By default all.
-        out: folder of the runs; finished ones in it are not run again.
+        only: conditions to train, with those that they need; the figures of others are written if their runs
+            have finished already. By default all.
+        out: folder of the runs; finished runs in it are not run again.
         results: folder that RESULTS/NAME-SCALE.json is written to.
         say: gets lines of progress.
 
     Returns:
-        What is written, see `record_of`, and "file".
+        The written document, see `record_of`, and "file".
 
     Raises:
         ResightError: in one line.
@@ -142,12 +145,10 @@ def reproduce(
         raise UsageError("--jobs and --seeds take 1 or more")
     for given in data:
         if open_dataset(given, data_root, whole=True).multi_label:
-            raise UsageError(f"{given}: its pictures have several classes each; {name} needs one each")
+            raise UsageError(f"{given}: its labels are multi-label; {name} needs one class per picture")
     taken = scale_of(chosen, scale, epochs, pictures, settings)
     if taken.pictures and chosen.boxed:
-        raise UsageError(
-            f"{name} takes all pictures, since the boxes are not cut with them; leave out --pictures"
-        )
+        raise UsageError(f"{name} uses all pictures, since a subset would lose their boxes; omit --pictures")
     laboratory = Laboratory(chosen, taken, tuple(seeds), Path(out), say, data_root, tuple(data))
     say(f"{name}, {taken.words()}: {len(todo)} trainings, {len(laboratory.seeds)} seeds")
     laboratory.train(jobs, todo)
@@ -159,11 +160,11 @@ def _needed(chosen: Experiment, only: Sequence[str]) -> tuple[Training, ...]:
     """Return the trainings of the named conditions, and of those that they start from; by default all.
 
     Raises:
-        UsageError: naming a condition that the experiment does not have, and those that it has.
+        UsageError: for an unknown condition; it lists the known ones.
     """
     known = {t.condition: t for t in chosen.trainings}
     if wrong := [name for name in only if name not in known]:
-        raise UsageError(f"--only {wrong[0]}: is no condition; there are {', '.join(known)}")
+        raise UsageError(f"--only {wrong[0]}: is not a condition; the conditions are {', '.join(known)}")
     wanted = list(only or known)
     for name in wanted:  # grows while it is read
         words = " ".join(known[name].words)

@@ -1,4 +1,4 @@
-"""What figures say of a claim, as far as their 95 % intervals allow."""
+"""Whether figures support a claim, as far as their 95 % intervals allow."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 By = Literal["figures", "certain", "possible"]
-"""How figures compare: by the figures alone; with certainty; or only if that cannot be excluded."""
+"""How figures compare: by the figures only; with certainty; or as long as it cannot be excluded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,15 +14,15 @@ class Figure:
     """A figure with its interval, as a claim compares it with another or with a number.
 
     The interval of a difference is found from both intervals by the square-and-add rule of Newcombe 1998,
-    "Interval estimation for the difference between independent proportions", method 10. Where conditions
-    share their pictures it is wider than it need be.
+    "Interval estimation for the difference between independent proportions", method 10. If conditions share
+    their pictures, it is wider than necessary.
 
     Attributes:
         mean: the figure.
         low: lower end of the 95 % interval; minus infinity if no interval is known.
         high: upper end.
-        by: "figures" compares the means alone; "certain" says that a figure is smaller if the whole interval
-            of the difference says so; "possible" if any of it does.
+        by: "figures" compares only the means; "certain" calls a figure smaller if the whole interval of the
+            difference says so; "possible" if any part of it does.
     """
 
     mean: float
@@ -39,11 +39,11 @@ class Figure:
         return _margin(_figure(other), self, self.by) > 0
 
     def __le__(self, other: "Figure | float") -> bool:
-        """Return whether this is no larger than another."""
+        """Return whether this is not larger than another."""
         return _margin(self, _figure(other), self.by) >= 0
 
     def __ge__(self, other: "Figure | float") -> bool:
-        """Return whether this is no smaller than another."""
+        """Return whether this is not smaller than another."""
         return _margin(_figure(other), self, self.by) >= 0
 
     def __rmul__(self, factor: float) -> "Figure":
@@ -52,12 +52,12 @@ class Figure:
 
 
 def _figure(value: Figure | float) -> Figure:
-    """Return a number as a figure without doubt."""
+    """Return a number as an exact figure."""
     return value if isinstance(value, Figure) else Figure(value, value, value)
 
 
 def _margin(small: Figure, large: Figure, by: By) -> float:
-    """Return how far a figure lies below another, with doubt counted against that, for it or not at all."""
+    """Return how far a figure is below another, by the end of the interval that `by` selects."""
     difference = large.mean - small.mean
     if by == "certain":
         return difference - math.hypot(small.high - small.mean, large.mean - large.low)
@@ -67,7 +67,7 @@ def _margin(small: Figure, large: Figure, by: By) -> float:
 
 
 class Figures:
-    """What the rows of an experiment say, by "CONDITION/METRIC"; it knows whether one was missed.
+    """The figures of an experiment, by "CONDITION/METRIC"; it records whether a missing one was read.
 
     Args:
         found: figures; a bare number is exact.
@@ -78,18 +78,18 @@ class Figures:
         self.found, self.by, self.missing = found, by, False
 
     def __getitem__(self, name: str) -> Figure:
-        """Return a figure; not a number if it was not measured, so that no comparison with it holds."""
+        """Return a figure; NaN if it was not measured, so that no comparison with it holds."""
         self.missing = self.missing or name not in self.found
         return replace(_figure(self.found.get(name, math.nan)), by=self.by)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the figures say of a claim.
+    """The verdict of the figures on a claim.
 
     Attributes:
-        holds: True or False where the 95 % intervals leave no doubt; None where they do.
-        alone: what the figures without their intervals say.
+        holds: True or False if the 95 % intervals leave no doubt; else None.
+        alone: the verdict of the figures without their intervals.
         missing: whether a deciding figure was not measured.
     """
 
@@ -99,10 +99,10 @@ class Verdict:
 
 
 def judge(claim: "Callable[[Figures], bool]", found: Mapping[str, Figure]) -> Verdict:
-    """Return what figures say of a claim, see `Experiment.holds`.
+    """Return the verdict of the figures on a claim, see `Experiment.holds`.
 
-    It holds if it does with all doubt counted against it, and does not if it fails with all doubt counted for
-    it. A figure without an interval (one seed) leaves every doubt.
+    It holds if it holds with all doubt counted against it, and fails if it fails with all doubt counted for
+    it. A figure without an interval (one seed) decides nothing.
     """
     said = {}
     for by in get_args(By):

@@ -1,4 +1,4 @@
-"""What an experiment is: trainings, the figures that come out of them, and the claim that they test."""
+"""The parts of an experiment: trainings, the figures from them, and the claim that they test."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """One training of an experiment: the words of a call of `resight`.
+    """One training of an experiment: the arguments of a `resight` command.
 
     Attributes:
-        condition: what it is called in the results, such as "plain-20".
-        data: what `open_dataset` takes, the name of a set that the experiment makes, "--data": what the user
-            gave, or "--data 2": what came second.
+        condition: its name in the results, such as "plain-20".
+        data: an argument of `open_dataset`, the name of a set that the experiment makes, "--data" for the
+            user's data, or "--data 2" for the second.
         recipe: its name; empty for a classic pipeline and a GAN, which have none.
-        words: key=value over the recipe. `{CONDITION}` stands for the run of an earlier training, of the
-            same seed.
+        words: key=value settings on top of the recipe. `{CONDITION}` stands for the run of an earlier
+            training with the same seed.
         command: "train" or "train-gan".
     """
 
@@ -38,15 +38,15 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """How far an experiment is taken.
+    """The scale of an experiment.
 
     Attributes:
         name: "full" (the paper's protocol), "smoke" (the same code in minutes) or "part".
-        epochs: in place of the recipe's; None leaves them.
-        pictures: training pictures that are kept, of all classes alike; None keeps all.
-        tested: test pictures that are kept; None keeps all.
-        settings: key=value over the recipe and the experiment's own words, of every training that has a
-            recipe.
+        epochs: replace the recipe's; None keeps them.
+        pictures: number of training pictures to keep, equally from all classes; None keeps all.
+        tested: number of test pictures to keep; None keeps all.
+        settings: key=value settings on top of the recipe and the experiment's own, for every training that
+            has a recipe.
     """
 
     name: str = "full"
@@ -56,7 +56,7 @@ class Scale:
     settings: tuple[str, ...] = ()
 
     def words(self) -> str:
-        """Return what a reader must know of it."""
+        """Return a description for the reader."""
         parts = [
             f"{self.epochs} epochs" if self.epochs else "",
             f"{self.pictures:,} pictures" if self.pictures else "",
@@ -73,8 +73,8 @@ class Measure:
 
     Attributes:
         values: one for each seed.
-        own: the interval of the single value, where there is one seed: of the pictures drawn; the value
-            itself twice where nothing was drawn, as of a count; None if it is unknown.
+        own: the interval of the value with a single seed: over the pictures drawn; the value itself twice if
+            nothing is random, as for a count; None if unknown.
     """
 
     values: tuple[float, ...]
@@ -87,7 +87,7 @@ class Measure:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 %: of the mean over seeds by Student's distribution; of one seed its own; None if unknown."""
+        """The 95 % interval: of the mean over seeds (Student) or of the single value; None if unknown."""
         count = len(self.values)
         if count == 1:
             return self.own
@@ -100,11 +100,11 @@ class Row:
     """A figure of an experiment.
 
     Attributes:
-        condition: what was measured, such as "plain-20"; a slash sets off what it was tested on.
+        condition: what was measured, such as "plain-20"; a slash separates what it was tested on.
         metric: such as "test-error".
         measure: the figure; None if its training failed.
         unit: of the figure: "%" or none.
-        published: id of the published figure, see `resight.core.published`; none if none is known.
+        published: id of the published figure, see `resight.core.published`; "" if none is known.
     """
 
     condition: str
@@ -116,10 +116,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure to draw: lines over an axis.
+    """A line chart to draw.
 
     Attributes:
-        title: above.
+        title: above the chart.
         across: name of the horizontal axis.
         up: name of the vertical axis.
         lines: label, horizontal and vertical values; one whose label is another's and ", training" is drawn
@@ -138,17 +138,17 @@ class Experiment:
 
     Attributes:
         paper: source, with section and table.
-        claim: what it shows, in a sentence.
+        claim: its result, in a sentence.
         rows: figures, measured in a laboratory where the trainings have run.
-        holds: whether the claim does, from the figures: comparisons joined by `and`, `or`, `all` and `any`,
-            none of them negated, so that `judge` can ask with all doubt against it and all doubt for it.
-        parts: of the claim, each a sentence and whether it holds, where they can come out differently.
-        caveat: what else may explain the figures, in a sentence; empty if nothing is known.
-        trainings: what is trained.
+        holds: whether the claim holds, from the figures: comparisons joined by `and`, `or`, `all` and `any`,
+            without negation, so that `judge` can count all doubt against it or for it.
+        parts: of the claim, each a sentence and whether it holds, if they can have different results.
+        caveat: another explanation of the figures, in a sentence; empty if none is known.
+        trainings: the trainings to run.
         smoke: the scale that takes minutes.
-        sets: data sets that the experiment makes: name to what writes one into a folder.
-        plots: what is drawn of it.
-        needs: what the user must give, one with each --data.
+        sets: data sets that the experiment makes: name to a function that writes one into a folder.
+        plots: its charts.
+        needs: the data that the user must give, one for each --data.
         boxed: whether it needs the pictures' boxes, which a part of a set does not have.
     """
 

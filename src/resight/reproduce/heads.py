@@ -1,4 +1,4 @@
-"""Heads changed after the fact, so that a network answers another question than it was trained for."""
+"""Heads changed after training, so that a network does another task than it was trained for."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from resight.models.classifier import Classifier
 def put_back(model: Classifier, before: Classifier) -> None:
     """Give a network the head, classes and preprocessing of the one that it was trained from.
 
-    One that has learned without forgetting has an old head of its own, which moved with it.
+    A network trained without forgetting has its own old head, which was trained with it.
     """
     if model.old_tasks:
         model.use_old_head(model.old_tasks[-1].name)
@@ -20,7 +20,7 @@ def put_back(model: Classifier, before: Classifier) -> None:
 
 
 def keep_classes(model: Classifier, kept: Sequence[str], names: Sequence[str]) -> None:
-    """Let a network choose among some of its classes only, which are then called `names`."""
+    """Let a network choose only among some of its classes, which are then called `names`."""
     layer = model.get_classifier()
     if not isinstance(layer, nn.Linear):
         raise TypeError(f"the last layer of {model.name} is not linear")

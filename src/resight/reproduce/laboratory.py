@@ -1,4 +1,4 @@
-"""Where an experiment's trainings run: each a `resight train` of its own, resumed if it stopped."""
+"""Runs an experiment's trainings: each is its own `resight train`, resumed if it stopped."""
 
 import inspect
 import json
@@ -32,14 +32,14 @@ DONE = "done"
 
 @dataclass
 class Job:
-    """A training under way.
+    """A running training.
 
     Attributes:
         training: what is trained.
         seed: its seed.
-        process: that trains it.
+        process: the process that trains it.
         started: by `time.perf_counter`.
-        logged: bytes that its log had before.
+        logged: size of its log before the start, in bytes.
     """
 
     training: Training
@@ -55,14 +55,14 @@ class Laboratory:
 
     Attributes:
         experiment: what is run.
-        scale: how far.
-        seeds: a run of each training for each.
-        place: folder of the runs and of the data sets that are made; experiments share what is the same. Data
-            of the same path are taken to be the same.
-        say: tells the user a line.
-        data_root: where built-in data sets lie.
-        data: what the user gave, one for each --data.
-        failed: conditions whose training failed, with why.
+        scale: its scale.
+        seeds: each training is run once for each.
+        place: folder of the runs and of the data sets that are made; experiments share equal ones. Data with
+            the same path count as the same.
+        say: prints one line for the user.
+        data_root: folder of the built-in data sets.
+        data: the user's data, one for each --data.
+        failed: conditions whose training failed, with the reason.
     """
 
     experiment: Experiment
@@ -78,12 +78,12 @@ class Laboratory:
         """Run every training that is not finished, several side by side.
 
         Args:
-            jobs: so many at once.
-            trainings: those of the experiment that are run; by default all.
+            jobs: number of trainings at a time.
+            trainings: the experiment's trainings to run; by default all.
 
-        A training that fails is noted in `failed`; those that need it fail with it. The processor's cores
-        are shared out among the jobs, unless OMP_NUM_THREADS says otherwise. Interrupted or asked to end, it
-        ends the trainings, which save their state.
+        A training that fails is recorded in `failed`; those that need it fail with it. The processor's cores
+        are divided among the jobs, unless OMP_NUM_THREADS is set. When interrupted or terminated, it ends the
+        trainings, which save their state.
         """
         environment = {**os.environ, **({"RESIGHT_DATA": self.data_root} if self.data_root else {})}
         if jobs > 1:
@@ -100,7 +100,7 @@ class Laboratory:
                     for training, seed in ready[: jobs - len(running)]:
                         waiting.remove((training, seed))
                         running.append(self._start(training, seed, environment))
-                    if not running:  # what is left waits for what failed
+                    if not running:  # the rest waits for failed trainings
                         for training, seed in waiting:
                             missing = ", ".join(self._missing(training, seed))
                             self.failed[training.condition] = f"needs {missing}"
@@ -120,7 +120,7 @@ class Laboratory:
         return [t.condition for t in others if not self.finished(t, seed)]
 
     def finished(self, training: Training, seed: int) -> bool:
-        """Return whether a training has come to its end."""
+        """Return whether a training has finished."""
         if training.command == "train":
             return (self.run_folder(training, seed) / REPORT_FILE).exists()
         return self._beside(training, seed, DONE).exists()
@@ -142,7 +142,7 @@ class Laboratory:
         return Job(training, seed, process, time.perf_counter(), before)
 
     def _over(self, job: "Job") -> bool:
-        """Return whether a job has ended, and note how."""
+        """Return whether a job has ended, and record its outcome."""
         if job.process.poll() is None:
             return False
         training, seed = job.training, job.seed
@@ -152,7 +152,7 @@ class Laboratory:
             faults = [line for line in lines if line.startswith("resight: ")] or lines
             why = faults[-1] if faults else f"ended with code {job.process.returncode}"
             self.failed[training.condition] = why
-            self.say(f"{training.condition} failed: {why}; its words are in {log}")
+            self.say(f"{training.condition} failed: {why}; its output is in {log}")
         else:
             took = time.perf_counter() - job.started
             found = ""
@@ -164,7 +164,7 @@ class Laboratory:
         return True
 
     def words(self, training: Training, seed: int) -> list[str]:
-        """Return the words of a training's call after `resight`."""
+        """Return the arguments of a training's `resight` command."""
         words = [training.command, str(self.set_of(training.data)), "--seed", str(seed)]
         words += ["--recipe", training.recipe] if training.recipe else []
         for word in (*self._filled(training, seed, str), *(self.scale.settings if training.recipe else ())):
@@ -174,7 +174,7 @@ class Laboratory:
         return [*words, "--out", str(self.run_folder(training, seed))]
 
     def _filled(self, training: Training, seed: int, called: Callable[[Path], str]) -> list[str]:
-        """Return a training's words with every `{CONDITION}` filled in by how its run is called."""
+        """Return a training's arguments with every `{CONDITION}` replaced by the name of its run."""
         words = list(training.words)
         for other in self.experiment.trainings:
             if any((mark := f"{{{other.condition}}}") in word for word in words):
@@ -183,11 +183,11 @@ class Laboratory:
         return words
 
     def command(self, training: Training, seed: int) -> str:
-        """Return a training's call as a user would write it."""
+        """Return a training's command as a user would write it."""
         return shlex.join(["resight", *self.words(training, seed)])
 
     def run_folder(self, training: Training, seed: int) -> Path:
-        """Return the folder of a run: named after all that it depends on, so that experiments share it."""
+        """Return the folder of a run, named after everything it depends on, so that experiments share it."""
         data = training.data
         known = [
             str(Path(self.given(data)).resolve()) if data.startswith("--data") else data,
@@ -204,7 +204,7 @@ class Laboratory:
         return self.place / f"{training.condition.replace('/', '-')}-{name}-{seed}"
 
     def set_of(self, name: str) -> Path | str:
-        """Return a data set by name: made by the experiment, or cut down to the scale, if need be."""
+        """Return a data set by name: made by the experiment, or reduced to the scale, if needed."""
         if name.startswith("--data"):
             name = self.given(name)
         made = self.experiment.sets.get(name)
@@ -226,7 +226,7 @@ class Laboratory:
         return folder
 
     def _made_of(self, name: str) -> list[str]:
-        """Return what a set that the experiment makes depends on: its file, and what the user gave."""
+        """Return what a set that the experiment makes depends on: its file, and the user's data."""
         made = self.experiment.sets[name]
         file = inspect.getsourcefile(made.func if isinstance(made, partial) else made)
         written = digest(Path(file).read_bytes()) if file else ""
@@ -251,9 +251,9 @@ class Laboratory:
         return [open_run(str(folder)) for folder in self.folders(condition)]
 
     def measured(self, condition: str) -> list[int]:
-        """Return the seeds of a condition's finished runs; all, of one that no training has.
+        """Return the seeds of a condition's finished runs; all seeds for a condition without training.
 
-        Without what the user must give there are none.
+        Without the data that the user must give there are none.
         """
         if len(self.data) < len(self.experiment.needs):
             return []
@@ -273,17 +273,17 @@ class Laboratory:
         return next(iter(self.curves(condition)), [])
 
     def measure(self, condition: str, of: Callable[[Run], float]) -> Measure | None:
-        """Return what a function says of every run of a condition; None if none has finished."""
+        """Return a function's value for every run of a condition; None if none has finished."""
         values = tuple(float(of(run)) for run in self.runs(condition))
         return Measure(values) if values else None
 
     def count(self, condition: str, of: Callable[[Run], float]) -> Measure | None:
-        """Return what a function counts of a condition's runs, which no chance enters; None without runs."""
+        """Return a function's value for a condition's runs if nothing in it is random; None without runs."""
         found = self.measure(condition, of)
         return found and Measure(found.values[:1], (found.mean, found.mean))
 
     def error(self, condition: str, split: str = "test") -> Measure | None:
-        """Return the error of a condition in percent: of "test" as its runs say, of others tested now."""
+        """Return the error of a condition in percent: on "test" from its runs, on other sets tested now."""
         if split == "test":
             found = [load_header(folder / MODEL_FILE)["test"] for folder in self.folders(condition)]
         else:
@@ -302,7 +302,7 @@ class Laboratory:
         return test(runs, None if data is None else str(data), data_root=self.data_root, **protocol)
 
     def records(self) -> list[dict[str, Any]]:
-        """Return recipe.json of every finished run, with its condition, its seed and the seconds it took."""
+        """Return recipe.json of every finished run, with its condition, seed and duration in seconds."""
         found = []
         for training, seed in ((t, seed) for t in self.experiment.trainings for seed in self.seeds):
             if not self.finished(training, seed):
@@ -317,10 +317,10 @@ class Laboratory:
         return found
 
     def given(self, name: str = "--data") -> str:
-        """Return what the user gave: with the first "--data", or with the second, "--data 2".
+        """Return the user's data: of the first "--data", or of the second, "--data 2".
 
         Raises:
-            ResightError: if that was not given.
+            ResightError: if it was not given.
         """
         place = int(name.partition(" ")[2] or 1) - 1
         if place >= len(self.data):
@@ -329,6 +329,6 @@ class Laboratory:
 
 
 def interval_of(row: Mapping[str, float]) -> tuple[float, float]:
-    """Return the Wilson interval of an epoch's training error in percent, over the pictures that it saw."""
+    """Return the Wilson interval of an epoch's training error in percent, over the pictures it used."""
     seen = max(1, round(row["images_per_second"] * row["seconds"]))
     return wilson_interval(round(row["train_error"] / 100 * seen), seen)

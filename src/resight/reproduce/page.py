@@ -29,7 +29,7 @@ TABLE = ("| condition | metric | published | measured | 95 % interval |", "| ---
 def write_page(page: str, results: str) -> Path:
     """Write the page, and its plots into a folder `figures` next to it.
 
-    What stands below the line `BY_HAND` of an older page is kept.
+    The text below the line `BY_HAND` of an older page is kept.
 
     Returns:
         The page.
@@ -90,7 +90,7 @@ def _section(record: dict[str, Any], figures: Path) -> str:
 
 
 def _verdict(record: dict[str, Any]) -> str:
-    """Return whether the claim holds, whether its parts do, and what else may explain the figures."""
+    """Return whether the claim and its parts hold, and what else may explain the figures."""
     where = "here" if record["scale"]["name"] == "full" else "at this scale"
     said = {True: f"It holds {where}.", False: f"**It does not hold {where}.**"}
     parts = [f"{_capital(part['claim'])}: {verdict_words(part)}." for part in record["parts"]]

@@ -17,7 +17,7 @@ from resight.reproduce.experiment import Experiment, Plot, Row
 from resight.reproduce.laboratory import Laboratory
 
 PLACE = "runs/reproduce"
-"""Where `resight reproduce` puts the runs unless it is told otherwise."""
+"""The default folder for the runs of `resight reproduce`."""
 
 FIGURE, COUNT = (Within(-1e12, 1e12), None), (Whole(0), None)
 SHAPE = {
@@ -51,7 +51,7 @@ SHAPE = {
     "failed": {str: str},
     "plots": [{"title": str, "across": str, "up": str, "lines": [[(str, [FIGURE])]]}],
 }
-"""Of a document, as far as it is read again."""
+"""The structure of a document, as far as it is read again."""
 KEYS = set(SHAPE)
 
 
@@ -61,7 +61,7 @@ def record_of(name: str, laboratory: Laboratory, called: str) -> dict[str, Any]:
     Args:
         name: of the experiment.
         laboratory: where it has run.
-        called: how the user called it: by its name, or by its file.
+        called: the user's argument: its name or its file.
 
     Returns:
         {"experiment", "data" (as given), "paper", "claim", "holds" (None if a deciding figure is missing or
@@ -140,7 +140,7 @@ def _shown(laboratory: Laboratory, condition: str, seed: int) -> str:
 
 
 def _command(called: str, laboratory: Laboratory) -> str:
-    """Return the call that runs an experiment again."""
+    """Return the command that runs an experiment again."""
     scale = laboratory.scale
     words = ["resight", "reproduce", called]
     if scale.name != "smoke":
@@ -183,10 +183,10 @@ def _published(number: str) -> published.Published:
 
 
 def write_record(document: dict[str, Any], results: Path) -> Path:
-    """Write the document to RESULTS/NAME.json, with what was changed or given behind the name.
+    """Write the document to RESULTS/NAME.json; changes of scale and given data are added to the name.
 
     Raises:
-        ResightError: if nothing was measured; what lies there stays.
+        ResightError: if nothing was measured; an existing file is kept.
     """
     if not any(row["values"] for row in document["rows"]):
         why = next(iter(document["failed"].values()), "no training has finished")
@@ -198,7 +198,7 @@ def write_record(document: dict[str, Any], results: Path) -> Path:
 
 
 def title(document: dict[str, Any]) -> str:
-    """Return an experiment's name, with its scale if that is not full, and with the names of given data."""
+    """Return an experiment's name, with its scale if not full, and with the names of given data."""
     scale = document["scale"]
     changed = [f"{scale[key]} {key}" for key in ("epochs", "pictures") if scale[key]]
     changed = ["smoke"] if scale["name"] == "smoke" else [*changed, *scale["settings"]]
@@ -207,7 +207,7 @@ def title(document: dict[str, Any]) -> str:
 
 
 def file_stem(document: dict[str, Any]) -> str:
-    """Return the title as the name of a file."""
+    """Return the title as a file name."""
     return re.sub(r"[^\w.]+", "-", title(document))
 
 
@@ -219,14 +219,14 @@ def read_records(results: Path) -> list[dict[str, Any]]:
     """
     found = []
     for path in sorted(results.glob("*.json")):
-        where = f"{path}: is no result of resight reproduce"
+        where = f"{path}: is not a result of resight reproduce"
         try:
             document = documents.parse(path.read_bytes(), where, nan=True)
         except OSError as error:
-            raise DataError(f"{where} ({error.strerror or error}); take it out of the folder") from error
+            raise DataError(f"{where} ({error.strerror or error}); move it out of the folder") from error
         if isinstance(document, dict) and (missing := KEYS - document.keys()):
             lacking = ", ".join(sorted(missing))
-            raise DataError(f"{where} (it lacks {lacking}); take it out of the folder")
+            raise DataError(f"{where} (it lacks {lacking}); move it out of the folder")
         documents.require(document, SHAPE, where)
         intervals = [row["interval"] for row in document["rows"] if row["interval"]]
         lines = [line for plot in document["plots"] for line in plot["lines"]]
@@ -234,7 +234,7 @@ def read_records(results: Path) -> list[dict[str, Any]]:
             [type(part) for part in line] != [str, list, list] or len(line[1]) != len(line[2])
             for line in lines
         ):
-            raise DataError(f"{where} (an interval or a line is cut); take it out of the folder")
+            raise DataError(f"{where} (an interval or a line is cut); move it out of the folder")
         found.append(document)
     if not found:
         raise DataError(f"{results}: holds no results; resight reproduce NAME writes some")
@@ -242,7 +242,7 @@ def read_records(results: Path) -> list[dict[str, Any]]:
 
 
 def verdict_words(judged: Mapping[str, Any]) -> str:
-    """Return "holds", "does not hold" or why neither can be said, of a claim or a part of it."""
+    """Return "holds", "does not hold" or the reason for neither, for a claim or a part of it."""
     words = {True: "holds", False: "does not hold"}
     if judged["holds"] is not None:
         return words[judged["holds"]]

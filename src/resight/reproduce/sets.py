@@ -1,4 +1,4 @@
-"""Data sets that experiments make: parquet in the Hugging Face layout, read as any other."""
+"""Data sets that experiments make: parquet in the Hugging Face layout, read like any other."""
 
 import io
 import json
@@ -16,14 +16,14 @@ from resight.reproduce.experiment import Scale
 
 
 def write_part(dataset: Dataset, folder: Path, scale: Scale) -> None:
-    """Write a data set cut down to a scale."""
+    """Write a data set reduced to a scale."""
     for name, split in dataset.splits.items():
         most = scale.tested if name == "test" else scale.pictures
         write_whole(folder / f"{name}.parquet", some(split, most), mirrors=dataset.mirrors)
 
 
 def some(split: Split, most: int | None) -> Split:
-    """Return at most so many pictures of a split, as many of each class, one at least."""
+    """Return up to N pictures of a split, equally many of each class and at least one."""
     if most is None or most >= len(split):
         return split
     each = max(1, most // len(split.classes))
@@ -45,7 +45,7 @@ def write_split(
     *,
     mirrors: bool,
 ) -> None:
-    """Write pictures as PNG with class numbers and names, and whether a mirrored picture is of its class."""
+    """Write pictures as PNG with class numbers, names, and whether a mirrored picture keeps its class."""
     encoded = []
     for picture in pictures:
         stream = io.BytesIO()

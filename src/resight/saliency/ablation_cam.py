@@ -1,9 +1,9 @@
-"""Ablation-CAM: a channel weighs what the score loses without it. No gradient.
+"""Ablation-CAM: a channel's weight is the drop of the score without it. No gradient.
 
 Source: Desai and Ramaswamy 2020, "Ablation-CAM: visual explanations for deep convolutional network via
 gradient-free localization", equation 5: w_k = (y^c - y_k^c) / y^c, y_k^c the score with A^k set to zero.
 
-Deviation: the drop is divided by |y^c|; divided by a negative logit, the map would say the opposite.
+Deviation: the drop is divided by |y^c|; dividing by a negative logit would invert the map.
 """
 
 import torch
@@ -18,8 +18,8 @@ def ablation_cam(look: Look, batch: int = 64) -> Tensor:
     """Return sum_k w_k A^k before its ReLU, (B, T, h, w).
 
     Before average pooling and a linear layer, y^c - y_k^c is the weight times the mean of A^k, with no
-    further pass. Otherwise one pass a channel from the layer on; the trunk is not run again, and channels
-    that are zero everywhere are skipped.
+    further pass. Otherwise each channel takes one pass through the layers after it; the trunk is not run
+    again, and channels that are zero everywhere are skipped.
 
     Args:
         look: the pass.

@@ -1,4 +1,4 @@
-"""Augmented Grad-CAM: one map at the picture's own resolution out of maps of many augmented copies.
+"""Augmented Grad-CAM: one map at the picture's own resolution from maps of many augmented copies.
 
 Source: Morbidelli et al. 2020, "Augmented Grad-CAM: heat-maps super resolution through augmentation". With
 A_l the rotations and shifts and D the reduction to the layer's size, the map h solves
@@ -7,10 +7,10 @@ A_l the rotations and shifts and D the reduction to the layer's size, the map h 
 
 g_l the low-resolution map of the l-th copy over its maximum, TV the anisotropic total variation.
 
-Deviations from the released code, whose weights (for a sum that is not halved) we keep as defaults, halved: D
+The defaults are half the weights of the released code, whose sum is not halved. Deviations from that code: D
 averages over the area that a cell covers instead of picking single pixels; and the problem, which is convex,
 is solved by a preconditioned primal-dual method (Pock and Chambolle 2011) until its duality gap is small, not
-by 200 steps of Adam that end before the map has reached its height.
+by 200 steps of Adam, which end before the map has reached its height.
 """
 
 import math
@@ -41,7 +41,7 @@ def augmented_grad_cam(
 
     Args:
         look: the pass; the targets stay those of the picture itself.
-        base: the method whose maps g_l are.
+        base: the method that gives the maps g_l.
         copies: L; the first is the picture itself.
         angle: greatest rotation in radians.
         shift: greatest shift, a share of the picture's sides.
@@ -83,13 +83,13 @@ def transforms(copies: int, angle: float, shift: float, seed: int) -> Tensor:
 
 
 def warp(images: Tensor, affine: Tensor) -> Tensor:
-    """Rotate and shift images (M, C, H, W), bilinear; what comes in from outside is zero."""
+    """Rotate and shift images (M, C, H, W), bilinear; pixels from outside the image are zero."""
     grid = F.affine_grid(_square(affine, *images.shape[2:]), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False, padding_mode="zeros")
 
 
 def _square(affine: Tensor, height: int, width: int) -> Tensor:
-    """Make a rotation one of pixels, not of coordinates that are stretched to a square."""
+    """Make a rotation act on pixels, not on coordinates that are stretched to a square."""
     ratio = height / width
     scale = torch.tensor([[1, ratio, 1], [1 / ratio, 1, 1]], device=affine.device, dtype=affine.dtype)
     return affine * scale
@@ -147,7 +147,7 @@ class Reduction:
 
 @dataclass(frozen=True)
 class Solution:
-    """What the solver found.
+    """The solver's result.
 
     Attributes:
         maps: h, (H W, n).
@@ -167,7 +167,7 @@ def solve(
 ) -> Solution:
     """Minimize 1/2 || R h - g ||^2 + tv (|d_x h|_1 + |d_y h|_1) + energy/2 || h ||^2 for n problems at once.
 
-    A preconditioned primal-dual method: every row and column has a step of its own.
+    A preconditioned primal-dual method: every row and column has its own step size.
 
     Args:
         operator: R.
@@ -179,9 +179,7 @@ def solve(
     """
     height, width = operator.size
     ones = data.new_ones(height * width, 1)
-    columns = (
-        operator.backward(data.new_ones(len(data), 1)) + 4
-    )  # each pixel stands in up to four differences
+    columns = operator.backward(data.new_ones(len(data), 1)) + 4  # each pixel is in up to four differences
     tau, sigma = 1 / columns, 1 / operator.forward(ones).clamp(min=1e-6)
     maps = operator.backward(data) / operator.backward(operator.forward(ones)).clamp(min=1e-6)
     ahead, low = maps, operator.forward(maps) - data

@@ -1,7 +1,7 @@
 """CAM: the last map weighted by the head's own weights for a class.
 
 Source: Zhou et al. 2016, "Learning deep features for discriminative localization", section 2:
-M_c(x, y) = sum_k w_k^c f_k(x, y). With the mean in place of the paper's sum over space, the spatial mean of
+M_c(x, y) = sum_k w_k^c f_k(x, y). With the mean instead of the paper's sum over space, the spatial mean of
 M_c plus the bias is the logit. With max pooling, as in the paper's comparison (section 3.2), the weights are
 used in the same way.
 """
@@ -35,8 +35,8 @@ def _weighted(look: Look, pooling: str, words: str, name: str) -> Tensor:
     head, targets = look.head, look.question.targets
     if head is None or head.pooling != pooling or targets is None:
         raise UsageError(
-            f"{name} needs class targets, and global {words} pooling and one linear layer after layer "
-            f"{look.layer!r}, the last with more than one position: use grad_cam; or larger pictures, if "
-            "maps after it are 1 x 1"
+            f"{name} needs class targets, and a map larger than 1 x 1 at layer {look.layer!r}, followed only "
+            f"by global {words} pooling and one linear layer: use grad_cam, or larger pictures if later maps "
+            "are 1 x 1"
         )
     return torch.einsum("bkhw,btk->bthw", head.features, head.weight[targets])

@@ -1,4 +1,4 @@
-"""Borrow activations from any network and give everything back."""
+"""Read activations from any network and leave it unchanged."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,14 +16,14 @@ from resight.models.cost import evaluating
 
 
 def own_thread(hook: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a forward hook that answers the calling thread only: others may run the network meanwhile."""
+    """Return a forward hook that acts only in the calling thread: others may run the network meanwhile."""
     owner = get_ident()
     return lambda *words: hook(*words) if get_ident() == owner else None
 
 
 @contextmanager
 def hooked(handles: Iterable[Callable[[], torch.utils.hooks.RemovableHandle]]) -> Iterator[None]:
-    """Register hooks one by one; all that were registered are removed, whatever happens."""
+    """Register hooks one by one; all registered hooks are removed, whatever happens."""
     with ExitStack() as stack:
         for register in handles:
             stack.callback(register().remove)
@@ -31,7 +31,7 @@ def hooked(handles: Iterable[Callable[[], torch.utils.hooks.RemovableHandle]]) -
 
 
 def bare(model: nn.Module) -> nn.Module:
-    """Return the network itself, out of `torch.compile` and parallel wrappers; weights are shared."""
+    """Return the network inside `torch.compile` and parallel wrappers; weights are shared."""
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return bare(model.module)
     inner = getattr(model, "_orig_mod", None)
@@ -43,10 +43,10 @@ class Layout:
     """How a layer's output holds a map (B, K, h, w).
 
     Attributes:
-        order: "channels" (B, K, h, w); "last" (B, h, w, K), as Swin has it; "tokens" (B, N, K), as ViT.
+        order: "channels" (B, K, h, w); "last" (B, h, w, K), as in Swin; "tokens" (B, N, K), as in ViT.
         height: h.
         width: w.
-        prefix: tokens before those of the picture (class and register tokens); only with "tokens".
+        prefix: number of tokens before those of the picture (class and register tokens), with "tokens" only.
     """
 
     order: str
@@ -73,10 +73,10 @@ class Layout:
 
 
 def layout_of(output: object, size: tuple[int, int]) -> Layout | None:
-    """Say how an output holds a map over pictures of `size` (H, W); None if it holds none.
+    """Return how an output holds a map over pictures of `size` (H, W); None if it holds none.
 
-    A map has the proportions of the picture. Tokens are folded back if, but for at most eight in
-    front, their number is that of a grid with these proportions.
+    A map has the proportions of the picture. Tokens are folded back if their number, apart from at most
+    eight in front, is that of a grid with these proportions.
     """
     if not isinstance(output, Tensor) or not output.is_floating_point():
         return None
@@ -107,7 +107,7 @@ def _fits(height: int, width: int, size: tuple[int, int]) -> bool:
 
 
 def logits_of(output: object) -> Tensor | None:
-    """Return the logits (B, classes) in what a network returned, or None if it is no classifier's."""
+    """Return the logits (B, classes) from what a network returned, or None if it is not a classifier's."""
     found = getattr(output, "logits", output)
     if isinstance(found, dict):
         found = found.get("logits")
@@ -121,7 +121,7 @@ class Split:
     Attributes:
         layers: their names.
         layouts: how each holds its map.
-        captured: their outputs; the first to run is a leaf that asks for a gradient.
+        captured: their outputs; the first to run is a leaf that requires a gradient.
         output: what the network returned, computed from them.
     """
 
@@ -135,7 +135,7 @@ def module_at(model: nn.Module, layer: str) -> nn.Module:
     """Return a layer by its name.
 
     Raises:
-        UsageError: if there is none, with the nearest names.
+        UsageError: if there is none; it gives the nearest names.
     """
     modules = {name: module for name, module in model.named_modules() if name}
     if layer not in modules:
@@ -144,10 +144,10 @@ def module_at(model: nn.Module, layer: str) -> nn.Module:
 
 
 def split_at(model: nn.Module, images: Tensor, layers: Sequence[str], *, graph: bool = True) -> Split:
-    """Run a network once, with gradients only from the layers to the answer.
+    """Run a network once, with gradients only from the layers to the output.
 
-    The trunk below the first layer keeps no graph. A layer's output is copied before the network goes
-    on, so a later in-place operation cannot change what was captured.
+    The trunk below the first layer keeps no graph. A layer's output is copied before the network continues,
+    so a later in-place operation cannot change what was captured.
 
     Args:
         model: the network.
@@ -192,7 +192,7 @@ def split_at(model: nn.Module, images: Tensor, layers: Sequence[str], *, graph: 
 
 
 def maps_at(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-    """Run a network once and return what layers give: maps (B, K, h, w), with a graph if one is kept.
+    """Run a network once and return the maps (B, K, h, w) of layers, with a graph if gradients are enabled.
 
     Args:
         model: the network.
@@ -226,9 +226,9 @@ def maps_at(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str
 
 @contextmanager
 def rerun_from(model: nn.Module, image: Tensor, layer: str) -> Iterator[Callable[[Tensor], Any]]:
-    """Give a function that runs a network from a layer on, on maps (M, K, h, w) in place of the layer's.
+    """Return a function that runs a network after a layer, on maps (M, K, h, w) in place of the layer's.
 
-    Whatever ran to its end before the layer is not run again: its answer to `image` (1, C, H, W) is
+    Modules that finished before the layer are not run again: their output for `image` (1, C, H, W) is
     repeated.
     """
     target = module_at(model, layer)
@@ -245,7 +245,7 @@ def rerun_from(model: nn.Module, image: Tensor, layer: str) -> Iterator[Callable
         with hooked([lambda m=module: m.register_forward_hook(own_thread(watch)) for module in names]):
             model(image)
         layout = layout_of(outputs[layer], (image.shape[2], image.shape[3]))
-        assert layout is not None  # the caller has split the network here
+        assert layout is not None  # the caller has already split the network here
         done = {n for n in order if order.count(n) == 1 and n != layer and _one_picture(outputs[n])}
         top = [n for n in done if not any(n.startswith(f"{other}.") for other in done | {layer})]
 
@@ -273,7 +273,7 @@ def _repeat(output: Any, count: int) -> Any:
 
 @contextmanager
 def _answering(module: nn.Module, answer: Any) -> Iterator[None]:
-    """Let a module answer the calling thread without computing."""
+    """Let a module return a stored output in the calling thread, without computing."""
     own, computing, owner = module.__dict__.get("forward"), module.forward, get_ident()
 
     def forward(*words: Any, **more: Any) -> Any:

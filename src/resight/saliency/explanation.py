@@ -1,4 +1,4 @@
-"""What every method returns, and what may be asked of it."""
+"""What every method returns, and which targets can be explained."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from resight.core.registry import lookup
 from resight.geometry import heatmaps
 
 ScoreFunction = Callable[[Any], Tensor]
-"""Takes what the network returned for M pictures, gives scores (M,) or (M, T), a row a picture."""
+"""Maps the network's output for M pictures to scores (M,) or (M, T), one row per picture."""
 
 Target = None | int | str | Tensor | Sequence["int | str | Sequence[int | str]"] | ScoreFunction
 
@@ -26,13 +26,13 @@ class Explanation:
     B images of H x W pixels; with several targets an image, (B, T) stands for (B).
 
     Attributes:
-        raw: the maps as the method has them, signed, at the layer's size.
+        raw: the maps as the method computes them, signed, at the layer's size.
         layer: name of the layer that was read; several joined by commas; "images" if none was.
         targets: class numbers, (B,); for a score function the number of its column.
         scores: logits of the targets, or what the score function gave, (B,).
         size: (H, W).
-        rectified: whether the method's paper cuts negative values off before the map is shown.
-        facts: what else the method found out, by name, in plain numbers.
+        rectified: whether the method's paper cuts off negative values before the map is shown.
+        facts: further results of the method, plain numbers by name.
     """
 
     raw: Tensor
@@ -67,18 +67,16 @@ def resolve(target: Target, logits: Tensor, names: Sequence[str]) -> Tensor:
     def number(word: Any) -> int:
         if isinstance(word, str):
             if not names:
-                raise UsageError(
-                    f"target {word!r}: this network does not know its class names; give a number"
-                )
+                raise UsageError(f"target {word!r}: this network has no class names; give a number")
             return lookup({name: i for i, name in enumerate(names)}, word, "class of this network")
         try:
             place = index(word)
         except TypeError:
             raise UsageError(
-                f"target {word!r}: give class numbers or names, or a function of the answer"
+                f"target {word!r}: give class numbers or names, or a function of the output"
             ) from None
         if not 0 <= place < classes:
-            one = "the network has one logit, number 0, that of the positive class"
+            one = "the network has one logit, number 0, for the positive class"
             known = one if classes == 1 else f"the network has classes 0 to {classes - 1}"
             raise UsageError(f"target {place} is out of range: {known}")
         return place
@@ -90,7 +88,7 @@ def resolve(target: Target, logits: Tensor, names: Sequence[str]) -> Tensor:
     if isinstance(target, int | str) or (isinstance(target, Tensor) and target.ndim == 0):
         return torch.full((count, 1), number(target), device=logits.device)
     if not isinstance(target, Tensor | Sequence):
-        raise UsageError(f"target {target!r}: give class numbers or names, or a function of the answer")
+        raise UsageError(f"target {target!r}: give class numbers or names, or a function of the output")
     rows: list[Any] = target.tolist() if isinstance(target, Tensor) else list(target)
     if len(rows) != count:
         raise UsageError(f"{len(rows)} targets for {count} images")

@@ -1,8 +1,8 @@
-"""The gradient methods that weight the maps of one layer. Each is its paper's formula.
+"""The gradient methods that weight the maps of one layer, each by its paper's formula.
 
-A is the map (B, K, h, w), g = dy^c / dA its gradient (B, T, K, h, w), y^c the logit. After average pooling
-and a linear layer g is the weight over the area, everywhere the same: then Grad-CAM, HiResCAM and XGrad-CAM
-are one method, CAM over the area, and no backward pass is needed.
+A is the map (B, K, h, w), g = dy^c / dA its gradient (B, T, K, h, w), y^c the logit. With average pooling and
+a linear layer, g is the weight over the area, the same everywhere: then Grad-CAM, HiResCAM and XGrad-CAM all
+equal CAM over the area, and no backward pass is needed.
 """
 
 import torch
@@ -29,19 +29,19 @@ def grad_cam_pp(look: Look) -> Tensor:
     Source: Chattopadhay et al. 2018, "Grad-CAM++", equations 10 and 19: with Y = exp(y^c) and y^c locally
     linear in A, alpha_xy^k = g^2 / (2 g^2 + (sum_ab A_ab^k) g^3) and w_k = sum_xy alpha_xy^k ReLU(g).
 
-    Deviations: the common factor exp(y^c) of the paper's dY/dA is left out, since it scales a whole map and
+    Deviations: the common factor exp(y^c) of the paper's dY/dA is omitted, since it scales a whole map and
     overflows; alpha is computed as 1 / (2 + g sum A), which is the same where g is not zero and exact for
-    small g; where its denominator is zero it is taken as 1. The formula is meant for maps after a ReLU: with
-    values of both signs the denominator can pass through zero, and the map becomes unstable.
+    small g; a zero denominator is replaced by 1. The formula is meant for maps after a ReLU: with values of
+    both signs the denominator can pass through zero, and the map becomes unstable.
     """
     gradient = look.gradients()
     return weighted_by_derivatives(look, *_powers(gradient, _unit(gradient)))
 
 
 def _unit(gradient: Tensor) -> Tensor:
-    """Return what `_powers` measures a gradient (B, T, K, h, w) in, so that its cube stays in range.
+    """Return the unit of a gradient (B, T, K, h, w) in `_powers`, chosen so that its cube stays in range.
 
-    In float64 that is 1. Where there is no float64, as on Apple's GPUs, it is the greatest value of each map,
+    In float64 the unit is 1. Without float64, as on Apple's GPUs, it is the greatest value of each map,
     (B, T, 1, 1, 1), in the gradient's own precision.
     """
     if gradient.device.type in FLOAT64:
@@ -53,7 +53,7 @@ def _unit(gradient: Tensor) -> Tensor:
 def _powers(gradient: Tensor, unit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """First, second and third derivative of exp(y) at a locally linear y, without their factor exp(y).
 
-    The second and the third are divided by the square of `unit`: only their ratio counts.
+    The second and the third are divided by the square of `unit`, since only their ratio matters.
     """
     gradient = gradient.to(unit.dtype)
     part = gradient / unit
@@ -79,8 +79,8 @@ def smooth_grad_cam_pp(look: Look, samples: int = 16, sigma: float = 0.15) -> Te
     """Return Smooth Grad-CAM++ before its last ReLU, (B, T, h, w).
 
     Source: Omeiza et al. 2019, "Smooth Grad-CAM++": the three derivatives of Grad-CAM++ are averaged over
-    noisy copies of the image, and weight the map of the clean one. After average pooling and a linear layer
-    the derivatives do not depend on the image: no noisy pass is made then, the result is the same.
+    noisy copies of the image, and weight the map of the clean one. With average pooling and a linear layer
+    the derivatives do not depend on the image, so no noisy pass is made; the result is the same.
 
     The noise is the same for every image of a batch and every call with one seed.
 
@@ -110,7 +110,7 @@ def sharpen_focus(look: Look) -> Tensor:
     """Return the attention map of Sharpen Focus before its ReLU, sum_k mean_xy(ReLU(g^k)) A^k, (B, T, h, w).
 
     Source: Wang et al. 2019, "Sharpen focus: learning with attention separability and consistency", section 3
-    (the channel-weighted form; its reading here is not certain).
+    (the channel-weighted form; our reading of it is not certain).
     """
     return combine(_mean(look.gradients().relu()), look.activation)
 
@@ -137,8 +137,8 @@ def xgrad_cam(look: Look) -> Tensor:
     """Return sum_k w_k A^k, w_k = sum_xy g^k A^k / sum_xy A^k, before its ReLU, (B, T, h, w).
 
     Source: Fu et al. 2020, "Axiom-based Grad-CAM", equation 8. A channel whose sum is zero has weight 0. The
-    formula is meant for maps after a ReLU: where channels have values of both signs their sum can be near
-    zero or negative, and the map with it.
+    formula is meant for maps after a ReLU: in channels with values of both signs the sum can be near zero or
+    negative, and so can the map.
     """
     gradient = look.gradients()
     if gradient.shape[-1] == 1 and look.cells > 1:  # the same everywhere, so w = g
@@ -150,7 +150,7 @@ def xgrad_cam(look: Look) -> Tensor:
 
 
 def _mean(gradient: Tensor) -> Tensor:
-    """Return the mean over the positions, (B, T, K, 1, 1); of one that is the same everywhere, itself."""
+    """Return the mean over the positions, (B, T, K, 1, 1); a gradient of that shape is returned as it is."""
     return gradient if gradient.shape[-2:] == (1, 1) else gradient.mean((3, 4), keepdim=True)
 
 

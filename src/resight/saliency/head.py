@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 LEAST = 1e-30
 FEW = 4
-"""So few logits may be right by chance."""
+"""Up to this many logits may match by chance."""
 ROUNDING = 1e-6
-"""Of the largest logit; differences below it say nothing."""
+"""Share of the largest logit; differences below it are not significant."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Head:
 def pooled_head(
     model: nn.Module, activation: Tensor, logits: Tensor, slope: Callable[[], Tensor]
 ) -> Head | None:
-    """Return the head behind a map, or None if it is another.
+    """Return the head behind a map, or None if it is not pooling and one linear layer.
 
-    The head is not recognized by its class but by what it computes: with the candidate layer's weights,
-    pool(map) w + b must give the logits that the network gave, up to one constant factor. A factor, few
-    logits (a single one fits every head up to a factor), or logits that are the biases (of a network that has
-    died) prove little: then the gradient at the map must be the head's, too. A layer with one map a class
-    that is only pooled (Network in Network) has the identity for weights.
+    The head is recognized by what it computes, not by its class: with the candidate layer's weights,
+    pool(map) w + b must give the network's logits, up to one constant factor. A factor, few logits (a single
+    one fits every head up to a factor), or logits that equal the biases (of a dead network) prove little:
+    then the gradient at the map must be the head's, too. A layer with one map per class that is only pooled
+    (Network in Network) has the identity as weights.
 
     Args:
         model: the network.
@@ -97,7 +97,7 @@ def _has_slope(head: Head, slope: Tensor, tolerance: float) -> bool:
     if head.pooling == "gap":
         return _close(slope, weight * active / features[0, 0].numel(), tolerance)
     below = features < features.amax((2, 3), keepdim=True)
-    live = active.any(3).any(2)  # which of several highest positions has the gradient is the network's choice
+    live = active.any(3).any(2)  # the network chooses which of several maxima has the gradient
     return not slope[below].any() and _close(slope.sum((2, 3)) * live, weight[..., 0, 0] * live, tolerance)
 
 

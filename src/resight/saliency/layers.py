@@ -1,4 +1,4 @@
-"""Which layer a map is read from when nobody names one: the last of the trunk that the answer depends on."""
+"""The default layer of a map: the last layer of the trunk that the network's output depends on."""
 
 import math
 import re
@@ -18,26 +18,26 @@ from resight.saliency.capture import Layout, hooked, layout_of, logits_of, own_t
 
 ATTENTION = re.compile(r"att(e)?n|mhsa", re.IGNORECASE)
 ROUNDED = 3
-"""Cells that unpadded convolutions and poolings may take from a side of the last map."""
+"""Cells by which unpadded convolutions and poolings may shorten a side of the last map."""
 
 _found: "WeakKeyDictionary[nn.Module, dict[Any, str]]" = WeakKeyDictionary()
 
 
 def last_map_layer(model: nn.Module, images: Tensor) -> str:
-    """Return the name of the layer that gives the last map, h w > 1, on which the answer depends.
+    """Return the name of the layer that gives the last map, h w > 1, on which the output depends.
 
     Of modules that return the same last map, the outermost is named (a stage rather than its last
-    activation). These are no layers of the trunk and left out, unless nothing else is there:
+    activation). The following do not count as layers of the trunk, unless there is nothing else:
 
     - modules that run more than once in a pass: their name would not say which of their outputs is meant;
     - outputs without the picture's proportions, and attention matrices;
     - what the network itself returns;
     - the inside of attention, and single linear layers over tokens: queries, keys, values;
     - tokens inside a module that pools them, as in attention pooling;
-    - layers at whose map the gradient of the answer is zero: side heads, and, in a transformer that answers
-      from its class token, the patch tokens of the last block.
+    - layers at whose map the gradient of the output is zero: side heads, and, in a transformer that
+      classifies from its class token, the patch tokens of the last block.
 
-    The answer is kept as long as the network lives unchanged.
+    The result is cached as long as the network exists unchanged.
 
     Raises:
         UsageError: if the network has no such layer, or the gradient is zero at all of its tokens.
@@ -70,12 +70,12 @@ class _Candidate:
 
 @dataclass(frozen=True)
 class _Pass:
-    """What a pass over one picture showed.
+    """What a pass over one picture found.
 
     Attributes:
         candidates: in the order in which they ended.
         pooling: modules that turn a map into something without one.
-        attention: modules whose class is called so.
+        attention: modules whose class name says attention.
         output: what the network returned.
     """
 
@@ -104,20 +104,20 @@ def _find_layer(model: nn.Module, image: Tensor) -> str:
     for candidate, gradient in zip(reversed(found), reversed(gradients), strict=True):
         if gradient is not None and candidate.layout.read(gradient).abs().amax() > 0:
             return candidate.name
-    if not of_tokens or not found:  # a network that has died, or whose head is zero, still has a last map
+    if not of_tokens or not found:  # a dead network, or one with a zero head, still has a last map
         return seen[-1].name
     if any(gradient is not None for gradient in gradients):
         raise UsageError(
-            "the gradient of the answer is zero at every layer of tokens: the head's weights are zero, as "
-            "before any training; load or train weights, or name a layer with layer="
+            "the gradient of the logits is zero at every token layer: the head's weights are zero, as in an "
+            "untrained network; load or train weights, or name a layer with layer="
         )
-    raise UsageError("no tokens of this network reach its answer; name a layer with layer=")
+    raise UsageError("no tokens of this network reach its output; name a layer with layer=")
 
 
 def _run(model: nn.Module, image: Tensor) -> _Pass:
-    """Run one picture and note every output that holds a map, of modules that run once."""
+    """Run one picture and record every output that holds a map, of modules that run once."""
     names = {module: name for name, module in model.named_modules() if name}
-    most = parameters(model) / 2  # what holds more is no part beside the trunk
+    most = parameters(model) / 2  # a larger module is not a side branch
     size = (image.shape[2], image.shape[3])
     met: list[_Candidate] = []
     runs: dict[str, int] = {}
@@ -152,12 +152,12 @@ def _holds_map(values: Any, size: tuple[int, int]) -> bool:
 
 
 def _all_pooled(output: object, size: tuple[int, int]) -> bool:
-    """Return whether a module gave tensors only, and none that holds a map."""
+    """Return whether a module gave only tensors, and none that holds a map."""
     return all(isinstance(leaf, Tensor) for leaf in tree_leaves(output)) and not _holds_map(output, size)
 
 
 def _on_the_trunk(seen: _Pass, size: tuple[int, int]) -> list[_Candidate]:
-    """Return the candidates that are layers of the trunk; where none is, those that come nearest."""
+    """Return the candidates that are layers of the trunk; if none is, those that come closest."""
     tokens = {c.output.shape[1] for c in seen.candidates if c.layout.order == "tokens"}
     answers = {id(leaf) for leaf in tree_leaves(seen.output)}
     maps = [
@@ -181,7 +181,7 @@ def _inside(name: str, modules: Collection[str]) -> bool:
 
 
 def _proportionate(layout: Layout, size: tuple[int, int]) -> bool:
-    """Return whether a map (h, w) has the proportions of a picture (H, W), but for what borders take.
+    """Return whether a map (h, w) has the proportions of a picture (H, W), apart from lost borders.
 
     Of a square picture the map is square. Else there must be a stride, 1 or more, at which both sides are as
     expected up to `ROUNDED` cells.

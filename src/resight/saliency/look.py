@@ -1,4 +1,4 @@
-"""One look at a batch: all that a method may ask of a network."""
+"""One look at a batch: everything that a method can ask of a network."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -24,11 +24,11 @@ def wide(values: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Question:
-    """What the maps shall explain.
+    """What the maps explain.
 
     Attributes:
-        targets: class numbers (B, T); None if a function is asked.
-        function: of what the network returned; None if classes are asked.
+        targets: class numbers (B, T); None if the target is a function.
+        function: of what the network returned; None if the targets are classes.
         rule: how logits become probabilities, see `resight.models.probabilities`.
     """
 
@@ -37,15 +37,15 @@ class Question:
     rule: str = "softmax"
 
     def scores(self, output: Any, owner: Tensor | None = None, *, probability: bool = False) -> Tensor:
-        """Return the scores (M, T) in what a network returned for M pictures.
+        """Return the scores (M, T) from what a network returned for M pictures.
 
         Args:
             output: what the network returned.
-            owner: for each of the M pictures the image of the batch that it is made from.
-            probability: of classes, the probability instead of the logit.
+            owner: for each of the M pictures, the image of the batch that it is made from.
+            probability: for classes, return the probability instead of the logit.
 
         Raises:
-            UsageError: if the output is not of a classifier and no function reads it.
+            UsageError: if the output is not a classifier's and no function reads it.
         """
         if self.function is not None:
             scores = self.function(output)
@@ -57,7 +57,7 @@ class Question:
             raise UsageError(
                 "the network does not return logits (B, classes); give target= a function of what it returns"
             )
-        assert self.targets is not None  # one of the two is there
+        assert self.targets is not None  # there is either a function or targets
         values = to_probabilities(wide(logits), self.rule) if probability else logits
         return values.gather(1, self.targets if owner is None else self.targets[owner])
 
@@ -71,9 +71,9 @@ class Look:
         model: the network.
         images: (B, C, H, W).
         split: its pass.
-        question: what is asked.
-        place: which of the split's layers is meant.
-        seed: of all that a method draws.
+        question: what the maps explain.
+        place: index of the layer among the split's layers.
+        seed: seed of all random draws of a method.
     """
 
     def __init__(
@@ -102,12 +102,12 @@ class Look:
 
     @cached_property
     def scores(self) -> Tensor:
-        """What was asked, (B, T), with gradient to the layer."""
+        """The scores of the targets, (B, T), with gradient to the layer."""
         return self.question.scores(self.split.output)
 
     @cached_property
     def head(self) -> Head | None:
-        """The head in closed form if it is pooling and a linear layer, and classes are asked for."""
+        """The head in closed form if it is pooling and a linear layer, and the targets are classes."""
         logits = logits_of(self.split.output)
         if self.question.targets is None or logits is None:
             return None
@@ -123,16 +123,16 @@ class Look:
     def gradients(self) -> Tensor:
         """Return dy^c / dA, (B, T, K, h, w); (B, T, K, 1, 1) where it is the same everywhere.
 
-        After average pooling and a linear layer it is the weight over the area, with no backward pass;
-        otherwise one pass a question from the answer back to the layer, and no parameter gets a gradient.
+        With average pooling and a linear layer it is the weight over the area, without a backward pass.
+        Otherwise each target takes one pass from the output back to the layer; no parameter gets a gradient.
 
         Raises:
             UsageError: if no score depends on the layer.
         """
         targets = self.question.targets
         if self.head is not None and self.head.linear_in_the_map:
-            assert targets is not None  # the head is only looked for when classes are asked
-            same = targets.stride(0) == 0  # the same questions of every image: one table serves the batch
+            assert targets is not None  # the head is only looked for if the targets are classes
+            same = targets.stride(0) == 0  # the same targets for every image: one table serves the batch
             weight = self.head.weight[targets[:1] if same else targets] / self.cells
             return weight.expand(*targets.shape, -1)[..., None, None]
         captured = self.split.captured[self.place]
@@ -140,8 +140,8 @@ class Look:
         columns = [_gradient(self.scores[:, t].sum(), captured) for t in range(count)]
         if all(column is None for column in columns):
             raise UsageError(
-                f"what is asked has no gradient at layer {self.layer!r}: name one that it is computed from "
-                "with layer=, and ask for a score that can be differentiated"
+                f"the target has no gradient at layer {self.layer!r}: give a layer= that it depends on, and "
+                "a score that can be differentiated"
             )
         zero = torch.zeros_like(captured)
         read = [self.layout.read(zero if column is None else column) for column in columns]
@@ -169,7 +169,7 @@ class Look:
         """Return the same pass with other questions."""
         look = Look(self.model, self.images, self.split, question, self.place, self.seed)
         if question.targets is not None and self.question.targets is not None:
-            look.__dict__["head"] = self.head  # it does not depend on the classes asked for
+            look.__dict__["head"] = self.head  # it does not depend on the targets
         return look
 
     def answer(
@@ -188,7 +188,7 @@ class Look:
 
     @contextmanager
     def from_layer(self, image: int) -> Iterator[Callable[[Tensor], Tensor]]:
-        """Give a function of maps (M, K, h, w) in place of one image's own: scores (M, T)."""
+        """Return a function from maps (M, K, h, w), in place of one image's own, to scores (M, T)."""
         dtype = self.split.captured[self.place].dtype
         owner = torch.tensor(image, device=self.images.device)
         with rerun_from(self.model, self.images[image : image + 1], self.layer) as run:
@@ -206,7 +206,9 @@ class Look:
             columns = [_gradient(scores[:, t].sum(), images) for t in range(scores.shape[1])]
         found = [column for column in columns if column is not None]
         if len(found) < len(columns):
-            raise UsageError("what is asked has no gradient at the pictures: ask for a score that has one")
+            raise UsageError(
+                "the target has no gradient at the pictures: give a score that can be differentiated"
+            )
         return wide(torch.stack(found, 1))
 
 

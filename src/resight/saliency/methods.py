@@ -1,4 +1,4 @@
-"""The table of methods, and `explain`, the one door to them."""
+"""The table of methods, and `explain`, their single entry point."""
 
 import inspect
 import math
@@ -30,23 +30,23 @@ from resight.saliency.look import Look, Question, wide
 from resight.saliency.score_cam import score_cam
 
 AT_ONCE = 2**28
-"""Values of gradients that are held at a time."""
+"""Number of gradient values held in memory at a time."""
 
 POSITIVE = {"keep": 1.0, "energy": math.inf, "gap": math.inf}
-"""Options that must be above zero, and the most they may be."""
+"""Options that must be above zero, and their largest values."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a method is computed and read.
+    """How a method is computed and how its maps are read.
 
     Attributes:
         compute: (look, options) to raw maps (B, T, h, w), signed; or (B, T, H, W).
         paper: who published it.
         title: its published name.
-        rectified: whether the paper cuts negative values off before the map is shown.
-        layerless: whether the network's answer alone is asked, and no layer read.
-        sweeps: whether the network is run on many made pictures, which serve all targets at once.
+        rectified: whether the paper cuts off negative values before the map is shown.
+        layerless: whether the method uses only the network's output and reads no layer.
+        sweeps: whether the network is run on many modified pictures, which serve all targets at once.
     """
 
     compute: Callable[..., Tensor]
@@ -96,7 +96,7 @@ BASES = {
 def fitting(
     model: nn.Module, images: Tensor, layers: Sequence[str] | None = None
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the methods that fit a network, in the table's order, and of the others why they do not.
+    """Return the methods that fit a network, in the table's order, and for the others why they do not.
 
     Args:
         model: gives logits.
@@ -104,7 +104,7 @@ def fitting(
         layers: as for `explain`.
     """
     unfit = {}
-    for name in ("cam", "gmp_cam", "guided_grad_cam"):  # the others ask nothing of head and layers
+    for name in ("cam", "gmp_cam", "guided_grad_cam"):  # the others do not depend on head and layers
         try:
             explain(model, images[:1], name, None, layers)
         except UsageError as error:
@@ -129,11 +129,11 @@ def list_options(method: str) -> dict[str, Any]:
 
 
 def read_options(methods: Sequence[str], words: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Turn `key=value` words into options of methods; each method gets those that it has.
+    """Turn `key=value` arguments into options of methods; each method gets the options that it has.
 
     Raises:
-        UsageError: for a word that is not key=value, a key that is an option of none of the methods, or a
-            value of another type.
+        UsageError: for an argument that is not key=value, a key that is not an option of any of the methods,
+            or a value of another type.
     """
     known = {method: list_options(method) for method in methods}
     options: dict[str, dict[str, Any]] = {method: {} for method in methods}
@@ -142,7 +142,7 @@ def read_options(methods: Sequence[str], words: Iterable[str]) -> dict[str, dict
         if not takers:
             every = {name for names in known.values() for name in names}
             of = " and ".join(methods) if len(methods) < 3 else "any of the methods"
-            close = f"; {suggestion(key, every)}" if every else ": there are none"
+            close = f"; {suggestion(key, every)}" if every else ", which has none"
             raise UsageError(f"{key!r} is not an option of {of}{close}")
         for method in takers:
             options[method][key] = settings.read_like(key, value, known[method][key])
@@ -162,28 +162,28 @@ def explain(
 ) -> Explanation:
     """Show where a network looks for a class.
 
-    Works on any torch network. No hook, mode, gradient, parameter or random state is different
-    afterwards, also when something fails. Several threads may explain one network: they take turns.
+    Works on any torch network. Hooks, modes, gradients, parameters and the random state are left unchanged,
+    also after an error. Several threads may explain one network: they take turns.
 
     Args:
-        model: gives logits (B, classes) for images, or anything, if `target` is a function of it. A
-            network out of `torch.compile` or a parallel wrapper is run as itself.
-        images: (B, C, H, W), preprocessed as the network wants them, on its device, in its precision. An
-            `autocast` around the call is left aside. Of a network that knows its preprocessing, as
-            `open_run(RUN).model` does, also a picture or several: paths, PIL pictures, and arrays of uint8,
-            (H, W, 3) RGB or (H, W) grey; they are prepared for it.
+        model: gives logits (B, classes) for images, or anything, if `target` is a function of it. A network
+            is taken out of `torch.compile` and parallel wrappers.
+        images: (B, C, H, W), preprocessed as the network expects them, on its device, in its precision. An
+            `autocast` around the call is ignored. If the network knows its preprocessing, as
+            `open_run(RUN).model` does, also one or several pictures: paths, PIL pictures, and arrays of
+            uint8, (H, W, 3) RGB or (H, W) grey; they are preprocessed for it.
         method: a name in `METHODS`.
         target: None (top-1), a class number, a class name, one per image, several per image, "all", or a
             function of what the network returned that gives a score (B,) or several (B, T): a side of a box,
-            a key point, the mean of a segmentation, the likeness to an embedding. A network with one logit
-            has one class, number 0: the positive one of the two that it tells apart. For the other one give
+            a key point, the mean of a segmentation, the similarity to an embedding. A network with one logit
+            has one class, number 0: the positive class of the two. For the negative class give
             `lambda logits: -logits[:, 0]`.
-        layer: name of the layer whose map is read; by default the last one with a spatial map. Of several,
-            the maps are normalized, resized to the largest and averaged.
-        seed: of what a method draws.
-        probabilities: how logits become probabilities, for the methods that follow one (RISE, and Score-CAM
-            by its option `weighting`): "softmax", "sigmoid" (each class a yes or no of its own) or "none"
-            (the network returns probabilities). By default what the network says; see `rule_of`.
+        layer: name of the layer whose map is read; by default the last one with a spatial map. For several
+            layers, the maps are normalized, resized to the largest and averaged.
+        seed: seed of the method's random draws.
+        probabilities: how logits become probabilities, for the methods that use them (RISE, and Score-CAM
+            by its option `weighting`): "softmax", "sigmoid" (an independent decision for each class) or
+            "none" (the network returns probabilities). By default the network's own rule; see `rule_of`.
         **options: of the method; see `list_options`.
 
     Returns:
@@ -192,14 +192,14 @@ def explain(
     Raises:
         UsageError: for an unknown method, option, layer or class, or a method that does not fit the network.
         PictureError: if a picture cannot be read.
-        NotFiniteError: if the images, what is asked of them or a map hold NaN or infinite values.
+        NotFiniteError: if the images, the scores or a map hold NaN or infinite values.
     """
     entry = lookup(METHODS, method, "saliency method")
     images = images if isinstance(images, Tensor) else _prepared(bare(model), images)
     _check(images, method, options, layer)
     if callable(target) and probabilities is not None:
         raise UsageError(
-            "probabilities= is of logits, and a target function gives scores of its own; leave it out"
+            "probabilities= applies to logits, but a target function gives its own scores; omit it"
         )
     model = bare(model)
     with holding(model):
@@ -232,7 +232,7 @@ def _explain(
     raw = maps[0] if len(maps) == 1 else _fused(maps, rectified=entry.rectified)
     if not raw.isfinite().all():
         raise NotFiniteError(
-            f"the maps of {entry.title} are NaN or infinite: values inside the network leave the range of "
+            f"the maps of {entry.title} are NaN or infinite: values inside the network overflow the range of "
             "its precision; run it in float32, or use another method"
         )
     if question.targets is None:
@@ -247,23 +247,23 @@ def _explain(
 
 
 def _prepared(model: nn.Module, given: Given | Sequence[Given]) -> Tensor:
-    """Return pictures as the network wants them, (B, C, H, W), on its device, in its precision.
+    """Return pictures as the network expects them, (B, C, H, W), on its device, in its precision.
 
     Raises:
-        UsageError: if it does not know its preprocessing, or something is no picture.
+        UsageError: if the network does not know its preprocessing, or an item is not a picture.
         PictureError: if one cannot be read.
     """
     card = getattr(model, "preprocessing", None)
     if not isinstance(card, Preprocessing):
         raise UsageError(
-            "the network does not say how pictures are prepared; give a tensor (B, C, H, W) prepared for it"
+            "the network does not state its preprocessing; give a preprocessed tensor (B, C, H, W)"
         )
     squares = [
         fit(decode_given(picture, f"images[{number}]", at_least=card.resize, levels=card.levels), card)
         for number, picture in enumerate(listed(given))
     ]
     if not squares:
-        raise UsageError("images is empty; give a picture or several")
+        raise UsageError("images is empty; give one picture or more")
     first = next(model.parameters())
     pixels = torch.from_numpy(np.stack(squares)).to(first.device)
     return Normalize(card, first.device)(pixels).to(first.dtype)
@@ -273,21 +273,21 @@ def _check(images: Tensor, method: str, options: Mapping[str, Any], layer: objec
     known = list_options(method)
     for name in options:
         if name not in known:
-            close = f"; {suggestion(name, known)}" if known else ": it has none"
+            close = f"; {suggestion(name, known)}" if known else ", which has none"
             raise UsageError(f"{name!r} is not an option of {method}{close}")
         _check_value(name, options[name], known[name])
     if images.ndim != 4 or not len(images):
         raise UsageError(f"images must be (B, C, H, W) with B > 0, not {tuple(images.shape)}")
     if not images.is_floating_point():
         raise UsageError(
-            f"images must be floating point, preprocessed as the network wants them, not {images.dtype}"
+            f"images must be floating point, preprocessed as the network expects them, not {images.dtype}"
         )
     if not (finite := images.isfinite().flatten(1).all(1)).all():
         raise NotFiniteError(
             f"image {int(finite.logical_not().nonzero()[0])} of the batch holds NaN or infinite values"
         )
     if METHODS[method].layerless and layer is not None:
-        raise UsageError(f"{method} reads the pictures, no layer; leave layer= out")
+        raise UsageError(f"{method} works on the pictures, not on a layer; omit layer=")
 
 
 def _check_value(name: str, value: Any, default: Any) -> None:
@@ -303,19 +303,19 @@ def _check_value(name: str, value: Any, default: Any) -> None:
             most = "" if math.isinf(POSITIVE[name]) else f", and {POSITIVE[name]:g} or less"
             raise UsageError(f"{name}={value!r}: needs a number above 0{most}")
     elif name == "precision" and value not in ("fp32", "bf16"):
-        raise UsageError(f"precision={value!r}: known are fp32, bf16")
+        raise UsageError(f"precision={value!r}: must be one of fp32, bf16")
 
 
 def _layers(model: nn.Module, images: Tensor, layer: str | Sequence[str] | None) -> list[str]:
     if layer is None:
         return [last_map_layer(model, images)]
     if not layer:
-        raise UsageError("layer= is empty; name a layer, or leave it out for the last map")
+        raise UsageError("layer= is empty; name a layer, or omit it for the last map")
     return [layer] if isinstance(layer, str) else list(layer)
 
 
 def _check_finite(split: Split, scores: Tensor) -> None:
-    """Refuse NaN and infinity in what is asked; of the other classes minus infinity is an answer: never."""
+    """Refuse NaN and infinity in the scores; other classes may have a logit of minus infinity ("never")."""
     logits = logits_of(split.output)
     sound = scores.isfinite().all(1)
     if logits is not None:
@@ -323,7 +323,7 @@ def _check_finite(split: Split, scores: Tensor) -> None:
     if not sound.all():
         place, kind = int(sound.logical_not().nonzero()[0]), scores.dtype if logits is None else logits.dtype
         raise NotFiniteError(
-            f"the network answers image {place} of the batch with NaN or infinity, in {kind}: check its "
+            f"the network's output for image {place} of the batch has NaN or infinity in {kind}: check its "
             "weights, or run it in float32"
         )
 
@@ -343,7 +343,7 @@ def _question(
 
 
 def _compute(entry: Method, look: Look, options: Mapping[str, Any]) -> Tensor:
-    """Compute raw maps, a share of the targets at a time where gradients of all would not fit."""
+    """Compute raw maps, for a part of the targets at a time where the gradients of all would not fit."""
     targets = look.question.targets
     if entry.sweeps or targets is None:
         return entry.compute(look, **options).detach()

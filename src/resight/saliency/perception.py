@@ -1,6 +1,6 @@
 """Perception Visualization: what a network perceived, shown where it looked.
 
-A decoder G turns the trunk's map E(x) back into a picture: what the map lacks, the picture cannot show.
+A decoder G turns the trunk's map E(x) back into a picture, which cannot show what the map lacks.
 
 Source: Giulivi, Carman and Boracchi, "Perception Visualization: Seeing Through the Eyes of a DNN", BMVC 2021.
 """
@@ -49,19 +49,18 @@ class Encoder:
         model: its trunk and its preprocessing are used; it is not changed.
 
     Raises:
-        UsageError: if the network has no preprocessing, or does not see RGB.
+        UsageError: if the network has no preprocessing, or does not take RGB.
     """
 
     def __init__(self, model: Classifier) -> None:
         card = model.preprocessing
         if card is None:
             raise UsageError(
-                "the network does not say how pictures must be prepared, so none can be inverted"
+                "the network does not state its preprocessing, which perception visualization needs"
             )
         if model.in_channels != 3:
             raise UsageError(
-                f"the network sees {model.in_channels} channels; perception visualization needs one that "
-                "sees RGB"
+                f"the network takes {model.in_channels} channels; perception visualization needs RGB"
             )
         self.model, self.card = model, card
         device = next(model.parameters()).device
@@ -93,9 +92,9 @@ class Encoder:
 def latent_residual(features: Tensor, again: Tensor) -> Tensor:
     """Return the mean of (E(G(E(x))) - E(x))^2 over the variance of E(x), of each image, (B,).
 
-    0: the reconstruction is the same to the network. 1: it is as far off as the mean of the image's own
-    features. Dividing by the image's own variance is a deviation: without it, pictures that the network is
-    sure of, whose features are large, have the larger residuals.
+    0: the network cannot tell the reconstruction from the image. 1: it is as far off as the mean of the
+    image's own features. Dividing by the image's own variance is a deviation: without it, pictures that the
+    network is confident about, whose features are large, have larger residuals.
 
     Args:
         features: E(x), (B, K, h, w).
@@ -128,20 +127,20 @@ def perceive(
 ) -> Perception:
     """Show what a network perceived, where it looked.
 
-    The map is scaled by its minimum and maximum, where the release divides by the maximum, and its gradient
-    is that of the logit, where the release takes the sigmoid's. Nothing of the model is different afterwards.
+    The map is scaled by its minimum and maximum, while the release divides by the maximum. Its gradient is
+    that of the logit, while the release uses the sigmoid's. The model is left unchanged.
 
     Args:
         model: the network that the decoder was trained for.
         decoder: the decoder.
-        images: (B, 3, S, S), preprocessed as the network wants them.
+        images: (B, 3, S, S), preprocessed as the network expects them.
         target: as for `explain`.
         method: of the map S, as for `explain`.
-        layer: that the map is read from, or several; by default the last one.
+        layer: the layer, or several, that the map is read from; by default the last one.
         **options: of the method.
 
     Raises:
-        UsageError: if the images have not the decoder's size; and as `explain`.
+        UsageError: if the images do not have the decoder's size; and as `explain`.
     """
     if images.shape[-2:] != (decoder.size, decoder.size):
         height, width = images.shape[-2:]

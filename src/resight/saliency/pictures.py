@@ -1,4 +1,4 @@
-"""The methods that work on the picture itself: gradients at its pixels, and answers when parts are hidden."""
+"""The methods that work on the picture itself: gradients at its pixels, and scores when parts are hidden."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -27,9 +27,8 @@ def guided_grad_cam(look: Look) -> Tensor:
     """Return Grad-CAM, resized, times guided backpropagation, (B, T, H, W).
 
     Source: Selvaraju et al. 2017, section 3.2; guided backpropagation: Springenberg et al. 2015, "Striving
-    for simplicity". Of the three colours of the guided gradient the greatest absolute value is taken. Both
-    papers' warning holds: guided backpropagation changes little when weights are made random (Adebayo et al.
-    2018).
+    for simplicity". Of the three colours of the guided gradient the greatest absolute value is taken. A known
+    weakness: guided backpropagation changes little when the weights are randomized (Adebayo et al. 2018).
 
     Raises:
         UsageError: if no ReLU runs in the network.
@@ -59,7 +58,7 @@ class _Guided(torch.autograd.Function):
 
 
 class GuidedReLU(TorchFunctionMode):
-    """While it is on, every ReLU, module or function, has the guided gradient. The network is not touched."""
+    """Give every ReLU, module or function, the guided gradient inside the context; the network is kept."""
 
     rule: ClassVar[type[torch.autograd.Function]] = _Guided
     RELUS: tuple[Callable[..., Any], ...] = (
@@ -86,7 +85,7 @@ def occlusion(
     """Return how much of its score a class loses when a square is covered, (B, T, H, W), signed.
 
     Source: Zeiler and Fergus 2014, "Visualizing and understanding convolutional networks", section 4.2. The
-    cover is zero after normalization, the mean colour. Every pixel has the mean drop of the squares that
+    cover is zero after normalization, the mean colour. A pixel's value is the mean drop of the squares that
     cover it.
 
     Args:
@@ -150,13 +149,13 @@ def rise(
     """Return the mean of random masks weighted by the probability of what they leave, (B, T, H, W).
 
     Source: Petsiuk et al. 2018, "RISE: randomized input sampling for explanation of black-box models",
-    section 3: S = sum_i f(x M_i) M_i / (E[M] N); the masks are coarse random grids, enlarged, shifted at
-    random. The masks are the same for every image. All classes are scored in one sweep.
+    section 3: S = sum_i f(x M_i) M_i / (E[M] N); the masks are coarse random grids, enlarged and randomly
+    shifted. The masks are the same for every image. All classes are scored in one sweep.
 
     Args:
         look: the pass.
-        samples: N, masks; the paper takes 4,000 to 8,000.
-        cells: of the coarse grid, a side.
+        samples: N, the number of masks; the paper uses 4,000 to 8,000.
+        cells: cells per side of the coarse grid.
         keep: probability that a cell is shown.
         batch: pictures a pass.
         precision: "fp32" or "bf16" for the passes.

@@ -1,4 +1,4 @@
-"""What in a picture excites one unit: its activity sent back to the pixels by two published rules.
+"""What in a picture excites one unit: its activity is sent back to the pixels by two published rules.
 
 Deconvolution network (Zeiler and Fergus 2014, "Visualizing and understanding convolutional networks", section
 2.1): the activity of one unit, all others set to zero, goes down through unpooling with the switches of the
@@ -6,13 +6,13 @@ forward pass, rectification, and the transposed filters. Guided backpropagation 
 "Striving for simplicity", section 3.4): the gradient of the unit, which passes a ReLU only where both it and
 the ReLU's input are positive.
 
-Both are the backward pass with another rule at the ReLU, because the other steps are what autograd does
-already: the backward pass of a convolution is the transposed filter, that of max pooling puts the value
-where the maximum was. What the papers' networks do not have is treated as the backward pass treats it: batch
-normalization as the fixed affine map that it is in a trained network (only its scale comes back), average
-pooling spreads, a residual sum hands the signal to both of its branches, a normalization across channels
-gives its own gradient. The relatives of ReLU (GELU, SiLU, ELU, leaky and parametric ReLU) are treated as ReLU
-is; the papers had none. Other activations keep their gradient.
+Both are the backward pass with another rule at the ReLU, because autograd already does the other steps: the
+backward pass of a convolution is the transposed filter, and that of max pooling puts the value where the
+maximum was. Layers that the papers' networks lack keep their usual backward pass: batch normalization is the
+fixed affine map of a trained network (only its scale comes back), average pooling spreads the signal, a
+residual sum passes it to both branches, and a normalization across channels has its own gradient. The
+relatives of ReLU (GELU, SiLU, ELU, leaky and parametric ReLU), which the papers do not use, are treated like
+ReLU. Other activations keep their gradient.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ from resight.saliency.pictures import GuidedReLU
 
 
 class _Deconvolution(torch.autograd.Function):
-    """ReLU that rectifies what comes back, whatever its input was."""
+    """ReLU that rectifies the backward signal, whatever its input was."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ class _Deconvolution(torch.autograd.Function):
 
 
 class _Rectifiers(GuidedReLU):
-    """While it is on, ReLU and its relatives have the guided gradient; what they give stays the same."""
+    """Give ReLU and its relatives the guided gradient inside the context; their outputs stay the same."""
 
     RELATIVES: tuple[Callable[..., Any], ...] = (
         F.gelu, F.silu, F.elu, F.elu_, F.leaky_relu, F.leaky_relu_, F.prelu, F.celu, F.selu, F.hardswish,
@@ -66,7 +66,7 @@ class _Rectifiers(GuidedReLU):
 
 
 class _Deconvolving(_Rectifiers):
-    """While it is on, ReLU and its relatives rectify the signal that comes back through them."""
+    """Let ReLU and its relatives rectify the backward signal inside the context."""
 
     rule: ClassVar[type[torch.autograd.Function]] = _Deconvolution
 
@@ -79,12 +79,12 @@ def project(
 ) -> Tensor:
     """Send the activity of one unit of each image back to its pixels.
 
-    No mode, gradient, hook or parameter of the network is different afterwards.
+    The network's modes, gradients, hooks and parameters are left unchanged.
 
     Args:
         model: the network.
         images: (B, C, H, W), normalized.
-        layer: whose map (B, K, h, w) the units are in.
+        layer: name of the layer whose map (B, K, h, w) holds the units.
         units: a channel of each image's map, (B,).
         places: row and column in the map, (B, 2).
         rule: "deconvnet" or "guided".
@@ -93,7 +93,7 @@ def project(
         (B, C, H, W) float32, signed; "deconvnet" scales with the unit's activation.
 
     Raises:
-        UsageError: if there is no such rule or layer, or neither ReLU nor a relative runs in the network.
+        UsageError: if the rule or layer is unknown, or the network runs neither ReLU nor a relative.
     """
     rectifiers = lookup(RULES, rule, "projection")
     images = images.detach().clone().requires_grad_()

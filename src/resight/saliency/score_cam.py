@@ -1,12 +1,11 @@
-"""Score-CAM: a channel weighs what the network still says when only its region is shown. No gradient.
+"""Score-CAM: a channel's weight is the network's score when only its region is shown. No gradient.
 
 Source: Wang et al. 2020, "Score-CAM: score-weighted visual explanations for convolutional neural networks",
 algorithm 1: H^k = norm(up(A^k)), C_k = f^c(x H^k) - f^c(x_b), x_b = 0, alpha = softmax_k(C), L = ReLU(sum_k
 alpha_k A^k).
 
-Zero is zero after normalization: the mean colour. Which pictures are shown does not depend on the class, so
-all classes are scored in one sweep. A channel that is the same everywhere has no region and is skipped
-exactly.
+Zero means zero after normalization: the mean colour. The masked pictures do not depend on the class, so all
+classes are scored in one sweep. A channel that is the same everywhere has no region; skipping it is exact.
 """
 
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from resight.saliency.look import Look
 
 WEIGHTINGS = ("softmax_logit", "probability", "increase")
 AT_ONCE = 8 * 224 * 224
-"""Pixels a pass that keep a CPU busy."""
+"""Pixels per pass that keep a CPU busy."""
 
 
 def score_cam(
@@ -39,21 +38,21 @@ def score_cam(
         weighting: "softmax_logit": the softmax over channels of the increase of the logit (algorithm 1);
             "probability": the probability itself (the authors' released code); "increase": the increase of
             the probability (the paper's definition 3, its first version).
-        reduced: if not 0, score only so many channels (two or more), those whose regions differ most, and
-            predict the others' scores from the likeness of their regions. How far such a prediction is off,
-            measured by leaving each scored channel out, stands in the facts as `score_error`, in standard
+        reduced: if not 0, score only this many channels (two or more), those whose regions differ most, and
+            predict the others' scores from the similarity of their regions. The error of such a prediction,
+            measured by leaving out each scored channel, is in the facts as `score_error`, in standard
             deviations.
-        batch: pictures a pass, which bounds the memory; 0 is 32, on a CPU down to 8 for large pictures, of
-            which more are no faster.
+        batch: pictures a pass, which bounds the memory; 0 means 32, and on a CPU down to 8 for large
+            pictures, where larger batches are no faster.
         precision: "fp32", or "bf16" for the passes.
 
     Raises:
-        UsageError: for an unknown weighting, or if one channel shall predict all others.
+        UsageError: for an unknown weighting, or `reduced=1`.
     """
     if weighting not in WEIGHTINGS:
-        raise UsageError(f"weighting {weighting!r}: known are {', '.join(WEIGHTINGS)}")
+        raise UsageError(f"weighting {weighting!r}: must be one of {', '.join(WEIGHTINGS)}")
     if reduced == 1:
-        raise UsageError("reduced=1: one channel says nothing of the others; give 2 or more, or 0 for all")
+        raise UsageError("reduced=1: one channel cannot stand for the others; give 2 or more, or 0 for all")
     probable = weighting != "softmax_logit" and look.question.function is None
     maps = look.activation
     batch = batch or _batch(look.images)
@@ -85,7 +84,7 @@ def _batch(images: Tensor) -> int:
 
 
 def _masked(look: Look, image: int, channels: Tensor, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield one image, shown through the regions of channels, a batch at a time."""
+    """Yield one image, masked by the regions of channels, a batch at a time."""
     height, width = look.images.shape[2:]
     for part in channels.split(batch):
         region = heatmaps.normalize(heatmaps.resize(look.activation[image, part], height, width))

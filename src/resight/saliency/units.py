@@ -1,4 +1,4 @@
-"""Which pictures drive each unit of a layer most, and where: one pass over any number of pictures."""
+"""Which pictures activate each unit of a layer most, and where: one pass over any number of pictures."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Strongest:
     places: Tensor
 
     def units(self, count: int) -> list[int]:
-        """Return the units that respond most, by the mean of their highest activations; none that is dead."""
+        """Return the units that respond most, by the mean of their highest activations, without dead ones."""
         means = self.values.mean(1)
         order = means.argsort(descending=True, stable=True)[:count]
         return [int(unit) for unit in order if means[unit] > 0]
@@ -35,11 +35,11 @@ def strongest(
 ) -> dict[str, Strongest]:
     """Find the pictures, and the places in them, with the highest activation of every unit.
 
-    One pass serves all units of all layers. Of a picture only its highest place counts. What is kept does not
-    grow with the number of pictures: `most` values for each unit.
+    One pass serves all units of all layers. Only the highest place of each picture counts. Memory does not
+    grow with the number of pictures: `most` values are kept for each unit.
 
     Args:
-        model: the network; left as it was.
+        model: the network; it is not changed.
         batches: images (B, C, H, W), on the network's device; pictures are numbered through all batches.
         layers: names.
         most: n, pictures of a unit; fewer if there are fewer.

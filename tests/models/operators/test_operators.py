@@ -182,7 +182,7 @@ def test_locally_connected_is_its_formula():
                 patch = x[0, :, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3].flatten()
                 wanted = layer.bias[o, i, j] + layer.weight[2 * i + j, o] @ patch
                 torch.testing.assert_close(y[0, o, i, j], wanted)
-    with pytest.raises(UsageError, match="made for maps of 5 x 5, not 6 x 5"):
+    with pytest.raises(UsageError, match="needs maps of 5 x 5, not 6 x 5"):
         layer(torch.zeros(1, 2, 6, 5))
 
 

@@ -82,7 +82,7 @@ def test_the_encoder_normalizes_as_training_does_and_lets_gradients_through(kind
 
 
 def test_a_network_of_one_channel_is_refused_in_one_line():
-    with pytest.raises(UsageError, match=r"sees 1 channels; .* needs one that sees RGB"):
+    with pytest.raises(UsageError, match=r"takes 1 channels; .* needs RGB"):
         Encoder(small_model(card_of("channel"), channels=1))
 
 

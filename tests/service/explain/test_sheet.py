@@ -164,7 +164,7 @@ def test_options_are_read_by_the_type_of_their_default():
     ("methods", "word", "message"),
     [
         (["rise"], "sample=1", "'sample' is not an option of rise; nearest: samples"),
-        (["grad_cam"], "samples=1", "'samples' is not an option of grad_cam: there are none"),
+        (["grad_cam"], "samples=1", "'samples' is not an option of grad_cam, which has none"),
         (["grad_cam", "cam"], "samples=1", "of grad_cam and cam"),
         (["rise"], "samples=many", "samples='many': needs a whole number"),
         (["rise"], "samples=1.5", "samples='1.5': needs a whole number"),

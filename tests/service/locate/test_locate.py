@@ -367,8 +367,8 @@ def test_asking_one_method_or_several_gives_the_same_figures(finder, tmp_path):
     [
         (["--method", "grad_kam"], "nearest: grad_cam"),
         (["--threshold", "1"], "below 1"),
-        (["--boxes", "some"], "known are largest, all, peaks, tight-loose"),
-        (["--normalization", "sum"], "known are max, minmax"),
+        (["--boxes", "some"], "must be one of largest, all, peaks, tight-loose"),
+        (["--normalization", "sum"], "must be one of max, minmax"),
         (["--format", "yaml"], "none of json, coco, voc, yolo"),
         (["--classes", "real"], "none of predicted, true"),
         (["--classes", "true"], "needs a data set that says"),

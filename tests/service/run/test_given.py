@@ -40,7 +40,7 @@ def test_explain_prepares_what_the_network_wants(tiny_run, shown):
     assert found.maps.shape[0] == 3 and found.maps.std() > 0
     assert torch.equal(found.maps[0], found.maps[1]) and torch.equal(found.maps[0], found.maps[2])
     assert resight.explain(model, shown[1]).maps.shape[0] == 1
-    with pytest.raises(UsageError, match="does not say how pictures are prepared; give a tensor"):
+    with pytest.raises(UsageError, match="does not state its preprocessing; give a preprocessed tensor"):
         resight.explain(torch.nn.Conv2d(3, 2, 1), shown)
     with pytest.raises(UsageError, match="images is empty"):
         resight.explain(model, [])

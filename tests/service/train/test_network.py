@@ -49,7 +49,7 @@ def test_a_runs_trunk_goes_under_another_head(run, head):
     assert same_trunk(made, model) and made.head == head and made.num_classes == 7
     assert card == model.preprocessing and made.options == {"head": head}
     if head == "flatten":
-        assert "fc starts fresh" in made.weights_note
+        assert "fc is newly initialized" in made.weights_note
 
 
 def test_a_runs_trunk_under_another_head_ends_earlier(run):

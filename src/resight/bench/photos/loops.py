@@ -1,7 +1,7 @@
-"""The plain loops that people write: timm's network fine-tuned, torchvision's trained from scratch.
+"""Plain training loops: timm's network fine-tuned, torchvision's trained from scratch.
 
-Both pass over the pictures until the processor seconds are spent. The cosine follows the share spent, which
-is the cosine over the steps of a loop that knew beforehand how many there will be.
+Both iterate over the pictures until the processor seconds are spent. The cosine follows the share spent,
+which equals a cosine over the steps if their number were known in advance.
 """
 
 import math
@@ -19,9 +19,9 @@ from resight.bench.photos.weights import TIMM, overlay
 
 BATCH = 32
 HEAD_LR, TRUNK_LR, DECAY = 5e-3, 5e-4, 0.05
-"""Of AdamW in the timm loop."""
+"""Settings of AdamW in the timm loop."""
 SCRATCH_LR, SCRATCH_DECAY, SCRATCH_SIDE = 0.02, 5e-4, 128
-"""Of SGD in the torchvision loop: rate, decay, and the side of the crops, which is ours there."""
+"""Settings of SGD in the torchvision loop: rate, decay, and the side of the crops, the same as ours."""
 
 
 def timm_network(weights: Path, classes: int) -> nn.Module:
@@ -110,7 +110,7 @@ def _train(
 
 
 def _answers(task: Task, network: nn.Module, transform: Callable) -> dict[str, str]:
-    """Return the class of each test picture, by its path below test/."""
+    """Return the class of each test picture, by its path under test/."""
     from torchvision.datasets import ImageFolder
 
     known = ImageFolder(task.train).classes

@@ -1,4 +1,4 @@
-"""Our own training, as `resight train` does it, with as many epochs as the seconds allow."""
+"""Our own training, as in `resight train`, with as many epochs as the seconds allow."""
 
 import math
 import statistics
@@ -23,14 +23,14 @@ from resight.service.train.words import choose
 from resight.training.loop import Stopped
 
 MEASURED = 4
-"""Steps that the cost of one is measured on, after one that warms up."""
+"""Number of steps used to measure the cost of one, after one for warm-up."""
 
 
 def fine_tuned(task: Task) -> Outcome:
-    """Train as `resight train DATA` does where the wheel is installed.
+    """Train like `resight train DATA` with the wheel installed.
 
     Raises:
-        ResightError: if it starts from something else than the peers.
+        ResightError: if it starts from other weights than the peers.
     """
     outcome, origin = _trained(task, "photos", ["weights=auto"])
     if origin.get("sha256") != file_digest(wheel_file()):
@@ -41,12 +41,12 @@ def fine_tuned(task: Task) -> Outcome:
 
 
 def from_scratch(task: Task) -> Outcome:
-    """Train as `resight train DATA --set weights=none` does."""
+    """Train like `resight train DATA --set weights=none`."""
     return _trained(task, "photos", ["weights=none"])[0]
 
 
 def _trained(task: Task, recipe: str, words: list[str]) -> tuple[Outcome, dict[str, Any]]:
-    """Return what a training gave, and the origin of its weights, empty from scratch."""
+    """Return the outcome of a training, and the origin of its weights, empty if from scratch."""
     with tempfile.TemporaryDirectory(prefix="resight-bench-") as place:
         words = [*words, f"seed={task.seed}"]
         costs = _costs(task, recipe, words, Path(place) / "measured")
@@ -82,11 +82,11 @@ class Costs:
 
     Attributes:
         setup: opening, reading and making the network.
-        step: of the whole network.
-        head_step: with the trunk at rest.
-        judging: after each epoch.
-        steps: an epoch.
-        head_first: share of the epochs in which the trunk rests.
+        step: a step of the whole network.
+        head_step: a step with the trunk frozen.
+        judging: the validation after each epoch.
+        steps: number of steps in an epoch.
+        head_first: share of the epochs with a frozen trunk.
     """
 
     setup: float
@@ -97,13 +97,13 @@ class Costs:
     head_first: float
 
     def seconds(self, epochs: int) -> float:
-        """Return what so many epochs take."""
+        """Return the processor seconds of a number of epochs."""
         resting = min(math.ceil(self.head_first * epochs), epochs - 1)
         steps = self.steps * (resting * self.head_step + (epochs - resting) * self.step)
         return self.setup + steps + epochs * self.judging
 
     def epochs(self, seconds: float) -> int:
-        """Return the most epochs that end within so many seconds, at least one."""
+        """Return the largest number of epochs that fit into the seconds, at least one."""
         count = 1
         while self.seconds(count + 1) <= seconds:
             count += 1
@@ -111,7 +111,7 @@ class Costs:
 
 
 def _costs(task: Task, recipe: str, words: list[str], folder: Path) -> Costs:
-    """Measure a training that is stopped after a few steps, with the trunk free and, if it rests, resting."""
+    """Measure a training that is stopped after a few steps, with the trunk trained and, if used, frozen."""
     started = cpu_seconds()
     job = _prepared(task, recipe, words, folder)
     setup, share = cpu_seconds() - started, job.recipe.head_first
@@ -134,7 +134,7 @@ def _step_cost(job: Any) -> float:
 
 @dataclass
 class After:
-    """Asks a training to stop after some steps, and notes when each ended."""
+    """Asks a training to stop after some steps, and records when each ended."""
 
     steps: int
     times: list[float] = field(default_factory=list)

@@ -1,7 +1,7 @@
 """`resight bench photos`: accuracy for equal processor seconds, from the same weights and pictures.
 
-Each training runs in a process of its own and its row is appended to a file, so a stop loses one training at
-most; rows that are there are not run again.
+Each training runs in its own process and its row is appended to a file, so an interruption loses at most one
+training; existing rows are not run again.
 """
 
 import json
@@ -28,17 +28,17 @@ from resight.metrics.paired import Rights, difference_interval
 
 FINE_TUNED, FROM_SCRATCH = ("resight", "fastai", "timm"), ("resight-scratch", "torchvision-scratch")
 NEEDS = {"fastai": "fastai", "timm": "timm"}
-"""Modules of the extra `bench` that a candidate imports, besides timm, which reads the weights for all."""
+"""Modules of the extra `bench` that a candidate imports, besides timm, which all use to read the weights."""
 
 
 @dataclass(frozen=True)
 class Contest:
-    """What is to be measured.
+    """The measurement to make.
 
     Attributes:
-        data: data sets; names of `sets.DEFAULT`, or what `open_dataset` takes.
+        data: data sets: names of `sets.DEFAULT`, or arguments of `open_dataset`.
         seconds: processor seconds of each training.
-        seeds: how many, from 0.
+        seeds: number of seeds, from 0.
         threads: of torch, in every training.
         only: candidates; all if empty.
         out: the file of rows (JSON, one a line).
@@ -55,11 +55,11 @@ class Contest:
 
 
 def bench_photos(contest: Contest, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
-    """Run the trainings that are missing, and compare all.
+    """Run the missing trainings, and compare all.
 
     Returns:
         {"rows": one for each training, "figures": error and seconds of each candidate on each set,
-        "comparisons": ours less a peer's error in points with a 95 % interval, on each set and on their sum}.
+        "comparisons": our error minus a peer's in points with a 95 % interval, on each set and on their sum}.
 
     Raises:
         UsageError: for an unknown candidate, or if a peer or the weights are not installed.
@@ -90,7 +90,7 @@ def bench_photos(contest: Contest, progress: Callable[[str], None] | None = None
 
 
 def _tasks(contest: Contest, names: Sequence[str], place: Path) -> list[Task]:
-    """Write weights and pictures, and return all trainings: one seed of every candidate on every set first.
+    """Write weights and pictures, and return all trainings, ordered by seed.
 
     Raises:
         UsageError: if two sets have the same name.
@@ -98,7 +98,7 @@ def _tasks(contest: Contest, names: Sequence[str], place: Path) -> list[Task]:
     sets = [Path(name).stem for name in contest.data]
     if twice := [name for name in sets if sets.count(name) > 1]:
         raise UsageError(
-            f"two data sets are called {twice[0]}; rename one, since rows are known by this name"
+            f"two data sets are called {twice[0]}; rename one, since this name identifies their rows"
         )
     weights = place / "weights"
     if any(name in FINE_TUNED for name in names) and not weights.is_dir():
@@ -117,7 +117,7 @@ def _needed(names: Sequence[str]) -> list[str]:
 
 
 def _blank(task: Task) -> dict[str, Any]:
-    """Return what a row is known by: the pictures, the candidate, the seed and the budget."""
+    """Return the key of a row: the pictures, the candidate, the seed and the budget."""
     right = truth(Path(task.root))
     return {
         "set": Path(task.root).name, "pictures": digest(json.dumps(right, sort_keys=True).encode()),
@@ -130,10 +130,10 @@ def _key(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file; none if it is not there. A last line that a stop cut short is left out.
+    """Return the rows of a file; none if it does not exist. An incomplete last line is ignored.
 
     Raises:
-        ResightError: if a line is no row.
+        ResightError: if a line is not a row.
     """
     if not path.exists():
         return []
@@ -144,13 +144,13 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
             _key(rows[-1])
         except (ValueError, KeyError, TypeError) as error:
             raise ResightError(
-                f"{path}: line {number} is no row of bench photos; name another file with --out"
+                f"{path}: line {number} is not a row of bench photos; name another file with --out"
             ) from error
     return rows
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:
-    """Write a row in place of what a stop may have cut short."""
+    """Append a row, replacing an incomplete last line."""
     with path.open("ab") as file:
         written = path.read_bytes()
         file.truncate(written.rfind(b"\n") + 1)
@@ -158,10 +158,10 @@ def _append(path: Path, row: dict[str, Any]) -> None:
 
 
 def _outcome(task: Task) -> dict[str, Any]:
-    """Run a task in a process of its own and return the rest of its row.
+    """Run a task in its own process and return the rest of its row.
 
     Raises:
-        ResightError: if the process fails, or does not answer for exactly the test pictures.
+        ResightError: if the process fails, or does not predict exactly the test pictures.
     """
     caps = {
         name: str(task.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -176,7 +176,7 @@ def _outcome(task: Task) -> dict[str, Any]:
     found, known = json.loads(done.stdout), truth(Path(task.root))
     labels = found.pop("labels")
     if labels.keys() != known.keys():
-        raise ResightError(f"bench photos: {task.candidate} did not answer for the same test pictures")
+        raise ResightError(f"bench photos: {task.candidate} did not predict the same test pictures")
     right = [labels[name] == label for name, label in known.items()]
     return {
         **found, "n": len(right), "error": 100 * (1 - sum(right) / len(right)),
@@ -206,9 +206,9 @@ def figures(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def comparisons(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return ours compared with each peer that was measured: on each set, and on the sum of the sets.
+    """Return the comparison of ours with each measured peer: on each set, and on the sum of the sets.
 
-    Only sets and seeds that both have count. A difference below 0 is an error of ours that is smaller.
+    Only sets and seeds that both have count. A difference below 0 means that our error is smaller.
     """
     rights: dict[str, dict[str, dict[int, str]]] = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""The pictures of the benchmark: any data set, written once as class folders that every candidate reads."""
+"""The pictures of the benchmark: any data set, written once as class folders for all candidates."""
 
 import shutil
 from pathlib import Path
@@ -11,35 +11,35 @@ from resight.data.layouts.builtin import data_roots
 from resight.data.open import open_dataset
 
 DEFAULT = ("hymenoptera", "grocery", "wildlife_voc", "raccoon_kangaroo_voc")
-"""Zips below the data root that are measured on when no data are named."""
+"""Zips under the data root that are used when no data are given."""
 
 
 def located(name: str, data_root: str | None) -> str:
-    """Return what `open_dataset` takes for a name: the zip of that name below the data root, or the name.
+    """Return the argument of `open_dataset` for a name: its zip under the data root, or the name itself.
 
     Raises:
-        UsageError: if a default set is not there.
+        UsageError: if a default set does not exist.
     """
     if name not in DEFAULT or Path(name).exists():
         return name
     roots = data_roots(Path(data_root) if data_root else None)
     found = next((zip for root in roots if (zip := root / f"{name}.zip").is_file()), None)
     if found is None:
-        raise UsageError(f"{name}.zip is not below the data root; set --data-root, or name your own data")
+        raise UsageError(f"{name}.zip is not under the data root; set --data-root, or name your own data")
     return str(found)
 
 
 def write_set(dataset: Dataset, place: Path) -> None:
-    """Write a data set as class folders below train/, test/ and val/ (where it has one); files as they are.
+    """Write a data set as class folders under train/, test/ and val/ (if it has one); files are not changed.
 
-    Nothing is held out that the data set does not hold out itself, except a test by the hash of the content
-    where it has none: see `open_dataset`.
+    The data set's own splits are used; if it has no test split, one is made by a hash of the content, see
+    `open_dataset`.
 
     Raises:
-        DataError: if pictures have several classes, or a class cannot be a folder.
+        DataError: if the labels are multi-label, or a class name cannot be a folder name.
     """
     if dataset.multi_label:
-        raise DataError(f"{dataset.name}: has several classes a picture; bench photos compares one")
+        raise DataError(f"{dataset.name}: is multi-label; bench photos needs one class per picture")
     odd = [name for name in dataset.classes if "/" in name or name in ("", ".", "..")]
     if odd:
         raise DataError(f"{dataset.name}: the class {odd[0]!r} cannot be a folder's name; rename it")
@@ -65,13 +65,13 @@ def _write_split(split: Split, place: Path) -> None:
 
 
 def class_folders(name: str, data_root: str | None, place: Path) -> Path:
-    """Write a data set as class folders below `place`, over those of before, and return the folder."""
+    """Write a data set as class folders under `place`, replacing older ones, and return the folder."""
     folder = place / Path(name).stem
     write_set(open_dataset(located(name, data_root), data_root), folder)
     return folder
 
 
 def truth(root: Path) -> dict[str, str]:
-    """Return the class of each test picture, by its path below test/."""
+    """Return the class of each test picture, by its path under test/."""
     test = root / "test"
     return {f"{f.parent.name}/{f.name}": f.parent.name for f in sorted(test.glob("*/*")) if f.is_file()}

@@ -1,4 +1,4 @@
-"""One training of the benchmark: what is asked and what comes back; both travel between processes as JSON."""
+"""One training of the benchmark: its task and its outcome, both sent between processes as JSON."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,13 +10,13 @@ class Task:
     """A training to run.
 
     Attributes:
-        candidate: who trains, a key of `candidates.CANDIDATES`.
-        root: class folders below train/, test/ and perhaps val/, see `sets.write_set`.
+        candidate: a key of `candidates.CANDIDATES`.
+        root: class folders under train/, test/ and perhaps val/, see `sets.write_set`.
         seed: of every random choice.
         seconds: processor seconds for the training: opening the pictures, making the network, all steps.
-            Imports, the measuring of speed before it and the test after it are not counted.
-        threads: that torch may use.
-        weights: the folder of `weights.write_weights`; unused by those who start from scratch.
+            Imports, the speed measurement before it and the test after it do not count.
+        threads: number of threads that torch may use.
+        weights: the folder of `weights.write_weights`; unused by candidates that start from scratch.
     """
 
     candidate: str
@@ -39,14 +39,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training gave.
+    """The outcome of a training.
 
     Attributes:
-        epochs: passes over the training pictures, fractions of one included.
+        epochs: passes over the training pictures, including fractions.
         steps: of the optimizer.
-        cpu_seconds: that the training took, see `Task.seconds`.
-        labels: the class that was answered for each test picture, by its path below test/.
-        settings: what the candidate did, in words.
+        cpu_seconds: duration of the training, see `Task.seconds`.
+        labels: the predicted class of each test picture, by its path under test/.
+        settings: the candidate's settings, in words.
     """
 
     epochs: float

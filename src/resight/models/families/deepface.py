@@ -1,7 +1,7 @@
-"""DeepFace: three layers whose weights differ from place to place, for faces that were aligned first.
+"""DeepFace: three locally connected layers, for faces that were aligned first.
 
 Source: Taigman, Yang, Ranzato and Wolf, "DeepFace: Closing the Gap to Human-Level Performance in Face
-Verification", 2014, section 3 and figure 2. Weights begin N(0, 0.01^2), biases at 0.5 (section 5.2).
+Verification", 2014, section 3 and figure 2. Initial weights are N(0, 0.01^2), biases 0.5 (section 5.2).
 """
 
 from functools import partial
@@ -23,8 +23,8 @@ class DeepFace(Classifier):
     Args:
         num_classes: logits.
         in_channels: channels of the image.
-        head: see `Classifier`; under another than "flatten" F7 is left out.
-        input_size: side of the input, in pixels; fixed, because L4 to L6 know their place. From 71.
+        head: see `Classifier`; only "flatten" has F7.
+        input_size: side of the input, in pixels, at least 71; fixed, because L4 to L6 depend on the position.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class DeepFace(Classifier):
         if input_size < 71:
             raise UsageError(f"input_size={input_size} leaves no map; it must be 71 or more")
         side1 = input_size - 10  # C1
-        side2 = -(-(side1 - 3) // 2) + 1  # M2, the last window may hang over the border
+        side2 = -(-(side1 - 3) // 2) + 1  # M2, the last window may extend beyond the border
         side3 = side2 - 8  # C3
         side4, side5 = side3 - 8, (side3 - 8 - 7) // 2 + 1  # L4, L5
         super().__init__(num_classes, in_channels, head, grid=side5 - 4)

@@ -28,7 +28,7 @@ class DenseNetSpec:
         stem: "imagenet" (7x7/2, 3x3/2 max pooling) or "cifar" (3x3).
         channels: of the stem's map.
         bottleneck: whether a 1x1 convolution to 4k channels comes before each 3x3 (B).
-        compression: theta, channels after a transition over those before (C).
+        compression: theta, the ratio of the channels after and before a transition (C).
     """
 
     blocks: tuple[int, ...]
@@ -67,7 +67,7 @@ SPECS = {
 
 
 class DenseLayer(nn.Module):
-    """H of equation 2: BN, ReLU, 3x3; or with a bottleneck BN, ReLU, 1x1, BN, ReLU, 3x3. Gives its input too.
+    """H of equation 2: BN, ReLU, 3x3; or with a bottleneck BN, ReLU, 1x1, BN, ReLU, 3x3; then its input.
 
     Args:
         channels: of the input.

@@ -1,4 +1,4 @@
-"""EfficientNet: one small network, made deeper, wider and larger together. Parameter names are torchvision's.
+"""EfficientNet: one small network, scaled in depth, width and input size. Parameter names are torchvision's.
 
 Source: Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019, Table 1,
 equations 2 and 3, section 5; coefficients of B1 to B7 as released. Batch normalization has torchvision's
@@ -46,7 +46,7 @@ B0 = (
 
 @dataclass(frozen=True)
 class Scale:
-    """How much a network is larger than B0.
+    """How much larger a network is than B0.
 
     Attributes:
         width: of the channels.
@@ -84,7 +84,7 @@ def compound_scaling(
 
 
 def round_channels(channels: float, divisor: int = 8) -> int:
-    """Return the nearest multiple of `divisor`, but not below nine tenths of `channels`."""
+    """Return the nearest multiple of `divisor`, but at least 0.9 times `channels`."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
@@ -102,7 +102,7 @@ def convolution(
 
 
 class SqueezeExcitation(nn.Module):
-    """y_c = x_c * sigmoid(W_2 silu(W_1 mean(x)))_c: channels are weighed by what the whole map holds.
+    """y_c = x_c * sigmoid(W_2 silu(W_1 mean(x)))_c: channels are weighted by the content of the whole map.
 
     Args:
         channels: of the map.
@@ -122,13 +122,13 @@ class SqueezeExcitation(nn.Module):
 
 
 class StochasticDepth(nn.Module):
-    """Leaves a residual branch out in training, for each picture by itself.
+    """Drops a residual branch in training, independently for each picture.
 
-    What stays is divided by the probability that it does, where the paper multiplies in testing instead.
+    Kept branches are divided by the keep probability, while the paper multiplies at test time instead.
     Source: Huang et al. 2016, "Deep Networks with Stochastic Depth", section 3.
 
     Args:
-        drop: probability that a branch is left out, in [0, 1).
+        drop: probability that a branch is dropped, in [0, 1).
     """
 
     def __init__(self, drop: float) -> None:
@@ -156,7 +156,7 @@ class MBConv(nn.Module):
         stage: its row.
         out: channels of the output.
         stride: of the depth-wise convolution.
-        drop: probability that the branch is left out in training (stochastic depth).
+        drop: probability that the branch is dropped in training (stochastic depth).
         eps: of the batch normalizations.
         momentum: of the batch normalizations.
     """
@@ -197,8 +197,8 @@ def blocks_of(
         channels: of the first row's input.
         depths: blocks of each row.
         width: a factor on the rows' channels.
-        stochastic_depth: probability of the last block; those before get it in proportion.
-        block: says how a row's blocks are made of (channels, row, channels of the output, stride, drop).
+        stochastic_depth: drop probability of the last block; it rises linearly up to there.
+        block: makes a row's blocks from (channels, row, channels of the output, stride, drop).
     """
     before = 0
     for stage, layers in zip(B0, depths, strict=True):
@@ -219,7 +219,7 @@ class EfficientNet(Classifier):
         num_classes: logits.
         in_channels: channels of the image.
         head: see `Classifier`.
-        stochastic_depth: probability of the last block; those before get it in proportion.
+        stochastic_depth: drop probability of the last block; it rises linearly up to there.
         width: a factor on the row's channels.
         depth: a factor on the row's layers.
     """

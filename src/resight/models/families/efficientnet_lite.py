@@ -2,9 +2,10 @@
 
 Source: Google's release "EfficientNet-lite" (2020) of Tan and Le, "EfficientNet: Rethinking Model Scaling for
 Convolutional Neural Networks", 2019: no squeeze-excitation, ReLU6 for SiLU, and a stem, a first stage, a last
-stage and a head that are not scaled. Convolutions pad as TensorFlow does: as much as makes the output
-ceil(side / stride), the odd pixel after the picture. timm calls these networks `tf_efficientnet_lite0` to
-`tf_efficientnet_lite4`, and tests the last two at 300 and 380 pixels; their release says 280 and 300.
+stage and a head that are not scaled. Convolutions pad like TensorFlow: the output has side
+ceil(side / stride), and the odd pixel comes after the picture. timm calls these networks
+`tf_efficientnet_lite0` to `tf_efficientnet_lite4`, and tests the last two at 300 and 380 pixels; their
+release says 280 and 300.
 """
 
 import math
@@ -34,7 +35,7 @@ SCALES = {
 class SamePadded(nn.Conv2d):
     """A convolution whose output has side ceil(input / stride), padded as TensorFlow's "SAME".
 
-    Where the padding is odd, the extra row and column lie below and to the right.
+    If the padding is odd, the extra row and column are below and to the right.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -68,7 +69,7 @@ class Separable(nn.Module):
         stage: its row.
         out: channels of the output.
         stride: of the depth-wise convolution.
-        drop: probability that the branch is left out in training (stochastic depth).
+        drop: probability that the branch is dropped in training (stochastic depth).
     """
 
     def __init__(self, channels: int, stage: Stage, out: int, stride: int, drop: float) -> None:
@@ -116,7 +117,7 @@ class EfficientNetLite(Classifier):
         num_classes: logits.
         in_channels: channels of the image.
         head: see `Classifier`.
-        stochastic_depth: probability of the last block; those before get it in proportion.
+        stochastic_depth: drop probability of the last block; it rises linearly up to there.
     """
 
     def __init__(
@@ -154,12 +155,12 @@ class EfficientNetLite(Classifier):
 
 
 def _block_of(stage: Stage) -> type[Separable] | type[Inverted]:
-    """Return the kind of a row's blocks."""
+    """Return the type of a row's blocks."""
     return Separable if stage.expansion == 1 else Inverted
 
 
 def _fan_out(layer: nn.Conv2d) -> int:
-    """Return kernel positions times output channels a group, as the release initializes."""
+    """Return kernel positions times output channels per group, as in the release's initialization."""
     return layer.kernel_size[0] * layer.kernel_size[1] * layer.out_channels // layer.groups
 
 

@@ -1,8 +1,8 @@
 """GoogLeNet: as published in 2014, and torchvision's with batch normalization.
 
-Source: Szegedy et al., "Going Deeper with Convolutions", 2014, Table 1, figure 2 and section 5; what the
-paper leaves open (biases, normalization) follows the released Caffe definition. `googlenet` keeps
-torchvision's parameter names; there "5x5" branches are 3x3.
+Source: Szegedy et al., "Going Deeper with Convolutions", 2014, Table 1, figure 2 and section 5; details that
+the paper omits (biases, normalization) follow the released Caffe definition. `googlenet` keeps torchvision's
+parameter names; its "5x5" branches are 3x3.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ TABLE = {
 
 
 class ConvRelu(nn.Sequential):
-    """Convolution with bias, ReLU: the unit of 2014."""
+    """Convolution with bias and ReLU, as in the paper of 2014."""
 
     def __init__(self, channels: int, out: int, kernel: int, stride: int = 1, padding: str = "same") -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class ConvRelu(nn.Sequential):
 
 
 class NaiveInception(Branches):
-    """1x1, 3x3, 5x5 and 3x3 max pooling side by side (figure 2a): the channels never become fewer.
+    """Parallel 1x1, 3x3, 5x5 and 3x3 max pooling (figure 2a): the number of channels never falls.
 
     Args:
         channels: of the input.
@@ -89,7 +89,7 @@ class Inception(Branches):
 
 
 class Auxiliary(nn.Module):
-    """A small classifier on a map in the middle, for training only (section 5).
+    """A small classifier on an intermediate map, for training only (section 5).
 
     Maps smaller than 14 x 14 are averaged to its 4 x 4 positions.
     """
@@ -118,9 +118,9 @@ class GoogLeNet(Classifier):
         in_channels: channels of the image.
         head: see `Classifier`.
         batch_norm: torchvision's network instead of the paper's.
-        aux: whether the auxiliary heads are there.
+        aux: whether to add the auxiliary heads.
         lrn: constants of the local response normalization, without batch normalization: "caffe", those of the
-            released model, or "krizhevsky" (k = 2, undivided alpha), which files have that do not say so.
+            released model, or "krizhevsky" (k = 2, undivided alpha), those of files that do not name them.
     """
 
     auxiliary_weight = 0.3

@@ -1,8 +1,8 @@
-"""Highway networks for CIFAR: gates decide how much of each value passes unchanged.
+"""Highway networks for CIFAR: gates control how much of each value passes unchanged.
 
 Source: Srivastava, Greff and Schmidhuber, "Training Very Deep Networks", 2015, sections 2 and 4.2 (Table 2),
-and the released Caffe definition of the network of 19 layers. The widths of the 32-layer network are not
-published; those here come within 4 % of its published 1.25 M parameters.
+and the released Caffe definition of the 19-layer network. The widths of the 32-layer network are not
+published; ours give its published 1.25 M parameters within 4 %.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class HighwayLayer(nn.Module):
     Args:
         channels: of input and output.
         kernel: side, odd.
-        gate_bias: where T's bias begins; below zero, so that a fresh layer mostly carries.
+        gate_bias: initial bias of T; below zero, so that a fresh layer mostly carries its input.
     """
 
     def __init__(self, channels: int, kernel: int = 3, gate_bias: float = -2.0) -> None:
@@ -36,7 +36,7 @@ class HighwayLayer(nn.Module):
         self.close_gates()
 
     def close_gates(self) -> None:
-        """Set T's bias to where it begins."""
+        """Set T's bias to its initial value."""
         nn.init.constant_(self.gate.get_parameter("bias"), self.gate_bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,12 +64,12 @@ HIGHWAY32 = tuple(Block(width, (3, 1, 3, 1, 3, 1, 3, 1, 3)) for width in (32, 64
 
 
 class Highway(Classifier):
-    """Three blocks, pooled by maximum between, a 1x1 convolution, global average pooling, one linear layer.
+    """Three blocks with max pooling between, a 1x1 convolution, global average pooling, one linear layer.
 
-    Weights begin as Caffe's "xavier", the first layer N(0, 1), as Caffe reads the released definition (its
-    deviation is given under a name that Caffe ignores; with 0.05 there the loss stood still for 100 steps),
-    the last layer N(0, 0.05^2), gate biases at -2. Biases learn twice as fast and are not decayed; the last
-    layer is decayed ten times as much.
+    Initial weights are Caffe's "xavier"; the first layer N(0, 1), as Caffe reads the released definition (its
+    deviation is given under a name that Caffe ignores; with 0.05 the loss did not fall for 100 steps); the
+    last layer N(0, 0.05^2); gate biases -2. Biases learn twice as fast and have no weight decay; the last
+    layer has ten times the weight decay.
 
     Args:
         blocks: a table above.

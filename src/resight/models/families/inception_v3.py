@@ -1,8 +1,8 @@
 """Inception-v3. Parameter names are torchvision's.
 
 Source: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2015, Table 1, figures 5
-to 7 and 10, section 4 (auxiliary classifier). Weights begin as a normal distribution cut at two deviations
-(0.1; in the auxiliary head 0.01 and 0.001), as in the released model.
+to 7 and 10, section 4 (auxiliary classifier). Initial weights are normal, truncated at two standard
+deviations (0.1; in the auxiliary head 0.01 and 0.001), as in the released model.
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ SZEGEDY2015 = "Szegedy et al., Rethinking the Inception Architecture for Compute
 
 
 def module_a(projection: int) -> tuple[Branch, ...]:
-    """Return figure 5: the 5x5 beside two 3x3 in its place."""
+    """Return figure 5: a 5x5, and two 3x3 that replace another."""
     return (
         (Conv("branch1x1", 64),),
         (Conv("branch5x5_1", 48), Conv("branch5x5_2", 64, 5)),
@@ -127,7 +127,7 @@ class InceptionV3(Classifier):
         num_classes: logits.
         in_channels: channels of the image.
         head: see `Classifier`.
-        aux: whether the auxiliary head is there.
+        aux: whether to add the auxiliary head.
     """
 
     auxiliary_weight = 0.4

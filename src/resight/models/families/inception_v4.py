@@ -3,7 +3,7 @@
 Source: Szegedy, Ioffe, Vanhoucke and Alemi, "Inception-v4, Inception-ResNet and the Impact of Residual
 Connections on Learning", 2016, figures 3 to 9 and 15 (v4), 10 to 13 and 16 to 20 (ResNet), Table 1, section
 3.3 (scaling of the residuals). Inception-ResNet-v2 is the released model, whose stem and reductions differ
-from the figures. Weights begin as the released models': a normal distribution cut at two deviations of 0.1.
+from the figures. Initial weights as in the released models: normal, truncated at two deviations of 0.1.
 """
 
 from functools import partial

@@ -1,4 +1,4 @@
-"""LeNet-5: as published in 1998, and as it is written today.
+"""LeNet-5: as published in 1998, and as it is implemented today.
 
 Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", 1998,
 section II.B, Table I (which maps of S2 each map of C3 reads), figure 2.
@@ -45,16 +45,16 @@ DIGITS = (
 
 
 class PartialConv2d(nn.Module):
-    """A 5x5 convolution in which each output reads only the inputs that a table names.
+    """A 5x5 convolution in which each output reads only the inputs listed in a table.
 
-    Its weights are those of the table's connections alone: (connections, 5, 5).
+    It has weights only for the table's connections: (connections, 5, 5).
 
     Args:
         channels: of the input.
         table: for each output, the inputs that it reads.
 
     Attributes:
-        connected: share of the dense convolution's connections that are there, in (0, 1].
+        connected: share of the dense convolution's connections that exist, in (0, 1].
     """
 
     index: Tensor
@@ -83,8 +83,8 @@ class PartialConv2d(nn.Module):
 class EuclideanRBF(nn.Module):
     """Logit_i = -|x - w_i|^2, w_i a fixed code of +1 and -1: the output layer of 1998 (equation 7).
 
-    Ten classes get drawings of the digits where there are 84 inputs; other numbers of classes get fixed
-    random codes, the alternative that the paper names.
+    With 84 inputs and ten classes, the codes are drawings of the digits; otherwise they are fixed random
+    codes, the alternative that the paper names.
 
     Args:
         in_features: length of a code.
@@ -113,9 +113,10 @@ class EuclideanRBF(nn.Module):
 class LeNet5(Classifier):
     """C1 to F6 and the output, as in figure 2 of the paper; the map that the head reads is S4's.
 
-    Input: 32x32, the background at -0.1 and the foreground at 1.175 in the paper. Weights begin uniform in
-    +-2.4 / fan-in. The training criterion is the paper's equation 9 with j = 0.1. Deviation: the drawings of
-    the digits are our own. C5 is a linear layer on the 5x5 map, which at 32x32 is the paper's convolution.
+    Input: 32x32, the background at -0.1 and the foreground at 1.175 in the paper. Initial weights are uniform
+    in +-2.4 / fan-in. The training criterion is the paper's equation 9 with j = 0.1. Deviation: the drawings
+    of the digits are our own. C5 is a linear layer on the 5x5 map, at 32x32 the same as the paper's
+    convolution.
 
     Args:
         num_classes: logits.
@@ -159,7 +160,7 @@ class LeNet5(Classifier):
 
 
 class ModernLeNet5(Classifier):
-    """LeNet-5 as it is taught today: every map of C3 reads all of S2, plain pooling, a linear output.
+    """LeNet-5 as taught today: every map of C3 reads all of S2; plain pooling, linear output.
 
     Args:
         num_classes: logits.

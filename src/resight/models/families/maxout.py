@@ -50,18 +50,18 @@ class MaxoutClassifier(Classifier):
 
 
 class MaxoutNet(MaxoutClassifier):
-    """Three maxout convolutions and one maxout linear layer, each of 2, 2, 2 and 5 pieces.
+    """Three maxout convolutions and one maxout linear layer, with 2, 2, 2 and 5 pieces.
 
-    The first layer's weights begin uniform in +-0.005, as in the released configuration, later ones in
-    +-sqrt(3 / fan-in), which keeps the size of what maxout passes on. Deviation: the release begins all in
-    +-0.005, with which the logits of a fresh network differ by 5e-5 and the loss stood for 383 steps; with
-    the first layer larger too, the released rate makes the loss no number. The grid of the head "flatten" is
-    the paper's 5 x 5. In the paper each pool's last window may hang over the border.
+    The first layer's initial weights are uniform in +-0.005, as in the released configuration, later ones in
+    +-sqrt(3 / fan-in), which preserves the scale of maxout's outputs. Deviation: the release uses +-0.005 for
+    all layers; then the logits of a fresh network differ by 5e-5, and the loss did not fall for 383 steps.
+    With a larger first layer too, the released rate makes the loss NaN. The grid of the head "flatten" is the
+    paper's 5 x 5. As in the paper, the last window of each pooling may extend beyond the border.
 
     Args:
         num_classes: logits.
         in_channels: channels of the image.
-        head: see `Classifier`; under another than "flatten" the hidden linear layer is left out.
+        head: see `Classifier`; only "flatten" has the hidden linear layer.
     """
 
     norms: ClassVar[Mapping[str, float]] = {"h0": 0.9, "h1": 1.9365, "h2": 1.9365, "h3": 1.9, "fc": 1.9365}
@@ -95,10 +95,10 @@ FITNET = ((32, 32, 32, 48, 48), (80,) * 6, (128,) * 6)
 class FitNet(MaxoutClassifier):
     """Seventeen thin maxout convolutions, one maxout linear layer, one linear layer.
 
-    With `hint`, a regressor reads the guided layer (the eleventh, after its pooling) and is trained to give
-    the teacher's hint layer; it is not used otherwise. Weights begin uniform in +-sqrt(3 / fan-in), which
-    keeps the size of what maxout passes on. Deviation: the release begins in +-0.005, with which the last map
-    of a fresh network is of the order of 1e-20.
+    With `hint`, a regressor reads the guided layer (the eleventh, after its pooling) and is trained to
+    predict the teacher's hint layer; it is not used otherwise. Initial weights are uniform in
+    +-sqrt(3 / fan-in), which preserves the scale of maxout's outputs. Deviation: the release uses +-0.005,
+    which makes the last map of a fresh network as small as 1e-20.
 
     Args:
         num_classes: logits.
@@ -141,7 +141,7 @@ class FitNet(MaxoutClassifier):
         return ("regressor",)
 
     def pool(self, features: Tensor) -> Tensor:
-        """Pool the last map by maximum where the paper does, else as the head says."""
+        """Pool the last map by maximum with the paper's head, else by the head's rule."""
         if self.head == "flatten":
             return torch.flatten(F.adaptive_max_pool2d(features, 1), 1)
         return super().pool(features)

@@ -27,11 +27,11 @@ class MLPConv:
     """A convolution and two 1x1 convolutions, ReLU after each; then a pooling.
 
     Attributes:
-        widths: channels of the three; the last of the last block are the classes.
+        widths: channels of the three; the last one of the last block is the number of classes.
         kernel: of the first.
         stride: of the first.
         padding: of the first.
-        pool: "max" or "average" (3x3/2, its last window may hang over the border); empty for none.
+        pool: "max" or "average" (3x3/2, its last window may extend beyond the border); empty for none.
         dropout: after the pooling.
     """
 
@@ -61,14 +61,14 @@ IMAGENET = (  # maps 54 -> 27, 13, 6, 6
 
 
 class NiN(Classifier):
-    """Blocks of small networks slid over the picture; the last 1x1 convolution gives one map a class.
+    """Blocks of small networks slid over the picture; the last 1x1 convolution gives one map per class.
 
-    That last convolution belongs to the head: the trunk's map has as many channels as the one before.
+    This last convolution belongs to the head: the trunk's map has as many channels as the one before.
     The logits are the means of the class maps (head "gap"), their maxima ("gmp"), or a linear layer on
-    all their positions ("flatten"), the comparison of section 4.6, there with dropout 0.5 or 0.
+    all their positions ("flatten"): the comparison of section 4.6, there with dropout 0.5 or 0.
 
-    Weights begin N(0, 0.05^2), biases 0; biases learn twice as fast as weights, the last convolution ten
-    times slower (the released definition).
+    Initial weights are N(0, 0.05^2), biases 0; biases learn twice as fast as weights, the last convolution
+    ten times slower (the released definition).
 
     Args:
         blocks: a table above.
@@ -141,7 +141,7 @@ class NiN(Classifier):
             self.fc = nn.Linear(num_classes * self.grid**2, num_classes).to(self.fc.weight)
 
     def learning(self, name: str) -> tuple[float, float]:
-        """Return 2 for biases; the last convolution learns at a tenth."""
+        """Return 2 for biases; the last convolution learns at a tenth of the rate."""
         rate = 0.1 if name.startswith(f"{self.last}.") else 1.0
         return (2 * rate if name.endswith("bias") else rate), 1.0
 
@@ -151,15 +151,16 @@ class DSN(NiN):
 
     Objective (equation 3): the squared hinge loss of the output plus, for each companion m, alpha_m max(0,
     L_m - gamma), where alpha_m = 0.001 (1 - t / N) falls with the share t / N of the training that is done:
-    0.001 is the released rate of the companions, of the fall the paper gives the form. Its gamma is not
-    published; here it is 0. At test the companions are not used. No ReLU follows the last convolution: hinges
-    want scores below zero. At other input sizes than 32 a companion's map is averaged to its own grid.
+    0.001 is the released rate of the companions; the paper gives the form of the fall. Its gamma is not
+    published; here it is 0. At test the companions are not used. No ReLU follows the last convolution, since
+    the hinge loss needs scores below zero. At input sizes other than 32 a companion's map is averaged to its
+    own grid.
 
     Args:
         num_classes: logits.
         in_channels: channels of the image.
         head: see `Classifier`.
-        aux: whether the companions are there.
+        aux: whether to add the companions.
     """
 
     rectified: ClassVar[bool] = False
@@ -183,7 +184,7 @@ class DSN(NiN):
     def loss(
         self, outputs: tuple[Tensor, ...], targets: Tensor, done: float, criterion: Criterion = PLAIN
     ) -> Tensor:
-        """Return the objective; of the criterion only the weights have a meaning for hinges."""
+        """Return the objective; it uses only the weights of the criterion."""
         head, *companions = (squared_hinge(output, targets, criterion.weights) for output in outputs)
         beside = sum(F.relu(loss - self.gamma) for loss in companions)
         return head + self.alpha * (1 - done) * beside
@@ -196,7 +197,7 @@ class DSN(NiN):
 def squared_hinge(scores: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the mean over the batch of sum_k max(0, 1 - t_k s_k)^2, t = 1 for the label, else -1.
 
-    Of soft targets, which the paper does not have, every class counts as much as it has of the picture.
+    With soft targets, which the paper does not have, every class counts by its share of the picture.
     """
     shares = F.one_hot(targets, scores.shape[1]) if targets.dim() == 1 else targets
     right, wrong = F.relu(1 - scores).square(), F.relu(1 + scores).square()

@@ -27,7 +27,7 @@ class PreActSpec:
     Attributes:
         blocks: residual units of each stage.
         widths: channels of their 3x3 convolutions.
-        bottleneck: three convolutions a unit and four times as many channels out, instead of two.
+        bottleneck: three convolutions per unit, with four times as many output channels, instead of two.
         stem: "imagenet" (7x7/2, 3x3/2 max pooling) or "cifar" (3x3).
         channels: of the stem's map.
     """

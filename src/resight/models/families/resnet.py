@@ -1,4 +1,4 @@
-"""Residual and plain networks, for ImageNet and for CIFAR, wide and in groups, from one table of stages.
+"""Residual and plain networks, for ImageNet and for CIFAR, wide and grouped, from one table of stages.
 
 Sources: He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", 2015: Table 1 (ImageNet),
 section 4.2 (CIFAR); Zagoruyko and Komodakis 2016 (wide bottlenecks); Xie et al. 2016 (groups). Parameter
@@ -27,7 +27,7 @@ XIE2016 = "Xie et al., Aggregated Residual Transformations for Deep Neural Netwo
 
 @dataclass(frozen=True)
 class Stage:
-    """A run of blocks that share one map size."""
+    """A group of blocks that share one map size."""
 
     blocks: int
     width: int
@@ -42,7 +42,7 @@ class ResNetSpec:
         block: BasicBlock, Bottleneck or PlainBlock.
         stages: first to last.
         stem: "imagenet" (7x7/2, 3x3/2 max pooling) or "cifar" (3x3).
-        style: what its blocks share.
+        style: the settings that its blocks share.
         channels: of the stem's map.
     """
 
@@ -122,12 +122,12 @@ class ResNet(Classifier):
         head: see `Classifier`.
         activation: by name, see `operators.activation`.
         norm: by name, see `operators.normalization`.
-        pool: by name, see `operators.pooling`: in place of the ImageNet stem's max pooling, or of the
-            CIFAR stages' stride (a 2x2 pooling before the stage); by default as published.
-        init: first weights: "he" or, for comparison, "xavier" (see `glorot_uniform`).
+        pool: by name, see `operators.pooling`: replaces the ImageNet stem's max pooling, or the CIFAR stages'
+            stride (by a 2x2 pooling before the stage); by default as published.
+        init: initial weights: "he" or, for comparison, "xavier" (see `glorot_uniform`).
 
     Raises:
-        UsageError: if an option does not exist, or a plain network is asked for a shortcut.
+        UsageError: if an option does not exist, or a shortcut is given for a plain network.
     """
 
     def __init__(
@@ -144,9 +144,9 @@ class ResNet(Classifier):
     ) -> None:
         super().__init__(num_classes, in_channels, head, grid=7 if spec.stem == "imagenet" else 8)
         if shortcut and shortcut not in ("A", "B", "C"):
-            raise UsageError(f"shortcut {shortcut!r} is none of A, B, C")
+            raise UsageError(f"shortcut {shortcut!r} is not one of A, B, C")
         if shortcut and spec.block is PlainBlock:
-            raise UsageError("a plain network has no shortcuts; leave the option out")
+            raise UsageError("a plain network has no shortcuts; omit the option")
         style = replace(
             spec.style, shortcut=shortcut or spec.style.shortcut, activation=activation, norm=norm
         )

@@ -1,7 +1,7 @@
 """Two small networks that differ in one layer: the last map is flattened, or averaged over space.
 
 Source: the teaching experiment on shifted digits that Resight reproduces: 64x64 pictures, three 3x3
-convolutions without padding, Glorot's uniform weights. The dropout rate is not given there; 0.5 is taken.
+convolutions without padding, Glorot's uniform weights. Its dropout rate is not given; 0.5 is used.
 """
 
 from functools import partial

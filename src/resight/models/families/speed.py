@@ -1,9 +1,9 @@
-"""A residual network for minutes of training: what the `fast` recipe trains on small pictures.
+"""A residual network that trains in minutes: the network of the `fast` recipe for small pictures.
 
 Source: the cifar10-airbench94 network (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU"):
 a 2x2 stem and three stages that pool after their first convolution. Deviations: narrower; the second
 convolution of each stage is a residual (identity shortcut, as in He et al. 2015); global average pooling
-in place of maximum pooling, so that class activation maps are exact.
+instead of maximum pooling, so that class activation maps are exact.
 """
 
 from dataclasses import dataclass
@@ -78,10 +78,10 @@ class SpeedNet(Classifier):
 
     @torch.no_grad()
     def initialize_from(self, images: Tensor) -> None:
-        """Let the stem begin as a whitening of training images (airbench94, section 3.2).
+        """Initialize the stem as a whitening of training images (airbench94, section 3.2).
 
-        The filters are the eigenvectors of the covariance of 2x2 patches over the square roots of
-        their eigenvalues, and their negatives. Deviation: they learn on, where airbench94 freezes them.
+        The filters are the eigenvectors of the covariance of 2x2 patches over the square roots of their
+        eigenvalues, and their negatives. Deviation: they are trained, while airbench94 freezes them.
 
         Args:
             images: (B, C, H, W), normalized.

@@ -1,8 +1,8 @@
-"""SqueezeNet: AlexNet's accuracy with fifty times fewer parameters. Parameter names are torchvision's.
+"""SqueezeNet: AlexNet's accuracy with 50 times fewer parameters. Parameter names are torchvision's.
 
 Source: Iandola, Han, Moskewicz, Ashraf, Dally and Keutzer, "SqueezeNet: AlexNet-level accuracy with 50x fewer
 parameters and <0.5MB model size", 2016, Table 1 and section 3; version 1.1 as released by its authors, which
-pools earlier and computes 2.4 times less. At 224 pixels the last map is 13 x 13.
+pools earlier and needs 2.4 times fewer computations. At 224 pixels the last map is 13 x 13.
 """
 
 from functools import partial
@@ -27,12 +27,12 @@ LAYOUTS = {
 
 
 class Fire(nn.Module):
-    """A 1x1 convolution that squeezes, then 1x1 and 3x3 convolutions side by side, concatenated.
+    """A 1x1 convolution that squeezes, then parallel 1x1 and 3x3 convolutions, concatenated.
 
     Args:
         channels: of the input.
-        squeezed: between the two.
-        expanded: of each of the two branches.
+        squeezed: channels between the two.
+        expanded: channels of each of the two branches.
     """
 
     def __init__(self, channels: int, squeezed: int, expanded: int) -> None:
@@ -52,9 +52,9 @@ class Fire(nn.Module):
 
 
 class SqueezeNet(Classifier):
-    """Fire modules, then a 1x1 convolution and ReLU that give one map a class; its mean is the logit.
+    """Fire modules, then a 1x1 convolution and ReLU that give one map per class; its mean is the logit.
 
-    That last convolution belongs to the head, as in `NiN`: the trunk's map has 512 channels.
+    This last convolution belongs to the head, as in `NiN`: the trunk's map has 512 channels.
 
     Args:
         layout: a row of `LAYOUTS`.
@@ -77,7 +77,9 @@ class SqueezeNet(Classifier):
     ) -> None:
         super().__init__(num_classes, in_channels, head, grid=13)
         if head == "flatten":
-            raise UsageError("head=flatten: the last convolution of a SqueezeNet gives a map for each class")
+            raise UsageError(
+                "head=flatten: not possible, SqueezeNet's last convolution gives one map per class"
+            )
         (width, kernel), rows = layout
         self.add("stage1", "features.0", nn.Conv2d(in_channels, width, kernel, 2))
         self.add("stage1", "features.1", nn.ReLU())

@@ -1,7 +1,7 @@
 """VGG: 3x3 convolutions only, eleven to nineteen layers. Parameter names are torchvision's.
 
 Source: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2014,
-Table 1. Initialization: Glorot and Bengio's, with which the paper found no need for its own pre-training
+Table 1. Initialization: Glorot and Bengio's, which the paper found to make its own pre-training unnecessary
 (section 3.1).
 """
 
@@ -56,8 +56,8 @@ SPECS = {
 class VGG(Classifier):
     """Five blocks of convolutions, a 2x2 max pooling after each, three fully connected layers.
 
-    Under another head than "flatten" one linear layer reads the pooled map, so that class activation
-    maps exist.
+    With a head other than "flatten", one linear layer reads the pooled map, so that class activation maps
+    exist.
 
     Args:
         spec: a row of `SPECS`.

@@ -20,7 +20,7 @@ def conv_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilatio
 
 
 def dilated(channels: int, out: int, kernel: int, dilation: int) -> nn.Conv2d:
-    """Return a convolution of unchanged map size that skips `dilation` - 1 positions between its weights."""
+    """Return a convolution that keeps the map's size and skips `dilation` - 1 positions between weights."""
     return nn.Conv2d(channels, out, kernel, padding=dilation * (kernel - 1) // 2, dilation=dilation)
 
 
@@ -35,7 +35,7 @@ def depthwise(channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
 
 
 def separable(channels: int, out: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Return a depth-wise convolution and a 1x1: C K^2 + C C_out weights in place of C C_out K^2."""
+    """Return a depth-wise convolution and a 1x1: C K^2 + C C_out weights instead of C C_out K^2."""
     return nn.Sequential(depthwise(channels, kernel, stride), nn.Conv2d(channels, out, 1))
 
 
@@ -71,8 +71,8 @@ class ConvNormAct(nn.Sequential):
 class LocallyConnected2d(nn.Module):
     """y[o,i,j] = b[o,i,j] + sum over c,u,v of w[o,i,j,c,u,v] x[c, i s + u, j s + v]: weights are not shared.
 
-    Taigman et al. 2014, "DeepFace", section 3 (L4 to L6); as many multiply-adds as the convolution, and
-    outputs times as many weights.
+    Taigman et al. 2014, "DeepFace", section 3 (L4 to L6). It has as many multiply-adds as the convolution,
+    but a set of weights for each output position.
 
     Args:
         channels: of the input.
@@ -99,8 +99,8 @@ class LocallyConnected2d(nn.Module):
         if x.shape[-2:] != (self.size, self.size):
             height, width = x.shape[-2:]
             raise UsageError(
-                f"this locally connected layer is made for maps of {self.size} x {self.size}, not {height} x "
-                f"{width}: give pictures of the network's own size"
+                f"this locally connected layer needs maps of {self.size} x {self.size}, not {height} x "
+                f"{width}: give pictures of the network's input size"
             )
         columns = F.unfold(x, self.kernel, stride=self.stride)
         y = torch.einsum("bkl,lok->bol", columns, self.weight)
@@ -120,8 +120,8 @@ def im2col(
 class Im2colConv2d(nn.Conv2d):
     """Y = W X + b: convolution as one matrix product, W (C_out, C K^2), X the columns of `im2col`.
 
-    For reading, not for speed; equal to torch's to rounding. AlexNet's first layer is (96 x 363) (363 x
-    3025). Zero padding given as a number only.
+    For reading, not for speed; equal to torch's up to rounding. AlexNet's first layer is (96 x 363) (363 x
+    3025). Only zero padding given as a number is supported.
     """
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -1,7 +1,7 @@
 """Local descriptors on a grid: dense SIFT (OpenCV) and histograms of oriented gradients (scikit-image).
 
-Both are operators of torch, so that a network that holds them is traced, compiled, exported and run without
-memory like any other; they compute on the CPU, picture by picture.
+Both are torch operators, so that a network with them is traced, compiled, exported and run on the meta device
+like any other; they compute on the CPU, picture by picture.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,18 +29,18 @@ Window = tuple[tuple[int, int], int, int, tuple[float, float]]
 
 
 def grey(images: Tensor) -> Tensor:
-    """Return (B, H, W) of images (B, C, H, W) in [0, 1]: luma of RGB, 0.299 R + 0.587 G + 0.114 B."""
+    """Return the luma (B, H, W) of images (B, C, H, W) in [0, 1]: 0.299 R + 0.587 G + 0.114 B."""
     images = images.float().clamp(0, 1)
     if images.shape[1] == 1:
         return images[:, 0]
     if images.shape[1] != 3:
-        raise UsageError(f"descriptors are made of 1 or 3 channels, not of {images.shape[1]}")
+        raise UsageError(f"descriptors need 1 or 3 channels, not {images.shape[1]}")
     weights = images.new_tensor([0.299, 0.587, 0.114])
     return torch.einsum("bchw,c->bhw", images, weights)
 
 
 def grid(side: int, patch: int, step: int) -> NDArray[Any]:
-    """Return the centres, in pixels, of patches along a side: whole patches, the rest of the side even.
+    """Return the centres, in pixels, of whole patches along a side; the rest is split evenly on both ends.
 
     Args:
         side: of the picture, in pixels.
@@ -52,14 +52,14 @@ def grid(side: int, patch: int, step: int) -> NDArray[Any]:
 
 
 def positions(side: int, patch: int, step: int) -> int:
-    """Return how many centres `grid` gives."""
+    """Return the number of centres that `grid` gives."""
     return max(side - patch, 0) // step + 1
 
 
 def key_point_size(patch: float) -> float:
     """Return the size of the key point whose SIFT descriptor covers a patch.
 
-    OpenCV makes a cell 3 / 2 of the size wide, so its four cells are six sizes.
+    OpenCV makes a cell 3 / 2 of the size wide, so its four cells are six times the size wide.
     """
     return patch / (CELLS * 1.5)
 
@@ -79,7 +79,7 @@ def _key_points(height: int, width: int, step: int, patches: tuple[int, ...]) ->
 
 
 def _each(images: NDArray[Any], one: Callable[[NDArray[Any]], NDArray[Any]]) -> Iterator[NDArray[Any]]:
-    """Yield `one` of every picture, in as many threads as torch has."""
+    """Yield `one` of every picture, with as many threads as torch uses."""
     count = min(cores(), len(images))
     if count < 2:
         yield from map(one, images)
@@ -95,8 +95,8 @@ def dense_sift(images: Tensor, step: int, patches: list[int], sigma: float) -> T
     Args:
         images: (B, C, H, W) in [0, 1]; C is 3 (RGB) or 1.
         step: pixels between two descriptors.
-        patches: sides of the patches in pixels, the smallest first: it makes the grid, and larger ones
-            may hang over the border, where OpenCV leaves out what is not there.
+        patches: sides of the patches in pixels, the smallest first: it defines the grid. Larger patches may
+            extend beyond the border, where OpenCV ignores the missing pixels.
         sigma: the picture's blur, in pixels, before gradients are taken.
 
     Returns:
@@ -133,8 +133,8 @@ def dense_hog(images: Tensor, cells: int, orientations: int) -> Tensor:
 
     Args:
         images: (B, C, H, W) in [0, 1]; C is 3 (RGB) or 1.
-        cells: along the shorter side; a cell is a square of whole pixels, and what they leave of the picture
-            is cut off all around.
+        cells: along the shorter side; a cell is a square of whole pixels, and the rest of the picture is cut
+            off evenly on all sides.
         orientations: bins of unsigned orientation.
 
     Returns:
@@ -166,10 +166,10 @@ def _empty_hog(images: Tensor, cells: int, orientations: int) -> Tensor:
 
 
 def _cells(height: int, width: int, cells: int) -> tuple[int, tuple[int, int], tuple[int, int]]:
-    """Return the side of a cell, and for rows and columns the first pixel and how many cells follow."""
+    """Return the side of a cell, and for rows and columns the first pixel and the number of cells."""
     shorter = min(height, width)
     if (side := shorter // cells) < 1:
-        raise UsageError(f"{height} x {width} pixels are too few for {cells} cells; set cells= lower")
+        raise UsageError(f"{height} x {width} pixels are too few for {cells} cells; lower cells=")
     counts = [cells if extent == shorter else extent // side for extent in (height, width)]
     (top, left) = ((extent - n * side) // 2 for extent, n in zip((height, width), counts, strict=True))
     return side, (top, counts[0]), (left, counts[1])
@@ -195,9 +195,9 @@ class DenseSift(nn.Module):
     Args:
         patch: side of the smallest patch, in pixels.
         step: pixels between two descriptors.
-        scales: how many patch sizes: 1, 3/2, 2, ... of `patch`.
+        scales: number of patch sizes: 1, 3/2, 2, ... times `patch`.
         norm: "l2" (length 1, clipped at 0.2, length 1: Lowe 2004, section 6.1) or "root" (square roots of
-            what sums to 1: Arandjelovic and Zisserman 2012, section 2).
+            the L1-normalized values: Arandjelovic and Zisserman 2012, section 2).
         sigma: see `dense_sift`.
 
     Raises:
@@ -207,7 +207,7 @@ class DenseSift(nn.Module):
     def __init__(self, patch: int, step: int, scales: int, norm: str, sigma: float) -> None:
         super().__init__()
         if norm not in NORMS:
-            raise UsageError(f"norm={norm!r} is none of {', '.join(NORMS)}")
+            raise UsageError(f"norm={norm!r} is not one of {', '.join(NORMS)}")
         if patch < CELLS or step < 1 or not 1 <= scales <= 8 or not 0.5 <= sigma <= 8:
             raise UsageError(
                 f"patch={patch}, step={step}, scales={scales}, sigma={sigma}: patch must be {CELLS} or more, "
@@ -218,7 +218,7 @@ class DenseSift(nn.Module):
         self.channels = scales * SIFT
 
     def window(self, height: int, width: int) -> Window:
-        """Return the largest patch as a sliding window; soft bins and the blur feel pixels beyond it."""
+        """Return the largest patch as a sliding window; soft bins and the blur also read pixels beyond it."""
         largest = self.patches[-1]
         up, back = (
             (largest - 1) / 2 - float(grid(side, self.patches[0], self.step)[0]) for side in (height, width)
@@ -234,7 +234,7 @@ class DenseSift(nn.Module):
         return torch.ops.resight.dense_sift(images, self.step, self.patches, self.sigma)
 
     def normalized(self, raw: Tensor) -> Tensor:
-        """Normalize every descriptor of a map; a flat patch's stays zero."""
+        """Normalize every descriptor of a map; that of a flat patch stays zero."""
         each = raw.unflatten(1, (len(self.patches), SIFT))
         if self.norm == "root":
             return (each / each.sum(2, keepdim=True).clamp(min=1)).sqrt().flatten(1, 2)
@@ -264,7 +264,7 @@ class Hog(nn.Module):
         self.channels = HOG_BLOCK**2 * orientations
 
     def window(self, height: int, width: int) -> Window:
-        """Return a block as a sliding window, with the neighbours that its gradients read."""
+        """Return a block as a sliding window, including the neighbours that its gradients read."""
         side, (top, _), (left, _) = _cells(height, width, self.cells)
         block = HOG_BLOCK * side + 2
         return (block, block), side, 1, (1 - top, 1 - left)
@@ -275,7 +275,7 @@ class Hog(nn.Module):
 
 
 def descriptor_count(model: nn.Module, size: int) -> int:
-    """Return how many descriptors a square picture of `size` pixels has; 0 if the network makes none."""
+    """Return the number of descriptors of a square picture of `size` pixels; 0 if the network has none."""
     for module in model.modules():
         if isinstance(module, DenseSift):
             side = positions(size, module.patches[0], module.step)

@@ -1,8 +1,8 @@
 """From local descriptors to a vector for a picture: codebooks, pyramids, Fisher vectors, VLAD.
 
-All that is learned is a buffer, whose shape follows from the options, so that a model file holds it;
-`resight.classic` fits it. A fresh one is drawn at random, so that the network runs. T descriptors a picture,
-D numbers a descriptor, K words, n x n cells at the finest level of a pyramid.
+Everything learned is a buffer, whose shape follows from the options, so that a model file holds it;
+`resight.classic` fits it. A fresh buffer is random, so that the network runs. Notation: T descriptors a
+picture, D numbers a descriptor, K words, n x n cells at the finest level of a pyramid.
 """
 
 from itertools import pairwise
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from resight.core.errors import UsageError
 
 NEAREST = 5
-"""Words that a descriptor is shared among by soft assignment (Liu et al. 2011, section 4)."""
+"""Number of nearest words that share a descriptor in soft assignment (Liu et al. 2011, section 4)."""
 ENCODINGS = ("hard", "soft", "triangle")
 MOST_LEVEL = 4
 
@@ -37,7 +37,7 @@ class Projection(nn.Module):
     def __init__(self, channels: int, components: int) -> None:
         super().__init__()
         if not 1 <= components <= channels:
-            raise UsageError(f"{components} principal components: there are 1 to {channels}")
+            raise UsageError(f"{components} principal components: must be 1 to {channels}")
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("basis", torch.eye(components, channels))
         self.dense_inputs = channels  # what an output reads, for the summary
@@ -59,9 +59,9 @@ class Reduction(Projection):
 
 
 class Words(nn.Module):
-    """How much of every word of a codebook stands at each position: (B, S * D, h, w) to (B, K, h, w).
+    """Assignment of the descriptors at each position to codebook words: (B, S * D, h, w) to (B, K, h, w).
 
-    The descriptors of several patch sizes at a position are added up.
+    The assignments of several patch sizes at a position are summed.
 
     Args:
         words: K.
@@ -81,7 +81,7 @@ class Words(nn.Module):
     def __init__(self, words: int, channels: int, encoding: str) -> None:
         super().__init__()
         if encoding not in ENCODINGS:
-            raise UsageError(f"encoding={encoding!r} is none of {', '.join(ENCODINGS)}")
+            raise UsageError(f"encoding={encoding!r} is not one of {', '.join(ENCODINGS)}")
         if words < 2:
             raise UsageError(f"words={words} must be 2 or more")
         self.encoding = encoding
@@ -102,7 +102,7 @@ class Words(nn.Module):
         if self.encoding == "triangle":
             plain = distances.clamp(min=0).sqrt()
             return (plain.mean(1, keepdim=True) - plain).clamp(min=0)
-        # Not zeros_like: who asks for a gradient of the pixels shall be told that there is none.
+        # Not zeros_like: a request for the gradient at the pixels must fail with an error.
         nothing = 0 * distances
         if self.encoding == "hard":
             nearest = distances.argmin(1, keepdim=True)
@@ -120,7 +120,7 @@ def squared_distances(features: Tensor, centres: Tensor) -> Tensor:
 
 
 def cell_bounds(extent: int, cells: int) -> list[int]:
-    """Return where the cells of a side begin and the last one ends; cells nest in coarser ones."""
+    """Return the starts of the cells along a side and the end of the last; cells nest in coarser ones."""
     return [extent * number // cells for number in range(cells + 1)]
 
 
@@ -128,8 +128,8 @@ class SpatialPyramid(nn.Module):
     """Histograms of 1, 4, 16, ... cells, weighted: (B, K, h, w) to (B, K * cells).
 
     Level l has 2^l x 2^l cells and the weight 2^-L for l = 0, else 2^-(L - l + 1), so that one intersection
-    of two such vectors is the pyramid match kernel; counts are over the picture's total (Lazebnik et al.
-    2006, equations 1 to 3). Coarse levels first; in a level cells by rows; in a cell the words.
+    of two such vectors is the pyramid match kernel; counts are divided by the picture's total (Lazebnik et
+    al. 2006, equations 1 to 3). Order: coarse levels first; in a level, cells by rows; in a cell, words.
 
     Args:
         levels: L, the finest level; 0 for one histogram.
@@ -234,7 +234,7 @@ class FisherVector(CellPooling):
         self.outputs = 2 * words * channels * cells_of(levels)
 
     def posteriors(self, descriptors: Tensor) -> Tensor:
-        """Return what each Gaussian has in each descriptor: (B, T, D) to (B, T, K), rows sum to 1."""
+        """Return the posteriors of the Gaussians for descriptors: (B, T, D) to (B, T, K), rows sum to 1."""
         precisions = 1 / self.variances
         quadratic = descriptors.square() @ precisions.T - 2 * (descriptors @ (self.means * precisions).T)
         own = (self.means.square() * precisions + self.variances.log()).sum(1)
@@ -286,7 +286,7 @@ class Vlad(CellPooling):
 
 
 def signed_root(x: Tensor) -> Tensor:
-    """Return sign(x) sqrt(|x|); its gradient at 0 is 0, so that what is not there explains nothing."""
+    """Return sign(x) sqrt(|x|); its gradient at 0 is 0, so that absent words get no saliency."""
     there = x != 0
     return torch.where(there, x.sign() * torch.where(there, x, torch.ones_like(x)).abs().sqrt(), 0 * x)
 
@@ -316,7 +316,7 @@ class IntersectionKernel(nn.Module):
 def intersections(x: Tensor, y: Tensor) -> Tensor:
     """Return the sum over d of min(x_d, y_d) for every pair of rows (N, D), (M, D): (N, M) float32.
 
-    min(a, b) = (a + b - |a - b|) / 2, so that the distance in L1 serves, which is never held as N x M x D.
+    It uses min(a, b) = (a + b - |a - b|) / 2 and the L1 distance, which never needs an N x M x D array.
     """
     x, y = x.float(), y.float()
     return (x.sum(1)[:, None] + y.sum(1) - torch.cdist(x, y, p=1)) / 2

@@ -38,7 +38,7 @@ class LocalResponseNorm(nn.Module):
 
 
 def caffe_response_norm() -> LocalResponseNorm:
-    """Return Caffe's local response normalization as the released GoogLeNet has it: alpha / n, and k = 1.
+    """Return Caffe's local response normalization as in the released GoogLeNet: alpha / n, and k = 1.
 
     Source: BVLC Caffe, models/bvlc_googlenet (local_size 5, alpha 1e-4, beta 0.75, k left at 1).
     """
@@ -56,12 +56,12 @@ class LocalContrastNorm(nn.Module):
 
     Jarrett et al. 2009, "What is the best multi-stage architecture for object recognition?", section 2: w is
     a Gaussian window over space and all channels that sums to one; mean(s) is taken over the image. At the
-    border the window is cut, and what is left of it scaled to sum to one.
+    border the window is cut and rescaled to sum to one.
 
     Args:
         channels: of the map.
         size: side of the window, in positions.
-        sigma: of the Gaussian, in positions (the paper leaves it open).
+        sigma: of the Gaussian, in positions (the paper does not give it).
     """
 
     window: Tensor

@@ -11,7 +11,7 @@ from resight.models.operators.activation import ScaledTanh
 
 
 class L2Pool(nn.Module):
-    """y = sqrt(mean of x^2 over the window + 1e-12); the sum of squares differs by a constant factor only.
+    """y = sqrt(mean of x^2 over the window + 1e-12); the sum of squares differs only by a constant factor.
 
     Padding counts as zeros.
 
@@ -31,7 +31,7 @@ class L2Pool(nn.Module):
 
 
 class Subsample(nn.Module):
-    """y = x at every `stride`-th position, the rest dropped: a pooling that looks at nothing."""
+    """y = x at every `stride`-th position, the rest dropped: subsampling without pooling."""
 
     def __init__(self, stride: int) -> None:
         super().__init__()

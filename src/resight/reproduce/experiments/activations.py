@@ -1,9 +1,9 @@
 """How fast nonlinearities learn (Krizhevsky et al. 2012, section 3.1, figure 1).
 
 A small convolutional network on CIFAR-10, without regularization, reaches a training error of 25 % six
-times faster with ReLU than with tanh, each at the rate that is best for it. Here the network is LeNet-5 as
-it is taught today with pooling by maximum, four rates are tried for each nonlinearity, and the fastest
-counts. He et al. 2015 (PReLU) and Clevert et al. 2016 (ELU) have the others.
+times faster with ReLU than with tanh, each at its best rate. Here the network is LeNet-5 as taught today with
+max pooling; four rates are tried for each nonlinearity, and the fastest counts. The other nonlinearities are
+from He et al. 2015 (PReLU) and Clevert et al. 2016 (ELU).
 """
 
 import math
@@ -26,7 +26,7 @@ WORDS = (
 
 
 def epochs_to(curve: list[dict[str, float]], target: float) -> float:
-    """Return the epochs to a training error of `target`, between two by interpolation; nan if never."""
+    """Return the epochs to a training error of `target`, interpolated between epochs; NaN if never."""
     errors = [90.0, *(row["train_error"] for row in curve)]
     for epoch in range(1, len(errors)):
         if errors[epoch] <= target:
@@ -35,7 +35,7 @@ def epochs_to(curve: list[dict[str, float]], target: float) -> float:
 
 
 def fastest(lab: Laboratory, name: str) -> tuple[float, tuple[float, ...]]:
-    """Return the rate that needs the fewest epochs, or else ends lowest, and the epochs of each seed."""
+    """Return the rate with the fewest epochs, or else the lowest final error, and the epochs of each seed."""
     curves = {rate: found for rate in RATES if (found := lab.curves(f"{name}-{rate}"))}
     epochs = {rate: tuple(epochs_to(c, TARGET) for c in found) for rate, found in curves.items()}
     mean = {rate: float(np.mean(of_seeds)) for rate, of_seeds in epochs.items()}

@@ -1,7 +1,7 @@
-"""What augmentation gains (Krizhevsky et al. 2012, section 4.1; He et al. 2015, section 4.2).
+"""The gain from augmentation (Krizhevsky et al. 2012, section 4.1; He et al. 2015, section 4.2).
 
 ResNet-20 on CIFAR-10 without augmentation, with mirroring, with the shifts of the residual papers, and with
-what came after them: cutout, mixup, CutMix, RandAugment.
+later methods: cutout, mixup, CutMix, RandAugment.
 """
 
 from collections.abc import Iterator

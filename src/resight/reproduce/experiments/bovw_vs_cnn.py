@@ -1,8 +1,8 @@
 """Before and after 2012: bags of visual words, Fisher vectors and VLAD compared with a convolutional network.
 
 Csurka et al. 2004; Lazebnik et al. 2006 (spatial pyramids); Perronnin et al. 2010 (Fisher vectors); Jegou
-et al. 2010 (VLAD); Dalal and Triggs 2005 (HOG). On MNIST, where much is known to learn, and on the pictures
-of --data: with few of them, descriptors made by hand may win.
+et al. 2010 (VLAD); Dalal and Triggs 2005 (HOG). On MNIST, with plenty of training data, and on the pictures
+of --data: with few of them, hand-crafted descriptors may win.
 """
 
 from collections.abc import Iterator

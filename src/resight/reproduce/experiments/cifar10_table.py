@@ -1,8 +1,8 @@
 """The lecture's table of CIFAR-10: networks before, at and after residual learning (He et al. 2015, table 6).
 
 Every network is trained by the recipe of its own paper, augmented by shifts and mirroring, on all 50,000
-pictures; the residual ones also on 45,000, with 5,000 held out that choose the epoch. Where the paper gives
-a mean of its runs together with the best, the mean is published here.
+pictures; the residual ones also on 45,000, with 5,000 held out to choose the epoch. If the paper gives both
+the mean and the best of its runs, the mean is the published figure here.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """Compound scaling (Tan and Le 2019, section 5.3, table 7).
 
 EfficientNet-B0 made about four times as expensive in four ways: deeper, wider, on larger pictures, and all
-three together. The paper does it on ImageNet: 79.0, 78.9, 79.1 and 81.1 % of the answers right, from 77.3 %.
+three together. The paper does it on ImageNet: an accuracy of 79.0, 78.9, 79.1 and 81.1 %, up from 77.3 %.
 Here the pictures are those of --data.
 """
 

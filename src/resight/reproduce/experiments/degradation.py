@@ -1,9 +1,9 @@
 """The degradation problem (He et al. 2015, sections 1 and 4.2, figure 6, table 6).
 
 Plain networks of 20, 32, 44 and 56 layers are trained on CIFAR-10, and residual ones of the same widths
-with shortcuts that add no parameters. A deeper plain network could copy a shallower one and let the other
-layers do nothing, so it need not have a larger training error; but it has. The residual networks' training
-error falls with depth.
+with shortcuts that add no parameters. A deeper plain network could copy a shallower one, with identities in
+the other layers, so its training error need not be larger; but it is. The residual networks' training error
+falls with depth.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """A thousand layers (He et al. 2015, section 4.2; He et al. 2016, section 3 and table 3).
 
-ResNet-1202 trains without difficulty, to a training error below 0.1 %, but tests worse than ResNet-110: too
-large for the set. With the nonlinearities before the convolutions, so that shortcuts are clean from end to
-end, 1001 layers test better.
+ResNet-1202 trains without difficulty, to a training error below 0.1 %, but has a larger test error than
+ResNet-110: it is too large for the data set. With the nonlinearities before the convolutions, so that
+shortcuts are pure identities from end to end, 1001 layers have a smaller one.
 """
 
 from collections.abc import Iterator

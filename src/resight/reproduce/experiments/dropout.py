@@ -1,4 +1,4 @@
-"""What dropout does for fully connected layers (Srivastava et al. 2014, section 6).
+"""The effect of dropout on fully connected layers (Srivastava et al. 2014, section 6).
 
 A small network whose flattened map is read by two fully connected layers, on CIFAR-10 without augmentation,
 with and without dropout before each of the two: the training error grows, the test error falls.

@@ -1,8 +1,9 @@
-"""A second task: what it costs the first (Li and Hoiem 2016, "Learning without Forgetting", table 1).
+"""How a second task affects the first (Li and Hoiem 2016, "Learning without Forgetting", table 1).
 
-A network of the first --data learns the second in four ways. Feature extraction keeps the trunk. Fine-tuning
-moves all weights; the old head is put back for the old task. Learning without Forgetting also learns the old
-answers. Joint training has the old pictures too, and each task is tested among its own classes.
+A network trained on the first --data learns the second in four ways. Feature extraction freezes the trunk.
+Fine-tuning changes all weights; the old head is put back for the old task. Learning without Forgetting also
+learns the old network's outputs. Joint training also has the old pictures. Each task is tested among its own
+classes.
 """
 
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ def write(lab: Laboratory, folder: Path) -> None:
 
 
 def error(lab: Laboratory, condition: str, number: int) -> Measure | None:
-    """Return the error in percent on the old task, 0, or on the new one, 1, of what a way has led to."""
+    """Return the error in percent of a condition's network on the old task, 0, or on the new one, 1."""
     found = []
     pairs = [(lab.run("before", seed), lab.run(condition, seed)) for seed in lab.seeds]
     for before, run in ((before, run) for before, run in pairs if before and run):

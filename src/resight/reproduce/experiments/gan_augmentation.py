@@ -1,8 +1,8 @@
 """Whether generated pictures help where labels are few (after Frid-Adar et al. 2018).
 
-With a tenth, a quarter and all of the labels, a conditional GAN learns these pictures and no others, and a
-network is trained with no augmentation, with the recipe's own, and with generated pictures in addition. Fewer
-labels are seen more often, so that all trainings have as many steps. The test split is the same for all.
+With a tenth, a quarter and all of the labels, a conditional GAN learns only these pictures, and a network is
+trained without augmentation, with the recipe's own, and with generated pictures in addition. Smaller sets get
+more epochs, so that all trainings have the same number of steps. The test split is the same for all.
 """
 
 from collections.abc import Iterator
@@ -21,12 +21,12 @@ from resight.reproduce.sets import write_whole
 SHARES = {"tenth": 0.1, "quarter": 0.25, "all": 1.0}
 EPOCHS, GAN_EPOCHS = 16, 40
 """On all labels."""
-OWN = "augment.flip=off"  # the pictures may be digits, which a folder does not say
+OWN = "augment.flip=off"  # the pictures may be digits, which a folder does not show
 WAYS = {"plain": ("augment=",), "classical": (OWN,), "gan": (OWN, "augment.gan={SHARE-generator},share=0.33")}
 
 
 def share_of(split: Split, share: float) -> Split:
-    """Return the first pictures of each class, two at least."""
+    """Return the first pictures of each class, at least two."""
     kept = [np.flatnonzero(split.labels == number) for number in range(len(split.classes))]
     return split.take(np.concatenate([members[: max(2, round(len(members) * share))] for members in kept]))
 

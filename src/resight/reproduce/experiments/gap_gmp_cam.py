@@ -1,8 +1,8 @@
-"""Boxes from labels alone: averaging, the maximum, and an earlier map (Zhou et al. 2016, section 2).
+"""Boxes from class labels: average pooling, max pooling, and an earlier map (Zhou et al. 2016, section 2).
 
-A network that pools by maximum need only find the most telling part of an object; one that averages gains
-from its whole extent, so its class activation maps should cover more of it. Pooling at an earlier, larger
-map should make boxes finer.
+A network with max pooling only needs the most discriminative part of an object; one with average pooling
+gains from its whole extent, so its class activation maps should cover more of it. Pooling at an earlier,
+larger map should make boxes finer.
 """
 
 from collections.abc import Iterator

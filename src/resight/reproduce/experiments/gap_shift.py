@@ -1,10 +1,10 @@
 """Global average pooling and shifted digits (the lecture's example; no paper was found).
 
-Two networks that differ in their head alone learn digits in the middle of a 64 x 64 canvas: one flattens
-its last map, the other averages it over space. On digits in the middle both are right. On the same digits in
-a corner the first guesses, for its weights are bound to places; the second loses 0.3 points in the lecture.
+Two networks that differ only in their head learn digits in the middle of a 64 x 64 canvas: one flattens its
+last map, the other averages it over space. On digits in the middle both are right. On the same digits in a
+corner the first guesses, as its weights are bound to positions; the second loses 0.3 points in the lecture.
 
-Chosen by us: dropout of 0.5, no augmentation, three epochs, and the corner, each digit's own.
+Chosen by us: dropout of 0.5, no augmentation, three epochs, and the corner of each digit.
 """
 
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ def rows(lab: Laboratory) -> Iterator[Row]:
 
 
 def score(figures: dict, metric: str) -> float:
-    """Return the accuracy, or a mean over the classes: 0 for one that is never named."""
+    """Return the accuracy, or a mean over the classes: 0 for a class that is never predicted."""
     if metric == "accuracy":
         return 1 - figures["top1_error"] / 100
     pairs = [(c["precision"] or 0.0, c["recall"] or 0.0) for c in figures["per_class"].values()]

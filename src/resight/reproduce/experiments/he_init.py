@@ -1,8 +1,8 @@
-"""First weights for rectifiers (He et al. 2015, "Delving Deep into Rectifiers", section 2.2).
+"""Initial weights for rectifiers (He et al. 2015, "Delving Deep into Rectifiers", section 2.2).
 
-Networks of ReLUs without normalization. Glorot and Bengio's first weights halve the variance at every
-layer: a network of 30 layers or more stalls. With twice that variance it keeps its size, and the network
-learns.
+Networks of ReLUs without normalization. With Glorot and Bengio's initial weights, the variance of the
+activations halves at every layer: a network of 30 layers or more stalls. With twice the weight variance it
+stays constant, and the network learns.
 """
 
 from collections.abc import Iterator

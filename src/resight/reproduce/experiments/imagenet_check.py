@@ -1,8 +1,8 @@
 """Official weights on ImageNet's validation pictures (He et al. 2015, tables 2 to 5).
 
 Nothing is trained. Every network with official weights is tested with one crop, with ten and at the paper's
-five scales; the residual networks of 50, 101 and 152 layers also together (the paper's six: a top-5 error of
-3.57 % on the test set, which is secret). Weights that cannot be had leave their cells empty, with the reason.
+five scales; the residual networks of 50, 101 and 152 layers also as an ensemble (the paper's six: a top-5
+error of 3.57 % on the secret test set). Cells of unavailable weights are empty, with the reason.
 """
 
 from collections.abc import Iterator, Sequence
@@ -49,7 +49,7 @@ def rows(lab: Laboratory) -> Iterator[Row]:
 def tested(
     lab: Laboratory, name: str, members: Sequence[str], protocol: str, words: dict[str, Any]
 ) -> dict[str, Measure | None]:
-    """Return top-1 and top-5 error, or neither, with the reason noted, if the weights cannot be had."""
+    """Return top-1 and top-5 error; neither, with the reason noted, if the weights are unavailable."""
     try:
         found = lab.tested([f"zoo:{member}" for member in members], lab.given(), **words)
     except ResightError as error:

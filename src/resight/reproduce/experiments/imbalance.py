@@ -1,8 +1,8 @@
-"""Classes of unequal size: what weighting the loss and balanced sampling do.
+"""Classes of unequal size: the effect of weighting the loss and of balanced sampling.
 
 Of class k of K only n 50^(-k / (K - 1)) training pictures are kept: a long tail, made as in Cui et al. 2019,
-"Class-balanced loss based on effective number of samples", section 5.1. Test pictures stay, so the test error
-counts all classes about equally; the error of the rarer half is given too.
+"Class-balanced loss based on effective number of samples", section 5.1. All test pictures are kept, so the
+test error counts all classes about equally; the error of the rarer half is also given.
 """
 
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def write(lab: Laboratory, folder: Path) -> None:
 
 
 def rarer_half(lab: Laboratory, condition: str) -> Measure | None:
-    """Return the mean error, in percent, of the classes that few training pictures were left of."""
+    """Return the mean error, in percent, of the classes with few training pictures."""
     tests = [lab.tested([str(run)])["per_class"] for run in lab.folders(condition)]
     halves = [[c for c in list(classes.values())[len(classes) // 2 :] if c["n"]] for classes in tests]
     means = tuple(float(np.mean([c["error"] for c in half])) for half in halves)

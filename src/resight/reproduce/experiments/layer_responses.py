@@ -1,8 +1,8 @@
-"""How much each layer changes what passes through it (He et al. 2015, section 4.2, figure 7).
+"""How much each layer changes its input (He et al. 2015, section 4.2, figure 7).
 
-The responses are the outputs of every 3 x 3 convolution after its batch normalization, before what follows
-(the nonlinearity, or the addition of the shortcut). Residual functions are closer to zero than plain
-layers, and the more of them there are, the smaller each is.
+The responses are the outputs of every 3 x 3 convolution after its batch normalization, before the
+nonlinearity or the addition of the shortcut. Residual functions are closer to zero than plain layers, and
+smaller in deeper networks.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
-"""What reads the last map of Network in Network (Lin et al. 2013, section 4.6, table 5).
+"""Heads on the last map of Network in Network (Lin et al. 2013, section 4.6, table 5).
 
-The same trunk with a fully connected layer, with dropout before that, and with global average pooling, on
-CIFAR-10 without augmentation. Dropout regularizes the fully connected layer; averaging, which has nothing
-to fit, does so better.
+The same trunk with a fully connected layer, with dropout before it, and with global average pooling, on
+CIFAR-10 without augmentation. Dropout regularizes the fully connected layer; averaging, which has no
+parameters, regularizes better.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
-"""What normalization does for training (Ioffe and Szegedy 2015, section 4.2).
+"""The effect of normalization on training (Ioffe and Szegedy 2015, section 4.2).
 
 ResNet-20 on CIFAR-10 with none, with local response normalization (Krizhevsky et al. 2012, section 3.3),
 with local contrast normalization (Jarrett et al. 2009, section 2.1) and with batch normalization in the
-same places, all at a rate of 0.01. Batch normalization stands a rate ten times as large.
+same places, all at a rate of 0.01. Batch normalization tolerates a rate ten times as large.
 """
 
 from collections.abc import Iterator

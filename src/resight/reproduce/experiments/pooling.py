@@ -1,7 +1,6 @@
-"""How maps are made smaller (the lecture's list of poolings; Springenberg et al. 2015, section 3).
+"""How maps are downsampled (the lecture's list of poolings; Springenberg et al. 2015, section 3).
 
-LeNet-5 as it is taught today, with maximum, average and L2 pooling, and with every second value alone
-(strided).
+LeNet-5 as taught today, with maximum, average and L2 pooling, and with only every second value (strided).
 """
 
 from collections.abc import Iterator

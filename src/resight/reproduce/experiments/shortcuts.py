@@ -1,8 +1,8 @@
-"""What shortcuts do where the width grows (He et al. 2015, section 4.1, table 3).
+"""Kinds of shortcuts where the width grows (He et al. 2015, section 4.1, table 3).
 
 A: the identity, and zeros for the new channels, without parameters; B: a projection where the width grows;
-C: projections everywhere. The paper compares them in ResNet-34 on ImageNet, where B is a little better than
-A and C than B, and all are far better than the plain network; here, in ResNet-56 on CIFAR-10.
+C: projections everywhere. The paper compares them in ResNet-34 on ImageNet, where B is slightly better than
+A, C slightly better than B, and all are far better than the plain network. Here: ResNet-56 on CIFAR-10.
 """
 
 from collections.abc import Iterator

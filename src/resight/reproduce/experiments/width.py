@@ -1,7 +1,7 @@
-"""Wide against deep (Zagoruyko and Komodakis 2016, section 3, tables 4 and 5).
+"""Wide compared with deep (Zagoruyko and Komodakis 2016, section 3, tables 4 and 5).
 
-With about as many parameters, a residual network of 40 layers four times as wide tests as well as one of
-1001 layers, and a still wider one of 28 better.
+With about the same number of parameters, a residual network of 40 layers, four times as wide, has the same
+test error as one of 1001 layers; a still wider one of 28 layers has a smaller one.
 """
 
 from collections.abc import Iterator
