@@ -88,7 +88,7 @@ def test_lookalikes_are_told_apart_by_case_space_and_invisible_letters_only():
 
 def test_a_table_has_every_name_once():
     assert class_table(["b ", "a"], "f") == ("b ", "a")
-    with pytest.raises(DataError, match="f: classes 0 and 2 are both called 'a'"):
+    with pytest.raises(DataError, match="f: classes 0 and 2 are both named 'a'"):
         class_table(["a", "b", "a"], "f")
 
 

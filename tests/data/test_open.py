@@ -155,9 +155,9 @@ def test_csv_with_and_without_splits(tmp_path):
     [
         ("", "needs a header line"),
         ("name,kind\na,b\n", "needs a header line"),
-        ("path,label\nmissing.png,a\n", "is not there"),
-        ("path,label\n,a\n", ":2: path or label is missing"),
-        ("path,label,split\nx.png,a,holdout\n", "none of train, val, test"),
+        ("path,label\nmissing.png,a\n", "does not exist"),
+        ("path,label\n,a\n", ":2: its path is missing"),
+        ("path,label,split\nx.png,a,holdout\n", "not one of train, val, test"),
     ],
 )
 def test_bad_csv_is_one_line(tmp_path, text, message):
@@ -184,16 +184,16 @@ def test_mnist_from_idx_files(tmp_path):
     assert len(dataset.train) == 40 and dataset.train.labels.tolist() == labels.tolist()
     assert np.array_equal(np.asarray(dataset.train.decode(3))[..., 0], pixels[3])
     (place / "train-labels-idx1-ubyte").write_bytes(idx(labels)[:-5])
-    with pytest.raises(DataError, match="not a whole idx file"):
+    with pytest.raises(DataError, match="not a complete idx file"):
         open_dataset("mnist", tmp_path / "root")
 
 
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
-        ((20, 8, 8), (19,), "do not belong together"),
-        ((20, 64), (20,), "do not belong together"),
-        ((20, 8, 8), (20, 1), "do not belong together"),
+        ((20, 8, 8), (19,), "do not match"),
+        ((20, 64), (20,), "do not match"),
+        ((20, 8, 8), (20, 1), "do not match"),
         ((20, 8, 8), (20,), "row 7 has label 10, which is none of 10 classes"),
     ],
 )
@@ -291,7 +291,7 @@ def test_files_that_are_no_pictures_and_empty_folders_are_noted(folder):
     (folder / "red" / "notes.txt").write_text("x")
     (folder / "violet").mkdir()
     notes = " ".join(open_dataset(folder).notes)
-    assert "1 files are not named like pictures" in notes and "notes.txt" in notes
+    assert "1 files do not have a picture suffix" in notes and "notes.txt" in notes
     assert "1 folders hold no pictures" in notes and "violet" in notes
 
 

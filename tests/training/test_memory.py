@@ -119,7 +119,7 @@ def test_a_batch_larger_than_a_step_is_an_error():
     objective = Objective(model, RECIPE, None, compiled=False)
     step = Step(model, objective, make_optimizer(model, RECIPE), 8, torch.float32)
     batch = Batch(torch.randn(9, 3, 16, 16), torch.zeros(9, dtype=torch.long))
-    with pytest.raises(ValueError, match="a batch of 9 pictures for a step of 8"):
+    with pytest.raises(ValueError, match="a batch of 9 pictures, but a step takes 8"):
         step(batch, 0, 0.0, 0, Progress(), print)
 
 

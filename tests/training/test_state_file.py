@@ -72,7 +72,7 @@ def test_a_state_of_the_first_version_is_taken_up(run):
     ("change", "words"),
     [
         (lambda t, d: d.pop("progress"), "has no 'progress'"),
-        (lambda t, d: d.update(progress=[]), "progress is [] where an object belongs"),
+        (lambda t, d: d.update(progress=[]), "progress is [], but must be an object"),
         (lambda t, d: d["progress"].update(epoch=-1), "progress.epoch is -1"),
         (lambda t, d: d["progress"].update(epoch=10**30), "progress.epoch"),
         (lambda t, d: d["progress"].update(epoch="3"), "progress.epoch"),

@@ -143,8 +143,8 @@ def world() -> World:
     if own:
         if local >= (visible := torch.cuda.device_count()):
             raise ResightError(
-                f"process {local} of this machine has no GPU: {visible} can be seen; start --nproc-per-node "
-                f"{visible} at most, or set CUDA_VISIBLE_DEVICES= to compute on CPUs"
+                f"process {local} of this machine has no GPU: {visible} visible; use --nproc-per-node "
+                f"{visible} or fewer, or set CUDA_VISIBLE_DEVICES= to compute on CPUs"
             )
         torch.cuda.set_device(own)
     try:

@@ -70,11 +70,11 @@ def parse(text: str | bytes, where: str, error: type[ResightError] = DataError, 
             parse_float=_finite,
         )
         if not _shallow(document):
-            raise ValueError(f"it nests deeper than {DEEPEST} levels")
+            raise ValueError(f"it is nested deeper than {DEEPEST} levels")
         if "\\ud" in text or "\\uD" in text:  # half of a pair is no letter, and no file or terminal takes it
             json.dumps(document, ensure_ascii=False).encode()
     except RecursionError:
-        raise error(f"{where}: is not usable JSON (it nests too deeply); write the file again") from None
+        raise error(f"{where}: is not usable JSON (it is nested too deeply); write the file again") from None
     except ValueError as cause:
         raise error(f"{where}: is not usable JSON ({cause}); write the file again") from cause
     return document
@@ -103,7 +103,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(document) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise ValueError(f"the key {twice[:80]!r} stands twice in one object")
+        raise ValueError(f"the key {twice[:80]!r} appears twice in one object")
     return document
 
 
@@ -202,4 +202,4 @@ def _at(place: str, key: str) -> str:
 def _differs(value: Any, wanted: str, place: str) -> str:
     shown = json.dumps(value, default=str)
     shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
-    return f"{place or 'the document'} is {shown} where {wanted} belongs"
+    return f"{place or 'the document'} is {shown}, but must be {wanted}"

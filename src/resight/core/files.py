@@ -82,7 +82,7 @@ def require_place(path: Path) -> None:
 
 def _why(path: Path, error: OSError) -> str:
     if error.errno in FULL:
-        return f"{path}: no space left to write it; free some, then resume: resight train --resume RUN"
+        return f"{path}: no space left on the disk; free some, then resume: resight train --resume RUN"
     return f"{path}: cannot be written ({error.strerror or error}); choose another place with --out"
 
 

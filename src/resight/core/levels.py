@@ -37,7 +37,7 @@ class Levels:
             ValueError: if a pair is not two finite numbers, the first smaller; TypeError if it is no pair.
         """
         if not isinstance(document or {}, dict):
-            raise ValueError(f"levels: {document!r} is no object")
+            raise ValueError(f"levels: {document!r} is not an object")
         pairs = {f.name: (document or {}).get(f.name) for f in fields(cls)}
         return cls(**{kind: None if pair is None else _pair(kind, pair) for kind, pair in pairs.items()})
 

@@ -104,7 +104,7 @@ def from_dict(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     try:
         return kind(**{key: _read(key, value, hints[key]) for key, value in values.items()})
     except TypeError as error:
-        raise UsageError(f"a setting is missing, or of another type ({error})") from error
+        raise UsageError(f"a setting is missing or has the wrong type ({error})") from error
 
 
 def differences(before: Any, after: Any, leave_out: Iterable[str] = ()) -> list[str]:
@@ -144,7 +144,7 @@ def _require_known(changes: Iterable[str], fields: set[str]) -> None:
             every = ", ".join(sorted(fields))
             if key.lower().replace("-", "_") in EARLY_STOPPING:
                 raise UsageError(
-                    f"unknown setting {key!r}; no training is stopped early: the best epoch is kept"
+                    f"unknown setting {key!r}; training never stops early, and the best epoch is kept"
                 )
             if (meant := SYNONYMS.get(key.lower().replace("-", "_"))) in fields:
                 raise UsageError(f"unknown setting {key!r}; here it is {meant}. All: {every}")
@@ -165,7 +165,7 @@ def require_choices(settings: Any, choices: Mapping[str, tuple[str, ...]]) -> No
     """
     for name, allowed in choices.items():
         if (value := getattr(settings, name)) not in allowed:
-            raise UsageError(f"{name}={value!r} is none of {', '.join(map(repr, allowed))}")
+            raise UsageError(f"{name}={value!r} must be one of {', '.join(map(repr, allowed))}")
 
 
 def as_words(settings: Any) -> list[str]:
@@ -199,7 +199,7 @@ def _read(key: str, value: Any, hint: Any) -> Any:
 
 
 def _kind(hint: Any) -> str:
-    kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+    kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     return kinds.get(hint, str(hint))
 
 

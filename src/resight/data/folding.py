@@ -94,8 +94,8 @@ def _spread(name: str, contents: Contents, fold_of: dict[str, int], count: int) 
         content = next(free, None)
         if content is None:
             raise DataError(
-                f"{name}: the pictures of a class are all in one of {count} folds and cannot be divided "
-                "without taking another class apart; choose another number of folds, or add pictures"
+                f"{name}: the pictures of a class are all in one of {count} folds and cannot be split "
+                "without splitting another class; choose another number of folds, or add pictures"
             )
         fold_of[content] = fold_of[content] % count + 1
         moved.append(content)
@@ -111,14 +111,16 @@ def _moved(split: Split, contents: Contents, moved: list[str]) -> tuple[str, ...
     if not moved:
         return ()
     names = _named(split, [contents.of.index(content) for content in moved])
-    return (f"{len(moved)} pictures are in the next fold so that every network learns their class: {names}",)
+    return (
+        f"{len(moved)} pictures are moved to the next fold so that every network learns their class: {names}",
+    )
 
 
 def _unjudged(split: Split, numbers: NDArray[np.int64]) -> tuple[str, ...]:
     odd = np.flatnonzero(numbers == NO_FOLD).tolist()
     if not odd:
         return ()
-    words = "stand in several classes: they are learned, and no fold judges them"
+    words = "are in several classes: they are trained on, and no fold tests them"
     return (f"{len(odd)} pictures {words}: {_named(split, odd)}",)
 
 

@@ -27,7 +27,7 @@ WHITE = {bits: float(2**bits - 1) for bits in (8, 10, 12, 14, 16)}
 """The usual numbers of bits that cameras have, and their largest value."""
 
 NAMES = {
-    "word": "pictures of 16 bits",
+    "word": "16-bit pictures",
     "integer": "signed or 32-bit pictures",
     "real": "floating-point pictures",
 }
@@ -133,8 +133,8 @@ def _note(span: Span, pair: Pair | None) -> str:
         return ""
     low, white = pair
     dark = (span.usual - low) * SIXTEENTH < white - low
-    outliers = "; half of them use less than a sixteenth of that: look for outliers" if dark else ""
+    outliers = "; half of them use less than 1/16 of that: check for outliers" if dark else ""
     if pair == (0.0, 1.0) and span.kind == "real" and not dark:
         return ""
-    used = f" hold {span.low:,g} to {span.high:,g}:" if (span.low, span.high) != pair else ":"
+    used = f" have values from {span.low:,g} to {span.high:,g}:" if (span.low, span.high) != pair else ":"
     return f"{NAMES[span.kind]}{used} {low:,g} is black and {white:,g} is white{outliers}"

@@ -120,9 +120,7 @@ def _for_their_class(split: Split, contents: Contents, moved: list[str], what: s
         return ()
     names = [split.picture_name(contents.of.index(content)) for content in moved[:NAMED]]
     more = f" and {len(moved) - NAMED} more" if len(moved) > NAMED else ""
-    return (
-        f"{len(moved)} pictures {what} so that their class has one on each side: {', '.join(names)}{more}",
-    )
+    return (f"{len(moved)} pictures {what} so that their class is in both splits: {', '.join(names)}{more}",)
 
 
 def hold_out_by_rank(split: Split, share: float, name: str) -> tuple[Split, Split]:
@@ -168,22 +166,22 @@ def with_test_split(dataset: Dataset) -> Dataset:
         return dataset
     if "val" in splits:
         splits["test"] = replace(splits.pop("val"), name="test")
-        note = "its val split is used as the test split: nothing is chosen on it"
+        note = "its val split is used as the test split: no epoch or setting is chosen on it"
         return replace(dataset, splits=splits, notes=(*dataset.notes, note))
     for number, count in enumerate(splits["train"].class_counts()):
         if count < 2:
             raise DataError(
                 f"{dataset.name}: class {dataset.classes[number]!r} has one picture, which cannot be "
-                "both learned and tested; add pictures of it"
+                "both trained on and tested; add pictures of it"
             )
     splits["train"], splits["test"], notes = _divided(dataset, TEST_SHARE, "test")
     if not len(splits["test"]):
         raise DataError(
-            f"{dataset.name}: no picture can be held out for a test: those of a class are copies of one, or "
-            "stand in other classes too; see: resight check, and add pictures"
+            f"{dataset.name}: no picture can be held out for testing: those of a class are copies of one, or "
+            "are in other classes too; see: resight check, and add pictures"
         )
     note = (
-        f"it has no splits of its own: {len(splits['test'])} pictures are held out as the test "
+        f"it has no splits: {len(splits['test'])} pictures are held out as the test "
         "split by a hash of their content"
     )
     absent = [dataset.classes[n] for n in np.flatnonzero(splits["test"].class_counts() == 0)]

@@ -138,8 +138,8 @@ def _by_processes(
 
 def _hangs(readers: Readers) -> str:
     return (
-        f"a data worker gave nothing for {readers.timeout:g} seconds: the disk or the network that the "
-        "pictures lie on does not answer; when it does, resume with: resight train --resume RUN, or with a "
+        f"a data worker returned nothing for {readers.timeout:g} seconds: the disk or network that holds the "
+        "pictures does not respond; when it does, resume with: resight train --resume RUN, or with a "
         "longer --set timeout="
     )
 

@@ -36,18 +36,18 @@ def expand(paths: Sequence[str]) -> list[Path]:
     files: list[Path] = []
     for word in paths:
         if not word.strip():
-            raise UsageError("a path is empty; name files, folders or patterns")
+            raise UsageError("a path is empty; give files, folders or patterns")
         path = Path(word)
         if path.is_dir():
             found = list_pictures(path)
             if not found:
-                raise DataError(f"{word}: holds no pictures; name a folder or files that do")
+                raise DataError(f"{word}: holds no pictures; give pictures or a folder with pictures")
         elif not path.exists() and any(c in word for c in "*?["):
             # pathlib globs from a folder; a user's pattern may be absolute, or begin with ..
             matches = sorted(glob.glob(word, recursive=True))  # noqa: PTH207
             found = [Path(p) for p in matches if Path(p).is_file()]
             if not found:
-                raise DataError(f"{word}: matches no file; mend the pattern")
+                raise DataError(f"{word}: matches no file; fix the pattern")
         else:
             found = [path]
         files += found

@@ -46,7 +46,7 @@ class Pace:
         if expected >= SHORT:
             self.say(
                 f"about {in_words(expected)} for {self.left:,} steps ({self.pictures / step:,.0f} images/s); "
-                "test and report come after them"
+                "test and report follow"
             )
 
 
@@ -104,6 +104,6 @@ def training_bytes(model: nn.Module, copies: int, step: float, pictures: float) 
         pictures: bytes of the pictures in memory.
     """
     weights = 4 * copies * sum(p.numel() for p in model.parameters())
-    parts = [f"{in_bytes(weights)} weights, gradients and momenta", f"{in_bytes(step)} a step's maps"]
+    parts = [f"{in_bytes(weights)} weights, gradients and momenta", f"{in_bytes(step)} step activations"]
     parts += [f"{in_bytes(pictures)} pictures"] if pictures else []
     return f"memory: about {in_bytes(weights + step + pictures)} ({', '.join(parts)})"

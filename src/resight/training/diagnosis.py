@@ -76,12 +76,12 @@ def diagnose(
     known = [row for row in rows if math.isfinite(row.get("train_loss", math.nan))]
     if len(known) < len(rows):
         lost = ", ".join(f"{row['epoch']:.0f}" for row in rows if row not in known)
-        note = f"Left out: epoch {lost}, whose training loss is no number; a rate too high does that."
+        note = f"Left out: epoch {lost}, whose training loss is not a number: the learning rate was too high."
         return [*diagnose(known, chance, validation, guessing, val_chance, training), note]
     errors = Guessing(chance, chance if val_chance is None else val_chance, training, validation)
     found = _found(rows, Guess(errors.train_error, errors.val_error, guessing), errors)
     if len(rows) >= FEWEST and not any("val_error" in row for row in rows):
-        found.append("There is no validation curve, so overfitting would not show.")
+        found.append("Without a validation curve, overfitting would not be visible.")
     return found
 
 
@@ -108,7 +108,7 @@ class Guess:
 def _found(rows: Rows, guess: Guess, errors: Guessing) -> list[str]:
     """Return the diagnoses of curves without gaps."""
     if len(rows) < FEWEST:
-        return [f"Too few epochs ({len(rows)}) for the curves to say anything; {FEWEST} are the least."]
+        return [f"Too few epochs ({len(rows)}) for the curves to say anything; at least {FEWEST} are needed."]
     validation, end = errors.val, _mean(rows[-3:])
     if text := memorized(rows, len(rows), errors):
         return [f"The labels look shuffled: {text}."]
@@ -126,7 +126,7 @@ def _found(rows: Rows, guess: Guess, errors: Guessing) -> list[str]:
     gap = _gap(rows, validation)
     if high:
         if gap or turned:
-            found.append("Whether it also overfits shows once the rate is mended.")
+            found.append("Whether it also overfits is visible only at a lower rate.")
     elif turned or gap:
         found += [text for text in (turned, gap) if text]
     elif near and not early:
@@ -176,7 +176,7 @@ def _jumped(rows: Rows, training: int) -> str:
     if not jumps:
         return ""
     before, row = max(jumps, key=lambda pair: pair[1]["train_loss"] / pair[0]["train_loss"])
-    more = f", and rose {len(jumps) - 1} more times like that" if len(jumps) > 1 else ""
+    more = f", and jumped {len(jumps) - 1} more times" if len(jumps) > 1 else ""
     return (
         f"Learning rate too high: the training loss jumped from {before['train_loss']:.3g} to "
         f"{row['train_loss']:.3g} in epoch {row['epoch']:.0f}{more}. {_advice(rows)}"
@@ -191,13 +191,13 @@ def _spread(before: dict[str, float], row: dict[str, float], training: int) -> f
 
 def _not_learned(rows: Rows, chance: float) -> str:
     first, last = rows[0]["train_loss"], rows[-1]["train_loss"]
-    error = f"the training error ended at {rows[-1]['train_error']:.1f} %, guessing errs by {chance:.1f} %"
+    error = f"the training error ended at {rows[-1]['train_error']:.1f} %, that of guessing is {chance:.1f} %"
     rises = sum(b["train_loss"] > a["train_loss"] * 1.02 for a, b in pairwise(rows))
     if abs(first - last) < 0.1 * first and not rises:
         return (
-            f"Learning rate too low: {error}, and in {len(rows)} epochs the training loss moved only from "
+            f"Learning rate too low: {error}, and in {len(rows)} epochs the training loss changed only from "
             f"{first:.4g} to {last:.4g}, without jumps. The largest rate was "
-            f"{max(r['lr'] for r in rows):.3g}; try ten times that. If that changes nothing, look at the "
+            f"{max(r['lr'] for r in rows):.3g}; try ten times that. If that changes nothing, check the "
             "labels."
         )
     return (
@@ -213,7 +213,7 @@ def _hardly_learned(rows: Rows, guess: Guess) -> str:
     cost = "" if guess.loss is None else f", where guessing costs {guess.loss:.4g}"
     return (
         f"Learning rate too low, or too few epochs: the training error ended at {last['train_error']:.1f} %"
-        f"{val}, and guessing errs by {guess.error:.1f} %; in {len(rows)} epochs the training loss went "
+        f"{val}, and that of guessing is {guess.error:.1f} %; in {len(rows)} epochs the training loss went "
         f"from {rows[0]['train_loss']:.4g} to {last['train_loss']:.4g}{cost}. The largest rate was "
         f"{max(row['lr'] for row in rows):.3g}; try three times that, or train longer."
     )
@@ -229,8 +229,8 @@ def _not_told(rows: Rows, guess: Guess, validation: int) -> str:
     if high < guess.val_error:
         return ""
     return (
-        f"Not told from guessing: the validation error ended at {val:.1f} %, but {validation} pictures "
-        f"leave it open up to {high:.1f} %, and guessing errs by {guess.val_error:.1f} %. Validate on more "
+        f"Perhaps no better than guessing: the validation error ended at {val:.1f} %, but {validation} "
+        f"pictures allow up to {high:.1f} %, and that of guessing is {guess.val_error:.1f} %. Validate on more "
         "pictures."
     )
 
@@ -249,7 +249,7 @@ def _too_early(rows: Rows, chance: float) -> str:
     return (
         f"Learning rate too low, or stopped too early: the training loss was still falling, by {late:.3g} of "
         f"{whole:.3g} in the last third of the epochs (a straight line would give a third). Train longer, or "
-        f"with more than the largest rate of {max(row['lr'] for row in rows):.3g}."
+        f"with a rate above the largest one of {max(row['lr'] for row in rows):.3g}."
     )
 
 
@@ -267,7 +267,7 @@ def _turned(rows: Rows, validation: int) -> str:
         return ""
     return (
         f"Overfitting: the validation loss turned up after epoch {at['epoch']:.0f}, from {means[best]:.3g} "
-        f"to {means[-1]:.3g}, while the training loss went on falling to {last['train_loss']:.3g}. Stop "
+        f"to {means[-1]:.3g}, while the training loss kept falling to {last['train_loss']:.3g}. Stop "
         "earlier, or add augmentation, weight decay or pictures."
     )
 
@@ -310,7 +310,7 @@ def _underfitting(rows: Rows) -> str:
     return (
         f"Underfitting: the training error ended at {rows[-1]['train_error']:.1f} % and hardly falls. "
         "Try pretrained weights, a larger network, less augmentation or weight decay, or larger pictures, "
-        "and look at the labels."
+        "and check the labels."
     )
 
 
@@ -332,7 +332,7 @@ def _fine(rows: Rows, validation: int) -> str:
     within = ""
     if val - train >= GAP:
         within = (
-            f" They are {val - train:.0f} points apart, but {validation} validation pictures alone err by "
+            f" They are {val - train:.0f} points apart, but {validation} pictures alone give an error of "
             f"{noise:.0f}."
         )
     return (

@@ -79,7 +79,7 @@ class GanSettings:
         """
         require_choices(self, CHOICES)
         if self.side not in (0, *SIDES):
-            raise UsageError(f"side={self.side} is none of {', '.join(map(str, (0, *SIDES)))}")
+            raise UsageError(f"side={self.side} must be one of {', '.join(map(str, (0, *SIDES)))}")
         for name, least in (("epochs", 0), ("batch_size", 2), ("noise", 1), ("width", 1), ("seed", 0)):
             if not least <= getattr(self, name) < 2**63:
                 raise UsageError(f"{name}={getattr(self, name)} must be {least} or more, and below 2**63")
@@ -90,7 +90,7 @@ class GanSettings:
             raise UsageError(f"shift={self.shift} must be in [0, 0.5]")
         for name in ("lr", "critic_lr", "memory_gib"):
             if not getattr(self, name) > 0:
-                raise UsageError(f"{name}={getattr(self, name)} must be more than 0")
+                raise UsageError(f"{name}={getattr(self, name)} must be above 0")
 
 
 Judged = tuple[Tensor, Tensor]

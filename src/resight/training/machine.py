@@ -50,7 +50,7 @@ class Machine:
         """
         settings.require_choices(self, CHOICES)
         if self.shard and self.compile == "on":
-            raise UsageError("shard=true: not with compile=on; leave one out")
+            raise UsageError("shard=true cannot be combined with compile=on; leave one out")
         if self.parts < 1:
             raise UsageError(f"parts={self.parts} must be 1 or more")
         if self.timeout <= 0:

@@ -98,9 +98,9 @@ class Objective(nn.Module):
         self.criterion = Criterion(recipe.label_smoothing, weights, multi_label)
         self.answer: Callable[[Tensor], tuple[Tensor, ...]] = model.forward_training
         if multi_label and type(model).loss is not Classifier.loss:
-            raise UsageError(f"{model.name}: has a loss of its own, which is of one class a picture")
+            raise UsageError(f"{model.name}: has its own loss, which needs one class per picture")
         if multi_label and (teacher or old or model.sharpen):
-            raise UsageError("teacher= and sharpen= are of one class a picture; these have several")
+            raise UsageError("teacher= and sharpen= need one class per picture; this data set is multi-label")
         if model.sharpen and (len(model.stages) < 2 or model.num_classes < 2):
             raise UsageError("sharpen= needs two stages, whose attention is compared, and two classes")
         if teacher and model.guided_layer:
@@ -170,8 +170,8 @@ def _require_hint(model: Classifier, teacher: Teacher, size: int) -> None:
         raise UsageError(f"teacher: {error}; take a maxout network, or set hint=0") from error
     if tuple(regressed.shape[1:]) != shape:
         raise UsageError(
-            f"the teacher's layer {model.guided_layer} gives {shape}, the regressor "
-            f"{tuple(regressed.shape[1:])}: set hint= to its channels, and image_size= as the teacher's"
+            f"the teacher's layer {model.guided_layer} gives {shape}, but the regressor gives "
+            f"{tuple(regressed.shape[1:])}: set hint= to its channels, and image_size= to the teacher's"
         )
 
 

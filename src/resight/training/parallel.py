@@ -46,7 +46,7 @@ class Shared(DistributedDataParallel):
         """
         for name, parameter in self.module.named_parameters():
             if parameter.requires_grad and name not in self.averaged:
-                raise RuntimeError(f"{name} learns, but its gradient is not averaged over the processes")
+                raise RuntimeError(f"{name} is trained, but its gradient is not averaged over the processes")
 
 
 def shared(objective: Objective, recipe: Recipe, machine: Machine, device: torch.device) -> nn.Module:

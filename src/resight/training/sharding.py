@@ -42,11 +42,15 @@ def shard(objective: Objective, recipe: Recipe, device: torch.device) -> nn.Modu
 
     model = objective.model
     if world().processes == 1:
-        raise UsageError("shard=true: there is one process only; start several with torchrun")
+        raise UsageError("shard=true needs several processes; start them with torchrun")
     if recipe.head_first:
-        raise UsageError("shard=true: not with head_first, which changes what has gradients; leave one out")
+        raise UsageError(
+            "shard=true cannot be combined with head_first, which changes what has gradients; leave one out"
+        )
     if type(model).constrain is not Classifier.constrain:
-        raise UsageError(f"shard=true: {recipe.model} bounds its weights, for which they must be whole")
+        raise UsageError(
+            f"shard=true: {recipe.model} bounds the norms of its weights, so they cannot be sharded"
+        )
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload] # torch refuses others
     own = {id(p) for p in model.parameters()}
     fully_shard(

@@ -160,7 +160,7 @@ def _only_memorized(train: Errors, val: Errors) -> str | None:
     return (
         f"the training error is {train.error:.1f} %, but the validation error ({val.error:.1f} %) is no "
         f"better than guessing ({val.guess:.1f} %): the labels look shuffled, or the validation pictures are "
-        "of another kind"
+        "of a different kind"
     )
 
 

@@ -94,15 +94,15 @@ def test_the_picture_is_what_features_or_names_say(tmp_path, columns, features):
 @pytest.mark.parametrize(
     ("columns", "features", "message"),
     [
-        ({"left": RIGHT["struct"], "right": RIGHT["struct"]}, None, "left, right may each be the picture"),
-        ({"image": RIGHT["bytes"], "photo": RIGHT["bytes"]}, None, "image, photo may each be the picture"),
+        ({"left": RIGHT["struct"], "right": RIGHT["struct"]}, None, "left, right could each be the picture"),
+        ({"image": RIGHT["bytes"], "photo": RIGHT["bytes"]}, None, "image, photo could each be the picture"),
         (
             {"front": RIGHT["struct"], "back": RIGHT["struct"]},
             {"front": "Image", "back": "Image"},
             "front, back",
         ),
-        ({"mask": RIGHT["struct"], "data": RIGHT["bytes"]}, None, "mask, data may each be the picture"),
-        ({"image": ["a.png"] * N}, {"image": "Image"}, "'image' holds no encoded pictures but string"),
+        ({"mask": RIGHT["struct"], "data": RIGHT["bytes"]}, None, "mask, data could each be the picture"),
+        ({"image": ["a.png"] * N}, {"image": "Image"}, "'image' does not hold encoded pictures but string"),
         ({"image": ["a.png"] * N}, None, "has columns image, label; needs encoded pictures"),
     ],
 )
@@ -134,14 +134,14 @@ def test_the_label_is_what_features_or_names_say(tmp_path, columns, features, cl
 @pytest.mark.parametrize(
     ("columns", "features", "message"),
     [
-        ({"class": LABEL, "target": LABEL}, None, "class, target may each be the label"),
-        ({"label": LABEL, "labels": LABEL}, None, "label, labels may each be the label"),
+        ({"class": LABEL, "target": LABEL}, None, "class, target could each be the label"),
+        ({"label": LABEL, "labels": LABEL}, None, "label, labels could each be the label"),
         (
             {"dog": [0, 1] * 3, "cat": [0, 1] * 3},
             {"dog": ["a", "b"], "cat": ["a", "b"]},
-            "dog, cat may each be",
+            "dog, cat could each be",
         ),
-        ({"sex": [0, 1] * 3, "label": LABEL}, {"sex": ["f", "m"]}, "sex, label may each be the label"),
+        ({"sex": [0, 1] * 3, "label": LABEL}, {"sex": ["f", "m"]}, "sex, label could each be the label"),
         ({"caption": LABEL}, None, "needs encoded pictures .* and a column 'label'"),
     ],
 )
@@ -332,11 +332,11 @@ def test_one_unicode_form_alone_keeps_its_spelling(tmp_path):
         ('{"info": {"features": [1]}}', "info.features is"),
         (
             '{"info": {"features": {"label": {"_type": "ClassLabel", "names": [1, 2]}}}}',
-            "are no list of names",
+            "are not a list of names",
         ),
         (
             '{"info": {"features": {"label": {"_type": "ClassLabel", "names": ["a", "a"]}}}}',
-            "both called 'a'",
+            "both named 'a'",
         ),
         ('{"info": {"features": {"label": {"_type": "ClassLabel", "names": ["a", ""]}}}}', "empty name"),
     ],
@@ -404,7 +404,7 @@ def test_large_columns_are_not_read_to_know_what_they_are(tmp_path, monkeypatch)
 
 def test_names_of_columns_that_hold_line_breaks_are_one_line(tmp_path):
     write(tmp_path / "all.parquet", {"a\nb": RIGHT["struct"], "a\rc": RIGHT["struct"], "label": LABEL})
-    with pytest.raises(DataError, match=r"columns a\?b, a\?c may each be the picture"):
+    with pytest.raises(DataError, match=r"columns a\?b, a\?c could each be the picture"):
         open_dataset(tmp_path / "all.parquet")
 
 

@@ -74,7 +74,7 @@ def test_pictures_that_the_run_learned_are_counted(tiny_run):
     answer = believe(str(tiny_run), [str(learned)], ("grad_cam",), share=0.5)
     (line,) = [w for w in answer["warnings"] if "were learned" in w]
     count = int(line.split()[0])
-    assert 10 <= count <= 20 and f"of these 20 pictures were learned, or chosen on, by {tiny_run}" in line
+    assert 10 <= count <= 20 and f"of these 20 pictures were used to train or select {tiny_run}" in line
 
 
 def test_the_same_call_gives_the_same_answer(tiny_run, pictures):

@@ -136,7 +136,7 @@ def test_a_run_tests_its_own_pictures_when_others_came_and_refuses_when_none_is_
     make_folder(place / "colours", count=25)
     answer = json.loads(resight("test", place / "run", "--json", check=0).stdout)
     assert answer["n"] == 12 and answer["trained_on"] == 0
-    assert any("15 are new and left out, 0 are gone" in note for note in answer["notes"])
+    assert any("15 new ones are left out, 0 are missing" in note for note in answer["notes"])
     make_folder(place / "colours", count=25, start=50_000)
     line = one_line(resight("test", place / "run"), 1)
     assert "changed since" in line and "--data" in line
@@ -304,7 +304,7 @@ def test_a_leak_is_said_beside_the_figure(tmp_path):
     shutil.copy(root / "train/red/000.png", root / "test/red/leak.png")
     words = (*TINY, "--epochs", "1")
     done = resight("train", root, *words, "--out", "r", check=0)
-    assert "1 test pictures stand in the training split too" in done.stderr
+    assert "1 test pictures are also in the training split" in done.stderr
     assert "so the test error is too good" in Path("r/report.html").read_text()
 
 

@@ -240,7 +240,7 @@ def test_explain_locate_and_check_take_several_classes(listed, run, tmp_path):
     [
         (("--set", "balance=sampling"), "balance=sampling"),
         (("--set", "sharpen=0.5"), "sharpen="),
-        (("--model", "dsn", "--set", "image_size=32"), "a loss of its own"),
+        (("--model", "dsn", "--set", "image_size=32"), "its own loss"),
     ],
 )
 def test_what_needs_one_class_is_refused(listed, words, fault):

@@ -150,7 +150,7 @@ def test_data_that_moved_are_named_beside_the_run(place, run, tmp_path):
     with pytest.raises(DataError) as caught:
         train(resume=run, console=QUIET)
     line = str(caught.value)
-    assert "gone" in line and f"name its new place: resight train DATA --resume {run}" in line
+    assert "gone" in line and f"give its new location: resight train DATA --resume {run}" in line
     command("train", "--resume", run, "moved")
     assert record(run)["data"] == str(tmp_path / "moved")
     other = make_folder("other", count=14, start=5)

@@ -20,7 +20,7 @@ from resight.data.layouts.masks import FileMasks
 ROUNDING = 1.0
 """Pixels that a box may reach over its picture without a word: annotations are rounded."""
 
-EMPTY = "splits have no picture that can be used and are left out"
+EMPTY = "splits have no usable picture and are left out"
 
 SMALLEST = 0.5
 """Pixels under which a box's side is noted."""
@@ -80,7 +80,7 @@ def refuse_shares(where: str, boxes: Sequence[tuple[float, float, float, float]]
     """
     if boxes and all(0 <= edge <= 1 for box in boxes for edge in box):
         raise DataError(
-            f"{where}: all {len(boxes)} boxes lie within 0 and 1, so they are shares of the picture's "
+            f"{where}: all {len(boxes)} boxes are between 0 and 1, so they are shares of the picture's "
             "sides, not pixels; multiply them by its width and height, or write them as YOLO"
         )
 
@@ -108,25 +108,25 @@ def dataset_of_boxes(
     framed = {split: _framed(pictures, notes, multi_label=multi_label) for split, pictures in splits.items()}
     if not framed["train"]:
         causes = "; ".join(notes.lines()) or "it lists none"
-        raise DataError(f"{name}: has no training picture that can be used: {causes}")
+        raise DataError(f"{name}: has no usable training picture: {causes}")
     if multi_label:
         return _with_all_classes(name, framed, notes)
     classes = tuple(sorted({picture.label for picture, _ in framed["train"]}))
     if len(classes) == 1:
         causes = "".join(f"; {line}" for line in notes.lines())
         raise DataError(
-            f"{name}: its training pictures are of one class only, {classes[0]!r}; a classifier needs "
+            f"{name}: its training pictures have one class only, {classes[0]!r}; a classifier needs "
             f"two{causes}"
         )
     shown = {box[0] for picture, _ in framed["train"] for box in picture.boxes} - {*classes}
     for box_class in sorted(shown):
-        notes.add("classes have boxes but are no training picture's label and are not learned", box_class)
+        notes.add("classes have boxes but label no training picture and are not learned", box_class)
     built = {}
     for split, pictures in framed.items():
         kept = [(picture, frame) for picture, frame in pictures if picture.label not in shown]
         for picture, _ in pictures:
             if picture.label in shown:
-                what = f"{split} pictures are of a class that is not learned and are left out"
+                what = f"{split} pictures have a class that is not learned and are left out"
                 notes.add(what, picture.path)
         if kept:
             built[split] = _split(split, kept).fitted(classes)
@@ -141,7 +141,9 @@ def _with_all_classes(
     """Build a data set whose pictures have the classes of all their boxes."""
     classes = tuple(sorted({box[0] for picture, _ in framed["train"] for box in picture.boxes}))
     if len(classes) < 2:
-        raise DataError(f"{name}: its training pictures have boxes of {len(classes)} classes; two are needed")
+        raise DataError(
+            f"{name}: its training pictures have boxes of {len(classes)} classes; a classifier needs two"
+        )
     built = {}
     for split, pictures in framed.items():
         if not pictures:
@@ -177,7 +179,7 @@ def _framed(
     for picture in pictures:
         frame = picture.frame or read_frame(picture.path, picture.size)
         if picture.size and picture.size != frame.size:
-            what = "pictures have not the size that their annotations state, so boxes may be off"
+            what = "pictures differ in size from what their annotations state, so boxes may be wrong"
             notes.add(what, picture.source)
         picture.boxes = [
             (box[0], *frame.turned_box(*clipped))
@@ -217,7 +219,7 @@ def _clipped(
         notes.add("boxes have no area inside their picture and are left out", source)
         return None
     if max(abs(a - b) for a, b in zip((x0, y0, x1, y1), edges, strict=True)) > ROUNDING:
-        notes.add("boxes reach over the edge of their picture and are clipped to it", source)
+        notes.add("boxes extend past the edge of their picture and are clipped", source)
     if x1 - x0 < SMALLEST or y1 - y0 < SMALLEST:
         notes.add("boxes are less than half a pixel wide or high", source)
     return x0, y0, x1, y1

@@ -49,5 +49,5 @@ def left_over(folder: Path, used: frozenset[str] | set[str], why: str) -> tuple[
     if len(named) > MOST_NAMED:
         lines.append(f"{folder}: {len(named) - MOST_NAMED} more files or folders: each {why}")
     if loose:
-        lines.append(f"{folder}: {len(loose)} pictures lie in it with no class, such as {loose[0].name}")
+        lines.append(f"{folder}: {len(loose)} pictures in it have no class, such as {loose[0].name}")
     return tuple(lines)

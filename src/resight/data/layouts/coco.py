@@ -61,8 +61,8 @@ def coco_files(root: Path) -> dict[str, Path]:
         if split := split_of(file.stem.removeprefix(PREFIX)):
             if split in files:
                 raise DataError(
-                    f"{root}: has several files for {split} ({files[split].name}, {file.name}); give one of "
-                    "them itself"
+                    f"{root}: has several files for {split} ({files[split].name}, {file.name}); give one "
+                    "of the files"
                 )
             files[split] = file
     if files:
@@ -119,7 +119,7 @@ def open_coco(name: str, files: dict[str, Path], *, multi_label: bool = False) -
     for folder in sorted({path.parent for path in used}):
         for path in pictures_in(folder):
             if path not in used:
-                notes.add("pictures are in no annotation file and are left out", path)
+                notes.add("pictures are not in any annotation file and are left out", path)
     return dataset_of_boxes(name, splits, notes, multi_label=multi_label)
 
 
@@ -138,7 +138,7 @@ def _read(file: Path, notes: Notes) -> list[AnnotatedPicture]:
         found = objects.pop(image["id"], [])
         path = _find(folders, str(image["file_name"]))
         if path is None:
-            notes.add("annotated pictures are not there and are left out", f"{file}, {image['file_name']}")
+            notes.add("annotated pictures are missing and are left out", f"{file}, {image['file_name']}")
             continue
         pictures.append(_picture(path, file, image, found, names, notes))
     _refuse_shared_pictures(pictures)
@@ -196,12 +196,12 @@ def _category_names(file: Path, annotations: list, categories: list, notes: Note
         used = [number for number in numbers if uses[number]]
         if len(used) > 1:
             raise DataError(
-                f"{file}: the categories {', '.join(map(repr, used))} have one name, {name!r}; rename one "
-                "or join them"
+                f"{file}: the categories {', '.join(map(repr, used))} share one name, {name!r}; rename one "
+                "or merge them"
             )
         if len(numbers) > 1:
             notes.add(
-                "categories have the name of another one and no annotations", f"{name!r} in {file.name}"
+                "categories share the name of another one and have no annotations", f"{name!r} in {file.name}"
             )
     return names
 
@@ -210,7 +210,9 @@ def _refuse_shared_pictures(pictures: list[AnnotatedPicture]) -> None:
     seen: dict[Path, str] = {}
     for picture in pictures:
         if other := seen.get(picture.path):
-            raise DataError(f"{picture.source}: is the same file as {other}: two images; list it once")
+            raise DataError(
+                f"{picture.source}: is the same file as {other} but listed as another image; list it once"
+            )
         seen[picture.path] = picture.source
 
 
@@ -250,7 +252,7 @@ def _parts(file: Path) -> tuple[list, list, list]:
         for key in ("images", "annotations", "categories")
     ]
     if not all(isinstance(part, list) for part in parts):
-        raise DataError(f"{file}: is not COCO's JSON: it needs lists images, annotations and categories")
+        raise DataError(f"{file}: is not COCO JSON: it needs the lists images, annotations and categories")
     return tuple(parts)  # type: ignore[return-value]
 
 

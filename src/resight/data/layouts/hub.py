@@ -31,7 +31,7 @@ def open_hub(where: str) -> Dataset:
     """
     words = where.removeprefix(SCHEME).strip("/").split("/")
     if len(words) not in (2, 3) or not all(re.fullmatch(r"[\w.-]+", word) for word in words):
-        raise DataError(f"{where}: names no data set of the hub; write hf://owner/name")
+        raise DataError(f"{where}: does not name a data set of the hub; write hf://owner/name")
     try:
         import huggingface_hub as hub
     except ImportError as error:
@@ -54,10 +54,10 @@ def open_hub(where: str) -> Dataset:
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise DataError(
             f"{where}: cannot be downloaded ({reason}); check the name and the network, or download it "
-            "and name its folder"
+            "and give its folder"
         ) from error
     raise DataError(
-        f"{where}: holds no parquet files, and the hub made none of it; download it and name its folder"
+        f"{where}: holds no parquet files, and the hub has no parquet copy; download it and give its folder"
     )
 
 
@@ -96,6 +96,6 @@ def _by_split(where: str, place: Path, files: list[str]) -> dict[str, list[Path]
         found.setdefault(split, []).append(place / file)
     if "" in found and len(found) > 1:
         raise DataError(
-            f"{where}: {found[''][0].name} tells no split; download the data set and name its folder"
+            f"{where}: {found[''][0].name} does not name a split; download the data set and give its folder"
         )
     return {split or "train": part for split, part in found.items()}

@@ -43,7 +43,7 @@ def split_folders(root: Path) -> dict[str, Path]:
             if split in found:
                 raise DataError(
                     f"{root}: has two folders for the split {split}, {found[split].name} and {folder.name}; "
-                    "join them, or move one elsewhere"
+                    "merge them, or move one elsewhere"
                 )
             found[split] = folder
     return {split: found[split] for split in WORDS if split in found}

@@ -152,7 +152,7 @@ def _listed_splits(root: Path, place: Place, notes: Notes) -> dict[str, list[Ann
         listed = {name for names in lists.values() for name in names}
         for name in there:
             if name not in listed:
-                notes.add(f"annotations are in no list of {LISTS} and are left out", f"{name}.xml")
+                notes.add(f"annotations are not in any list of {LISTS} and are left out", f"{name}.xml")
     return {split: _read_all(place, names, notes) for split, names in (lists or {"train": there}).items()}
 
 
@@ -228,19 +228,19 @@ def _picture_of(file: Path, filename: str, place: Place, notes: Notes) -> Path |
     if named is None and not own and len(alike := place.by_stem.get(Path(name).stem, [])) == 1:
         named = alike[0]  # converted since
     if named is None and len(own) > 1:
-        notes.add("annotations fit several pictures of their name and are left out", file)
+        notes.add("annotations match several pictures by name and are left out", file)
         return None
     if named and own and named not in own:
         notes.add(
-            "annotations name one picture in <filename> and another by their own name, so they are left out",
+            "annotations name one picture in <filename> and another by their file name, so they are left out",
             f"{file} ({named.name}, {own[0].name})",
         )
         return None
     if named and len(own) > 1:
-        notes.add("annotations fit several pictures of their name; <filename> decides", file)
+        notes.add("annotations match several pictures by name; <filename> decides", file)
     path = named or (own[0] if own else None)
     if path is None:
-        notes.add("annotated pictures are not there and are left out", file)
+        notes.add("annotated pictures are missing and are left out", file)
     return path
 
 

@@ -68,13 +68,13 @@ def open_yolo(root: Path, yaml: Path | None = None, *, multi_label: bool = False
     said = read_data_yaml(yaml) if yaml else DataYaml({}, {})
     if said.points:
         raise DataError(
-            f"{yaml}: looks like a YOLO set of key points (kpt_shape), which is not read as classes"
+            f"{yaml}: looks like a YOLO keypoint data set (kpt_shape), which is not read as classes"
         )
     names = _class_names(root, yaml, said, notes)
     places = _all_places(root, yaml, said, notes)
     if "train" not in places:
         raise DataError(
-            f"{root}: has YOLO pictures of {', '.join(places) or 'no split'} but none of train; add a "
+            f"{root}: has YOLO pictures for {', '.join(places) or 'no split'} but none for train; add a "
             "train folder"
         )
     reader = _Reader(root, names, notes)
@@ -102,7 +102,9 @@ class _Reader:
                 self.notes.add("pictures have no text file of boxes", path)
                 continue
             if file in self.read:
-                self.notes.add("pictures share a text file of boxes with another picture of their name", path)
+                self.notes.add(
+                    "pictures share a text file of boxes with another picture of the same name", path
+                )
             self.read.add(file)
             yield self._picture(path, file)
 
@@ -138,21 +140,21 @@ class _Reader:
                 raise ValueError
         except ValueError:
             raise DataError(
-                f"{where}: is no line of YOLO's: a class number and four numbers; mend the line"
+                f"{where}: is not a YOLO line: a class number and four numbers; fix the line"
             ) from None
         if len(shares) != 4 and (len(shares) < 6 or len(shares) % 2):
             raise DataError(
                 f"{where}: has {len(shares)} numbers after the class; a box has 4 and a polygon 6 or more, "
-                "in pairs; mend the line"
+                "in pairs; fix the line"
             )
         if not all(-SLACK <= share <= 1 + SLACK for share in shares):
             raise DataError(
-                f"{where}: has numbers outside of 0 and 1; YOLO's boxes are shares of the picture's sides, "
+                f"{where}: has numbers outside 0 to 1; YOLO boxes are shares of the picture's sides, "
                 "not pixels; divide them by its width and height"
             )
         if int(number) not in self.names:
             raise DataError(
-                f"{where}: has the class {int(number)}, but names are given for {_range(self.names)} only; "
+                f"{where}: has the class {int(number)}, but only {_range(self.names)} have names; "
                 "add its name"
             )
         if len(shares) == 4:
@@ -180,19 +182,19 @@ def _class_names(root: Path, yaml: Path | None, said: DataYaml, notes: Notes) ->
         while lines and not lines[-1]:
             lines.pop()
         if "" in lines or len(set(lines)) < len(lines):
-            raise DataError(f"{file}: has an empty line or one name twice; give each class a name of its own")
+            raise DataError(f"{file}: has an empty line or a repeated name; give each class its own name")
         listed[file] = dict(enumerate(lines))
     if said.names and yaml:
         listed = {yaml: said.names, **listed}
     if not any(listed.values()):
         raise DataError(
-            f"{root}: looks like a YOLO set, but nothing says its class names; add classes.txt with one on "
-            "each line, in the order of their numbers"
+            f"{root}: looks like a YOLO data set without class names; add classes.txt with one per "
+            "line, in the order of their numbers"
         )
     first, *others = listed
     for other in others:
         if listed[other] != listed[first]:
-            raise DataError(f"{other}: names other classes than {first}; move the wrong one elsewhere")
+            raise DataError(f"{other}: names classes that differ from {first}; move the wrong one elsewhere")
     return listed[first]
 
 
@@ -231,11 +233,11 @@ def _said_places(root: Path, yaml: Path | None, said: DataYaml, notes: Notes) ->
     for split, words in said.places.items():
         places = [place for word in words if (place := _resolved(root, said.path, word))]
         if len(places) < len(words):
-            notes.add("places of splits are not there", f"{split} in {yaml}: {', '.join(words)}")
+            notes.add("folders of splits are missing", f"{split} in {yaml}: {', '.join(words)}")
         elif (
             pictures := [p for place in places for p in _pictures_of(root, place, notes)]
         ) in found.values():
-            notes.add("splits are the pictures of another split and are left out", f"{split} in {yaml}")
+            notes.add("splits repeat the pictures of another split and are left out", f"{split} in {yaml}")
         else:
             found[split] = pictures
     return found if "train" in found else {}
@@ -263,7 +265,7 @@ def _pictures_of(root: Path, place: Path, notes: Notes) -> list[Path]:
         if path:
             pictures.append(path)
         else:
-            notes.add("listed pictures are not there and are left out", f"{line} in {place.name}")
+            notes.add("listed pictures are missing and are left out", f"{line} in {place.name}")
     return pictures
 
 
@@ -274,7 +276,7 @@ def _places(root: Path, notes: Notes) -> dict[str, list[Path]]:
         below = split_folders(images) if any(split_of(f.name) for f in subfolders(images)) else {}
         if below:
             for path in pictures_in(images):
-                notes.add("pictures lie beside the folders of splits and are left out", path)
+                notes.add("pictures are outside the folders of splits and are left out", path)
             return {split: list_pictures(folder) for split, folder in below.items()}
         return {"train": list_pictures(images)}
     above = split_folders(root) if any(split_of(f.name) for f in subfolders(root)) else {}

@@ -35,11 +35,11 @@ LARGEST = 2**31
 """Bytes of a picture; a larger member is none."""
 LARGEST_MARK = 2**24
 """Bytes of a label, or of class names."""
-LINK = "are links, which point to nothing in a shard"
+LINK = "are links, which do not work in a shard"
 DEVICE = "are devices or pipes"
 DOTTED = (
-    "are pictures with a dot before the suffix: WebDataset takes a.b.jpg for the part b.jpg of sample a; "
-    "rename them to a_b.jpg, and their labels alike"
+    "are pictures with a dot before the suffix: WebDataset reads a.b.jpg as part b.jpg of sample a; "
+    "rename them to a_b.jpg, and their labels likewise"
 )
 IGNORED = [{"reason": str, "count": Whole(1), "first": str}]
 MARKS = {
@@ -232,7 +232,7 @@ def _refuse_compressed(shard: Path, head: bytes) -> None:
     for magic, name in COMPRESSED.items():
         if head.startswith(magic):
             raise DataError(
-                f"{shard}: is compressed with {name}, so no sample can be found; unpack it to .tar"
+                f"{shard}: is compressed with {name}, so its samples cannot be located; unpack it to .tar"
             )
 
 
@@ -292,11 +292,11 @@ def _refuse_odd(shard: Path, member: tarfile.TarInfo) -> None:
     """Refuse members whose bytes do not lie in one piece, or whose names lead out of a folder."""
     if member.issparse():
         raise DataError(
-            f"{shard}: {one_line(member.name)} is stored with holes; pack it again without --sparse"
+            f"{shard}: {one_line(member.name)} is stored as a sparse file; pack it again without --sparse"
         )
     if member.name.startswith("/") or ".." in member.name.split("/"):
         raise DataError(
-            f"{shard}: {one_line(member.name)} has an absolute name, or one that leads out of its folder; "
+            f"{shard}: {one_line(member.name)} has an absolute name, or one that points outside its folder; "
             "pack it again with names relative to one folder"
         )
 
@@ -335,7 +335,7 @@ def _read(shard: Path, file: Any, name: str, offset: int, size: int, most: int =
 
 def _marks(shard: Path, key: str, sample: dict[str, Any]) -> tuple[str, list[dict[str, Any]] | None]:
     """Return the label, "" if there is none, and the boxes of a sample."""
-    where = f"{shard}: the marks of sample {one_line(key)} cannot be read"
+    where = f"{shard}: the boxes or masks of sample {one_line(key)} cannot be read"
     try:
         texts = {kind: sample[kind].decode("utf-8-sig").strip() for kind in ("cls", "txt") if kind in sample}
     except ValueError as error:
@@ -345,7 +345,7 @@ def _marks(shard: Path, key: str, sample: dict[str, Any]) -> tuple[str, list[dic
     boxes = document.get("boxes")
     if boxes is not None:
         if any(len(b["box"]) != 4 for b in boxes):
-            raise DataError(f"{where} (a box has other than four edges); {CURE}")
+            raise DataError(f"{where} (a box does not have four edges); {CURE}")
         boxes = [{"label": b["label"], "box": [float(v) for v in b["box"]]} for b in boxes]
     label = texts.get("cls") or document.get("label", texts.get("txt"))
     label = "" if label is None else str(label).strip()
@@ -371,7 +371,7 @@ def parse_classes(name: str, content: bytes, where: str) -> tuple[tuple[str, ...
         try:
             lines = content.decode("utf-8-sig").rstrip().splitlines()
         except ValueError as error:
-            raise DataError(f"{where} ({error}); write one name a line, as UTF-8") from error
+            raise DataError(f"{where} ({error}); write one name per line, as UTF-8") from error
         return class_table([line.strip() for line in lines], where), True
     document = parse(content, where)
     if not isinstance(document, dict):

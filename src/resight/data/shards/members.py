@@ -43,12 +43,12 @@ def tar_shards(folder: Path) -> dict[str, list[Path]]:
     """
     found: dict[str, list[Path]] = {}
     if packed := next((f for f in sorted(folder.iterdir()) if f.name.endswith(PACKED)), None):
-        raise DataError(f"{packed}: is compressed, so no sample can be found; unpack it to .tar")
+        raise DataError(f"{packed}: is compressed, so its samples cannot be located; unpack it to .tar")
     for file in sorted(folder.glob("*.tar")):
         found.setdefault(split_in(file.stem) or "", []).append(file)
     if "" in found and len(found) > 1:
         raise DataError(
-            f"{found[''][0]}: tells no split, as shards beside it do; put train, val or test in its name"
+            f"{found[''][0]}: names no split, but shards next to it do; put train, val or test in its name"
         )
     if "" in found:
         return {"train": found[""]}
@@ -102,7 +102,7 @@ def _names(file: Path, index: ShardIndex, beside: tuple[str, ...] | None) -> tup
     inside = index.class_names(file)
     if inside is not None and beside is not None and inside != beside:
         raise DataError(
-            f"{file}: holds class names that differ from those in classes.json or classes.txt beside it; "
+            f"{file}: holds class names that differ from those in classes.json or classes.txt next to it; "
             "write the same names into both"
         )
     return inside or beside
@@ -138,8 +138,8 @@ def _refuse_bare(
         if len(own) and own.all():
             key = _text(index.members[0]).partition(".")[0]
             raise DataError(
-                f'{file}: sample {key} has no label (.cls, "label" in .json, or .txt), nor has any other '
-                "of its samples; add labels, or move the shard out of the folder"
+                f'{file}: sample {key} has no label (.cls, "label" in .json, or .txt), and neither do its '
+                "other samples; add labels, or move the shard out of the folder"
             )
 
 

@@ -22,7 +22,7 @@ from resight.render.overlay import thumbnail
 from resight.render.pairs import Pair, Side, render_pairs
 
 SMALLEST = 8
-LOOK = "look at it: if it shows what its class says, it may stay"
+LOOK = "check it: if it shows its class, keep it"
 SHOWN, SHOWN_SIDE = 500, 224
 """Pairs on the page, and their longer side in pixels."""
 
@@ -156,7 +156,7 @@ def _look(split: Split, index: int) -> tuple[str, str, Print | None] | PictureEr
     if min(image.size) < SMALLEST:
         fault = f"is only {image.width} x {image.height} pixels"
     elif np.ptp(pixels) == 0:
-        fault = "is of one colour"
+        fault = "has one colour only"
     return digest(f"{image.size}".encode() + pixels.tobytes()), fault, None if fault else print_of(image)
 
 
@@ -181,8 +181,8 @@ def _draw(file: Path, name: str, near: Sequence[tuple[tuple[Place, Place], int]]
         )
         pairs.append(Pair((first, second), distance))
     words = [
-        f"{len(near):,} pairs of near copies. A picture that was saved again in another split is the "
-        "commonest leak: keep both pictures of a pair in one split."
+        f"{len(near):,} pairs of near copies. A picture saved again in another split is the "
+        "most common leak: keep both pictures of a pair in one split."
     ]
     if len(near) > SHOWN:
         words.append(f"The first {SHOWN} are shown; resight check --json lists all.")
@@ -204,7 +204,7 @@ def _balance(counts: dict[str, dict[str, int]]) -> list[str]:
     if train[least] and train[most] >= 3 * train[least]:
         notes.append(
             f"the classes are unbalanced: {train[most]:,} training pictures of {most!r}, {train[least]:,} of "
-            f"{least!r}; read the errors class by class"
+            f"{least!r}; check the errors class by class"
         )
     absent = [name for name, c in counts.items() if not c.get("test")]
     if absent:

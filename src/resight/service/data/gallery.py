@@ -60,7 +60,7 @@ class GallerySettings:
         """
         parse(self.augment)
         if any(word.startswith("gan") for word in self.augment):
-            raise UsageError("augment=gan: look at the samples that train-gan has drawn; leave it out here")
+            raise UsageError("augment=gan: see the samples of train-gan; leave it out here")
         if self.image_size and not SMALLEST <= self.image_size <= 1024:
             raise UsageError(f"image_size={self.image_size} must be 0, or from {SMALLEST} to 1024")
         if not 0 <= self.seed < 2**63:

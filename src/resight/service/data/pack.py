@@ -51,14 +51,14 @@ def pack(
     """
     if not 1 <= shards <= MOST_SHARDS or not 1 <= quality <= 100 or (size is not None and size < 1):
         raise UsageError(
-            f"--shards takes 1 to {MOST_SHARDS:,}, --quality 1 to 100 and --size a side of 1 pixel or more"
+            f"--shards must be 1 to {MOST_SHARDS:,}, --quality 1 to 100 and --size 1 pixel or more"
         )
     dataset = open_dataset(data, data_root)
     if dataset.multi_label:
-        raise UsageError(f"{data}: its pictures have several classes each, for which shards have no place")
+        raise UsageError(f"{data}: its pictures are multi-label, which shards do not support")
     folder = Path(out or f"{Path(dataset.name).stem}-packed")
     if folder.exists():
-        raise UsageError(f"{folder}: is there already; choose another place with --out, or remove it")
+        raise UsageError(f"{folder}: already exists; choose another place with --out, or remove it")
     require_place(folder)
     reduction = Reduction(size, quality, uncompressed) if size or uncompressed else None
     dataset = settled(dataset) if reduction else dataset
@@ -89,6 +89,6 @@ def _write(dataset: Dataset, folder: Path, shards: int, reduction: Reduction | N
         splits[name] = {"pictures": sum(counts), "shards": len(counts)}
     notes = list(dataset.notes)
     if any(split.masks is not None for split in dataset.splits.values()):
-        notes.append("masks are left out: shards have no place for them")
+        notes.append("masks are left out: shards do not store them")
     size = sum(file.stat().st_size for file in folder.iterdir())
     return {"splits": splits, "bytes": size, "left_out": left_out, "notes": notes}

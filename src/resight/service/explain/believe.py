@@ -77,12 +77,14 @@ def believe(
     methods = list(dict.fromkeys(methods))
     for method in methods:
         if method == perceive.METHOD:
-            raise UsageError(f"{method} has no map of its own to evaluate; its map is that of grad_cam")
+            raise UsageError(f"{method} has no map of its own to evaluate; it uses the map of grad_cam")
         lookup(METHODS, method, "saliency method")
     options = read_options(methods, changes)
     opened = open_run(run)
     if best_of(target, opened.model.classes) > 1:
-        raise UsageError(f"--target {target}: maps are evaluated for one class a picture; name it, or none")
+        raise UsageError(
+            f"--target {target}: maps are evaluated for one class per picture; give one class, or none"
+        )
     files = expand(paths)
     values: dict[str, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
     alike: dict[str, dict[str, list[sanity.Likeness]]] = defaultdict(lambda: defaultdict(list))
@@ -150,8 +152,8 @@ def _learned(run: Run, files: Sequence[Path]) -> list[str]:
     if not count:
         return []
     return [
-        f"{count} of these {len(files)} pictures were learned, or chosen on, by {run.name}: name its test "
-        "pictures to know about new ones"
+        f"{count} of these {len(files)} pictures were used to train or select {run.name}: give its test "
+        "pictures to measure on new ones"
     ]
 
 
@@ -233,21 +235,21 @@ def _row(
 def _warnings(rows: list[dict[str, Any]], methods: Sequence[str], count: int) -> Iterator[str]:
     if count < ENOUGH:
         only = f"only {count} picture{'s' * (count > 1)}"
-        yield f"{only}: intervals are rough, verdicts need {LEAST} at least; give {ENOUGH} or more"
+        yield f"{only}: intervals are rough, and verdicts need at least {LEAST}; give {ENOUGH} or more"
     of = {(r["method"], r["measure"], r["randomized"]): r for r in rows}
     for method in methods:
         row = of[method, "spearman", "all"]
         if row["value"] is None:
-            yield f"{method}: random weights overflow in this network, so the sanity check says nothing"
+            yield f"{method}: random weights overflow in this network, so the sanity check is meaningless"
         elif row["interval"] and row["interval"][0] > sanity.TOO_ALIKE:
             low, high = row["interval"]
             chance = of.get((method, "spearman", "chance"), {"value": None})["value"]
-            other = "" if chance is None else f"; its maps of two different pictures have {chance:.2f}"
+            other = "" if chance is None else f"; for its maps of two different pictures it is {chance:.2f}"
             yield (
                 f"{method}: its maps and those of random weights have a rank correlation of "
                 f"{row['value']:.2f} (95 % {low:.2f} to {high:.2f}, all above {sanity.TOO_ALIKE:g}){other}"
             )
-        for word, other in (("random", "a random map"), ("centre", "a spot in the middle")):
+        for word, other in (("random", "a random map"), ("centre", "a spot in the centre")):
             verdicts = {m: of[method, m, None][f"against_{word}"] for m in MEASURES}
             worse = [measure for measure, answer in verdicts.items() if answer == "no"]
             if "yes" not in verdicts.values() and count >= LEAST:

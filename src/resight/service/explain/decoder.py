@@ -159,7 +159,7 @@ def train_decoder(
     batches, faults = _batches(dataset, card, chosen, device, strict=strict)
     validation = squares_of(dataset, "val", card, faults, strict=strict)
     if validation is None:
-        raise DataError(f"{dataset.name}: no validation picture can be read; name other data with --data")
+        raise DataError(f"{dataset.name}: no validation picture can be read; give other data with --data")
     images = first_images(dataset, card, Normalize(card, device))
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(chosen.seed)
@@ -273,9 +273,9 @@ def _pictures(run: Run, data: str | None, data_root: str | None) -> tuple[Datase
     dataset = given.dataset
     if data and not given.own:
         dataset = open_dataset(data, data_root).with_levels(run.preprocessing.levels)
-        notes.append("if the network learned some of these validation pictures, their AUC is too good")
+        notes.append("if the network was trained on some of these validation pictures, their AUC is too high")
     elif "val" not in dataset.splits:
-        notes.append("the network has learned the validation pictures too, so their AUC is too good")
+        notes.append("the network was also trained on the validation pictures, so their AUC is too high")
     dataset = with_validation(dataset, VAL_SHARE)
     for name in ("train", "val"):
         if name not in dataset.splits:

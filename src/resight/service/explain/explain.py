@@ -49,7 +49,7 @@ def explain_paths(
     for method in methods:
         lookup({**METHODS, perceive.METHOD: None}, method, "saliency method")
     if changes and methods == [perceive.METHOD]:
-        raise UsageError(f"{perceive.METHOD} has no options, so --set says nothing to it")
+        raise UsageError(f"{perceive.METHOD} has no options; leave --set out")
     options = read_options([m for m in methods if m in METHODS], changes)
     opened = open_run(run)
     decoder = open_decoder(opened) if perceive.METHOD in methods else None

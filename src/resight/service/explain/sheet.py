@@ -115,7 +115,7 @@ def draw_sheets(
     names = list(METHODS) if every else list(dict.fromkeys(methods))
     for name in names:
         if name == perceive.METHOD:
-            raise UsageError(f"{name} draws panels of its own, which stand on no sheet: use --method")
+            raise UsageError(f"{name} draws its own panels, which a sheet cannot show; use --method")
         lookup(METHODS, name, "saliency method", "All names: resight explain --help")
     options = read_options(names, changes)
     opened = open_run(run)
@@ -127,7 +127,7 @@ def draw_sheets(
         path = Path(out) / (f"sheet-{number}.png" if sheets else "sheet.png")
         drawn = list(work.options)
         header = ["picture", *(METHODS[name].title for name in drawn)]
-        footer = f"{opened.model.name}, layer {work.layer}. Each map is scaled by its own extremes."
+        footer = f"{opened.model.name}, layer {work.layer}. Each map is scaled to its own range."
         write_png(path, draw_sheet(header, [row for row, _ in part], footer))
         sheets.append({"image": str(path), "methods": drawn, "rows": [fact for _, fact in part]})
     if not sheets:

@@ -31,5 +31,5 @@ def best_of(target: str | None, classes: Sequence[str]) -> int:
     if target in classes or not target.startswith("top") or not target[3:].isdecimal():
         return 0
     if not int(target[3:]):
-        raise UsageError(f"--target {target}: asks for no class at all; give top1 or more")
+        raise UsageError(f"--target {target}: selects no class; give top1 or more")
     return int(target[3:])

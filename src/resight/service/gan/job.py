@@ -106,8 +106,8 @@ class GanJob:
             sheet.save(temporary, "PNG")
         self.say(
             f"epoch {epoch:3d}/{self.settings.epochs}  critic {row['critic_loss']:.3f}  generator "
-            f"{row['generator_loss']:.3f}  taken for "
-            f"real: {row['real_taken_for_real']:.0f} % of the real, {row['drawn_taken_for_real']:.0f} % of "
+            f"{row['generator_loss']:.3f}  judged "
+            f"real: {row['real_taken_for_real']:.0f} % of the real, {row['drawn_taken_for_real']:.0f}% of "
             f"the drawn  {row['images_per_second']:,.0f} images/s"
         )
 

@@ -105,7 +105,7 @@ def open_gan(
     generator, own, facts = load_gan(path)
     if learned is not None and facts.get("data_fingerprint") != learned:
         raise DataError(
-            f"{where}: learned other pictures than this training split, perhaps some that are tested; train "
+            f"{where}: was trained on pictures outside this training split, perhaps test pictures; train "
             f"one with: resight train-gan on the same data and val_share= (it had {facts.get('data')})"
         )
     return ready(where, generator.to(pick_device()), own, facts, classes or own, side)

@@ -79,7 +79,7 @@ def train_gan(
         KeyboardInterrupt: after saving, if interrupted.
     """
     if launched():
-        raise UsageError("train-gan works in one process; start it without torchrun")
+        raise UsageError("train-gan runs in one process; start it without torchrun")
     console = console or stderr_console()
     said = [
         *changes,
@@ -91,12 +91,12 @@ def train_gan(
     data, data_root = data or record.get("data"), data_root or record.get("data_root")
     features = features or record.get("features")
     if not data:
-        raise UsageError("name the data set, or the run to resume")
+        raise UsageError("give the data set, or the run to resume")
     chosen = words.override(GanSettings(), said)
     raw = _opened(data, data_root, run if data == record.get("data") else None)
     dataset = settled(with_test_split(raw))
     if dataset.multi_label:
-        raise UsageError(f"{data}: its pictures have several classes each; a GAN draws pictures of one")
+        raise UsageError(f"{data}: its pictures are multi-label; a GAN draws pictures of one class")
     if "train" not in raw.splits:
         raise DataError(f"{data}: has no training pictures")
     judge = open_run(features) if features else None
@@ -135,7 +135,7 @@ def _record_of(folder: Path) -> dict[str, Any]:
     record = read_recipe_file(folder)
     if not isinstance(record.get("settings"), dict) or "data" not in record:
         other = f"; resume it with: {resume_line(folder)}" if "recipe" in record else ""
-        raise ModelFileError(f"{folder}: its {RECIPE_FILE} is not that of a GAN{other}")
+        raise ModelFileError(f"{folder}: its {RECIPE_FILE} is not the recipe of a GAN{other}")
     return record
 
 
@@ -168,7 +168,7 @@ def _opened(data: str, data_root: str | None, run: str | None) -> Dataset:
         if run is None:
             raise
         raise DataError(
-            f"{error}; if the data set moved, name its new place: resight train-gan DATA --resume {run}"
+            f"{error}; if the data set moved, give its new location: resight train-gan DATA --resume {run}"
         ) from error
     require_fit(raw)
     return raw
@@ -211,7 +211,7 @@ def _prepare(
     for fault in faults:
         job.say(f"left out: {fault}")
     colours = "grey" if channels == 1 else "RGB"
-    job.say(f"{dataset.name}: learns from {len(labels):,} training pictures of {count} classes, {colours}")
+    job.say(f"{dataset.name}: trains on {len(labels):,} training pictures of {count} classes, {colours}")
     job.say(
         f"GAN of {side} x {side}: generator {parameters(pair.generator):,}, critic "
         f"{parameters(pair.critic):,} parameters, {chosen.epochs} epochs of {steps} x "
@@ -219,7 +219,9 @@ def _prepare(
         f"{describe(device)}; run folder {folder}"
     )
     held = 4 * parameters(pair) * 4 + squares.numel()  # weights, gradients and Adam's two moments
-    job.say(f"memory: about {in_bytes(held)} for weights, their moments and pictures, and a step's maps")
+    job.say(
+        f"memory: about {in_bytes(held)} for weights, their moments, pictures, and the activations of a step"
+    )
     return job
 
 

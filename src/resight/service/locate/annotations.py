@@ -16,7 +16,7 @@ from resight.core.errors import DataError
 from resight.core.files import write_text
 from resight.data.frames import Frame
 
-STORED = "boxes count in the pixels of the pictures as stored, before EXIF turns them"
+STORED = "boxes are in pixels of the pictures as stored, before EXIF rotation"
 """What both files say of their boxes."""
 
 
@@ -149,7 +149,7 @@ def require_own_stems(paths: Sequence[str]) -> None:
         other = seen.setdefault(Path(path).with_suffix(""), path)
         if other != path:
             raise DataError(
-                f"{path}: has the name of {other} but for the suffix, and YOLO has one text file for both; "
+                f"{path}: differs from {other} only in the suffix, and YOLO has one text file for both; "
                 "rename one, or write coco or voc"
             )
 

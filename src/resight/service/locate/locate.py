@@ -41,7 +41,7 @@ FOLDERS = ("voc", "yolo")
 """Forms that are a folder."""
 CLASSES = ("predicted", "true")
 """Of which class boxes are: that which the network names, or that which the data set says."""
-SEEN = "pixels of the pictures as seen, with their EXIF orientation applied"
+SEEN = "pixels of the pictures as displayed, with their EXIF orientation applied"
 """What boxes count in, but for the files of labelling tools; see `annotations`."""
 CENTRE = "centre"
 """The baseline that knows nothing of a picture."""
@@ -100,7 +100,7 @@ def locate(
     """
     rule, methods, place = rule or Rule(), _named(methods, layers), _place(form, out)
     if classes not in CLASSES:
-        raise UsageError(f"--classes {classes!r} is none of {', '.join(CLASSES)}")
+        raise UsageError(f"--classes {classes!r}: must be one of {', '.join(CLASSES)}")
     opened = _open(run)
     left_out: dict[str, str] = {}
     if methods == ["all"]:
@@ -112,7 +112,7 @@ def locate(
     if form == "yolo":
         require_own_stems([picture.path for picture in pictures])
     if classes == "true" and not any(picture.label for picture in pictures):
-        raise UsageError("--classes true needs a data set that says the pictures' classes")
+        raise UsageError("--classes true needs a data set with the classes of its pictures")
     if place:
         require_place(Path(place) / form if form in FOLDERS else Path(place))
     if draw:
@@ -168,23 +168,23 @@ def _named(methods: Sequence[str], layers: Sequence[str] | None) -> list[str]:
     """Return the methods, each once, or "all" alone."""
     methods = list(dict.fromkeys(methods))
     if not methods:
-        raise UsageError("no method is named")
+        raise UsageError("give at least one method")
     if methods == ["all"]:
         return methods
     for method in methods:
         lookup(METHODS, method, "saliency method")
     if layers and all(METHODS[method].layerless for method in methods):
-        raise UsageError(f"{' and '.join(methods)} reads the pictures, no layer; leave --layer out")
+        raise UsageError(f"{' and '.join(methods)} uses the pictures, not a layer; leave --layer out")
     return methods
 
 
 def _place(form: str, out: str | None) -> str | None:
     """Return the file or folder to write to."""
     if form not in FORMS:
-        raise UsageError(f"--format {form!r} is none of {', '.join(FORMS)}")
+        raise UsageError(f"--format {form!r}: must be one of {', '.join(FORMS)}")
     place = out or FORMS[form]
     if place and form not in FOLDERS and Path(place).is_dir():
-        raise UsageError(f"--out {place!r} is a folder; name a file")
+        raise UsageError(f"--out {place!r} is a folder; give a file")
     return place
 
 
@@ -194,7 +194,7 @@ def _open(run: str) -> Run:
     if not opened.model.classes:
         raise DataError(f"{run}: does not know its class names")
     if opened.model.in_channels != 3:
-        raise DataError(f"{run}: the network sees {opened.model.in_channels} channels, pictures have 3")
+        raise DataError(f"{run}: the network takes {opened.model.in_channels} channels, but pictures have 3")
     return opened
 
 
@@ -284,7 +284,7 @@ class _Search:
         height, width = self.cells
         return [
             f"the map of {self.read} has {height} x {width} positions at {self.side} pixels: above "
-            f"{self.rule.threshold:g} of its maximum nearly every box is the whole picture; name an earlier "
+            f"{self.rule.threshold:g} of its maximum nearly every box is the whole picture; use an earlier "
             "layer with --layer, raise --threshold, or train with a larger image_size or an earlier last="
         ]
 

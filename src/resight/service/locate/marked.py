@@ -96,7 +96,7 @@ def pictures_of(
     """
     if len(paths) != 1 or _is_plain(paths[0]):
         if split:
-            raise UsageError("--split is of a data set; these are pictures")
+            raise UsageError("--split needs a data set; these are pictures")
         return [Picture(str(path), levels=run.preprocessing.levels) for path in expand(paths)], []
     raw = open_as_it_is(paths[0], data_root)
     require_fit(raw)
@@ -119,8 +119,8 @@ def _learned_notes(run: Run, given: RunData, splits: Sequence[Split]) -> list[st
     if any(mask is None for mask in masks):
         return unknown_note(run)
     if seen := sum(int(mask.sum()) for mask in masks if mask is not None):
-        these = f"{seen} of these {sum(map(len, splits))} pictures were learned, or chosen on, by {run.name}"
-        return [f"{these}, so the measures of boxes are no test"]
+        these = f"{seen} of these {sum(map(len, splits))} pictures were used to train or select {run.name}"
+        return [f"{these}, so the measures of boxes are not a test"]
     return []
 
 
@@ -180,7 +180,7 @@ def squares_of(
                 continue
             if picture.label is not None and picture.label not in run.model.classes:
                 fault = f"the network knows no class {picture.label!r}"
-                cure = "rename the class, or give the picture as a file of its own"
+                cure = "rename the class, or give the picture as a single file"
                 errors.append({"path": picture.path, "error": f"{fault}; {cure}"})
                 continue
             good.append((picture, image))

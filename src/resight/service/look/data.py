@@ -78,5 +78,5 @@ def known(run: Run, split: Split) -> Split:
     """
     split = split.relabelled(run.model.classes)
     if split.multi_label != run.model.multi_label:
-        raise DataError(f"{run.name}: one of the run and its data has several classes a picture")
+        raise DataError(f"{run.name}: one of the run and its data is multi-label, the other is not")
     return split

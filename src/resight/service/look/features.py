@@ -48,7 +48,7 @@ def find_cloud(run: Run, split: Split, most: int, seed: int, steps: int = STEPS)
         thumbnails += [_small(square, side) for square in batch.squares]
         indices += batch.indices
     if len(indices) < FEWEST:
-        raise UsageError(f"t-SNE of {len(indices)} pictures says nothing: it needs {FEWEST} or more")
+        raise UsageError(f"t-SNE of {len(indices)} pictures is meaningless: it needs {FEWEST} or more")
     strata = split.strata()[indices] if fits else np.full(len(indices), -1)
     return Cloud(
         tsne(torch.cat(vectors).numpy(), seed, steps),
@@ -72,10 +72,10 @@ def read_cloud(cloud: Cloud, split: str) -> str:
     """Return how to read a cloud."""
     wrong = sum(cloud.wrong())
     return (
-        f"t-SNE (van der Maaten and Hinton 2008) of what the last layer reads, for {len(cloud.names):,} "
-        f"pictures of the {split} split, {wrong} of them named wrongly; perplexity "
-        f"{perplexity_for(len(cloud.names)):g}. Near pictures are alike to the network. The size of a "
-        "cluster and the distance between two far ones mean nothing."
+        f"t-SNE (van der Maaten and Hinton 2008) of the inputs of the last layer, for {len(cloud.names):,} "
+        f"pictures of the {split} split, {wrong} of them classified wrongly; perplexity "
+        f"{perplexity_for(len(cloud.names)):g}. Nearby pictures look similar to the network. The size of a "
+        "cluster and the distance between far clusters mean nothing."
     )
 
 
@@ -105,8 +105,8 @@ def read_surface(surface: Surface, split: str) -> str:
     """Return how to read a surface."""
     return (
         f"Mean loss on {surface.pictures:,} pictures of the {split} split, without augmentation, along two "
-        "random directions in which every filter has the norm of the network's own (Li et al. 2018, "
-        "section 4); 1 is a step as long as the weights. Biases and batch normalization stay, with its "
-        "running statistics. Two of very many directions: a round bowl here proves nothing about the "
+        "random directions, in which every filter has the norm of the network's filter (Li et al. 2018, "
+        "section 4); 1 is a step as long as the weights. Biases and batch normalization stay fixed, with its "
+        "running statistics. These are two of many directions: a round bowl here proves nothing about the "
         "others."
     )

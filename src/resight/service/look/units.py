@@ -183,10 +183,10 @@ def explained(found: Found) -> list[str]:
         return [*lines, f"No projections: {found.without}."]
     return [
         *lines,
-        "Below each patch, what in it excites the unit, by the deconvolution network (Zeiler and Fergus "
+        "Below each patch: what excites the unit, by the deconvolution network (Zeiler and Fergus "
         "2014) and by guided backpropagation (Springenberg et al. 2015); grey is zero, each tile is scaled "
-        "by its own extremes, and of grey pictures the colours are summed. The deconvolution network knows "
-        "the picture by the switches of max pooling only: without such a pooling below the unit it shows "
+        "to its own range, and for grey pictures the colours are summed. The deconvolution network knows "
+        "the picture only by the switches of max pooling: without max pooling below the unit it shows "
         "the same for every picture. Guided backpropagation changes little when weights are made random "
-        "(Adebayo et al. 2018): both show what excites a unit, not what a class rests on.",
+        "(Adebayo et al. 2018): both show what excites a unit, not what a class depends on.",
     ]

@@ -30,13 +30,13 @@ SECONDS = 1.0
 LEAST_REPEATS = 3
 
 ACCURACY = (
-    "Accuracies are published figures, ImageNet validation, one crop. Filled: torchvision's weights; "
+    "Accuracies are published: ImageNet validation, one crop. Filled: torchvision's weights; "
     "hollow: the paper or its release; ?: uncertain.\n"
     "resnext101_64x4d's weights come from torchvision's later, longer training."
 )
 COUNTED = (
-    "Parameters and multiply-adds are counted on our networks at their papers' input size, "
-    "without heads that only training uses."
+    "Parameters and multiply-adds are counted on Resight's networks at their papers' input size, "
+    "without heads used only in training."
 )
 
 
@@ -96,7 +96,7 @@ def compare(
             rows,
             "images_per_second",
             Axis(
-                "images a second",
+                "images per second",
                 "ImageNet top-1 accuracy (published) against speed (measured)",
                 f"{ACCURACY}\nSpeed measured on {describe(device)}: "
                 "float32, random weights, batches of 1 to 8, the papers' input size.",
@@ -165,7 +165,7 @@ def _accuracy(name: str) -> Published | None:
 def _stem(out: str) -> Path:
     path = Path(out)
     if path.name in ("", ".."):
-        raise UsageError(f"--out {out!r} names no file; give one, such as compare.svg")
+        raise UsageError(f"--out {out!r} is not a file name; give one, such as compare.svg")
     return path.with_suffix("") if path.suffix.lower() in (".svg", ".png") else path
 
 

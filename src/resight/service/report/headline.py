@@ -25,7 +25,7 @@ def headline(tested: Tested) -> list[Part]:
         scale = interval_scale(figures["top1_error"], interval, guess)
     lines = [_counts(tested, interval)]
     if guess:
-        lines.append(f"Always naming the most frequent class would be wrong on about {odds(guess / 100)}.")
+        lines.append(f"Always answering the most frequent class would be wrong on about {odds(guess / 100)}.")
     html = render(
         "sections/headline", figure=figure, unit=unit, meaning=meaning, scale=scale, lines=lines,
         warnings=_warnings(tested), facts=_facts(tested),
@@ -44,7 +44,7 @@ def _counts(tested: Tested, interval: tuple[float, float]) -> str:
 
 def _warnings(tested: Tested) -> list[str]:
     if leaks := tested.leaks:
-        return [f"▲ {leaks} test pictures were trained on as well: on new pictures the error is higher."]
+        return [f"▲ {leaks} test pictures were also used for training: on new pictures the error is higher."]
     return []
 
 
@@ -64,11 +64,11 @@ def _facts(tested: Tested) -> list[dict[str, str]]:
     figures, facts = tested.figures, []
     if figures["multi_label"]:
         low, high = figures["top1_interval"]
-        one = f"one-error: the first answer is none of the picture's classes ({low:.1f} to {high:.1f} %)"
+        one = f"one-error: the first answer is not one of the picture's classes ({low:.1f} to {high:.1f} %)"
         facts = [
             (f"{figures['top1_error']:.2f} %", one),
-            (f"{figures['f1_micro'] or 0:.3f}", "F1 of all answers of 50 % or more"),
-            (f"{figures['f1_macro'] or 0:.3f}", "F1, mean of the classes"),
+            (f"{figures['f1_micro'] or 0:.3f}", "F1 of all answers with 50 % or more"),
+            (f"{figures['f1_macro'] or 0:.3f}", "F1, mean over the classes"),
             (f"{figures['subset_error']:.2f} %", "pictures with any class answered wrongly"),
         ]  # fmt: skip
     if figures["top5_error"] is not None:

@@ -49,7 +49,7 @@ def _cloud(run: Run, dataset: Dataset) -> Part:
     cloud = find_cloud(run, dataset.split("test"), EMBEDDED, 0, STEPS)
     return Part(
         "How it sees the pictures",
-        f"Each mark is a test picture; near ones are alike to the network, and rings mark wrong answers. "
+        f"Each mark is a test picture; near ones look similar to the network; rings mark wrong answers.  "
         f"{read_cloud(cloud, 'test')}",
         html=interactive(cloud),
     )

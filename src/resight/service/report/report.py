@@ -53,7 +53,7 @@ def report(run: str, data: str | None = None, data_root: str | None = None) -> P
     """
     opened = open_run(run)
     if opened.folder is None:
-        raise ModelFileError(f"{run}: a report needs the run's folder, which holds its curves")
+        raise ModelFileError(f"{run}: a report needs the run folder, which holds the curves")
     given = data_of(opened, data, data_root)
     if given.own and has_folds(opened) and "test" not in given.dataset.splits:
         pooled = judge_folds(opened, data, data_root)

@@ -124,13 +124,13 @@ def notes_of(members: Members) -> tuple[str, ...]:
     test = members.splits.get("test", np.empty(0, np.uint64))
     if seen := int(np.isin(test, members.before).sum()):
         notes.append(
-            f"{seen} of {len(test)} test pictures were learned, or chosen on, by a run that this one "
-            "starts from or listens to, so the test error is too good"
+            f"{seen} of {len(test)} test pictures were used to train or select a run that this one "
+            "starts from or is taught by, so the test error is too low"
         )
     if members.unknown:
         notes.append(
-            f"{', '.join(members.unknown)} does not say which pictures it learned: if it learned test "
-            "pictures, the test error is too good"
+            f"{', '.join(members.unknown)} does not state its training pictures: if they include test "
+            "pictures, the test error is too low"
         )
     return tuple(notes)
 

@@ -76,7 +76,7 @@ def choose(
     build = lookup(RECIPES, base, "recipe")
     chosen, machine, start = _build_recipe(build, dataset, side, model, words, say)
     if is_classic(chosen.model):
-        raise UsageError(f"weights={chosen.weights}: are of {chosen.model}, which is fitted from scratch")
+        raise UsageError(f"weights={chosen.weights}: are for {chosen.model}, which is fitted from scratch")
     return Choice(base, chosen, machine, Job, start)
 
 
@@ -118,7 +118,7 @@ def recorded(record: Mapping[str, Any], folder: Path, model: str, words: Sequenc
         after, machine = settings.override_both(before, machine, words)
     if differ := settings.differences(before, after):
         raise ModelFileError(
-            f"{folder}: was trained with other settings: {', '.join(differ)}; leave these words out to "
+            f"{folder}: was trained with other settings: {', '.join(differ)}; leave these options out to "
             "resume it, or train from scratch with another --out"
         )
     return Choice(base, after, machine, ClassicJob if classic else Job, start)
