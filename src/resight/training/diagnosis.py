@@ -230,8 +230,8 @@ def _not_told(rows: Rows, guess: Guess, validation: int) -> str:
         return ""
     return (
         f"Perhaps no better than guessing: the validation error ended at {val:.1f} %, but {validation} "
-        f"pictures allow up to {high:.1f} %, and that of guessing is {guess.val_error:.1f} %. Validate on more "
-        "pictures."
+        f"pictures allow up to {high:.1f} %, and that of guessing is {guess.val_error:.1f} %. Validate on "
+        "more pictures."
     )
 
 

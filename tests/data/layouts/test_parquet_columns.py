@@ -362,7 +362,7 @@ def test_a_split_column_tells_splits_where_no_file_name_does(tmp_path):
     assert answers(data.split("test")) == {"4.png": ("a",), "5.png": ("b",)} and len(data.train) == 4
     assert not data.unused
     columns["split"] = ["train"] * 5 + ["holdout"]
-    with pytest.raises(DataError, match="row 5: split 'holdout' is none of train, val, test"):
+    with pytest.raises(DataError, match="row 5: split 'holdout' is not one of train, val, test"):
         open_dataset(write(tmp_path / "all.parquet", columns))
 
 
