@@ -1,7 +1,7 @@
-"""JSON from outside: parsed within bounds, and held against the shape that its reader expects.
+"""Untrusted JSON: parsed within bounds and checked against the shape that its reader expects.
 
-Files, headers and table metadata of strangers are untrusted: they may nest a million brackets, hold
-numbers without end, repeat a key, or hold a list where a name belongs. Each reader states a shape; what
+Third-party files, headers and table metadata are untrusted: they may nest a million brackets, hold
+endless numbers, repeat a key, or hold a list in place of a name. Each reader states a shape; what
 differs is refused by its place in the document.
 
 A shape is one of
@@ -52,11 +52,11 @@ def parse(text: str | bytes, where: str, error: type[ResightError] = DataError, 
         text: the document; bytes are UTF-8, with or without a byte order mark.
         where: the file, or the place in it, for the message.
         error: what is raised.
-        nan: whether NaN and infinity are read as Python writes them; a shape of numbers refuses them all the
-            same.
+        nan: whether NaN and infinity are read as Python writes them; a shape of numbers still refuses
+            them.
 
     Raises:
-        ResightError: of the type `error`, if the text is no JSON, nests deeper than 64 levels, repeats a key,
+        ResightError: of the type `error`, if the text is not JSON, nests over 64 levels, repeats a key,
             or holds NaN, infinity, a number of more than 400 digits or half of a surrogate pair.
     """
     try:
@@ -94,7 +94,7 @@ def require(document: Any, shape: Any, where: str, error: type[ResightError] = D
 def read(
     text: str | bytes, shape: Any, where: str, error: type[ResightError] = DataError, *, nan: bool = False
 ) -> Any:
-    """Parse JSON and hold it against a shape; see `parse` and `require`."""
+    """Parse JSON and check it against a shape; see `parse` and `require`."""
     return require(parse(text, where, error, nan=nan), shape, where, error)
 
 

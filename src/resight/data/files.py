@@ -31,7 +31,7 @@ KINDS = {
 
 @contextmanager
 def opened(path: Path, name: str = "", most: int = FILE_LIMIT) -> Iterator[BinaryIO]:
-    """Open a regular file for reading; what goes wrong in the block is told as the file's fault too.
+    """Open a regular file for reading; errors in the block are reported as the file's fault too.
 
     Args:
         path: the file, or a link to it.
@@ -63,7 +63,7 @@ def read_file(path: Path, name: str = "", most: int = FILE_LIMIT) -> bytes:
     with opened(path, name, most) as file:
         size = os.fstat(file.fileno()).st_size
         content = file.read(size + 1)
-        if len(content) > size:  # it grows, or its file system tells no sizes
+        if len(content) > size:  # it grows, or its file system reports no sizes
             content += file.read(most + 1 - len(content))
     if len(content) > most:
         raise _over(name or str(path), len(content), most)

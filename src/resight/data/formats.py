@@ -68,21 +68,21 @@ LACKING = re.compile(
     r"unsupported|not (?:yet )?supported|unknown|cannot (?:handle|identify)|don't know|unimplemented",
     re.IGNORECASE,
 )
-"""In Pillow's reason: it does not read this kind of file. Of a damaged one it says broken or truncated."""
+"""Pillow's reasons for an unsupported kind of file. For a damaged one it says broken or truncated."""
 
 TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 CONVERT = "convert it to PNG"
 
 
 HEAD = 512
-"""Bytes that tell a format."""
+"""Bytes that identify a format."""
 
 
 def format_of(head: bytes, name: str) -> str:
     """Return the format of a file by its first bytes: Pillow's name, or "" if nothing marks it.
 
     Raises:
-        PictureError: if it is of a format that is not read.
+        PictureError: if it is of an unsupported format.
     """
     if foreign := _marked(head, ALIKE):
         raise _foreign(foreign, name)
@@ -141,7 +141,7 @@ def open_picture(file: BinaryIO, name: str) -> ImageFile.ImageFile:
         name: what to call it in an error.
 
     Raises:
-        PictureError: if its format, or its kind of that format, is not read, or its header is damaged.
+        PictureError: if its format, or its kind of that format, is unsupported, or its header is damaged.
         DecompressionBombError: as `Image.open`.
         MemoryError: if its header does not fit in memory.
     """
@@ -198,7 +198,7 @@ def _open_unmarked(file: BinaryIO, head: bytes, name: str) -> ImageFile.ImageFil
 
 
 def _reason(file: BinaryIO, kind: str) -> Exception:
-    """Return why a format's reader refuses a file; `Image.open` does not tell."""
+    """Return why a format's reader refuses a file; `Image.open` does not report it."""
     file.seek(0)
     try:
         Image.OPEN[kind][0](file, "")
@@ -208,7 +208,7 @@ def _reason(file: BinaryIO, kind: str) -> Exception:
 
 
 def fault_of(error: Exception, kind: str, name: str) -> PictureError:
-    """Return what Pillow's error means: a kind of file that is not read, or damage."""
+    """Return what Pillow's error means: an unsupported kind of file, or damage."""
     reason = str(error).strip() or type(error).__name__
     if isinstance(error, NotImplementedError) or LACKING.search(reason):
         return PictureError(name, f"holds {kind} of an unsupported kind ({reason})", CONVERT)

@@ -54,7 +54,7 @@ def clean(text: str, where: Callable[[], str]) -> str:
 
     Args:
         text: a label.
-        where: says where it stands.
+        where: returns its place.
 
     Raises:
         DataError: if it holds control characters or is longer than 1,000 characters.
@@ -85,7 +85,7 @@ def class_table(names: Sequence[str], where: str) -> tuple[str, ...]:
     """Return a table of class names as it is.
 
     Raises:
-        DataError: if a name is empty, or stands twice.
+        DataError: if a name is empty, or appears twice.
     """
     seen: dict[str, int] = {}
     for number, name in enumerate(names):

@@ -15,10 +15,10 @@ from resight.data.decode import deep_values
 from resight.data.deep import TOP
 
 SAMPLE = 64
-"""Pictures, evenly spaced, that tell whether a set has pictures of more than 8 bits at all."""
+"""Evenly spaced pictures that are checked for more than 8 bits."""
 
 RUNS = 4
-"""Runs that the sample is taken from where pictures lie in runs that are read as a whole."""
+"""Runs that the sample is taken from where pictures are in runs that are read as a whole."""
 
 SIXTEENTH = 16
 """A scale of which less than a sixteenth is used is not taken for the right one without a word."""
@@ -76,7 +76,7 @@ def settled(dataset: Dataset) -> Dataset:
 
 
 def _sample(split: Split) -> NDArray[np.int64]:
-    """Return some indices: evenly spaced, or the first of a few runs where pictures lie in runs."""
+    """Return some indices: evenly spaced, or the first of a few runs where pictures are in runs."""
     blocks, last = split.blocks(), len(split) - 1
     if blocks is None or len(blocks) <= RUNS:
         return np.unique(np.linspace(0, last, SAMPLE).astype(np.int64))

@@ -30,7 +30,7 @@ Pillow has the former for both, so that compressed big-endian values were read w
 
 @dataclass(frozen=True)
 class Stored:
-    """How a TIFF's values are meant, as far as Pillow's mode does not tell.
+    """How to interpret a TIFF's values, as far as Pillow's mode does not define it.
 
     Attributes:
         bits: of a sample.

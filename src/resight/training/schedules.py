@@ -7,7 +7,7 @@ from resight.training.recipe import Recipe
 
 
 def warmup_steps(recipe: Recipe, steps: int) -> int:
-    """Return how many steps of a training run at the warm-up's rate.
+    """Return how many steps run at the warm-up's rate.
 
     Args:
         recipe: warmup.

@@ -19,7 +19,7 @@ Make = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Operation:
-    """What a name stands for.
+    """What a name means.
 
     Attributes:
         kind: "crop", "flip", "move", "pixel", "policy", "hide", "mix" or "generated".
@@ -59,7 +59,7 @@ class Step:
 
     @property
     def operation(self) -> Operation:
-        """What the name stands for."""
+        """What the name means."""
         return OPERATIONS[self.name]
 
 

@@ -41,7 +41,7 @@ class Pipeline:
     noise: int = 100
 
     def __post_init__(self) -> None:
-        """Refuse a generator that is not there."""
+        """Refuse a generator that is missing."""
         if self._first("generated") and self.generated is None:
             raise UsageError("augment=gan:... needs a generator, which only training opens")
 

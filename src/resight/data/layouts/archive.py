@@ -109,7 +109,7 @@ def _name(info: zipfile.ZipInfo) -> str:
 
 
 def _is_whole(place: Path, members: dict[PurePosixPath, zipfile.ZipInfo]) -> bool:
-    """Return whether all members lie unpacked, with their sizes."""
+    """Return whether all members are unpacked with the right sizes."""
     try:
         return place.is_dir() and all((place / p).stat().st_size == i.file_size for p, i in members.items())
     except OSError:

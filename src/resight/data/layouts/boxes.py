@@ -76,7 +76,7 @@ def refuse_shares(where: str, boxes: Sequence[tuple[float, float, float, float]]
         boxes: all of its boxes' edges (x0, y0, x1, y1) as they are written.
 
     Raises:
-        DataError: if all lie within 0 and 1.
+        DataError: if all are within 0 and 1.
     """
     if boxes and all(0 <= edge <= 1 for box in boxes for edge in box):
         raise DataError(
@@ -174,7 +174,7 @@ def _split(name: str, pictures: Sequence[tuple[AnnotatedPicture, Frame]]) -> Spl
 def _framed(
     pictures: list[AnnotatedPicture], notes: Notes, *, multi_label: bool
 ) -> list[tuple[AnnotatedPicture, Frame]]:
-    """Give pictures a label, and boxes that lie inside the picture as it is decoded."""
+    """Give pictures a label, and boxes that are inside the picture as it is decoded."""
     framed = []
     for picture in pictures:
         frame = picture.frame or read_frame(picture.path, picture.size)

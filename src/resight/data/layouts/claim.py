@@ -16,7 +16,7 @@ class Claim:
         layout: what people call it, with its article: "a Pascal VOC folder".
         used: names of the files and folders in the folder that belong to the layout.
         open: reads it, for one class a picture (False) or those of all boxes (True); None if it is not read.
-        but: why it is not read, and what to do.
+        but: why it is not supported, and what to do.
     """
 
     layout: str

@@ -79,7 +79,7 @@ def _is_annotations(folder: Path) -> bool:
 
 
 def _alone(folder: Path) -> Path | None:
-    """Return the COCO file of a folder: by its name, or the only JSON file beside images/ and the like.
+    """Return the COCO file of a folder: by its name, or the only JSON file next to images/ and the like.
 
     Among the pictures themselves another name may be a result that was written there.
     """
@@ -171,7 +171,7 @@ def _unique_images(file: Path, images: list, notes: Notes) -> list[dict]:
 def _category_names(file: Path, annotations: list, categories: list, notes: Notes) -> dict[Any, str]:
     """Return the class names by category id.
 
-    Two categories of one name are one class where only one of them is used, as in Roboflow's files, whose
+    Two categories with one name are one class if only one of them is used, as in Roboflow's files, whose
     first category is a heading; this is noted.
 
     Raises:
@@ -271,7 +271,7 @@ def _edges(box: Any) -> tuple[float, float, float, float] | None:
 
 
 def _folders(file: Path) -> list[Path]:
-    """Return where a file's pictures may lie: beside it, in images/ or data/, or in folders of its split."""
+    """Return where a file's pictures may be: next to it, in images/ or data/, or in folders of its split."""
     folders = [file.parent, file.parent / "images", file.parent / "data"]
     if not _is_annotations(file.parent):
         return folders

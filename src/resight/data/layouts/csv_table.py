@@ -42,7 +42,7 @@ class _Header:
         path: the column of paths.
         label: the column of labels.
         several: whether it lists any number of classes, with semicolons between them.
-        split: the column that may tell splits; None if there is none.
+        split: the column that may name splits; None if there is none.
     """
 
     names: tuple[str, ...]
@@ -185,7 +185,7 @@ def _entries(file: Path, header: _Header, rows: Sequence[Row]) -> tuple[list[_En
 
 
 def _splits(file: Path, header: _Header, rows: Sequence[Row]) -> tuple[list[str], tuple[str, ...]]:
-    """Return the split of each row: train where no column tells."""
+    """Return the split of each row: train if no column names one."""
     cells = [row.fields[header.split].strip() if header.split is not None else "" for row in rows]
     splits = [split_of(cell.strip()) for cell in cells]
     if not any(cells):

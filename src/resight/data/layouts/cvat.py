@@ -1,4 +1,4 @@
-"""CVAT for images 1.1: one annotations.xml for all pictures, which lie in images/."""
+"""CVAT for images 1.1: one annotations.xml for all pictures, which are in images/."""
 
 import math
 from collections import Counter

@@ -38,7 +38,7 @@ def read_data_yaml(file: Path) -> DataYaml:
     """Read a YOLO set's data.yaml.
 
     Raises:
-        DataError: with the line, if one of the wanted keys is written in a form that is not read, or names
+        DataError: with the line, if one of the wanted keys is written in an unsupported form, or names
             and nc differ in their count.
     """
     try:
@@ -92,7 +92,7 @@ class _Lines:
         self.at = 0
 
     def values(self) -> dict[str, Value]:
-        """Return what stands under the wanted keys."""
+        """Return the values of the wanted keys."""
         found: dict[str, Value] = {}
         while self.at < len(self.lines):
             line = self.lines[self.at]
@@ -127,7 +127,7 @@ class _Lines:
         if not text.endswith(close):
             raise self._fault("there is text after the closing bracket")
         items = [item.strip() for item in _parted(text[1:-1])]
-        items = items[:-1] if items and not items[-1] else items  # a comma may stand at the end
+        items = items[:-1] if items and not items[-1] else items  # a trailing comma is allowed
         if close == "]":
             return [self._word(item) for item in items]
         return self._table(items)
@@ -206,7 +206,7 @@ def _closed(text: str) -> bool:
 
 
 def _parted(text: str) -> list[str]:
-    """Return the parts of a text between commas that stand in no quotes."""
+    """Return the parts of a text between unquoted commas."""
     parts, quote = [""], ""
     for letter in text:
         if quote:

@@ -47,8 +47,8 @@ def claim_folder(root: Path) -> Claim | None:
 def open_folder(root: Path) -> Dataset:
     """Open a folder of class folders, or of split folders with class folders in them.
 
-    A class folder's pictures lie in it, or in one folder in it. Pictures deeper down are counted to their
-    class where it has pictures of its own, which is noted.
+    A class folder's pictures are in it, or in one folder in it. Pictures deeper down belong to their
+    class if it has pictures of its own, which is noted.
 
     Raises:
         DataError: if there is nothing to learn from, a folder cannot be read, or the folders do not look
@@ -102,7 +102,7 @@ def _of_splits(root: Path) -> Dataset:
 
 
 def _refuse_siblings(root: Path, splits: dict[str, Path]) -> None:
-    """Refuse folders with pictures beside the splits: classes, or a split of an unknown name."""
+    """Refuse folders with pictures next to the splits: classes, or a split of an unknown name."""
     beside = [f for f in subfolders(root) if f not in splits.values() and has_picture_below(f)]
     if beside:
         known = _short(list(splits.values()))
@@ -141,7 +141,7 @@ def _pictured(root: Path) -> list[Path]:
 def _refuse_splits_without_classes(root: Path, folders: Sequence[Path], notes: list[str]) -> None:
     """Refuse folders named after splits that hold pictures and no class folders.
 
-    A train is also a vehicle: one folder of that name beside two others is a class, which is noted.
+    A train is also a vehicle: one folder of that name next to two others is a class, which is noted.
     """
     named = [f for f in folders if split_of(f.name)]
     if len(named) == 1 and named[0].name.lower() == "train" and len(folders) > 2:
@@ -243,7 +243,7 @@ def _check_nesting(root: Path, files: dict[Path, list[Path]], notes: list[str]) 
     linked = [i for folder in files for i in subfolders(folder) if i.is_symlink()]
     if linked:
         notes.append(f"{len(linked)} links to folders in class folders are not followed, such as {linked[0]}")
-    level = len(root.parts) + 2  # of a picture that lies in a class folder itself
+    level = len(root.parts) + 2  # of a picture that is in a class folder itself
     deep = {f: paths for f, paths in files.items() if any(len(path.parts) != level for path in paths)}
     bare = {
         f: _folders_of(f, paths) for f, paths in deep.items() if all(len(p.parts) != level for p in paths)
@@ -275,7 +275,7 @@ def _folders_of(place: Path, paths: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _says_nothing(folder: Path, names: Sequence[str]) -> bool:
-    """Return whether a class folder holds all its pictures in one folder whose name means nothing."""
+    """Return whether a class folder holds all its pictures in one folder with a meaningless name."""
     return len(names) == 1 and (names[0].lower() in NEUTRAL or names[0] == folder.name)
 
 
@@ -297,7 +297,7 @@ def _short(items: Sequence[Path | str], most: int = 5) -> str:
 
 
 def _with_ignored(dataset: Dataset, roots: list[Path], notes: list[str]) -> Dataset:
-    """Note what lies among the class folders and is not taken for a picture."""
+    """Note what is among the class folders but is not read as a picture."""
     ignored, empty = [], []
     for root in roots:
         for folder in subfolders(root):

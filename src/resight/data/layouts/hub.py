@@ -71,7 +71,7 @@ def _noted(dataset: Dataset, files: list[str]) -> Dataset:
 
 
 def _of_configuration(where: str, files: list[str], configuration: str) -> list[str]:
-    """Return the files of one configuration: one folder of several, each with files of its own."""
+    """Return the files of one configuration: one of several folders with files."""
     folders = {file.split("/")[0] for file in files if file.count("/") > 0}
     names = sorted(f for f in folders if not split_in(f) and f != "data")
     if configuration:
@@ -91,7 +91,7 @@ def _of_configuration(where: str, files: list[str], configuration: str) -> list[
 def _by_split(where: str, place: Path, files: list[str]) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for file in sorted(files):
-        # The name of the file tells, or of the nearest folder that does.
+        # The name of the file, or of the nearest folder that names a split.
         split = next((s for part in reversed(file.split("/")) if (s := split_in(part))), "")
         found.setdefault(split, []).append(place / file)
     if "" in found and len(found) > 1:

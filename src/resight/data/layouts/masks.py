@@ -55,7 +55,7 @@ def draw_segmentation(segmentation: Any, size: tuple[int, int]) -> NDArray[np.bo
     """Draw a COCO segmentation: polygons [[x, y, x, y, ...], ...], or run lengths {"counts", "size"}.
 
     Args:
-        segmentation: as it stands in the JSON.
+        segmentation: as in the JSON.
         size: (width, height) of the picture.
 
     Returns:
@@ -128,7 +128,7 @@ def _polygons(polygons: list[Any], size: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def _filled(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return the pixels whose centres lie inside a polygon (N, 2), by the even-odd rule.
+    """Return the pixels whose centres are inside a polygon (N, 2), by the even-odd rule.
 
     Along a row every edge that is crossed turns outside into inside, or back. Pillow's polygons would
     cover all pixels that the outline touches; the COCO API differs from both at the outline.

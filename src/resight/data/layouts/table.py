@@ -33,7 +33,7 @@ SPLIT_COLUMN = "split"
 def parquet_shards(folder: Path) -> dict[str, list[Path]]:
     """Return the parquet files of a folder by split: `train.parquet`, `train-*.parquet`, `train_0.parquet`.
 
-    All are "train" where no name tells a split and the folder has no folders.
+    All are "train" if no name contains a split and the folder has no folders.
     """
     shards: dict[str, list[Path]] = {}
     files = _parquet_files(folder)
@@ -76,7 +76,7 @@ class _File:
 def open_parquet(name: str, shards: dict[str, list[Path]], folder: Path | None = None) -> Dataset:
     """Open parquet files whose rows hold encoded pictures and label numbers or names.
 
-    Labels are read at once, pictures a row group at a time when they are asked for. Where no file name tells
+    Labels are read at once, pictures a row group at a time when they are asked for. Where no file name names
     a split, a column `split` does.
 
     Args:
@@ -85,7 +85,7 @@ def open_parquet(name: str, shards: dict[str, list[Path]], folder: Path | None =
         folder: where the files were found; parquet files there that are in no split are named.
 
     Raises:
-        DataError: if the columns are not there, a file cannot be read, or the classes do not fit.
+        DataError: if the columns are missing, a file cannot be read, or the classes do not fit.
     """
     files = {split: [_read(file) for file in part] for split, part in shards.items()}
     every = [file for part in files.values() for file in part]
@@ -120,7 +120,7 @@ def dataset_of_splits(
     notes: tuple[str, ...] = (),
     unused: tuple[str, ...] = (),
 ) -> Dataset:
-    """Build a data set of splits whose labels count through classes of their own.
+    """Build a data set of splits that each number their own classes.
 
     Raises:
         DataError: if there is no training split (and not a test split alone), or the classes do not fit.

@@ -71,7 +71,7 @@ def claim_points(root: Path) -> Claim | None:
 
 
 def claim_tables(root: Path) -> Claim | None:
-    """Claim pictures in no class folders with a csv, or with a JSON file each, beside them."""
+    """Claim pictures in no class folders with a csv, or with a JSON file each, next to them."""
     if not is_classless(root):
         return None
     folders = [f for f in subfolders(root) if has_picture_below(f)]

@@ -25,11 +25,11 @@ LISTS = ("train.txt", "val.txt", "valid.txt", "test.txt")
 LOOKED_AT = 100
 """Text files of a folder that are looked at for boxes; those of pictures without any are empty."""
 SLACK = 0.01
-"""How far a share may lie outside of 0 and 1: tools round."""
+"""How far a share may be outside 0 to 1: tools round."""
 
 
 def claim_yolo(root: Path) -> Claim | None:
-    """Claim a folder with text files of boxes beside its pictures or in labels/, and with class names."""
+    """Claim a folder with text files of boxes next to its pictures or in labels/, and with class names."""
     if not (_names_files(root) or _yaml_file(root) or (root / LABELS).is_dir() or _split_labels(root)):
         return None
     if not any(map(_looks_like_boxes, _text_files(root))):
@@ -45,11 +45,11 @@ def claim_yolo(root: Path) -> Claim | None:
 def open_yolo(root: Path, yaml: Path | None = None, *, multi_label: bool = False) -> Dataset:
     """Open a folder in one of YOLO's layouts.
 
-    Pictures lie in images/ and text files in labels/, with split folders below (images/train) or above
+    Pictures are in images/ and text files in labels/, with split folders below (images/train) or above
     (train/images), or pictures and text files together. A line of a text file is a class number and a box
     (x and y of its centre, width and height), or a polygon of three corners or more, whose bounds are the
     box; all in shares of the sides of the picture as a person sees it, as Ultralytics reads them. Class names
-    stand in data.yaml or in a file with one on each line. Places in data.yaml count where they lie in the
+    are in data.yaml or in a file with one per line. Places in data.yaml count where they are in the
     folder; of other splits the folders' names say where they are.
 
     Args:
@@ -60,7 +60,7 @@ def open_yolo(root: Path, yaml: Path | None = None, *, multi_label: bool = False
     Source: https://docs.ultralytics.com/datasets/detect
 
     Raises:
-        DataError: if there are no class names, a line is no box, a share lies outside of 0 and 1, a class
+        DataError: if there are no class names, a line is not a box, a share is outside 0 to 1, a class
             number has no name, or there is nothing to learn from.
     """
     notes = Notes()
@@ -109,7 +109,7 @@ class _Reader:
             yield self._picture(path, file)
 
     def note_labels_without_pictures(self) -> None:
-        """Note text files whose pictures are not there."""
+        """Note text files whose pictures are missing."""
         for folder in {file.parent for file in self.read}:
             for file in _label_files(folder):
                 if file not in self.read and _looks_like_boxes(file):
@@ -228,7 +228,7 @@ def _all_places(root: Path, yaml: Path | None, said: DataYaml, notes: Notes) -> 
 
 
 def _said_places(root: Path, yaml: Path | None, said: DataYaml, notes: Notes) -> dict[str, list[Path]]:
-    """Return the pictures of each split that data.yaml names and that lies in the folder."""
+    """Return the pictures of each split that data.yaml names and that is in the folder."""
     found: dict[str, list[Path]] = {}
     for split, words in said.places.items():
         places = [place for word in words if (place := _resolved(root, said.path, word))]
@@ -290,7 +290,7 @@ def _places(root: Path, notes: Notes) -> dict[str, list[Path]]:
 
 
 def _label_file(root: Path, picture: Path) -> Path:
-    """Return a picture's text file: in labels/ instead of the last images/ of its path, else beside it."""
+    """Return a picture's text file: in labels/ instead of the last images/ of its path, else next to it."""
     parts = list(picture.relative_to(root).parts)
     if IMAGES in parts[:-1]:
         last = len(parts) - 2 - parts[:-1][::-1].index(IMAGES)

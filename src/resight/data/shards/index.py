@@ -1,4 +1,4 @@
-"""Where the samples of a tar shard lie: scanned once, kept in a small file, read at once ever after.
+"""Positions of the samples in a tar shard: scanned once and kept in a small index file.
 
 Shards are in the WebDataset layout: members that share their path up to the first dot of the base name are
 one sample. The picture is the member with a picture's suffix. The label is the text of `.cls`, else "label"
@@ -91,7 +91,7 @@ class ShardIndex:
 
 
 def stamp_of(shard: Path | int) -> NDArray[np.int64]:
-    """Return what tells a shard (or an open file) from itself before a change, (3,)."""
+    """Return values that change when a shard (or an open file) changes, (3,)."""
     about = os.stat(shard)  # noqa: PTH116 - of a descriptor, too
     return np.array([FORMAT, about.st_size, about.st_mtime_ns], dtype=np.int64)
 
@@ -99,10 +99,11 @@ def stamp_of(shard: Path | int) -> NDArray[np.int64]:
 def load_index(shard: Path) -> ShardIndex:
     """Return a shard's index: a stored one that fits the shard as it is now, or a new one, then stored.
 
-    It is stored beside the shard, or in the user's cache where that folder cannot be written.
+    It is stored next to the shard, or in the user's cache if that fails.
 
     Raises:
-        DataError: if the shard is damaged, truncated, compressed, or what a sample says of itself is no JSON.
+        DataError: if the shard is damaged, truncated, compressed, or what a sample says of itself is not
+            JSON.
     """
     cached = index_folder() / f"{digest(os.fsencode(shard.resolve()))}.index"
     places = [shard.with_name(shard.name + ".index"), cached]
@@ -147,7 +148,7 @@ def stored_arrays(place: Path, names: Sequence[str]) -> dict[str, NDArray] | Non
 
 
 def _fits(arrays: dict[str, NDArray], size: int) -> bool:
-    """Whether stored arrays belong together and point into a shard of so many bytes."""
+    """Whether stored arrays match and point into a shard of this many bytes."""
     count, boxes = len(arrays["sizes"]), len(arrays["boxes"])
     kinds = {"members": "S", "labels": "S", "box_labels": "S", "classes": "S", "lacking": "S", "ignored": "S"}
     kinds |= {"offsets": "i", "sizes": "i", "box_counts": "i", "digests": "u", "boxes": "f"}
@@ -170,7 +171,7 @@ def _fits(arrays: dict[str, NDArray], size: int) -> bool:
 
 
 def scan(shard: Path) -> ShardIndex:
-    """Read a shard from end to end and return where its samples lie.
+    """Read a shard from end to end and return the positions of its samples.
 
     Raises:
         DataError: as `load_index`.
@@ -289,7 +290,7 @@ def _samples(shard: Path, file: Any) -> _Found:
 
 
 def _refuse_odd(shard: Path, member: tarfile.TarInfo) -> None:
-    """Refuse members whose bytes do not lie in one piece, or whose names lead out of a folder."""
+    """Refuse members whose bytes do not are in one piece, or whose names lead out of a folder."""
     if member.issparse():
         raise DataError(
             f"{shard}: {one_line(member.name)} is stored as a sparse file; pack it again without --sparse"

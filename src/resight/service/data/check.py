@@ -1,4 +1,4 @@
-"""Look a data set over before it is trained on: faults, copies, near copies, leaks, balance."""
+"""Check a data set before training: faults, copies, near copies, leaks, balance."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -29,12 +29,12 @@ SHOWN, SHOWN_SIDE = 500, 224
 
 @dataclass(frozen=True)
 class Place:
-    """Where a picture stands in a data set.
+    """The place of a picture in a data set.
 
     Attributes:
         split: its split.
         index: its place there.
-        name: what it is called.
+        name: of the picture.
         labels: its class, or several with semicolons.
     """
 
@@ -46,12 +46,12 @@ class Place:
 
 @dataclass
 class Findings:
-    """What was found so far.
+    """The findings so far.
 
     Attributes:
         faults: pictures, splits and sets that cannot be used as they are.
         places: of all pictures with the same pixels, by the digest of these.
-        prints: what each digest is recognized by; flat pictures have none.
+        prints: fingerprint of each digest for near copies; flat pictures have none.
         counts: pictures by class and split.
     """
 
@@ -62,10 +62,10 @@ class Findings:
 
 
 def check(data: str, data_root: str | None = None, out: str | None = None) -> dict[str, Any]:
-    """Decode every picture of a data set and say all that is wrong with it.
+    """Decode every picture of a data set and list all its faults.
 
-    Two pictures are copies if their decoded pixels are equal, whatever their files are; near copies are
-    told by `near_pairs`.
+    Two pictures are copies if their decoded pixels are equal, even if their files differ; near copies are
+    found by `near_pairs`.
 
     Args:
         data: what `open_dataset` takes.
@@ -76,7 +76,7 @@ def check(data: str, data_root: str | None = None, out: str | None = None) -> di
         The JSON of `resight check`.
 
     Raises:
-        ResightError: if nothing can be opened, or the page cannot be written.
+        ResightError: if the data cannot be opened, or the page cannot be written.
     """
     if out:
         require_place(Path(out))
@@ -107,7 +107,7 @@ def check(data: str, data_root: str | None = None, out: str | None = None) -> di
 
 
 def _open(data: str, data_root: str | None, found: Findings) -> Dataset:
-    """Open a data set; what does not fit becomes a fault, and the rest is looked over."""
+    """Open a data set; what does not fit becomes a fault, and the rest is checked."""
     dataset = open_as_it_is(data, data_root)
     for split in dataset.splits.values():
         if extra := split.foreign(dataset.classes):
@@ -124,7 +124,7 @@ def _open(data: str, data_root: str | None, found: Findings) -> Dataset:
 
 
 def _look_over(split: Split, found: Findings) -> None:
-    """Decode a split's pictures and note what they are."""
+    """Decode a split's pictures and record the findings."""
     with ThreadPoolExecutor(max_workers=cores()) as pool:
         looked = pool.map(lambda i: _look(split, i), range(len(split)))
         results = list(counted(looked, f"looking at {split.name} pictures", len(split)))
@@ -146,7 +146,7 @@ def _look_over(split: Split, found: Findings) -> None:
 
 
 def _look(split: Split, index: int) -> tuple[str, str, Print | None] | PictureError:
-    """Return the digest of the pixels, why a picture that can be read is odd or "", and its print."""
+    """Return the digest of the pixels, why a readable picture is suspicious or "", and its print."""
     try:
         image = split.decode(index)
     except PictureError as error:

@@ -1,4 +1,4 @@
-"""Are a network's saliency maps to be believed? Faithfulness, and sanity checks."""
+"""Evaluation of a network's saliency maps: faithfulness and sanity checks."""
 
 import math
 from collections import defaultdict
@@ -48,7 +48,7 @@ def believe(
 ) -> dict[str, Any]:
     """Measure whether saliency maps show what a network uses.
 
-    Each method is measured as `MEASURES` says and compared with a random map and a spot in the middle, and
+    Each method is measured by `MEASURES` and compared with a random map and a spot in the centre, and
     its maps are compared with those of copies of the network with random weights.
 
     Args:
@@ -58,14 +58,14 @@ def believe(
         target: a class name or number; by default the best class of each picture.
         layers: whose maps are read and fused; by default the last one with a spatial map.
         changes: `key=value` words, options of the methods; each method takes those that it has.
-        share: of the pixels a step of deletion and insertion changes.
-        seed: of everything that is drawn.
+        share: of the pixels that a step of deletion and insertion changes.
+        seed: of all random choices.
         progress: gets a line after each batch of pictures.
 
     Returns:
         The document of `resight explain --evaluate --json`: "rows", one for each method and measure with
         mean, 95 % interval and verdicts ("gain_...": by how much a map is better, with its interval); those
-        of the sanity check say in "randomized" which layers had random weights ("chance": the maps of two
+        of the sanity check list in "randomized" the layers with random weights ("chance": the maps of two
         different pictures by the trained network). "warnings", in plain words. "probabilities": the rule
         that the figures follow.
 
@@ -141,7 +141,7 @@ def believe(
 
 
 def _learned(run: Run, files: Sequence[Path]) -> list[str]:
-    """Return a line that says how many of some pictures the run learned or was chosen on."""
+    """Return a line on how many of some pictures were used to train or select the run."""
     members = members_of(run.facts, run.name)
     if members is None:
         return []
@@ -209,7 +209,7 @@ def _sane(alike: dict[str, dict[str, list[sanity.Likeness]]], seed: int) -> list
 
 
 def _against(word: str, found: Verdict | None) -> dict[str, Any]:
-    """Return what a row says of the comparison with another map."""
+    """Return a row's part on the comparison with another map."""
     answer, p, gain, interval = found or (None, None, None, None)
     return {
         f"against_{word}": answer,

@@ -75,7 +75,7 @@ class OpenDecoder:
 
 
 def decoder_file(run: Run) -> Path:
-    """Return where a run's decoder is kept: beside its model.
+    """Return where a run's decoder is kept: next to its model.
 
     Raises:
         UsageError: for a network of the zoo, which has no folder.
@@ -117,18 +117,18 @@ def train_decoder(
     strict: bool = False,
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Train a decoder that inverts a run's trunk, and write it beside the model after every epoch.
+    """Train a decoder that inverts a run's trunk, and write it next to the model after every epoch.
 
-    A training that is resumed begins after its last whole epoch, and ends with the same weights to the bit.
-    The rate is constant, so more epochs are the same as if they had been asked for from the start.
+    A resumed training run starts after its last complete epoch, and ends with bit-identical weights.
+    The rate is constant, so adding epochs later gives the same result as from the start.
 
     Args:
         run: a RUN with a folder.
         data: a data set with the run's classes; by default the one that the run was trained on. Its test
-            split is used once, at the end, to judge.
-        epochs: in place of the settings'.
+            split is used once, at the end, for the figures.
+        epochs: instead of the settings'.
         changes: key=value words over `DecoderSettings`.
-        resume: resume the run's decoder; what is not named is taken from its record.
+        resume: resume the run's decoder; what is not given is taken from its record.
         data_root: see `open_dataset`.
         strict: stop at a broken picture.
         console: where progress is shown; by default standard error.
@@ -243,10 +243,10 @@ def train_decoder(
 def _as_recorded(
     folder: Path, said: Sequence[str], data: str | None, data_root: str | None, run: str
 ) -> tuple[DecoderSettings, str | None, str | None]:
-    """Return settings, data and data root of a decoder that is resumed, with the user's words.
+    """Return settings, data and data root of a resumed decoder, with the user's settings.
 
     Raises:
-        ModelFileError: if there is none, or the words are others; these are named.
+        ModelFileError: if there is none, or settings differ; these are named.
     """
     if not (folder / RECIPE_FILE).is_file():
         raise ModelFileError(
@@ -268,7 +268,7 @@ def _as_recorded(
 
 
 def _pictures(run: Run, data: str | None, data_root: str | None) -> tuple[Dataset, list[str]]:
-    """Return the data set with a validation split by the run's classes, and what to know about it."""
+    """Return the data set with a validation split by the run's classes, and notes about it."""
     given, notes = data_of(run, data, data_root), []
     dataset = given.dataset
     if data and not given.own:

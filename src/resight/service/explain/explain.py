@@ -1,4 +1,4 @@
-"""Explain pictures: overlays over the original as PNG, maps of what the network saw, in [0, 1], as npy."""
+"""Explain pictures: overlays over the original as PNG, maps of the network's input, in [0, 1], as npy."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Comparison sheets: what several saliency methods show of the same pictures, side by side."""
+"""Comparison sheets: several saliency methods on the same pictures, side by side."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,10 +28,10 @@ ALL = "all"
 
 @dataclass
 class _Work:
-    """A call on its way: the methods with their options, and what was met.
+    """A running call: the methods with their options, and its findings.
 
     Attributes:
-        every: whether methods that do not fit the network are left out, or stop the call.
+        every: whether methods that do not fit the network are left out instead of stopping the call.
         layer: that was read.
         left_out: methods that do not fit, and why.
         faults: files that could not be read.

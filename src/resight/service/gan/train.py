@@ -53,19 +53,20 @@ def train_gan(
 ) -> dict[str, Any]:
     """Train a conditional GAN on the training split of a data set.
 
-    The split is the one that `train` learns from with the same val_share=: what is held out to choose and to
-    test is never seen.
+    It is the split that `train` uses with the same val_share=: pictures held out for validation and
+    test are never seen.
 
     Args:
-        data: what `open_dataset` takes; None for that of the run that is resumed.
-        epochs: in place of the settings'; more than a finished run has continue it, as if it had been asked
-            for so many from the start: the rates are constant.
+        data: what `open_dataset` takes; None for that of the resumed run.
+        epochs: in place of the settings'; more than a finished run has extend it, as if requested
+            from the start: the rates are constant.
         seed: in place of the settings'.
         changes: key=value words over `GanSettings`.
         out: the run folder; by default runs/DATA-gan-N.
-        features: a RUN with the same classes that judges what is drawn at the end, see `synthetic.score`.
+        features: a RUN with the same classes that evaluates the generated pictures at the end, see
+            `synthetic.score`.
         resume: a run to resume, by its folder; or True for that in `out`, or the latest one of this data.
-            What is not named is taken from its recipe.json.
+            What is not given is taken from its recipe.json.
         data_root: see `open_dataset`.
         strict: stop at a broken picture.
         console: where progress is shown; by default standard error.
@@ -130,7 +131,7 @@ def _record_of(folder: Path) -> dict[str, Any]:
     """Return recipe.json of a GAN.
 
     Raises:
-        ModelFileError: if it is not there, or that of another training.
+        ModelFileError: if it is missing, or that of another kind of training.
     """
     record = read_recipe_file(folder)
     if not isinstance(record.get("settings"), dict) or "data" not in record:
@@ -140,7 +141,7 @@ def _record_of(folder: Path) -> dict[str, Any]:
 
 
 def _as_recorded(record: dict[str, Any], folder: Path, said: Sequence[str]) -> GanSettings:
-    """Return the settings of a run that is resumed, with the user's words: only some may differ.
+    """Return the settings of a resumed run with the user's changes: only some may differ.
 
     Raises:
         ModelFileError: naming what differs.
@@ -161,7 +162,7 @@ def _as_recorded(record: dict[str, Any], folder: Path, said: Sequence[str]) -> G
 
 
 def _opened(data: str, data_root: str | None, run: str | None) -> Dataset:
-    """Open a data set; of a run, an error says how to name another place."""
+    """Open a data set; for a run, an error states how to give another location."""
     try:
         raw = open_as_it_is(data, data_root)
     except DataError as error:
@@ -184,7 +185,7 @@ def _prepare(
     *,
     strict: bool,
 ) -> GanJob:
-    """Read the training pictures, make the networks, and say what is to be done."""
+    """Read the training pictures, make the networks, and print the plan."""
     dataset, device = with_validation(dataset, chosen.val_share), pick_device()
     learned = fingerprint(dataset.train)
     side = chosen.side or side_for(typical_side(dataset.train))

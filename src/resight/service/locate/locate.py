@@ -1,4 +1,4 @@
-"""Boxes from labels alone: saliency maps cut at a threshold, and how well they find what is marked.
+"""Boxes from labels alone: saliency maps cut at a threshold, and how well they match annotated boxes.
 
 The whole picture is resized to the network's square, as the protocols for weakly supervised localization do:
 nothing is cropped away, and boxes are scaled back to the picture.
@@ -44,7 +44,7 @@ CLASSES = ("predicted", "true")
 SEEN = "pixels of the pictures as displayed, with their EXIF orientation applied"
 """What boxes count in, but for the files of labelling tools; see `annotations`."""
 CENTRE = "centre"
-"""The baseline that knows nothing of a picture."""
+"""The baseline that does not use the picture."""
 
 
 def locate(
@@ -64,9 +64,9 @@ def locate(
     data_root: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Find boxes on pictures, and measure them where boxes are known.
+    """Find boxes in pictures, and evaluate them where boxes are known.
 
-    The boxes are of the classes that the network names, or with `classes="true"` of the class that the
+    The boxes are for the predicted classes, or with `classes="true"` of the class that the
     data set gives a picture. The measures are of both, as their protocols define: GT-known is about the
     true class.
 
@@ -76,7 +76,7 @@ def locate(
         methods: names in `METHODS`, or "all" alone; the boxes are the first one's, the measures are of all.
         rule: how a map becomes boxes.
         classes: "predicted" or "true".
-        top: how many predicted classes of a picture.
+        top: number of predicted classes per picture.
         split: of a data set; by default "test" if boxes are known, else all. A data set without splits is
             "test" as a whole, unless the run was trained on it.
         layers: whose maps are read and fused; by default the last one with a spatial map.
@@ -86,7 +86,7 @@ def locate(
             located for "voc" and "yolo", and nothing for "json".
         draw: a folder to write the pictures to, with their boxes.
         data_root: see `open_dataset`.
-        progress: gets a line now and then.
+        progress: gets a line from time to time.
 
     Returns:
         {"boxes": [{"path", "label", "score", "box": [x, y, w, h], "class_is": "predicted" or "true"}], in
@@ -216,14 +216,14 @@ def _results(rows: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[dic
 
 
 def document(answer: dict[str, Any]) -> Any:
-    """Return what other programs read: with metrics where boxes are known, else COCO's results format."""
+    """Return the file for other programs: with metrics if boxes are known, else COCO's results format."""
     if not answer["metrics"]:
         return answer["results"]
     return {k: v for k, v in answer.items() if k != "results"}
 
 
 class _Search:
-    """What is asked of every batch.
+    """The request for every batch.
 
     Attributes:
         read: the layer that the first method read.
@@ -278,7 +278,7 @@ class _Search:
         return rows
 
     def notes(self) -> list[str]:
-        """Return a line where the boxes' map is too small for its threshold."""
+        """Return a line if the boxes' map is too small for its threshold."""
         if not coarse(self.cells):
             return []
         height, width = self.cells

@@ -22,11 +22,11 @@ SMALL, SMALL_SIDE, LARGE_SIDE = 64, 32, 48
 
 
 def find_cloud(run: Run, split: Split, most: int, seed: int, steps: int = STEPS) -> Cloud:
-    """Place test pictures by the features that the last layer reads (t-SNE).
+    """Place test pictures by the input features of the last layer (t-SNE).
 
     Args:
         run: the network.
-        split: the pictures; of a data set with other classes none is called right or wrong.
+        split: the pictures; for a data set with other classes none is marked right or wrong.
         most: pictures, evenly spaced.
         seed: of t-SNE.
         steps: of t-SNE.
@@ -80,9 +80,9 @@ def read_cloud(cloud: Cloud, split: str) -> str:
 
 
 def find_surface(run: Run, split: Split, seed: int) -> tuple[Surface, float]:
-    """Return the loss around a network on some pictures, and the seconds that it took.
+    """Return the loss around a network on some pictures, and its seconds.
 
-    Grid and number of pictures follow from what a picture costs the network.
+    Grid and number of pictures follow from the cost of a picture.
 
     Raises:
         DataError: if the split's classes are not the run's, or no picture can be read.

@@ -11,7 +11,7 @@ from resight.render.filters import MOST, Filter, draw_filters
 from resight.service.run.run import Run
 
 TELLING = 0.5
-"""Where plain noise reaches this R^2, a fit tells nothing."""
+"""If pure noise reaches this R^2, a fit means nothing."""
 NORMALIZED = (
     "Grey is zero. The three colours of a filter are scaled together, by its largest absolute weight, so "
     "signs and proportions of colours are visible, strengths are not; the weights act on normalized pictures."
@@ -41,13 +41,14 @@ def first_filters(model: nn.Module) -> tuple[str, Tensor] | None:
 
 
 def look_at_filters(run: Run, *, grey: bool = False) -> FilterPicture | None:
-    """Draw the first layer's filters, each beside its Gabor function, the best fit first.
+    """Draw the first layer's filters, each next to its Gabor function, the best fit first.
 
-    Of filters below 5 x 5 no fit is made: they have too few values to tell a Gabor function from anything.
+    Filters below 5 x 5 are not fitted: they have too few values to recognize a Gabor function.
 
     Args:
         run: the network.
-        grey: whether its pictures are; then a filter's colours are summed, as that is all that acts on them.
+        grey: whether its pictures are; then a filter's colours are summed, as only their sum acts on grey
+            pictures.
     """
     found = first_filters(run.model)
     if found is None:

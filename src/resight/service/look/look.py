@@ -38,7 +38,7 @@ UNITS, SEARCHED, EMBEDDED = 3, 2000, 2000
 
 @dataclass
 class _Look:
-    """A look on its way.
+    """A running `look`.
 
     Attributes:
         run: the network.
@@ -86,7 +86,7 @@ def look(
 
     Args:
         run: a RUN.
-        out: the folder to write to; by default RUN/look, or "look" where the run is no folder.
+        out: the folder to write to; by default RUN/look, or "look" if the run is not a folder.
         data: a data set; by default the run's own. Without it only filters and curves are drawn.
         layers: whose units are shown; by default the last of each stage.
         units: of each layer.
@@ -100,7 +100,7 @@ def look(
         "surface", "diagnosis", "left_out".
 
     Raises:
-        ResightError: in one line; also if nothing that was asked for can be drawn.
+        ResightError: in one line; also if nothing requested can be drawn.
     """
     if wrong := [name for name in only if name not in PARTS]:
         raise UsageError(
@@ -220,12 +220,12 @@ def _curves(work: _Look) -> None:
 
 
 def diagnosis(run: Run, rows: Sequence[dict[str, float]], dataset: Dataset | None) -> list[str]:
-    """Return what the learning curves of a run say, see `diagnose`.
+    """Return the diagnoses of a run's learning curves, see `diagnose`.
 
     Args:
         run: the run, with its folder.
         rows: of its metrics.csv.
-        dataset: what it was trained on; without it every class counts as equally frequent.
+        dataset: its training data; without it all classes count as equally frequent.
     """
     assert run.folder is not None  # it has curves
     record = read_recipe_file(run.folder, whole=True)
@@ -237,7 +237,7 @@ def diagnosis(run: Run, rows: Sequence[dict[str, float]], dataset: Dataset | Non
 
 
 def _guessing(model: Classifier, record: dict[str, Any]) -> float | None:
-    """Return the training loss of a network that gives every class the same score; None if more is in it."""
+    """Return the training loss of equal scores for every class; None if the loss has other parts."""
     recipe = record["recipe"]
     extra = model.sharpen or model.old_tasks or recipe.get("teacher") or recipe.get("balance") == "loss"
     if extra or type(model).loss is not Classifier.loss:

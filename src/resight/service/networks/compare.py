@@ -1,7 +1,7 @@
-"""Networks beside each other: published accuracy against cost, size and speed.
+"""Networks compared: published accuracy against cost, size and speed.
 
 Accuracies are published figures and never ours; parameters and multiply-adds are counted on our networks;
-speed is measured on the machine at hand, with random weights.
+speed is measured on the machine available, with random weights.
 """
 
 import statistics
@@ -46,15 +46,15 @@ def compare(
     """Draw accuracy against cost and size, and against measured speed if asked.
 
     Args:
-        out: what the figures' names begin with; an ending .svg or .png is dropped.
-        measure: also measure images a second of each network on this machine.
+        out: prefix of the figures' names; a suffix .svg or .png is dropped.
+        measure: also measure images per second of each network on this machine.
         progress: called with a line before each network is measured.
 
     Returns:
         The JSON of `resight compare`.
 
     Raises:
-        UsageError: if `out` names no file.
+        UsageError: if `out` is not a file name.
         ResightError: if the figures cannot be written, in one line.
     """
     stem = _stem(out)

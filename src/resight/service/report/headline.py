@@ -1,4 +1,4 @@
-"""The first lines of the report: the figure, and what it means to a person who is no researcher."""
+"""The first lines of the report: the figure, and its meaning for readers who are not researchers."""
 
 from resight.render.charts import interval_scale
 from resight.render.frequencies import VERBS, error_in_words, odds
@@ -10,7 +10,7 @@ MANY = 2000
 
 
 def headline(tested: Tested) -> list[Part]:
-    """Return the figure with its interval, in words and on a line, and what the data set has to say."""
+    """Return the figure with its interval, as text and on a line, and the notes of the data set."""
     figures = tested.figures
     several = figures["multi_label"]
     verbs = ("The first answer is wrong on", "The first answer is right on") if several else VERBS
@@ -54,7 +54,7 @@ def _notes(tested: Tested) -> list[str]:
 
 
 def _guessing(tested: Tested) -> float | None:
-    """Return the error of naming the most frequent class of the test pictures, in percent."""
+    """Return the error of always answering the most frequent class of the test pictures, in percent."""
     most = max(row["n"] for row in tested.figures["per_class"].values())
     return 100 * (1 - most / tested.figures["n"]) or None
 

@@ -1,4 +1,4 @@
-"""What is gained if the network may leave its least certain answers to a person."""
+"""The gain if the network may pass its least certain answers to a person."""
 
 from resight.metrics.risk_coverage import Accepted, RiskCoverage
 from resight.render.charts import Series, line_chart
@@ -15,7 +15,7 @@ READING = (
 
 
 def unsure(tested: Tested) -> list[Part]:
-    """Return the risk-coverage curve of a test; nothing where a picture may have several classes."""
+    """Return the risk-coverage curve of a test; nothing if multi-label."""
     if tested.result.multi_label:
         return []
     curve = tested.result.risk_coverage()
@@ -31,7 +31,7 @@ def risk_chart(curve: RiskCoverage) -> str:
 
 
 def risk_words(curve: RiskCoverage) -> str:
-    """Return what is gained if the least certain tenth of the pictures is left to a person."""
+    """Return the gain if the least certain tenth of the pictures is passed to a person."""
     everything, rest = curve.at_coverage(1.0), curve.at_coverage(1 - LEFT_OUT)
     if not everything.wrong:
         return f"It makes no error on these {everything.n:,} pictures, so no answer has to go to a person."
@@ -46,7 +46,7 @@ def risk_words(curve: RiskCoverage) -> str:
 
 
 def _often(part: Accepted) -> str:
-    """Return how often an accepted answer is wrong, in words."""
+    """Return how often an accepted answer is wrong, as text."""
     if 5 * part.wrong <= part.n:
         return f"1 in {round(part.n / part.wrong):,}"
     return f"{100 * part.wrong / part.n:.0f} in 100"

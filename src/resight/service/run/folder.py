@@ -30,7 +30,7 @@ def named(
         places: what was named without an option.
         out: what was named with --out.
         command: of the training: "train" or "train-gan".
-        resume: whether a run shall be resumed.
+        resume: whether a run is resumed.
 
     Returns:
         The data set, None for that of the run; and the run to resume, None for a new one, or for the latest

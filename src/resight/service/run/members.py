@@ -1,7 +1,7 @@
 """Which pictures a run learned, chose its weights on and tested: known by content, wherever they lie.
 
 A model file's header holds 48 bits of the digest of each picture. With 200,000 pictures on both sides, one in
-7,000 comparisons of two data sets finds a picture that is not there.
+7,000 comparisons of two data sets finds a picture that is missing.
 """
 
 import base64
@@ -73,7 +73,7 @@ def with_content(digests: Digests) -> Digests:
 
 
 def can_be_known(splits: Iterable[Split]) -> bool:
-    """Return whether the pictures of some splits are few enough to be told apart by content in passing."""
+    """Return whether the pictures of some splits are few enough to be distinguished by content in passing."""
     splits = list(splits)
     return sum(map(len, splits)) <= FINGERPRINT_DIGESTS
 

@@ -23,7 +23,7 @@ def require_one_answer(run: Run) -> None:
     """Refuse a run whose answers have no single probability.
 
     Raises:
-        UsageError: if a picture may have several classes, or answers are no probabilities.
+        UsageError: if a picture may have several classes, or answers are not probabilities.
     """
     if run.model.multi_label:
         raise UsageError(

@@ -96,7 +96,7 @@ def judge_folds(run: Run, data: str | None = None, data_root: str | None = None,
         protocol: views, scales, strict and workers, see `test_split`.
 
     Raises:
-        ResightError: in one line, if the folds are not there any more or their pictures changed.
+        ResightError: in one line, if the folds are missing any more or their pictures changed.
     """
     raw = open_as_it_is(
         data or str(run.facts["data"]), data_root or (None if data else run.facts.get("data_root"))

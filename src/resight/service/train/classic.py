@@ -178,7 +178,7 @@ class ClassicJob:
         identity: what a resumed run must share.
         leaks: test pictures that are learned too.
         members: which pictures are in which split.
-        data_root: where built-in data sets lie, if it was said.
+        data_root: folder of the built-in data sets, if given.
         recorded: recipe.json as it was last asked for.
         found: what the fit found: C, lengths, seconds.
         finished: whether the run folder holds a finished fit already.

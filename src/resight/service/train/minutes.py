@@ -319,7 +319,7 @@ def measured(dataset: Dataset, choice: Choice, folder: Path, seconds: float) -> 
 
 
 def _sample(dataset: Dataset, recipe: Recipe, *, kept: bool) -> Dataset:
-    """Return some pictures of each class for a few steps; those that are read anew more, for the readers."""
+    """Return some pictures of each class for a few steps; those that are read again more, for the readers."""
     train, wanted = dataset.train, recipe.batch_size * (4 if kept else 12)
     rows = np.unique(np.linspace(0, len(train) - 1, min(wanted, len(train))).astype(int))
     if not train.multi_label:

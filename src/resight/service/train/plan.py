@@ -124,7 +124,7 @@ def fresh(wish: Wish, say: Say) -> Plan:
 
     Args:
         wish: what the user asks for.
-        say: is told in a line what is about to be downloaded.
+        say: receives one line about what is about to be downloaded.
 
     Raises:
         ResightError: if the data cannot be opened, or the words mean nothing.
@@ -152,13 +152,13 @@ def resumed(folder: Path, wish: Wish, say: Say) -> Plan:
     Args:
         folder: of the run.
         wish: what the user asks for.
-        say: is told in a line what is about to be downloaded.
+        say: receives one line about what is about to be downloaded.
 
     Raises:
         ModelFileError: if the folder holds no training, or the words are others than the record's; these are
             named.
         UsageError: if an unfinished run shall have another length.
-        DataError: if its pictures are not there, or others.
+        DataError: if its pictures are missing, or others.
     """
     record = world().from_main(lambda: read_recipe_file(folder))  # that process writes it again
     if missing := [key for key in ("recipe", "data", "data_fingerprint") if key not in record]:
