@@ -21,7 +21,7 @@ from resight.training.gan import draw_noise
 
 GAN_FILE = "gan.safetensors"
 CHUNK = 16
-"""Pictures generated at once: always the same number, so that no picture depends on the others in its batch."""
+"""Pictures generated at once: a fixed number, so that no picture depends on the others in its batch."""
 MOST = 10_000
 """Real pictures that a score looks at."""
 
