@@ -29,7 +29,7 @@ def test_what_fits_is_returned_as_it_is():
         ("-Infinity", "not a number"),
         ("1e999", "out of range"),
         ("1" * 5000, "5,000 digits"),
-        ('{"a": 1, "a": 2}', "'a' stands twice"),
+        ('{"a": 1, "a": 2}', "'a' appears twice"),
         ("[" * 100 + "]" * 100, "deeper than 64"),
         ("[" * 200_000, "nested too deeply"),
         (b"\xff\xfe", "not usable JSON"),

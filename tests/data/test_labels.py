@@ -93,7 +93,7 @@ def test_a_table_has_every_name_once():
 
 
 def test_an_unknown_name_is_refused_where_it_stands_first():
-    with pytest.raises(DataError, match=r"f: row 1 has label 'c', which is none of 2 classes"):
+    with pytest.raises(DataError, match=r"f: row 1 has label 'c', which is not one of 2 classes"):
         number_labels([column([0, "c", "c"], ("a", "b"))])
     with pytest.raises(DataError, match=r"g: row 1 has label '1\.0' and f: row 0 has '1', two spellings"):
         number_labels([column(["1"], file="f"), column(["a", "1.0"], file="g")])

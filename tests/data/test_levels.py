@@ -106,7 +106,7 @@ def test_levels_are_settled_from_type_and_range(case, tmp_path):
 def test_what_was_settled_is_said(tmp_path):
     twelve = [word(np.round(RAMP * 4000))] * 3
     assert settled(written(tmp_path / "a", twelve)).notes == (
-        "pictures of 16 bits hold 0 to 4,000: 0 is black and 4,095 is white",
+        "16-bit pictures have values from 0 to 4,000: 0 is black and 4,095 is white",
     )
     outlier = [real(RAMP), real(RAMP), real(RAMP), real(spoiled(RAMP, 90)), real(RAMP)]
     (note,) = settled(written(tmp_path / "b", outlier)).notes

@@ -74,7 +74,7 @@ def test_given_splits_are_kept(tmp_path):
 def test_val_without_test_becomes_the_test_and_says_so(tmp_path):
     dataset = open_dataset(make_folder(tmp_path / "d", splits=("train", "valid"), count=4))
     assert set(dataset.splits) == {"train", "test"}
-    assert "nothing is chosen on it" in dataset.notes[0]
+    assert "no epoch or setting is chosen on it" in dataset.notes[0]
 
 
 def test_a_test_split_that_lacks_a_class_is_mapped_by_name(tmp_path):
@@ -194,7 +194,7 @@ def test_mnist_from_idx_files(tmp_path):
         ((20, 8, 8), (19,), "do not match"),
         ((20, 64), (20,), "do not match"),
         ((20, 8, 8), (20, 1), "do not match"),
-        ((20, 8, 8), (20,), "row 7 has label 10, which is none of 10 classes"),
+        ((20, 8, 8), (20,), "row 7 has label 10, outside the 10 classes"),
     ],
 )
 def test_idx_files_that_do_not_fit_are_one_line(tmp_path, images, labels, message):
@@ -260,7 +260,7 @@ def test_a_place_is_compared_with_its_neighbours_and_never_taken_for_a_built_in_
     with pytest.raises(DataError, match=f"nearest: {tmp_path / 'fruit'}$"):
         open_dataset(tmp_path / "fruti")
     for place in (tmp_path / "cifar1", tmp_path / "gone" / "mnist"):
-        with pytest.raises(DataError, match="; built in are digits, ") as error:
+        with pytest.raises(DataError, match="; built in: digits, ") as error:
             open_dataset(place)
         assert "nearest" not in str(error.value)
 

@@ -120,7 +120,7 @@ def test_a_header_that_no_training_leaves_is_refused(path, changes, words):
     [
         ("[" * 500_000, "nested too deeply"),
         ('{"a":' * 100 + "1" + "}" * 100, "deeper than 64"),
-        ('{"format": 1, "format": 1}', "stands twice"),
+        ('{"format": 1, "format": 1}', "appears twice"),
         ("[]", "the document is []"),
         ("3", "the document is 3"),
         ("{", "not usable JSON"),

@@ -108,7 +108,7 @@ def test_a_gap_that_few_validation_pictures_explain_is_not_claimed():
     gap = rows(falling(2.2, 0.1), falling(80, 10), falling(2.2, 0.9), falling(80, 24))
     assert first_word(diagnose(gap, CHANCE, 2000)) == "Data too small"
     (only,) = diagnose(gap, CHANCE, 30)
-    assert only.startswith("Nothing wrong") and "30 validation pictures alone give an error of" in only
+    assert only.startswith("Nothing wrong") and "30 pictures alone give an error of" in only
 
 
 def test_high_errors_that_stay_are_underfitting():
@@ -177,7 +177,7 @@ def test_short_histories_and_ones_without_validation():
     assert diagnose(FINE[:3], CHANCE)[0].startswith("Too few epochs (3)")
     assert diagnose([], CHANCE)[0].startswith("Too few epochs (0)")
     found = diagnose(rows(falling(2.2, 0.5), falling(80, 2)), CHANCE)
-    assert found[0].startswith("Nothing wrong in the curve:") and "no validation curve" in found[1]
+    assert found[0].startswith("Nothing wrong in the curve:") and "Without a validation curve" in found[1]
 
 
 def trained(*words):

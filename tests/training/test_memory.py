@@ -43,7 +43,7 @@ def started(folder):
 
 def test_memory_that_runs_out_while_a_batch_is_made_is_one_line(folder, monkeypatch):
     monkeypatch.setattr(ResidentBatches, "epoch", runs_out)
-    with pytest.raises(TrainingError, match=r"^out of memory outside of a step \(CUDA error") as caught:
+    with pytest.raises(TrainingError, match=r"^out of memory outside a step \(CUDA error") as caught:
         started(folder)
     assert "\n" not in str(caught.value) and "--resume" in str(caught.value)
 
@@ -52,7 +52,7 @@ def test_memory_that_runs_out_before_the_first_step_is_one_line_and_leaves_no_fo
     folder, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(jobs, "make_batches", runs_out)
-    with pytest.raises(TrainingError, match="out of memory outside of a step"):
+    with pytest.raises(TrainingError, match="out of memory outside a step"):
         started(folder)
     assert not (tmp_path / "run").exists()
 

@@ -235,7 +235,7 @@ def test_words_are_read(words, expected):
         (("gan",), "needs the folder"),
         (("gan:x;share=0",), "share above 0"),
         (("gan:x;part=0.5",), "share above 0"),
-        (("",), "is none of"),
+        (("",), "is not an operation"),
     ],
 )
 def test_words_that_are_off_are_named(words, fault):

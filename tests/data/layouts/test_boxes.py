@@ -93,7 +93,10 @@ def test_voc_counts_from_one_and_holds_the_last_pixel(tmp_path):
 
 def test_voc_val_alone_becomes_the_test_split_with_its_boxes(tmp_path):
     dataset = open_dataset(make_voc(tmp_path / "pets"))
-    assert set(dataset.splits) == {"train", "test"} and "nothing is chosen on it" in dataset.notes[-1]
+    assert (
+        set(dataset.splits) == {"train", "test"}
+        and "no epoch or setting is chosen on it" in dataset.notes[-1]
+    )
     assert by_stem(dataset.split("test"))["cat1"] == (Box(0, 2, 3, 12, 11),)
 
 
@@ -163,7 +166,7 @@ def test_a_class_that_labels_no_picture_is_not_learned(tmp_path):
     assert dataset.train.picture_boxes(0) == (Box(0, 0, 0, 9, 9), Box(-1, 0, 0, 3, 3))
     notes = " ".join(dataset.notes)
     assert "1 classes have boxes but label no training picture" in notes and "such as eel" in notes
-    assert "1 val pictures are of a class that is not learned" in notes
+    assert "1 val pictures have a class that is not learned" in notes
     with pytest.raises(DataError, match="'eel'"):  # nowhere in training: as in every data set
         open_dataset(make_coco(tmp_path / "d", PETS, [*PETS, eel]))
 
@@ -293,7 +296,7 @@ def test_nothing_usable_is_one_line_that_says_why(tmp_path):
     root = make_voc(tmp_path / "pets")
     for file in (root / "Annotations").iterdir():
         file.write_text("<x>")
-    with pytest.raises(DataError, match="no training picture that can be used: 12 annotations cannot"):
+    with pytest.raises(DataError, match="no usable training picture: 12 annotations cannot"):
         open_dataset(root)
     one = make_voc(tmp_path / "one")
     for file in (one / "Annotations").glob("dog*"):
@@ -309,7 +312,7 @@ def test_nothing_usable_is_one_line_that_says_why(tmp_path):
         ("[" * 100_000, "is not JSON"),
         ("[]", "is not COCO JSON"),
         ('{"images": [], "annotations": {}, "categories": []}', "is not COCO JSON"),
-        ('{"images": [], "annotations": [], "categories": []}', "no training picture"),
+        ('{"images": [], "annotations": [], "categories": []}', "no usable training picture"),
         ('{"images": [1, {"id": []}], "annotations": [3], "categories": [null]}', "no id or no file_name"),
         (
             '{"images": [{"id": 1, "file_name": "../x.png"}], "annotations": [], "categories": []}',

@@ -149,7 +149,7 @@ def test_splits_under_all_common_names(tmp_path, column):
 
 def test_a_column_named_set_that_tells_no_split_is_said(tmp_path):
     data = read(tmp_path, written([(*row, "base") for row in ROWS], ("path", "label", "set")))
-    assert labels(data) == PLAIN and "column 'set' names no splits" in data.notes[0]
+    assert labels(data) == PLAIN and "column 'set' has no split names" in data.notes[0]
 
 
 def test_other_columns_and_a_first_one_without_a_name_are_left_out_and_named(tmp_path):
@@ -196,7 +196,7 @@ HEAD = "path,label\npictures/0.png,a\n"
         ("pictures/0.png,a,train\n", "needs a header line"),
         ("none.png,a\n", "needs a header line"),
         ('"path,label\n', "cannot be read"),
-        ("\n\n", "holds nothing; needs a header line"),
+        ("\n\n", "holds nothing; it needs a header line"),
         ("path,label\n", "has no rows"),
         (b"\xff\xfep", "begins as UTF-16 but is not"),
     ],

@@ -169,7 +169,9 @@ def test_files_of_splits_may_share_a_folder(tmp_path):
 
 def test_a_json_of_another_name_among_pictures_is_named(tmp_path):
     (tmp_path / "found.json").write_text(coco(put(tmp_path)))
-    with pytest.raises(DataError, match=r"8 pictures in no class .*; if found.json is COCO, give that file"):
+    with pytest.raises(
+        DataError, match=r"8 pictures outside class .*; if found.json is COCO, give that file"
+    ):
         open_dataset(tmp_path)
     assert open_dataset(tmp_path / "found.json").classes == ("cat", "dog")
 
@@ -226,7 +228,7 @@ def test_pictures_and_files_that_no_annotation_is_of_are_named(tmp_path):
     shutil.rmtree(tmp_path / "annotations")
     (tmp_path / "result.json").write_text(coco([(f"{i}.png", ("cat", "dog")[i % 2]) for i in range(8)]))
     dataset = open_dataset(tmp_path)
-    assert any("1 pictures are in no annotation file and are left out" in note for note in dataset.notes)
+    assert any("1 pictures are not in any annotation file and are left out" in note for note in dataset.notes)
 
 
 def test_a_split_without_annotations_is_left_out_with_a_note(tmp_path):

@@ -229,9 +229,7 @@ def test_pictures_deeper_in_a_class_folder_are_noted(tmp_path):
     make_folder(root / "red", classes=("dark",), count=5, start=500)
     dataset = open_dataset(root)
     assert sum(sizes(dataset).values()) == 20
-    assert any(
-        "1 class folders hold folders, whose pictures are of the same class" in n for n in dataset.notes
-    )
+    assert any("1 class folders hold folders, whose pictures get the same class" in n for n in dataset.notes)
 
 
 def test_one_folder_of_a_neutral_name_in_each_class_is_the_class(tmp_path):
@@ -254,7 +252,7 @@ def test_a_folder_called_images_is_no_class(tmp_path, beside):
 
 def test_pictures_without_folders_are_refused(tmp_path):
     root = make_folder(tmp_path / "d", classes=("",), count=3)
-    with pytest.raises(DataError, match="holds 3 pictures in no class folders"):
+    with pytest.raises(DataError, match="holds 3 pictures outside class folders"):
         open_dataset(root)
 
 

@@ -48,7 +48,7 @@ def shares(document):
     [
         (same_image_id, r"two images have the id 2, 2.png and 3.png"),
         (same_category_id, "two categories have the id 1, 'cat' and 'dog'"),
-        (same_category_name, "the categories 1, 2 have one name, 'cat'"),
+        (same_category_name, "the categories 1, 2 share one name, 'cat'"),
         (same_file, r"3?2.png: is the same file as .*2.png but listed as another image; list it once"),
         (same_file_by_another_path, r"data.2.png: is the same file as .*2.png"),
         (shares, r"result.json: all 8 boxes are between 0 and 1, so they are shares"),
@@ -138,7 +138,7 @@ def test_voc_annotations_that_name_another_picture_that_is_there_are_left_out(tm
     texts = {"0.xml": voc("1.png", "dog"), "1.xml": voc("1.png", "dog")}
     found, notes = voc_set(tmp_path, texts, ["0.png", "1.png"])
     assert found == {"1.png": DOG}
-    assert "1 annotations name one picture in <filename> and another by their own name" in notes
+    assert "1 annotations name one picture in <filename> and another by their file name" in notes
     assert "(1.png, 0.png)" in notes
 
 

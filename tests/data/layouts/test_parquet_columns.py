@@ -196,9 +196,7 @@ def test_real_columns_that_are_not_used_are_named(real_data):
 def test_files_of_a_split_have_their_picture_in_one_column(tmp_path):
     write(tmp_path / "train-0.parquet", {"image": RIGHT["struct"], "label": LABEL})
     write(tmp_path / "train-1.parquet", {"img": RIGHT["struct"], "label": LABEL})
-    with pytest.raises(
-        DataError, match=r"train-1\.parquet: its picture is the column 'img', that of train-0"
-    ):
+    with pytest.raises(DataError, match=r"train-1\.parquet: its picture column is 'img', that of train-0"):
         open_dataset(tmp_path)
 
 
@@ -236,7 +234,7 @@ def test_numbers_without_names_take_those_on_which_all_others_agree_or_are_refus
     assert answers(data.split("test"))["10.png"] == ("b",)
     assert any("train-1.parquet has no class names" in note for note in data.notes)
     write_labels(tmp_path / "train-2.parquet", [0, 1, 1], ["a", "b"], start=20)
-    with pytest.raises(DataError, match=r"train-1\.parquet: has class numbers and no class names"):
+    with pytest.raises(DataError, match=r"train-1\.parquet: has class numbers but no class names"):
         open_dataset(tmp_path)
 
 
@@ -244,7 +242,7 @@ def test_numbers_without_names_take_those_on_which_all_others_agree_or_are_refus
 def test_a_number_out_of_range_is_named_with_its_file_and_row(tmp_path, label):
     write_labels(tmp_path / "train-0.parquet", [0, 1, 0], ["a", "b"])
     write_labels(tmp_path / "train-1.parquet", [0, 1, label], ["a", "b"], start=10)
-    with pytest.raises(DataError, match=rf"train-1\.parquet: row 2 has label {label}, which is none of 2"):
+    with pytest.raises(DataError, match=rf"train-1\.parquet: row 2 has label {label}, which is not one of 2"):
         open_dataset(tmp_path)
 
 

@@ -66,7 +66,7 @@ def test_key_points_are_refused_by_name(tmp_path):
     (tmp_path / "coco" / "annotations").mkdir()
     (tmp_path / "coco" / "annotations" / "person_keypoints_train2017.json").write_text("{}")
     with pytest.raises(
-        DataError, match=r"a COCO folder: person_keypoints_train2017.json says no classes; add"
+        DataError, match=r"a COCO folder: person_keypoints_train2017.json lists no classes; add"
     ):
         open_dataset(tmp_path / "coco")
 
@@ -90,7 +90,7 @@ def test_tables_beside_pictures_are_named(tmp_path):
 def test_cityscapes_and_roboflow_s_multi_label_csv_are_named(tmp_path):
     for part in ("leftImg8bit", "gtFine"):
         put(tmp_path / "d" / part / "train" / "aachen")
-    with pytest.raises(DataError, match="a segmentation data set: gtFine/, as in Cityscapes"):
+    with pytest.raises(DataError, match="a segmentation set: gtFine/, as in Cityscapes"):
         open_dataset(tmp_path / "d")
     put(tmp_path / "e" / "train")
     (tmp_path / "e" / "train" / "_classes.csv").write_text("filename,cat,dog\n0.png,1,0\n")
@@ -102,7 +102,7 @@ def test_labelme_is_named(tmp_path):
     for name, _ in put(tmp_path / "d"):
         (tmp_path / "d" / name).with_suffix(".json").write_text(json.dumps({"shapes": []}))
     with pytest.raises(
-        DataError, match=r"pictures with a JSON file each \(LabelMe\): such as 0.json; export"
+        DataError, match=r"pictures with one JSON file each \(LabelMe\): such as 0.json; export"
     ):
         open_dataset(tmp_path / "d")
 

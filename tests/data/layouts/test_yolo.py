@@ -108,7 +108,7 @@ def test_without_splits_all_pictures_are_divided(tmp_path):
 
 def test_pictures_and_text_files_together(tmp_path):
     put(tmp_path / "d", tmp_path / "d", count=5)
-    with pytest.raises(DataError, match="10 pictures in no class folders"):  # captions, for all one knows
+    with pytest.raises(DataError, match="10 pictures outside class folders"):  # captions, for all one knows
         open_dataset(tmp_path / "d")
     (tmp_path / "d" / "classes.txt").write_text("cat\ndog\n")
     assert len(open_dataset(tmp_path / "d").train) == 8
@@ -128,7 +128,7 @@ def test_a_val_that_is_train_is_left_out(tmp_path):
     )
     dataset = open_dataset(tmp_path)
     assert list(dataset.splits) == ["train", "test"] and sum(map(len, dataset.splits.values())) == 20
-    assert any("splits are the pictures of another split" in note for note in dataset.notes)
+    assert any("splits repeat the pictures of another split" in note for note in dataset.notes)
 
 
 def test_folders_that_are_no_splits_and_places_of_any_name(tmp_path):
@@ -184,7 +184,7 @@ def test_polygons_give_their_bounds_and_their_mask(tmp_path):
     ("text", "message"),
     [
         ("0 12 10 9 8\n", r"0.txt:1: has numbers outside 0 to 1; .* shares"),
-        ("0 0.5 0.5 0.1 0.1\n1 0.5 0.5 0.1 2\n", r"0.txt:2: has numbers outside of 0 and 1"),
+        ("0 0.5 0.5 0.1 0.1\n1 0.5 0.5 0.1 2\n", r"0.txt:2: has numbers outside 0 to 1"),
         ("0 0.5 0.5 0.1 0.1 0.93\n", r"0.txt:1: has 5 numbers after the class"),
         ("0 0.5 0.5 0.1\n", r"0.txt:1: has 3 numbers after the class"),
         ("cat 0.5 0.5 0.1 0.1\n", r"0.txt:1: is not a YOLO line"),
@@ -300,7 +300,7 @@ def test_the_yaml_that_is_read_is_read_as_by_pyyaml(tmp_path, text):
         ("names:\n  0: cat\n    1: dog\n", "differ in indentation"),
         ("names: [cat, '']\n", "class 1 has no name"),
         ("names: [cat, dog]\nnc: 3\n", "says nc: 3 but names 2 classes"),
-        ("names: [cat]\nnames: [dog]\n", ":2: names stands twice"),
+        ("names: [cat]\nnames: [dog]\n", ":2: names appears twice"),
         ("names: [cat]\nnonsense\n", "is not KEY: VALUE"),
         ('names: ["a\\tb", c]\n', "quoted in an unsupported way"),
     ],

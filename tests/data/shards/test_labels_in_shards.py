@@ -54,7 +54,7 @@ def test_each_shard_is_read_by_its_own_class_names(tmp_path):
         "train-1-0.png": ("b",), "train-1-1.png": ("a",), "train-1-2.png": ("c",),
     }  # fmt: skip
     write_samples(tmp_path / "train-2.tar", [sample("x", cls="0")])
-    assert "train-2.tar: has class numbers and no class names" in refusal(tmp_path)
+    assert "train-2.tar: has class numbers but no class names" in refusal(tmp_path)
     write_samples(tmp_path / "train-2.tar", [sample("x", cls="a")])
     assert answers(whole(tmp_path))["x.png"] == ("a",)
 

@@ -136,7 +136,7 @@ def cut(file, size):
         (lambda f: write_tar(f, [("a.png", b"x")]), "sample a has no label"),
         (
             lambda f: write_tar(f, [("a.png", b"x"), ("a.cls", b"7")]),
-            "train-000001.tar/a.png: has label '7', which is none of 3",
+            "train-000001.tar/a.png: has label '7', which is not one of 3",
         ),
         (lambda f: write_tar(f, [("a.png", b"x"), ("a.jpg", b"x")]), "a.jpg has two pictures"),
         (

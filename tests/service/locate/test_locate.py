@@ -371,7 +371,7 @@ def test_asking_one_method_or_several_gives_the_same_figures(finder, tmp_path):
         (["--normalization", "sum"], "known are max, minmax"),
         (["--format", "yaml"], "none of json, coco, voc, yolo"),
         (["--classes", "real"], "none of predicted, true"),
-        (["--classes", "true"], "needs a data set that says"),
+        (["--classes", "true"], "needs a data set with the classes"),
         (["--split", "val"], "--split needs a data set"),
         (["--layer", ""], "--layer '': give names with commas"),
         (["--method", "gradient", "--layer", "layer1"], "leave --layer out"),

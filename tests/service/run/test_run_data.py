@@ -73,7 +73,7 @@ def test_learned_pictures_among_others_are_counted_and_the_figure_on_the_others_
     assert answer["others"]["n"] == len(others)
     assert answer["others"]["top1_error"] == pytest.approx(error_on(tiny_run, others))
     assert answer["others"]["top1_error"] > answer["top1_error"] > 0
-    assert f"{len(learned)} of these 69 pictures were learned" in answer["notes"][-1]
+    assert f"{len(learned)} of these 69 pictures were used to train" in answer["notes"][-1]
     shown = resight("test", tiny_run, "--data", copy, check=0)
     assert "learned before" in shown.stdout and "error on the others" in shown.stdout
 
@@ -205,9 +205,9 @@ def test_the_run_behind_the_weights_is_asked_too(tiny_run, tmp_path):
         str(root), recipe="fine-tune", epochs=1, changes=[f"weights={tiny_run}"], out="second"
     )
     assert done["trained_on"] == 5 and done["others"]["n"] == done["n"] - 5 == 24
-    assert any(note.startswith("5 of 29 test pictures were learned") for note in done["notes"])
+    assert any(note.startswith("5 of 29 test pictures were used to train") for note in done["notes"])
     record = json.loads(Path("second/recipe.json").read_text())
-    assert any("so the test error is too good" in note for note in record["notes"])
+    assert any("so the test error is too low" in note for note in record["notes"])
     second = members_of(load_header(Path("second/model.safetensors")), "second")
     first = members_of(load_header(tiny_run / "model.safetensors"), "first")
     assert set(first.known()) <= set(second.known()) and len(second.before) == len(first.known())

@@ -305,7 +305,7 @@ def test_a_leak_is_said_beside_the_figure(tmp_path):
     words = (*TINY, "--epochs", "1")
     done = resight("train", root, *words, "--out", "r", check=0)
     assert "1 test pictures are also in the training split" in done.stderr
-    assert "so the test error is too good" in Path("r/report.html").read_text()
+    assert "so the test error is too low" in Path("r/report.html").read_text()
 
 
 def test_check_finds_planted_faults(tmp_path):
@@ -362,12 +362,12 @@ def bad_words():
     yield (*train, "--recipe", "fine-tune"), 2, "add --set weights="
     yield (*train, "--resume"), 1, "not a run to resume"
     yield (*train, "--set", "model=foo"), 2, "'foo' is not a model"
-    yield ("train", "nowhere"), 1, "nowhere: there is no such file, folder or built-in data set"
+    yield ("train", "nowhere"), 1, "nowhere: no such file, folder or built-in data set"
     yield ("train", "empty"), 1, "holds no class folders"
     yield ("train", "single"), 1, "one class only"
     yield ("train", "lonely"), 1, "has one picture"
     yield ("test", "empty"), 1, "holds no model.safetensors"
-    yield ("test", "gone"), 1, "there is no such run"
+    yield ("test", "gone"), 1, "no such run"
     yield ("predict", "hostile.safetensors", "x.png"), 1, "not a safetensors file"
     yield ("predict", "zoo:resnet999", "x.png"), 2, "is not a model"
     yield ("test", "digits", "--views", "nine"), 2, "'nine' is none of single, flip, ten-crop"

@@ -160,7 +160,7 @@ def test_parquet_lists_labels(tmp_path, named):
 
 
 def test_what_has_one_class_a_picture_is_refused_after_the_word(folder):
-    with pytest.raises(DataError, match="has one class a picture; multi-label: needs boxes"):
+    with pytest.raises(DataError, match="has one class per picture; multi-label: needs boxes"):
         open_dataset(f"multi-label:{folder}")
 
 

@@ -240,13 +240,13 @@ def test_data_and_run_are_told_apart(places, out, resume, found):
             [],
             None,
             False,
-            "name the data set: resight train DATA; a run is resumed with: resight train --resume RUN",
+            "give the data set: resight train DATA; a run is resumed with: resight train --resume RUN",
         ),
-        (["a", "b"], None, False, "a, b: name one data set"),
-        ([], None, True, "name the run: resight train --resume RUN"),
+        (["a", "b"], None, False, "a, b: give one data set"),
+        ([], None, True, "give the run: resight train --resume RUN"),
         (["a", "b"], None, True, "none of them is a run"),
         (["r", "s"], None, True, "r, s: are several runs"),
-        (["r", "a", "b"], None, True, "name one data set, and one run"),
+        (["r", "a", "b"], None, True, "give one data set, and one run"),
     ],
 )
 def test_words_that_name_no_run_are_refused(places, out, resume, message):

@@ -16,7 +16,7 @@ from resight.data.layouts.tree import (
     subfolders,
 )
 
-SEGMENTATION, POINTS, TABLE = "a segmentation data set", "a keypoint data set", "pictures with a table"
+SEGMENTATION, POINTS, TABLE = "a segmentation set", "a keypoint data set", "pictures with a table"
 CITYSCAPES = ("gtfine", "gtcoarse")
 LOOKED_AT = 200
 """Pictures of a folder that are looked at."""
@@ -98,7 +98,7 @@ def claim_tables(root: Path) -> Claim | None:
                 "pictures with a table of boxes",
                 but=f"{shown} has columns {', '.join(header[:8])}; export it as COCO, Pascal VOC or YOLO",
             )
-        return Claim(TABLE, but=f"{shown}; give {table}, with the columns path,label[,split]")
+        return Claim(TABLE, but=f"{shown}; give {table} itself, with the columns path,label[,split]")
     return None
 
 
