@@ -86,7 +86,7 @@ def test_the_plain_file_is_read(path):
         ({"classes": {"a": 1}}, "must be a list"),
         ({"multi_label": "no"}, "multi_label"),
         ({"preprocessing": None}, "preprocessing is null"),
-        ({"preprocessing": {**CARD, "resize": 40_000}}, "resize is 40000 where a whole number"),
+        ({"preprocessing": {**CARD, "resize": 40_000}}, "resize is 40000, but must be a whole number"),
         ({"preprocessing": {**CARD, "resize": 7}}, "resize=7 is below size=16"),
         ({"preprocessing": {**CARD, "size": 0}}, "size is 0"),
         ({"preprocessing": {**CARD, "mean": [0.1, 0.2]}}, "preprocessing.mean has 2 values where 3 belong"),

@@ -245,7 +245,7 @@ def test_data_and_run_are_told_apart(places, out, resume, found):
         (["a", "b"], None, False, "a, b: give one data set"),
         ([], None, True, "give the run: resight train --resume RUN"),
         (["a", "b"], None, True, "none of them is a run"),
-        (["r", "s"], None, True, "r, s: are several runs"),
+        (["r", "s"], None, True, "r, s: these are several runs"),
         (["r", "a", "b"], None, True, "give one data set, and one run"),
     ],
 )
