@@ -111,7 +111,7 @@ def test_what_was_settled_is_said(tmp_path):
     outlier = [real(RAMP), real(RAMP), real(RAMP), real(spoiled(RAMP, 90)), real(RAMP)]
     (note,) = settled(written(tmp_path / "b", outlier)).notes
     assert note.startswith(
-        "floating-point pictures hold 0 to 90: 0 is black and 255 is white; half of them use"
+        "floating-point pictures have values from 0 to 90: 0 is black and 255 is white; half of them use"
     )
     (note,) = settled(written(tmp_path / "c", [real(RAMP * 0.01)] * 3)).notes
     assert "less than 1/16" in note
