@@ -75,14 +75,14 @@ def test_two_folders_for_one_split_are_refused(tmp_path):
 def test_classes_beside_a_folder_called_train_are_refused(tmp_path):
     root = make_folder(tmp_path / "d", classes=("bus", "car"), count=3)
     make_folder(root, classes=("steam", "diesel"), splits=("train",), count=3)
-    with pytest.raises(DataError, match="has pictures in bus, car beside train, and"):
+    with pytest.raises(DataError, match="has pictures in bus, car next to train, which"):
         open_dataset(root)
 
 
 def test_a_folder_with_pictures_beside_the_splits_is_refused(tmp_path):
     root = make_folder(tmp_path / "d", splits=("train", "test"), count=3)
     make_folder(root / "extra", count=1)
-    with pytest.raises(DataError, match="has pictures in extra beside train, test, and"):
+    with pytest.raises(DataError, match="has pictures in extra next to train, test, which"):
         open_dataset(root)
 
 
