@@ -122,7 +122,7 @@ def test_a_process_joins_the_others_before_it_picks_its_gpu(two_gpus, switches):
 
 def test_a_process_without_a_gpu_is_one_line(two_gpus, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(ResightError, match="process 2 of this machine has no GPU: 2 can be seen") as caught:
+    with pytest.raises(ResightError, match="process 2 of this machine has no GPU: 2 visible") as caught:
         devices.pick_device()
     assert "\n" not in str(caught.value) and "--nproc-per-node 2" in str(caught.value) and not two_gpus
 

@@ -41,7 +41,9 @@ def test_every_synonym_means_a_setting():
 
 
 def test_nobody_takes_a_hanging_worker_for_early_stopping():
-    with pytest.raises(UsageError, match="'patience'; no training is stopped early: the best epoch is kept"):
+    with pytest.raises(
+        UsageError, match="'patience'; training never stops early, and the best epoch is kept"
+    ):
         settings.override(Machine(), ["patience=5"])
     assert of_record({"patience": 15.0, "workers": 2}) == {"timeout": 15.0, "workers": 2}
     assert settings.replace(Machine(), of_record({"patience": 15.0})).timeout == 15.0

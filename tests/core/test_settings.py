@@ -55,8 +55,8 @@ def test_what_was_written_is_read_back_and_what_was_not_has_its_default():
     [
         ({"rate": 1}, "unknown setting 'rate'"),
         ({"lr": "high"}, "needs a number"),
-        ({"lr": None}, "of another type"),
-        ({"drops": 3}, "of another type"),
+        ({"lr": None}, "has the wrong type"),
+        ({"drops": 3}, "has the wrong type"),
         ({"epochs": 2.5}, "needs a whole number"),
     ],
 )

@@ -48,7 +48,7 @@ def test_the_card_is_applied_in_order_and_travels(tmp_path):
     channels_first = pixels.permute(0, 3, 1, 2)
     wanted = (contrast_normalized(channels_first, 55.0) - torch.tensor(mean)) @ torch.from_numpy(table)
     torch.testing.assert_close(Normalize(card, CPU)(pixels).flatten(1), wanted, rtol=1e-4, atol=1e-3)
-    with pytest.raises(UsageError, match="whitening is made for 4 x 4"):
+    with pytest.raises(UsageError, match="whitening is for 4 x 4"):
         Normalize(card, CPU)(torch.zeros(1, 5, 5, 3, dtype=torch.uint8))
 
     model = create_model("lenet5_modern", 3, 3)

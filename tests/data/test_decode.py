@@ -109,7 +109,7 @@ def test_is_read_as_the_grey_ramp_by_levels_only(kind):
     content, white = READ_BY_LEVELS[kind][0](), float(READ_BY_LEVELS[kind][1])
     seen = decode_array(content, levels=Levels(integer=(0.0, white), real=(0.0, white)))
     assert np.abs(seen.astype(int) - np.repeat(RAMP[..., None], 3, axis=-1)).max() <= 3
-    with pytest.raises(PictureError, match="nothing says which are black and white; convert it to 8 or 16"):
+    with pytest.raises(PictureError, match="its black and white levels are unknown; convert it to 8 or 16"):
         decode(content)
 
 
@@ -202,7 +202,7 @@ REFUSED = {
     "large png": (png_header(11_000, 11_000), "11000 x 11000 pixels, more than the limit"),
     "float tiff with NaN": (
         encode(Image.fromarray(np.full((4, 4), np.nan, dtype=np.float32)), "TIFF"),
-        "not numbers",
+        "NaN or infinite",
     ),
 }
 

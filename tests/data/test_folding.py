@@ -95,7 +95,7 @@ def test_equal_pictures_share_a_fold_and_contradictions_have_none(many):
     odd = [name for name, k in found.items() if k == NO_FOLD]
     assert len(odd) == 18 and all("copy" in n or "green/00" in n for n in odd)
     folds = in_folds(dataset, 7)
-    assert "18 pictures stand in several classes" in folds.notes[0]
+    assert "18 pictures are in several classes" in folds.notes[0]
     for k in folds.filled():
         learned = fold(dataset, folds, k).train
         assert {learned.picture_name(i) for i in range(len(learned))} >= set(odd)

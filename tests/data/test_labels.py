@@ -88,12 +88,12 @@ def test_lookalikes_are_told_apart_by_case_space_and_invisible_letters_only():
 
 def test_a_table_has_every_name_once():
     assert class_table(["b ", "a"], "f") == ("b ", "a")
-    with pytest.raises(DataError, match="f: classes 0 and 2 are both called 'a'"):
+    with pytest.raises(DataError, match="f: classes 0 and 2 are both named 'a'"):
         class_table(["a", "b", "a"], "f")
 
 
 def test_an_unknown_name_is_refused_where_it_stands_first():
-    with pytest.raises(DataError, match=r"f: row 1 has label 'c', which is none of 2 classes"):
+    with pytest.raises(DataError, match=r"f: row 1 has label 'c', which is not one of 2 classes"):
         number_labels([column([0, "c", "c"], ("a", "b"))])
     with pytest.raises(DataError, match=r"g: row 1 has label '1\.0' and f: row 0 has '1', two spellings"):
         number_labels([column(["1"], file="f"), column(["a", "1.0"], file="g")])

@@ -106,15 +106,15 @@ def test_levels_are_settled_from_type_and_range(case, tmp_path):
 def test_what_was_settled_is_said(tmp_path):
     twelve = [word(np.round(RAMP * 4000))] * 3
     assert settled(written(tmp_path / "a", twelve)).notes == (
-        "pictures of 16 bits hold 0 to 4,000: 0 is black and 4,095 is white",
+        "16-bit pictures have values from 0 to 4,000: 0 is black and 4,095 is white",
     )
     outlier = [real(RAMP), real(RAMP), real(RAMP), real(spoiled(RAMP, 90)), real(RAMP)]
     (note,) = settled(written(tmp_path / "b", outlier)).notes
     assert note.startswith(
-        "floating-point pictures hold 0 to 90: 0 is black and 255 is white; half of them use"
+        "floating-point pictures have values from 0 to 90: 0 is black and 255 is white; half of them use"
     )
     (note,) = settled(written(tmp_path / "c", [real(RAMP * 0.01)] * 3)).notes
-    assert "less than a sixteenth" in note
+    assert "less than 1/16" in note
 
 
 def test_the_test_pictures_have_no_say(tmp_path):
@@ -155,7 +155,7 @@ def test_a_picture_of_another_scale_is_refused():
         (Levels(real=(-1.0, 1.0)), RAMP * 100 - 50),
     ):
         with pytest.raises(
-            PictureError, match=r"is black and .* is white in the other pictures; bring it to that"
+            PictureError, match=r"is black and .* is white in the other pictures; rescale it to these"
         ):
             decode_array(real(values), levels=levels)
     with pytest.raises(PictureError, match="has values from 0 to 65535, but 0 is black and 4095 is white"):
@@ -169,7 +169,7 @@ def test_without_a_set_the_type_decides():
     assert np.abs(decode_array(real(RAMP / 2))[..., :1] - RAMP / 2 * 255).max() <= 0.5
     assert np.abs(decode_array(word(np.round(RAMP * 4095)))[..., :1] - RAMP * 4095 / 257).max() <= 0.51
     for content in (real(spoiled(RAMP, 1.01)), real(spoiled(RAMP, -0.01)), tiff(np.int32(RAMP), 32, kind=2)):
-        with pytest.raises(PictureError, match="nothing says which are black and white"):
+        with pytest.raises(PictureError, match="its black and white levels are unknown"):
             decode_array(content)
 
 

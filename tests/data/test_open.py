@@ -74,7 +74,7 @@ def test_given_splits_are_kept(tmp_path):
 def test_val_without_test_becomes_the_test_and_says_so(tmp_path):
     dataset = open_dataset(make_folder(tmp_path / "d", splits=("train", "valid"), count=4))
     assert set(dataset.splits) == {"train", "test"}
-    assert "nothing is chosen on it" in dataset.notes[0]
+    assert "no epoch or setting is chosen on it" in dataset.notes[0]
 
 
 def test_a_test_split_that_lacks_a_class_is_mapped_by_name(tmp_path):
@@ -155,9 +155,9 @@ def test_csv_with_and_without_splits(tmp_path):
     [
         ("", "needs a header line"),
         ("name,kind\na,b\n", "needs a header line"),
-        ("path,label\nmissing.png,a\n", "is not there"),
-        ("path,label\n,a\n", ":2: path or label is missing"),
-        ("path,label,split\nx.png,a,holdout\n", "none of train, val, test"),
+        ("path,label\nmissing.png,a\n", "does not exist"),
+        ("path,label\n,a\n", ":2: its path is missing"),
+        ("path,label,split\nx.png,a,holdout\n", "not one of train, val, test"),
     ],
 )
 def test_bad_csv_is_one_line(tmp_path, text, message):
@@ -184,17 +184,17 @@ def test_mnist_from_idx_files(tmp_path):
     assert len(dataset.train) == 40 and dataset.train.labels.tolist() == labels.tolist()
     assert np.array_equal(np.asarray(dataset.train.decode(3))[..., 0], pixels[3])
     (place / "train-labels-idx1-ubyte").write_bytes(idx(labels)[:-5])
-    with pytest.raises(DataError, match="not a whole idx file"):
+    with pytest.raises(DataError, match="not a complete idx file"):
         open_dataset("mnist", tmp_path / "root")
 
 
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
-        ((20, 8, 8), (19,), "do not belong together"),
-        ((20, 64), (20,), "do not belong together"),
-        ((20, 8, 8), (20, 1), "do not belong together"),
-        ((20, 8, 8), (20,), "row 7 has label 10, which is none of 10 classes"),
+        ((20, 8, 8), (19,), "do not match"),
+        ((20, 64), (20,), "do not match"),
+        ((20, 8, 8), (20, 1), "do not match"),
+        ((20, 8, 8), (20,), "row 7 has label 10, outside the 10 classes"),
     ],
 )
 def test_idx_files_that_do_not_fit_are_one_line(tmp_path, images, labels, message):
@@ -260,7 +260,7 @@ def test_a_place_is_compared_with_its_neighbours_and_never_taken_for_a_built_in_
     with pytest.raises(DataError, match=f"nearest: {tmp_path / 'fruit'}$"):
         open_dataset(tmp_path / "fruti")
     for place in (tmp_path / "cifar1", tmp_path / "gone" / "mnist"):
-        with pytest.raises(DataError, match="; built in are digits, ") as error:
+        with pytest.raises(DataError, match="; built in: digits, ") as error:
             open_dataset(place)
         assert "nearest" not in str(error.value)
 
@@ -291,7 +291,7 @@ def test_files_that_are_no_pictures_and_empty_folders_are_noted(folder):
     (folder / "red" / "notes.txt").write_text("x")
     (folder / "violet").mkdir()
     notes = " ".join(open_dataset(folder).notes)
-    assert "1 files are not named like pictures" in notes and "notes.txt" in notes
+    assert "1 files do not have a picture suffix" in notes and "notes.txt" in notes
     assert "1 folders hold no pictures" in notes and "violet" in notes
 
 

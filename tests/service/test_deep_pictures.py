@@ -106,7 +106,7 @@ def test_every_way_to_open_data_for_a_run_gives_its_levels(place, monkeypatch):
 def test_a_network_of_8_bit_pictures_refuses_values_of_unknown_scale(place, tiny_run):
     done = resight("predict", tiny_run, place / "floats" / "dark" / "00.tif", "--json")
     (row,) = json.loads(done.stdout)
-    assert "nothing says which are black and white; convert it to 8 or 16 bits" in row["error"]
+    assert "its black and white levels are unknown; convert it to 8 or 16 bits" in row["error"]
 
 
 def test_weights_bring_their_normalization_but_not_their_levels(place, tmp_path):

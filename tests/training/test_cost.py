@@ -73,6 +73,6 @@ def test_memory_in_words():
     model = nn.Linear(999, 1000)  # a million numbers
     words = training_bytes(model, 3, 50e6, 2e9)
     assert words == (
-        "memory: about 2.1 GB (12 MB weights, gradients and momenta, 50 MB a step's maps, 2.0 GB pictures)"
+        "memory: about 2.1 GB (12 MB weights, gradients and momenta, 50 MB step activations, 2.0 GB pictures)"
     )
     assert "pictures" not in training_bytes(model, 3, 50e6, 0)

@@ -281,5 +281,5 @@ def test_a_weight_that_learns_without_being_averaged_is_an_error(group):
     joined = Shared(objective, group, find_unused=False)
     joined.require_averaged()
     model.conv1.weight.requires_grad = True
-    with pytest.raises(RuntimeError, match=r"conv1\.weight learns, but its gradient is not averaged"):
+    with pytest.raises(RuntimeError, match=r"conv1\.weight is trained, but its gradient is not averaged"):
         joined.require_averaged()

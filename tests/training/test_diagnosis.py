@@ -108,7 +108,7 @@ def test_a_gap_that_few_validation_pictures_explain_is_not_claimed():
     gap = rows(falling(2.2, 0.1), falling(80, 10), falling(2.2, 0.9), falling(80, 24))
     assert first_word(diagnose(gap, CHANCE, 2000)) == "Data too small"
     (only,) = diagnose(gap, CHANCE, 30)
-    assert only.startswith("Nothing wrong") and "30 validation pictures alone err by" in only
+    assert only.startswith("Nothing wrong") and "30 pictures alone give an error of" in only
 
 
 def test_high_errors_that_stay_are_underfitting():
@@ -123,7 +123,9 @@ def test_a_network_that_hardly_learned_is_never_called_fine():
         losses = falling(2.302, 2.256, speed=speed)
         (only,) = diagnose(rows(losses, errors, losses, errors), CHANCE, 500, math.log(10))
         assert first_word([only]) == "Learning rate too low, or too few epochs", only
-        assert "guessing errs by 90.0 %" in only and "where guessing costs 2.303" in only and "0.1;" in only
+        assert (
+            "that of guessing is 90.0 %" in only and "where guessing costs 2.303" in only and "0.1;" in only
+        )
 
 
 @pytest.mark.parametrize("guessing", [None, math.log(10)])
@@ -138,8 +140,8 @@ def test_no_curve_near_guessing_is_fine_whatever_its_shape(guessing, share):
 def test_a_validation_that_cannot_be_told_from_guessing_is_not_fine():
     curves = falling(0.7, 0.2), falling(48, 9), falling(0.7, 0.5), falling(48, 30)
     (only,) = diagnose(rows(*curves), 50.0, 12)
-    assert only.startswith("Not told from guessing: the validation error ended at 30.")
-    assert "12 pictures leave it open up to 6" in only
+    assert only.startswith("Perhaps no better than guessing: the validation error ended at 30.")
+    assert "12 pictures allow up to 6" in only
     assert diagnose(rows(*curves), 50.0, 12, None, 90.0)[0].startswith("Nothing wrong")
 
 
@@ -148,7 +150,7 @@ def test_epochs_whose_loss_is_no_number_are_named():
     broken[4]["train_loss"] = broken[7]["train_loss"] = math.nan
     first, second = diagnose(broken, CHANCE, 500)
     assert first.startswith("Nothing wrong")
-    assert second.startswith("Left out: epoch 5, 8, whose training loss is no number")
+    assert second.startswith("Left out: epoch 5, 8, whose training loss is not a number")
 
 
 def test_guessing_is_of_the_pictures_that_it_is_compared_on():
@@ -175,7 +177,7 @@ def test_short_histories_and_ones_without_validation():
     assert diagnose(FINE[:3], CHANCE)[0].startswith("Too few epochs (3)")
     assert diagnose([], CHANCE)[0].startswith("Too few epochs (0)")
     found = diagnose(rows(falling(2.2, 0.5), falling(80, 2)), CHANCE)
-    assert found[0].startswith("Nothing wrong in the curve:") and "no validation curve" in found[1]
+    assert found[0].startswith("Nothing wrong in the curve:") and "Without a validation curve" in found[1]
 
 
 def trained(*words):

@@ -158,7 +158,7 @@ def test_a_worker_that_hangs_is_said_and_costs_nothing(whole, readers):
     fault = READING.format(harm="time.sleep(1000)")
     words = (whole / "colours", *WORDS, "--out", "run")
     done = faulty(fault, *words, "--set", "timeout=4", "--set", f"readers={readers}")
-    assert "a data worker gave nothing for 4 seconds" in one_line(done, 1)
+    assert "a data worker returned nothing for 4 seconds" in one_line(done, 1)
     resight("train", *words, "--resume", check=0)
     assert_same(whole / "whole", "run")
 

@@ -45,7 +45,7 @@ def started(folder):
 
 def test_memory_that_runs_out_while_a_batch_is_made_is_one_line(folder, monkeypatch):
     monkeypatch.setattr(ResidentBatches, "epoch", runs_out)
-    with pytest.raises(TrainingError, match=r"^out of memory outside of a step \(CUDA error") as caught:
+    with pytest.raises(TrainingError, match=r"^out of memory outside a step \(CUDA error") as caught:
         started(folder)
     assert "\n" not in str(caught.value) and "--resume" in str(caught.value)
 
@@ -54,7 +54,7 @@ def test_memory_that_runs_out_before_the_first_step_is_one_line_and_leaves_no_fo
     folder, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(jobs, "make_batches", runs_out)
-    with pytest.raises(TrainingError, match="out of memory outside of a step"):
+    with pytest.raises(TrainingError, match="out of memory outside a step"):
         started(folder)
     assert not (tmp_path / "run").exists()
 
@@ -121,7 +121,7 @@ def test_a_batch_larger_than_a_step_is_an_error():
     objective = OneClass().objective(model, Aids())
     step = Step(model, objective, make_optimizer(model, RECIPE), 8, torch.float32)
     batch = Batch(torch.randn(9, 3, 16, 16), ClassMarks.of(torch.zeros(9, dtype=torch.long)))
-    with pytest.raises(ValueError, match="a batch of 9 pictures for a step of 8"):
+    with pytest.raises(ValueError, match="a batch of 9 pictures, but a step takes 8"):
         step(batch, 0, 0.0, 0, Progress(), print)
 
 

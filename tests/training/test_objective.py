@@ -114,7 +114,7 @@ def test_a_teacher_is_fitted_to_the_students_pictures_and_classes(tmp_path):
     torch.testing.assert_close(teacher.logits((pixels - mean) / std), wanted, rtol=1e-4, atol=1e-4)
     with pytest.raises(UsageError, match="other classes"):
         make_teacher(wish, ("a", "b"), card, torch.device("cpu"))
-    with pytest.raises(UsageError, match="normalized otherwise"):
+    with pytest.raises(UsageError, match="another size or normalization"):
         make_teacher(
             wish, ("a", "b", "c"), Preprocessing(size=32, resize=32, contrast=55.0), torch.device("cpu")
         )
@@ -238,7 +238,7 @@ def test_a_teacher_whitened_otherwise_or_at_another_size_is_refused(tmp_path):
     ):
         model.preprocessing = own
         save_model(tmp_path / "t.safetensors", model, model.state_dict(), {})
-        with pytest.raises(UsageError, match="normalized otherwise"):
+        with pytest.raises(UsageError, match="another size or normalization"):
             make_teacher(wish, ("a", "b"), card, torch.device("cpu"))
     with pytest.raises(UsageError, match="give a run"):
         make_teacher(recipe(teacher="zoo:resnet18"), ("a", "b"), plain, torch.device("cpu"))

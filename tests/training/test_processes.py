@@ -330,8 +330,8 @@ def test_a_sharded_run_goes_on_in_as_many_processes_as_there_are(colours, tmp_pa
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        ((), "one process only"),
-        (("--set", "compile=on"), "not with compile=on"),
+        ((), "needs several processes"),
+        (("--set", "compile=on"), "cannot be combined with compile=on"),
     ],
 )
 def test_sharding_alone_or_compiled_is_refused(colours, words, fault):

@@ -60,9 +60,7 @@ def test_a_shorter_training_has_a_proportionally_shorter_warm_up(name, model):
 def test_a_warm_up_that_one_asks_for_in_steps_is_obeyed_or_refused():
     recipe = replace(build("fast"), warmup=(400, 0.01))
     assert [trace(recipe, 1000)[s] for s in (0, 399)] == [0.01, 0.01] and trace(recipe, 1000)[400] > 0.01
-    with pytest.raises(
-        UsageError, match="warmup=400 steps is the whole training of 400 steps; give a shorter"
-    ):
+    with pytest.raises(UsageError, match="warmup=400 steps covers all training of 400 steps; give a shorter"):
         learning_rate(recipe, 0, 400)
     with pytest.raises(UsageError, match="third number is the steps of a whole training"):
         replace(recipe, warmup=(400, 0.01, 400))

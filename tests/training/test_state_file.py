@@ -91,7 +91,7 @@ def test_a_state_of_another_task_is_refused(run):
     ("change", "words"),
     [
         (lambda t, d: d.pop("progress"), "has no 'progress'"),
-        (lambda t, d: d.update(progress=[]), "progress is [] where an object belongs"),
+        (lambda t, d: d.update(progress=[]), "progress is [], but must be an object"),
         (lambda t, d: d["progress"].update(epoch=-1), "progress.epoch is -1"),
         (lambda t, d: d["progress"].update(epoch=10**30), "progress.epoch"),
         (lambda t, d: d["progress"].update(epoch="3"), "progress.epoch"),

@@ -188,7 +188,7 @@ def test_a_link_that_goes_down_ends_the_training_in_time_and_it_resumes(straight
     for text in said:
         lines = [line for line in text.splitlines() if line.startswith(("resight: ", "resight ("))]
         assert len(lines) == 1, text[-3000:]
-        assert "another process of this training ended or does not answer; resume with" in lines[0]
+        assert "another process of this training run ended or does not respond; resume with" in lines[0]
         assert "--resume" in lines[0]
     codes, said = ended(hosts.start(0, *words, "--resume"), hosts.start(1, *words, "--resume"))
     assert codes == [0, 0], said[0][-2000:] + said[1][-2000:]

@@ -1,1 +1,1 @@
-"""Errors, names, settings, seeds, files, devices: known to all, knowing nobody."""
+"""Errors, names, settings, seeds, files and devices: the layer that every other one imports."""

@@ -1,6 +1,6 @@
-"""Where a service speaks while it works: standard error, without colours or markup of its own.
+"""Console output of a running service: standard error, without colours or markup of its own.
 
-Whoever starts the work says where its progress is shown (`shown_on`); every long loop goes through `counted`.
+The caller chooses where progress is shown (`shown_on`); every long loop runs through `counted`.
 A library call shows nothing unless it is asked to.
 """
 
@@ -38,7 +38,7 @@ class PlainConsole(Console):
 
 
 def stderr_console(*, quiet: bool = False) -> PlainConsole:
-    """Return a console on standard error; a quiet one says nothing."""
+    """Return a console on standard error; a quiet one prints nothing."""
     return PlainConsole(stderr=True, quiet=quiet, emoji=False)
 
 
@@ -53,21 +53,21 @@ def shown_on(console: Console) -> Iterator[None]:
 
 
 def show_on(console: Console) -> None:
-    """Show the progress of all loops from here on on a console."""
+    """Show the progress of all loops on a console, from now on."""
     _SHOWN.set(console)
 
 
 def counted(things: Iterable[Thing], what: str, total: int | None = None, step: int = 1) -> Iterator[Thing]:
     """Yield things; if that takes more than a few seconds, show how many are done.
 
-    On a terminal there is a bar that goes away at the end; elsewhere a line every half minute; nothing where
-    nobody asked for it (see `shown_on`), or inside of another bar.
+    A terminal shows a bar that disappears at the end; other outputs get a line every half minute; nothing if
+    progress is not shown (see `shown_on`) or inside another bar.
 
     Args:
-        things: what a loop goes through.
-        what: is done, as in "reading pictures".
-        total: of what is counted; by default the number of things, if it is known.
-        step: how many of the total each thing is.
+        things: what the loop iterates over.
+        what: the activity, such as "reading pictures".
+        total: the final count; by default the number of things, if known.
+        step: how much each thing adds to the count.
     """
     console = _SHOWN.get()
     if console is None or console.quiet:
@@ -82,7 +82,7 @@ def counted(things: Iterable[Thing], what: str, total: int | None = None, step: 
 
 
 class _Counter:
-    """How far a loop is."""
+    """The progress of a loop."""
 
     def __init__(self, console: Console, what: str, total: int | None) -> None:
         self.console, self.what, self.total, self.done = console, what, total, 0

@@ -1,4 +1,4 @@
-"""Where the arithmetic happens, in which precision, on how many cores, and with which memory."""
+"""The device of the computation, its precision, cores and memory."""
 
 import ctypes
 import math
@@ -26,12 +26,12 @@ def keep_pages() -> bool:
     """Let glibc keep freed memory instead of giving it back to the kernel after every layer.
 
     By default glibc maps each large block when it is allocated and unmaps it when freed, so every
-    activation of every layer is paid for again in page faults. The command calls this once at its start; a
+    activation of every layer costs page faults again. The command calls this once at its start; a
     program that only imports the library keeps its own settings. Peak memory is unchanged, but it is held
     until the process ends.
 
     Returns:
-        Whether the C library took the settings (false where it is not glibc).
+        Whether the C library accepted the settings (false if it is not glibc).
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -46,9 +46,9 @@ def keep_pages() -> bool:
 
 
 def pick_device() -> "torch.device":
-    """Return the fastest device at hand: CUDA, Apple's MPS, or the CPU.
+    """Return the fastest device available: CUDA, Apple's MPS, or the CPU.
 
-    One of several processes joins the others first: they say which GPU is its own. From here on float32 is
+    One of several processes joins the others first, which determines its GPU. From here on float32 is
     IEEE's, see `tf32`.
 
     Raises:
@@ -69,7 +69,7 @@ def pick_precision(wanted: str, device: "torch.device") -> "torch.dtype":
     """Turn "auto", "fp32", "tf32" or "bf16" into a dtype for convolutions and products.
 
     "auto" is bf16 where the hardware multiplies it (CUDA from Ampere on, CPUs with AVX512-BF16 or
-    AMX), else fp32. "tf32" is float32 to torch; what it multiplies by is said by `tf32`.
+    AMX), else fp32. "tf32" is float32 to torch; `tf32` sets how it multiplies.
     """
     import torch
 
@@ -97,7 +97,7 @@ def autocast(device: "torch.device", precision: "torch.dtype") -> AbstractContex
 def tf32(*, allowed: bool) -> Iterator[None]:
     """Let CUDA multiply float32 as TF32 inside the block, with 10 of its 23 bits of mantissa, or not.
 
-    torch convolves so by default. Here float32 means IEEE float32 unless a training chose otherwise
+    By default torch convolves in TF32. Here float32 means IEEE float32 unless a training run chose otherwise
     (`precision=tf32`), so this is the only place that allows it.
     """
     _allow_tf32(allowed=allowed)
@@ -117,21 +117,21 @@ def _allow_tf32(*, allowed: bool) -> None:
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that there was no memory left, on any device."""
+    """Return whether an error means that memory ran out, on any device."""
     import torch
 
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(NO_MEMORY.search(str(error)))
 
 
 def free_memory(device: "torch.device") -> float:
-    """Return the bytes that are free on a GPU; infinity for other devices, whose system swaps or refuses."""
+    """Return the bytes that are free on a GPU; infinity for other devices."""
     import torch
 
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
 
 
 def wait_for(device: "torch.device") -> None:
-    """Wait until a device has done all that it was asked; a CPU always has."""
+    """Wait until a device has finished its queued work; a CPU always has."""
     import torch
 
     if device.type in ("cuda", "mps"):
@@ -139,9 +139,9 @@ def wait_for(device: "torch.device") -> None:
 
 
 def cores() -> int:
-    """Return how many cores this process has to itself: those it may use, over the processes of its machine.
+    """Return how many cores this process has: those it may use, divided by the processes of its machine.
 
-    Not torch's number of threads: torchrun sets that to one, whatever there is.
+    This is not torch's number of threads, which torchrun always sets to one.
     """
     try:
         usable = len(os.sched_getaffinity(0))

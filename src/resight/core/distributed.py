@@ -1,6 +1,6 @@
-"""The seam to torch.distributed: one process alone, or many that torchrun started.
+"""The interface to torch.distributed: a single process, or several started by torchrun.
 
-Everything else asks `world()` and never torch.distributed itself. A process alone is a world of one, in which
+All other code calls `world()`, never torch.distributed. A single process is a world of one, in which
 every function here does nothing and costs nothing.
 """
 
@@ -31,7 +31,7 @@ class World:
 
     Attributes:
         rank: number of this process, from 0.
-        processes: how many there are.
+        processes: their number.
         local_rank: number of this process on its node: its accelerator.
         restarts: how often the launcher has started the job again.
     """
@@ -43,11 +43,11 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes and speaks for all."""
+        """Whether this process writes files and messages for all."""
         return self.rank == 0
 
     def share(self, count: int) -> range:
-        """Return which of `count` things are this process's: every one belongs to exactly one process."""
+        """Return which of `count` things belong to this process: each belongs to exactly one process."""
         return range(self.rank, count, self.processes)
 
     def all_of(self, thing: Thing) -> list[Thing]:
@@ -108,7 +108,7 @@ class World:
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
-        """Let the main process run the block before the others do: what it downloads, they find."""
+        """Let the main process run the block before the others, so that they find what it downloaded."""
         if not self.is_main:
             self.wait()
         try:
@@ -127,7 +127,7 @@ def launched() -> bool:
 def world() -> World:
     """Return the world that this process belongs to; the first call joins it.
 
-    torchrun says in the environment how many processes there are, and which one this is.
+    torchrun sets the number of processes and the rank of this one in the environment.
 
     Raises:
         ResightError: if the others cannot be reached, or there is no GPU left for this process.
@@ -143,8 +143,8 @@ def world() -> World:
     if own:
         if local >= (visible := torch.cuda.device_count()):
             raise ResightError(
-                f"process {local} of this machine has no GPU: {visible} can be seen; start --nproc-per-node "
-                f"{visible} at most, or set CUDA_VISIBLE_DEVICES= to compute on CPUs"
+                f"process {local} of this machine has no GPU: {visible} visible; use --nproc-per-node "
+                f"{visible} or fewer, or set CUDA_VISIBLE_DEVICES= to compute on CPUs"
             )
         torch.cuda.set_device(own)
     try:
@@ -167,7 +167,7 @@ def _control() -> Any:
 
 @contextmanager
 def waiting(seconds: float) -> Iterator[None]:
-    """Bound how long a process waits for the others inside the block: a link that is down says nothing."""
+    """Bound how long a process waits for the others inside the block: a dead link reports no error."""
     _wait_at_most(timedelta(seconds=seconds))
     try:
         yield

@@ -1,7 +1,7 @@
-"""JSON from outside: parsed within bounds, and held against the shape that its reader expects.
+"""Untrusted JSON: parsed within bounds and checked against the shape that its reader expects.
 
-Files, headers and table metadata of strangers are untrusted: they may nest a million brackets, hold
-numbers without end, repeat a key, or hold a list where a name belongs. Each reader states a shape; what
+Third-party files, headers and table metadata are untrusted: they may nest a million brackets, hold
+endless numbers, repeat a key, or hold a list in place of a name. Each reader states a shape; what
 differs is refused by its place in the document.
 
 A shape is one of
@@ -52,11 +52,11 @@ def parse(text: str | bytes, where: str, error: type[ResightError] = DataError, 
         text: the document; bytes are UTF-8, with or without a byte order mark.
         where: the file, or the place in it, for the message.
         error: what is raised.
-        nan: whether NaN and infinity are read as Python writes them; a shape of numbers refuses them all the
-            same.
+        nan: whether NaN and infinity are read as Python writes them; a shape of numbers still refuses
+            them.
 
     Raises:
-        ResightError: of the type `error`, if the text is no JSON, nests deeper than 64 levels, repeats a key,
+        ResightError: of the type `error`, if the text is not JSON, nests over 64 levels, repeats a key,
             or holds NaN, infinity, a number of more than 400 digits or half of a surrogate pair.
     """
     try:
@@ -70,11 +70,11 @@ def parse(text: str | bytes, where: str, error: type[ResightError] = DataError, 
             parse_float=_finite,
         )
         if not _shallow(document):
-            raise ValueError(f"it nests deeper than {DEEPEST} levels")
+            raise ValueError(f"it is nested deeper than {DEEPEST} levels")
         if "\\ud" in text or "\\uD" in text:  # half of a pair is no letter, and no file or terminal takes it
             json.dumps(document, ensure_ascii=False).encode()
     except RecursionError:
-        raise error(f"{where}: is not usable JSON (it nests too deeply); write the file again") from None
+        raise error(f"{where}: is not usable JSON (it is nested too deeply); write the file again") from None
     except ValueError as cause:
         raise error(f"{where}: is not usable JSON ({cause}); write the file again") from cause
     return document
@@ -94,7 +94,7 @@ def require(document: Any, shape: Any, where: str, error: type[ResightError] = D
 def read(
     text: str | bytes, shape: Any, where: str, error: type[ResightError] = DataError, *, nan: bool = False
 ) -> Any:
-    """Parse JSON and hold it against a shape; see `parse` and `require`."""
+    """Parse JSON and check it against a shape; see `parse` and `require`."""
     return require(parse(text, where, error, nan=nan), shape, where, error)
 
 
@@ -103,7 +103,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(document) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise ValueError(f"the key {twice[:80]!r} stands twice in one object")
+        raise ValueError(f"the key {twice[:80]!r} appears twice in one object")
     return document
 
 
@@ -202,4 +202,4 @@ def _at(place: str, key: str) -> str:
 def _differs(value: Any, wanted: str, place: str) -> str:
     shown = json.dumps(value, default=str)
     shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
-    return f"{place or 'the document'} is {shown} where {wanted} belongs"
+    return f"{place or 'the document'} is {shown}, but must be {wanted}"

@@ -1,16 +1,16 @@
-"""Everything that a user can cause and cure.
+"""The errors that a user can cause and fix.
 
     ResightError                 one line: what, where, cure          exit 1
     ├── UsageError               invalid command line                 exit 2
-    │   └── UnknownNameError     a name that is in no table           exit 2
+    │   └── UnknownNameError     a name that is not in its table      exit 2
     ├── DataError                a data set cannot be used
     │   ├── PictureError         one picture cannot be read
-    │   └── HangingError         a thread that reads does not come back
+    │   └── HangingError         a reading thread does not return
     ├── ModelFileError           a run or weight file cannot be used
     ├── NotFiniteError           pictures, answers or maps are NaN or infinite
     └── TrainingError            training had to stop
 
-A traceback means a bug of ours; everything above is printed as its one line.
+A traceback means a bug in Resight; the errors above are printed as one line.
 """
 
 
@@ -27,7 +27,7 @@ class UsageError(ResightError, ValueError):
 
 
 class UnknownNameError(UsageError):
-    """A name that is in no table; the message gives the nearest ones."""
+    """A name that is not in its table; the message gives the nearest ones."""
 
 
 class DataError(ResightError):
@@ -53,7 +53,7 @@ class PictureError(DataError):
 
 
 class HangingError(DataError):
-    """A thread that reads pictures does not come back, and nothing can end it but the process's own end."""
+    """A thread that reads pictures does not return, and only the end of the process can end it."""
 
 
 class ModelFileError(ResightError):
@@ -61,7 +61,7 @@ class ModelFileError(ResightError):
 
 
 class NotFiniteError(ResightError):
-    """Pictures, a network's answers or its maps hold NaN or infinite values: nothing follows from them."""
+    """Pictures, a network's answers or its maps hold NaN or infinite values and are unusable."""
 
 
 class TrainingError(ResightError):

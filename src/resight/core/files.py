@@ -1,4 +1,4 @@
-"""Files that are never half written, and digests of their content."""
+"""Atomic writing of files, and digests of their content."""
 
 import errno
 import hashlib
@@ -43,7 +43,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep a folder for this process alone while the block runs; the lock ends with the process.
+    """Lock a folder for this process while the block runs; the lock ends with the process.
 
     Raises:
         ResightError: if another process holds it, or the folder cannot be written.
@@ -66,7 +66,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def require_place(path: Path) -> None:
-    """Make the folder of a file that will be written, so that a long work does not end in vain.
+    """Make the folder of a file that will be written, so that a fault shows before the work starts.
 
     Raises:
         ResightError: as `replacing`.
@@ -82,7 +82,7 @@ def require_place(path: Path) -> None:
 
 def _why(path: Path, error: OSError) -> str:
     if error.errno in FULL:
-        return f"{path}: no space left to write it; free some, then resume: resight train --resume RUN"
+        return f"{path}: no space left on the disk; free some, then resume: resight train --resume RUN"
     return f"{path}: cannot be written ({error.strerror or error}); choose another place with --out"
 
 
@@ -115,7 +115,7 @@ def digest(content: bytes) -> str:
 
 
 def dead_link(path: Path) -> str:
-    """Return where a link points that leads to nothing, "" for everything else."""
+    """Return the target of a broken link, "" for everything else."""
     if not path.is_symlink() or path.exists():
         return ""
     return str(path.readlink())

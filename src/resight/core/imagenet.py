@@ -1,4 +1,4 @@
-"""The 1,000 classes of ILSVRC 2012: WordNet numbers, as its folders are called, and names, as weights say."""
+"""The 1,000 classes of ILSVRC 2012: WordNet numbers (its folder names) and names (as in weights)."""
 
 from functools import cache
 from importlib.resources import files

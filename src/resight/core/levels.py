@@ -1,4 +1,4 @@
-"""Which values of a picture are black and white, where its type alone does not say so."""
+"""Which values of a picture are black and white, if its type alone does not determine them."""
 
 import math
 from dataclasses import asdict, dataclass, fields
@@ -11,14 +11,14 @@ Pair = tuple[float, float]
 class Levels:
     """The values that become black and white, one pair for each type of pixel.
 
-    They hold for a whole data set: a value is the same grey in every picture. Pictures of 8 bits have no
+    They hold for a whole data set: a value is the same grey in every picture. 8-bit pictures have no
     entry: their 0 is black and their 255 is white.
 
     Attributes:
-        word: of unsigned integers of 9 to 16 bits, as values of 16 bits; None for the type's own range, 0 and
+        word: for unsigned integers of 9 to 16 bits, as 16-bit values; None for the type's full range, 0 and
             65,535.
-        integer: of signed integers, and of integers of 32 bits; None if unknown.
-        real: of floating-point numbers; None for 0 and 1, and no value beyond them.
+        integer: for signed and 32-bit integers; None if unknown.
+        real: for floating-point numbers; None for 0 and 1 with no value beyond them.
     """
 
     word: Pair | None = None
@@ -31,13 +31,13 @@ class Levels:
 
     @classmethod
     def from_dict(cls, document: dict[str, Any] | None) -> "Levels":
-        """Build from `to_dict`; files from before there were levels have none.
+        """Build from `to_dict`; files written before levels existed have none.
 
         Raises:
-            ValueError: if a pair is not two finite numbers, the first smaller; TypeError if it is no pair.
+            ValueError: if a pair is not two finite numbers, the first smaller; TypeError if it is not a pair.
         """
         if not isinstance(document or {}, dict):
-            raise ValueError(f"levels: {document!r} is no object")
+            raise ValueError(f"levels: {document!r} is not an object")
         pairs = {f.name: (document or {}).get(f.name) for f in fields(cls)}
         return cls(**{kind: None if pair is None else _pair(kind, pair) for kind, pair in pairs.items()})
 

@@ -1,6 +1,6 @@
-"""What is counted on our networks as their papers have them: known without building one, and without torch.
+"""Sizes and costs of the networks as in their papers, available without building one and without torch.
 
-`networks.jsonl` has a line for each network, in the order of the table of networks. `scripts/networks` writes
+`networks.jsonl` has one line per network, in the order of the table of networks. `scripts/networks` writes
 it, and tests/service/networks/test_table.py checks it against the networks.
 """
 
@@ -19,11 +19,11 @@ LAYER = (
 
 @dataclass(frozen=True)
 class Counted:
-    """A network's line.
+    """The line of a network.
 
     Attributes:
         name: of the network.
-        family: whose file it stands in.
+        family: the file that defines it.
         year: of the paper.
         paper: authors, title, number.
         least_size: side of the smallest square that it takes, in pixels.
@@ -39,14 +39,14 @@ class Counted:
     summary: dict[str, Any]
 
     def line(self) -> str:
-        """Return it as the file has it."""
+        """Return it as it is in the file."""
         layers = [[layer[key] for key in LAYER] for layer in self.summary["layers"]]
         document = {**vars(self), "summary": {**self.summary, "layers": layers}}
         return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def read(cls, line: str) -> "Counted":
-        """Read what `line` gave."""
+        """Read a line that `line` returned."""
         document = json.loads(line)
         summary = document.pop("summary")
         layers = [dict(zip(LAYER, layer, strict=True)) for layer in summary["layers"]]

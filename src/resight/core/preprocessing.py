@@ -1,4 +1,4 @@
-"""What must happen to a picture before a network sees it, as data that travels with the weights."""
+"""The preprocessing of a picture before a network sees it, stored with the weights."""
 
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Preprocessing:
     """A test-time preprocessing: resize the shorter side, crop the centre, normalize.
 
-    Pixels are RGB, divided by 255, less `mean`, over `std`. With `contrast`, in place of that: each picture
-    less its own mean over all values, scaled to the norm `contrast`, less `pixel_mean`, times `whitening`.
+    Pixels are RGB, divided by 255, minus `mean`, divided by `std`. With `contrast`, instead: each picture
+    minus its own mean over all values, scaled to the norm `contrast`, minus `pixel_mean`, times `whitening`.
 
     Attributes:
         size: side of the square that the network sees, in pixels.
@@ -55,7 +55,7 @@ class Preprocessing:
         pixel_mean: tuple[float, ...] = (),
         whitening: "NDArray[np.float32] | None" = None,
     ) -> "Preprocessing":
-        """Build from `to_dict` and the tensors that travelled beside it."""
+        """Build from `to_dict` and the tensors stored with it."""
         return cls(
             size=int(document["size"]),
             resize=int(document["resize"]),

@@ -1,6 +1,6 @@
 """Figures that papers and releases publish for our networks, each with its protocol and its source.
 
-`published.csv` has a row for each. The rows of a network stand together: errors first, then accuracies, then
+`published.csv` has a row for each. The rows of a network are adjacent: errors first, then accuracies, then
 sizes, and the first of them is its headline.
 """
 
@@ -21,8 +21,8 @@ class Published:
     Attributes:
         id: of the record, never reused.
         network: our name for it.
-        dataset: that it was tested on; of sizes, that the network was built for.
-        metric: as the source calls it, such as "top-1 error", "params" or "compute".
+        dataset: that it was tested on; for sizes, that the network was built for.
+        metric: as named in the source, such as "top-1 error", "params" or "compute".
         value: as printed.
         unit: of the value: "%", "M" (millions), "GMAC" (thousand million multiply-adds), or none.
         protocol: how it was tested. One that opens with "lower bound" says that the value is one.
@@ -41,7 +41,7 @@ class Published:
     certainty: str
 
     def record(self) -> dict[str, Any]:
-        """Return it as the JSON of `resight models` has it: all but the network's name."""
+        """Return it as in the JSON of `resight models`: all but the network's name."""
         return {key: value for key, value in asdict(self).items() if key != "network"}
 
 

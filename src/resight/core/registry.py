@@ -17,14 +17,14 @@ FEW = 6
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """Return the known names most like `name`, best first; none if none is like it."""
+    """Return the known names most like `name`, best first; empty if none is similar."""
     lowered = {k.lower(): k for k in known}
     close = difflib.get_close_matches(name.lower(), lowered, n=count, cutoff=LIKE)
     return [lowered[c] for c in close]
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return "nearest: ..." with the known names most like `name`; "known: ..." where none is like it."""
+    """Return "nearest: ..." with the known names most like `name`; "known: ..." if none is similar."""
     known = list(known)
     if close := nearest(name, known):
         return f"nearest: {', '.join(close)}"

@@ -1,7 +1,7 @@
 """Counter-based randomness: every draw is a function of (seed, epoch, sample, operation).
 
 No generator carries state from one draw to the next, so the number of workers, the order of the
-batches and an interrupted run cannot change a draw. A sample that comes again in an epoch counts as another
+batches and an interrupted run cannot change a draw. A sample that recurs in an epoch counts as another
 one (`resight.data.order.draw_keys`). The mixing function is SplitMix64's finalizer
 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014), applied once per
 coordinate.
@@ -33,7 +33,7 @@ def bits(seed: int, epoch: int, samples: NDArray | int, operation: str) -> NDArr
 
 @lru_cache(4096)
 def _state(seed: int, epoch: int, operation: str) -> int:
-    """Return what all samples of an operation share."""
+    """Return the part of the key that all samples of an operation share."""
     state = 0
     for word in (seed, epoch, zlib.crc32(operation.encode())):
         state = _mixed((state + word + GOLDEN) & WORD)
@@ -63,5 +63,5 @@ def permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
 
 
 def torch_seed(seed: int, step: int, part: int = 0) -> int:
-    """Return the seed that torch's own generator gets before a part of a step (dropout and its like)."""
+    """Return the seed of torch's own generator before a part of a step (for dropout and similar layers)."""
     return int(bits(seed, step, part, "torch")[0] >> np.uint64(1))

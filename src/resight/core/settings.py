@@ -60,7 +60,7 @@ def pairs(words: Iterable[str]) -> list[tuple[str, str]]:
     """Split `key=value` words.
 
     Raises:
-        UsageError: for a word that is none.
+        UsageError: for a word without "=".
     """
     found = []
     for word in words:
@@ -72,10 +72,10 @@ def pairs(words: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def read_like(key: str, value: str, default: Any) -> Any:
-    """Return a word as a value of the default's type: true or false, a whole number, a number or a word.
+    """Return text as a value of the default's type: bool, integer, number or text.
 
     Raises:
-        UsageError: if it is none.
+        UsageError: if it cannot be read as that type.
     """
     return _read(key, value, type(default))
 
@@ -93,7 +93,7 @@ def replace(settings: Settings, changes: dict[str, Any]) -> Settings:
 
 
 def from_dict(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
-    """Return the settings that `to_dict` wrote; what an older version did not write has its default.
+    """Return the settings that `to_dict` wrote; what an older version did not write gets its default.
 
     Raises:
         UsageError: for an unknown key, a value of another type or out of range, or one that is missing.
@@ -104,7 +104,7 @@ def from_dict(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     try:
         return kind(**{key: _read(key, value, hints[key]) for key, value in values.items()})
     except TypeError as error:
-        raise UsageError(f"a setting is missing, or of another type ({error})") from error
+        raise UsageError(f"a setting is missing or has the wrong type ({error})") from error
 
 
 def differences(before: Any, after: Any, leave_out: Iterable[str] = ()) -> list[str]:
@@ -113,7 +113,7 @@ def differences(before: Any, after: Any, leave_out: Iterable[str] = ()) -> list[
     Args:
         before: the old ones.
         after: the new ones.
-        leave_out: names that do not count.
+        leave_out: names to ignore.
     """
     old, new = (value if isinstance(value, Mapping) else to_dict(value) for value in (before, after))
     names = [name for name in {**old, **new} if name not in set(leave_out)]
@@ -144,7 +144,7 @@ def _require_known(changes: Iterable[str], fields: set[str]) -> None:
             every = ", ".join(sorted(fields))
             if key.lower().replace("-", "_") in EARLY_STOPPING:
                 raise UsageError(
-                    f"unknown setting {key!r}; no training is stopped early: the best epoch is kept"
+                    f"unknown setting {key!r}; training never stops early, and the best epoch is kept"
                 )
             if (meant := SYNONYMS.get(key.lower().replace("-", "_"))) in fields:
                 raise UsageError(f"unknown setting {key!r}; here it is {meant}. All: {every}")
@@ -154,22 +154,22 @@ def _require_known(changes: Iterable[str], fields: set[str]) -> None:
 
 
 def require_choices(settings: Any, choices: Mapping[str, tuple[str, ...]]) -> None:
-    """Refuse settings whose words are none of those allowed.
+    """Refuse settings whose values are not among the allowed ones.
 
     Args:
         settings: a dataclass.
-        choices: for a field's name, its words.
+        choices: the allowed values of each field.
 
     Raises:
         UsageError: naming the setting, its value and what is allowed.
     """
     for name, allowed in choices.items():
         if (value := getattr(settings, name)) not in allowed:
-            raise UsageError(f"{name}={value!r} is none of {', '.join(map(repr, allowed))}")
+            raise UsageError(f"{name}={value!r} must be one of {', '.join(map(repr, allowed))}")
 
 
 def as_words(settings: Any) -> list[str]:
-    """Return the words of a command that give these settings: --set key=value for each."""
+    """Return the command-line arguments for these settings: --set key=value for each."""
     words = []
     for key, value in to_dict(settings).items():
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -199,7 +199,7 @@ def _read(key: str, value: Any, hint: Any) -> Any:
 
 
 def _kind(hint: Any) -> str:
-    kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+    kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     return kinds.get(hint, str(hint))
 
 

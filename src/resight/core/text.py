@@ -1,4 +1,4 @@
-"""Text from outside, made safe to show: names of files and classes may hold anything."""
+"""Untrusted text made safe to show: names of files and classes may hold any character."""
 
 import unicodedata
 
@@ -10,10 +10,10 @@ _TURNING = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x2028, 0x2029, 0x20
 
 
 def printable(text: str) -> str:
-    r"""Return the text with control characters as escapes, so that a name cannot steer a terminal.
+    r"""Return the text with control characters escaped, so that a name cannot control a terminal.
 
-    Line feed and tab stay. Control characters (ESC, the C1 set, DEL), characters that turn the reading
-    direction and bytes that are no UTF-8 (surrogates) become `\x1b`, `\u202e` or `\udcff`.
+    Line feed and tab stay. Control characters (ESC, the C1 set, DEL), characters that change the reading
+    direction and bytes that are not UTF-8 (surrogates) become `\x1b`, `\u202e` or `\udcff`.
     """
     if text.isprintable():
         return text

@@ -224,7 +224,7 @@ class StreamedBatches(_Augmented):
             if read.faults and self.strict:
                 raise read.faults[0]
             if not len(read.keys):
-                raise DataError(f"a whole batch of pictures cannot be read; the first: {read.faults[0]}")
+                raise DataError(f"no picture of a batch can be read; the first: {read.faults[0]}")
             yield self._batch(
                 read.squares.to(device, non_blocking=True), read.marks.to(device),
                 self._draws(epoch, read.keys), read.positions, read.sizes, tuple(read.faults),

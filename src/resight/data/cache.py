@@ -10,5 +10,5 @@ def cache_folder() -> Path:
 
 
 def index_folder() -> Path:
-    """Return where indexes of files are kept that cannot lie beside them."""
+    """Return the folder for indexes that cannot be stored next to their files."""
     return cache_folder() / "indexes"

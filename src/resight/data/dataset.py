@@ -240,7 +240,7 @@ class Split:
         if extra:
             raise DataError(
                 f"split {self.name!r} has classes that the training split lacks: {_short(extra)}; "
-                f"known are {_short(classes)}. Rename them, or add pictures of them to the training split"
+                f"known classes: {_short(classes)}. Rename them, or add such pictures to the training split"
             )
         table = np.array([number.get(name, -1) for name in self.classes] + [-1], dtype=np.int64)
 
@@ -304,7 +304,7 @@ class Dataset:
             DataError: if there is none of that name.
         """
         if name not in self.splits:
-            raise DataError(f"{self.name}: has no split {name!r}; it has {', '.join(self.splits)}")
+            raise DataError(f"{self.name}: has no split {name!r}; its splits: {', '.join(self.splits)}")
         return self.splits[name]
 
     def with_levels(self, levels: Levels) -> "Dataset":

@@ -142,9 +142,7 @@ def scaled(deep: Deep, levels: Levels, name: str) -> NDArray[np.uint8]:
 
 def _pair_of(deep: Deep, pair: Pair | None, name: str) -> Pair:
     if deep.kind == "real" and not np.isfinite(deep.values).all():
-        raise PictureError(
-            name, "holds values that are not numbers", "write it again without NaN and infinity"
-        )
+        raise PictureError(name, "holds NaN or infinite values", "save it again without them")
     if pair is not None:
         _require_scale(deep, pair, name)
         return pair
@@ -152,7 +150,7 @@ def _pair_of(deep: Deep, pair: Pair | None, name: str) -> Pair:
     if deep.kind == "real" and low >= 0 and high <= 1:
         return 0.0, 1.0
     kind = "floating-point values" if deep.kind == "real" else "signed or 32-bit values"
-    fault = f"holds {kind} from {low:g} to {high:g}, and nothing says which are black and white"
+    fault = f"holds {kind} from {low:g} to {high:g}, and its black and white levels are unknown"
     raise PictureError(name, fault, "convert it to 8 or 16 bits, or train on a set of such pictures")
 
 
@@ -167,7 +165,7 @@ def _require_scale(deep: Deep, pair: Pair, name: str) -> None:
             f"has values from {float(deep.values.min()):g} to {top:g}, but {low:g} is black and {high:g} is "
             "white in the other pictures"
         )
-        raise PictureError(name, fault, "bring it to that scale")
+        raise PictureError(name, fault, "rescale it to these levels")
 
 
 @lru_cache(maxsize=4)

@@ -31,7 +31,7 @@ KINDS = {
 
 @contextmanager
 def opened(path: Path, name: str = "", most: int = FILE_LIMIT) -> Iterator[BinaryIO]:
-    """Open a regular file for reading; what goes wrong in the block is told as the file's fault too.
+    """Open a regular file for reading; errors in the block are reported as the file's fault too.
 
     Args:
         path: the file, or a link to it.
@@ -50,7 +50,7 @@ def opened(path: Path, name: str = "", most: int = FILE_LIMIT) -> Iterator[Binar
     except OSError as error:
         if error.errno != errno.ELOOP and (target := dead_link(path)):
             raise PictureError(
-                name, f"is a link to {target}, which does not exist", "mend the link"
+                name, f"is a link to {target}, which does not exist", "fix the link"
             ) from error
         fault = f"cannot be read ({error.strerror or error})"
         raise PictureError(name, fault, "check its name, its permissions and its disk") from error
@@ -63,7 +63,7 @@ def read_file(path: Path, name: str = "", most: int = FILE_LIMIT) -> bytes:
     with opened(path, name, most) as file:
         size = os.fstat(file.fileno()).st_size
         content = file.read(size + 1)
-        if len(content) > size:  # it grows, or its file system tells no sizes
+        if len(content) > size:  # it grows, or its file system reports no sizes
             content += file.read(most + 1 - len(content))
     if len(content) > most:
         raise _over(name or str(path), len(content), most)
@@ -77,7 +77,7 @@ def too_large_for_memory(name: str) -> PictureError:
 
 def _require_regular(status: os.stat_result, name: str, most: int) -> None:
     if not stat.S_ISREG(status.st_mode):
-        kind = next((words for is_kind, words in KINDS.items() if is_kind(status.st_mode)), "no regular file")
+        kind = next((words for is_kind, words in KINDS.items() if is_kind(status.st_mode)), "a special file")
         raise PictureError(
             name, f"cannot be read: it is {kind}, not a file", "put a picture file in its place"
         )

@@ -1,7 +1,7 @@
 """K folds for cross-validation: the fold of a picture is a function of its content.
 
 The digest that decides what is held out as a test (see `splitting.place`) decides the fold too: of K folds,
-fold k takes the pictures that lie in [(k - 1) / K, k / K). So pictures that are added or removed move no
+fold k takes the pictures that are in [(k - 1) / K, k / K). So pictures that are added or removed move no
 other picture to another fold, equal pictures share a fold, and the first of five folds is what
 `resight train` tests without folds. Each fold has near its share of every class, as a fair draw gives it, not
 an exact share.
@@ -40,9 +40,9 @@ class Folds:
 
 
 def to_fold(dataset: Dataset) -> Dataset:
-    """Return a data set whose training split is what folds divide.
+    """Return a data set whose training split is divided into folds.
 
-    A test split of its own, or a val split that stands for one, stays the test. Without one, all pictures are
+    A test split of its own, or a val split in its place, stays the test. Without one, all pictures are
     in the training split.
     """
     return with_test_split(dataset) if {"test", "val"} & dataset.splits.keys() else dataset
@@ -57,8 +57,8 @@ def in_folds(dataset: Dataset, count: int) -> Folds:
     """Divide the training split of a data set into folds.
 
     The one exception to the rule of content: a class that has all its pictures in one fold gives the next
-    fold the one that lies nearest to it, so that every network learns every class. A picture that stands in
-    several classes contradicts itself: it is in no fold, and every network learns it.
+    fold the one nearest to it, so that every network learns every class. A picture that is in
+    several classes contradicts itself: it is in no fold, and every network is trained on it.
 
     Args:
         dataset: see `to_fold`.
@@ -84,7 +84,7 @@ def in_folds(dataset: Dataset, count: int) -> Folds:
 
 
 def _spread(name: str, contents: Contents, fold_of: dict[str, int], count: int) -> list[str]:
-    """Move a picture of each class that lies in one fold alone; returns the contents that were moved."""
+    """Move a picture of each class that is in only one fold; returns the contents that were moved."""
     moved = []
     for members in (contents.members[n] for n in sorted(contents.members)):
         if len({fold_of[content] for content in members}) > 1:
@@ -94,8 +94,8 @@ def _spread(name: str, contents: Contents, fold_of: dict[str, int], count: int) 
         content = next(free, None)
         if content is None:
             raise DataError(
-                f"{name}: the pictures of a class are all in one of {count} folds and cannot be divided "
-                "without taking another class apart; choose another number of folds, or add pictures"
+                f"{name}: the pictures of a class are all in one of {count} folds and cannot be split "
+                "without splitting another class; choose another number of folds, or add pictures"
             )
         fold_of[content] = fold_of[content] % count + 1
         moved.append(content)
@@ -111,14 +111,16 @@ def _moved(split: Split, contents: Contents, moved: list[str]) -> tuple[str, ...
     if not moved:
         return ()
     names = _named(split, [contents.of.index(content) for content in moved])
-    return (f"{len(moved)} pictures are in the next fold so that every network learns their class: {names}",)
+    return (
+        f"{len(moved)} pictures are moved to the next fold so that every network learns their class: {names}",
+    )
 
 
 def _unjudged(split: Split, numbers: NDArray[np.int64]) -> tuple[str, ...]:
     odd = np.flatnonzero(numbers == NO_FOLD).tolist()
     if not odd:
         return ()
-    words = "stand in several classes: they are learned, and no fold judges them"
+    words = "are in several classes: they are trained on, and no fold tests them"
     return (f"{len(odd)} pictures {words}: {_named(split, odd)}",)
 
 

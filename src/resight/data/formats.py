@@ -53,36 +53,36 @@ FOREIGN = (
     (0, b"PF\n", "a colour PFM"), (0, b"Image type:", "an IM"), (0, b"\xff\x0a", "a JPEG XL"),
     (0, b"\0\0\0\x0cJXL ", "a JPEG XL"), (0, b"v/1\1", "an OpenEXR"), (0, b"#?RA", "a Radiance HDR"),
     (0, b"BPG\xfb", "a BPG"), (0, b"AT&TFORM", "a DjVu"), (0, b"\x0eMCIDAS", "a McIdas"),
-    (0, b"FUJIFILM", "a camera's raw"), (0, b"IIRO", "a camera's raw"), (0, b"IIU\0", "a camera's raw"),
-    (0, b"II\x1a\0\0\0HEAPCCDR", "a camera's raw"), (0, b"\0\0\1\xb3", "an MPEG"),
+    (0, b"FUJIFILM", "a camera raw"), (0, b"IIRO", "a camera raw"), (0, b"IIU\0", "a camera raw"),
+    (0, b"II\x1a\0\0\0HEAPCCDR", "a camera raw"), (0, b"\0\0\1\xb3", "an MPEG"),
     (0, b"\0\0\1\xba", "an MPEG"),
     (0, b"PK\3\4", "a zip"), (0, b"Rar!", "a RAR"), (0, b"7z\xbc\xaf", "a 7z"), (0, b"\x1f\x8b", "a gzip"),
     (257, b"ustar", "a tar"),
 )  # fmt: skip
 """Formats that are refused by name: where their mark is, the mark, and what the file is."""
 
-ALIKE = ((0, b"\xff\xd8\xff\xf7", "a JPEG-LS"), (4, b"\x10\0\0\0CR\2", "a camera's raw"))
+ALIKE = ((0, b"\xff\xd8\xff\xf7", "a JPEG-LS"), (4, b"\x10\0\0\0CR\2", "a camera raw"))
 """The same, of files that begin as one of READ does."""
 
 LACKING = re.compile(
     r"unsupported|not (?:yet )?supported|unknown|cannot (?:handle|identify)|don't know|unimplemented",
     re.IGNORECASE,
 )
-"""In Pillow's reason: it does not read this kind of file. Of a damaged one it says broken or truncated."""
+"""Pillow's reasons for an unsupported kind of file. For a damaged one it says broken or truncated."""
 
 TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 CONVERT = "convert it to PNG"
 
 
 HEAD = 512
-"""Bytes that tell a format."""
+"""Bytes that identify a format."""
 
 
 def format_of(head: bytes, name: str) -> str:
     """Return the format of a file by its first bytes: Pillow's name, or "" if nothing marks it.
 
     Raises:
-        PictureError: if it is of a format that is not read.
+        PictureError: if it is of an unsupported format.
     """
     if foreign := _marked(head, ALIKE):
         raise _foreign(foreign, name)
@@ -112,7 +112,7 @@ def _marked(head: bytes, table: tuple[tuple[int, bytes, str], ...]) -> str:
 
 
 def _foreign(kind: str, name: str) -> PictureError:
-    return PictureError(name, f"is {kind} file, which is not read", f"{CONVERT} or JPEG")
+    return PictureError(name, f"is {kind} file, which is not supported", f"{CONVERT} or JPEG")
 
 
 def _is_avif(head: bytes) -> bool:
@@ -141,7 +141,7 @@ def open_picture(file: BinaryIO, name: str) -> ImageFile.ImageFile:
         name: what to call it in an error.
 
     Raises:
-        PictureError: if its format, or its kind of that format, is not read, or its header is damaged.
+        PictureError: if its format, or its kind of that format, is unsupported, or its header is damaged.
         DecompressionBombError: as `Image.open`.
         MemoryError: if its header does not fit in memory.
     """
@@ -150,7 +150,9 @@ def open_picture(file: BinaryIO, name: str) -> ImageFile.ImageFile:
     if not kind:
         return _open_unmarked(file, head, name)
     if not _has_reader(kind):
-        raise PictureError(name, f"holds {kind}, which this Pillow does not read", f"{CONVERT} or JPEG")
+        raise PictureError(
+            name, f"holds {kind}, which this version of Pillow does not read", f"{CONVERT} or JPEG"
+        )
     try:
         return _open(file, kind)
     except (Image.DecompressionBombError, MemoryError):
@@ -196,20 +198,20 @@ def _open_unmarked(file: BinaryIO, head: bytes, name: str) -> ImageFile.ImageFil
 
 
 def _reason(file: BinaryIO, kind: str) -> Exception:
-    """Return why a format's reader refuses a file; `Image.open` does not tell."""
+    """Return why a format's reader refuses a file; `Image.open` does not report it."""
     file.seek(0)
     try:
         Image.OPEN[kind][0](file, "")
     except Exception as error:  # noqa: BLE001 - whatever it is
         return error
-    return ValueError("its header does not hold together")
+    return ValueError("its header is inconsistent")
 
 
 def fault_of(error: Exception, kind: str, name: str) -> PictureError:
-    """Return what Pillow's error means: a kind of file that is not read, or damage."""
+    """Return what Pillow's error means: an unsupported kind of file, or damage."""
     reason = str(error).strip() or type(error).__name__
     if isinstance(error, NotImplementedError) or LACKING.search(reason):
-        return PictureError(name, f"holds {kind} of a kind that is not read ({reason})", CONVERT)
+        return PictureError(name, f"holds {kind} of an unsupported kind ({reason})", CONVERT)
     fault = "is truncated" if "truncated" in reason.lower() else f"is damaged ({reason})"
     return PictureError(name, fault, "copy it again from its source, or leave it out")
 
@@ -239,4 +241,4 @@ def _looks_like(head: bytes) -> str:
         return "it is a web page or XML"
     if head and all(32 <= byte < 127 or byte in (9, 10, 13) for byte in head):
         return "it is text"
-    return "its first bytes are of no known format"
+    return "its first bytes match no known format"

@@ -68,7 +68,9 @@ def decode_given(
     if not all(picture.size):
         raise PictureError(name, "has no pixels", TAKEN)
     if picture.mode == "L" and picture.format == "PNG" and "transparency" in picture.info:
-        raise PictureError(name, "is grey with one transparent value, in unknown bits", "give its file")
+        raise PictureError(
+            name, "is grey with one transparent value at an unknown bit depth", "give the path of its file"
+        )
     try:
         stored = tiff.stored(picture) if picture.format == "TIFF" and hasattr(picture, "tag_v2") else None
         picture.load()
@@ -77,4 +79,6 @@ def decode_given(
     except PictureError:
         raise
     except (OSError, ValueError, SyntaxError, MemoryError) as error:
-        raise PictureError(name, f"cannot be read by Pillow ({error})", "give its file") from error
+        raise PictureError(
+            name, f"cannot be read by Pillow ({error})", "give the path of its file"
+        ) from error

@@ -146,8 +146,8 @@ def refuse_stray_minus(columns: Sequence[LabelColumn], labels: Labels, which: Se
         for number, value in enumerate(columns[i].values if lookup else ()):
             if lookup and value is not None and is_minus(value) and lookup.name(value) is None:
                 raise DataError(
-                    f"{columns[i].first(number)} has label -1, which is none of {len(lookup.table)} classes "
-                    "(-1 means unlabelled); mend it, or leave the label empty"
+                    f"{columns[i].first(number)} has label -1, but there are {len(lookup.table)} classes "
+                    "(-1 means unlabelled); fix it, or leave the label empty"
                 )
 
 
@@ -185,11 +185,11 @@ def labelled_splits(
         fault = f"none of its {len(part)} rows has a label" if len(part) else "it has no rows"
         if split == "train" or len(splits) == 1:
             raise DataError(
-                f"{name}: its {split} split cannot be used: {fault}; fill in labels (-1 counts as none)"
+                f"{name}: its {split} split cannot be used: {fault}; fill in labels (-1 means none)"
             )
         notes.append(f"the {split} split is left out: {fault}")
     if not kept:
-        raise DataError(f"{name}: no row has a label; fill in labels (-1 counts as none)")
+        raise DataError(f"{name}: no row has a label; fill in labels (-1 means none)")
     return kept, tuple(notes)
 
 
@@ -203,13 +203,13 @@ def _tables(columns: Sequence[LabelColumn]) -> tuple[list[tuple[str, ...] | None
     first, named = columns[bare[0]], next(c for c in columns if c.names is not None)
     if len(known) > 1:
         raise DataError(
-            f"{first.file}: has class numbers and no class names, and the other files' names differ "
+            f"{first.file}: has class numbers but no class names, and the names in other files differ "
             "from each other; write the names into it"
         )
     for i in bare:
         own[i] = named.names
     more = f" and {len(bare) - 1} more files" if len(bare) > 1 else ""
-    return own, (f"{first.file}{more} has no class names: its numbers count through those of {named.file}",)
+    return own, (f"{first.file}{more} has no class names: its numbers are taken as those of {named.file}",)
 
 
 def _has_number(column: LabelColumn) -> bool:
@@ -228,8 +228,8 @@ def _class_name(column: LabelColumn, number: int, lookup: Lookup | None) -> str 
         name = lookup.name(value)
         if name is None and not is_missing(value):
             raise DataError(
-                f"{column.first(number)} has label {shown(value)}, which is none of {len(lookup.table)} "
-                "classes; mend the label or the table of class names"
+                f"{column.first(number)} has label {shown(value)}, which is not one of {len(lookup.table)} "
+                "classes; fix the label or the table of class names"
             )
         return name
     if is_missing(value):
@@ -259,5 +259,5 @@ def _refuse_equal_numbers(
 def _doubtful(words: Iterable[str]) -> tuple[str, ...]:
     found = [word for word in words if word.casefold() in DOUBTFUL]
     return tuple(
-        f"{word!r} is taken for a class name; leave the label empty where there is none" for word in found[:1]
+        f"{word!r} is read as a class name; leave the label empty if there is none" for word in found[:1]
     )

@@ -16,7 +16,7 @@ from resight.data.frames import Frame
 from resight.data.layouts.boxes import AnnotatedPicture, NamedBox, Notes, area, framed
 from resight.data.layouts.masks import FileMasks
 
-EMPTY = "splits have no picture that can be used and are left out"
+EMPTY = "splits have no usable picture and are left out"
 
 Framed = Mapping[str, Sequence[tuple[AnnotatedPicture, Frame]]]
 """The pictures of each split, their boxes inside the picture as it is decoded."""
@@ -71,19 +71,19 @@ class LargestBox:
         if len(classes) < self.least:
             causes = "".join(f"; {line}" for line in notes.lines())
             raise DataError(
-                f"{name}: its training pictures are of one class only, {classes[0]!r}; a classifier needs "
+                f"{name}: its training pictures have one class only, {classes[0]!r}; a classifier needs "
                 f"two{causes}"
             )
         shown = {box[0] for picture, _ in splits["train"] for box in picture.boxes} - {*classes}
         for box_class in sorted(shown):
-            what = "classes have boxes but are no training picture's label and are not learned"
+            what = "classes have boxes but label no training picture and are not learned"
             notes.add(what, box_class)
         built = {}
         for split, pictures in splits.items():
             kept = [(picture, frame) for picture, frame in pictures if picture.label not in shown]
             for picture, _ in pictures:
                 if picture.label in shown:
-                    what = f"{split} pictures are of a class that is not learned and are left out"
+                    what = f"{split} pictures have a class that is not learned and are left out"
                     notes.add(what, picture.path)
             if kept:
                 built[split] = split_of(split, kept).fitted(classes)
@@ -146,7 +146,7 @@ def dataset_of_boxes(
     taken = {split: framed(pictures, notes, rule.takes) for split, pictures in splits.items()}
     if not taken["train"]:
         causes = "; ".join(notes.lines()) or "it lists none"
-        raise DataError(f"{name}: has no training picture that can be used: {causes}")
+        raise DataError(f"{name}: has no usable training picture: {causes}")
     return rule.dataset(name, taken, notes)
 
 

@@ -54,7 +54,7 @@ def clean(text: str, where: Callable[[], str]) -> str:
 
     Args:
         text: a label.
-        where: says where it stands.
+        where: returns its place.
 
     Raises:
         DataError: if it holds control characters or is longer than 1,000 characters.
@@ -62,7 +62,7 @@ def clean(text: str, where: Callable[[], str]) -> str:
     name = text.strip()
     if len(name) > LONGEST:
         raise DataError(
-            f"{where()}: the label has {len(name):,} characters, so it is no class name; look for a "
+            f"{where()}: the label has {len(name):,} characters, too long for a class name; look for a "
             "quote that is not closed"
         )
     if any(unicodedata.category(letter) == "Cc" for letter in name):
@@ -85,7 +85,7 @@ def class_table(names: Sequence[str], where: str) -> tuple[str, ...]:
     """Return a table of class names as it is.
 
     Raises:
-        DataError: if a name is empty, or stands twice.
+        DataError: if a name is empty, or appears twice.
     """
     seen: dict[str, int] = {}
     for number, name in enumerate(names):
@@ -93,7 +93,7 @@ def class_table(names: Sequence[str], where: str) -> tuple[str, ...]:
             raise DataError(f"{where}: class {number} has an empty name; name it")
         if name in seen:
             raise DataError(
-                f"{where}: classes {seen[name]} and {number} are both called {shown(name)}; name them apart"
+                f"{where}: classes {seen[name]} and {number} are both named {shown(name)}; rename one"
             )
         seen[name] = number
     return tuple(names)
@@ -159,7 +159,7 @@ def one_spelling(words: Iterable[str], fixed: Collection[str] = ()) -> tuple[dic
     if not several:
         return names, ()
     return names, (
-        f"{len(several)} class names come in several Unicode forms, which are taken as one, such as "
+        f"{len(several)} class names have several Unicode forms, which are read as one, such as "
         f"{shown(several[0])}",
     )
 
@@ -175,6 +175,4 @@ def lookalikes(classes: Iterable[str]) -> tuple[str, ...]:
         return ()
     pairs = "; ".join(" and ".join(ascii(name) for name in names) for names in alike[:3])
     more = f" and {len(alike) - 3} more" if len(alike) > 3 else ""
-    return (
-        f"classes that look alike are learned as different ones: {pairs}{more}; rename them if they are one",
-    )
+    return (f"names that look alike are different classes: {pairs}{more}; rename them if they are one class",)

@@ -15,10 +15,10 @@ from resight.data.decode import deep_values
 from resight.data.deep import TOP
 
 SAMPLE = 64
-"""Pictures, evenly spaced, that tell whether a set has pictures of more than 8 bits at all."""
+"""Evenly spaced pictures that are checked for more than 8 bits."""
 
 RUNS = 4
-"""Runs that the sample is taken from where pictures lie in runs that are read as a whole."""
+"""Runs that the sample is taken from where pictures are in runs that are read as a whole."""
 
 SIXTEENTH = 16
 """A scale of which less than a sixteenth is used is not taken for the right one without a word."""
@@ -27,7 +27,7 @@ WHITE = {bits: float(2**bits - 1) for bits in (8, 10, 12, 14, 16)}
 """The usual numbers of bits that cameras have, and their largest value."""
 
 NAMES = {
-    "word": "pictures of 16 bits",
+    "word": "16-bit pictures",
     "integer": "signed or 32-bit pictures",
     "real": "floating-point pictures",
 }
@@ -76,7 +76,7 @@ def settled(dataset: Dataset) -> Dataset:
 
 
 def _sample(split: Split) -> NDArray[np.int64]:
-    """Return some indices: evenly spaced, or the first of a few runs where pictures lie in runs."""
+    """Return some indices: evenly spaced, or the first of a few runs where pictures are in runs."""
     blocks, last = split.blocks(), len(split) - 1
     if blocks is None or len(blocks) <= RUNS:
         return np.unique(np.linspace(0, last, SAMPLE).astype(np.int64))
@@ -133,8 +133,8 @@ def _note(span: Span, pair: Pair | None) -> str:
         return ""
     low, white = pair
     dark = (span.usual - low) * SIXTEENTH < white - low
-    outliers = "; half of them use less than a sixteenth of that: look for outliers" if dark else ""
+    outliers = "; half of them use less than 1/16 of that: check for outliers" if dark else ""
     if pair == (0.0, 1.0) and span.kind == "real" and not dark:
         return ""
-    used = f" hold {span.low:,g} to {span.high:,g}:" if (span.low, span.high) != pair else ":"
+    used = f" have values from {span.low:,g} to {span.high:,g}:" if (span.low, span.high) != pair else ":"
     return f"{NAMES[span.kind]}{used} {low:,g} is black and {white:,g} is white{outliers}"

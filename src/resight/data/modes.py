@@ -76,7 +76,7 @@ def _on_white(rgba: Image.Image) -> Image.Image:
 def _deep_colour(image: Image.Image, source: Source, levels: Levels) -> Image.Image:
     """Return 16-bit colours by the levels of a set that does not use the type's own range."""
     if not source.is_deep_colour:
-        fault = "is grey of 16 bits with transparency, in a set that does not use all 16 bits"
+        fault = "is 16-bit grey with transparency, in a data set that does not use all 16 bits"
         raise PictureError(source.name, fault, "save it without transparency")
     words = colour_words(image, source)
     colours = Image.fromarray(scaled(Deep("word", words), levels, source.name))

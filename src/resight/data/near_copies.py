@@ -21,7 +21,7 @@ FARTHEST = 6
 ALIKE = 0.99
 """Correlation of grey levels from which on two pictures may be near copies."""
 FLAT = 8.0
-"""Standard deviation of grey levels (0 to 255) below which a picture has too little to be told by."""
+"""Standard deviation of grey levels (0 to 255) below which a picture is too flat to be recognized."""
 BANDS, BAND_BITS = 4, 16
 CHUNK = 1 << 20
 """Pairs that are looked at together."""
@@ -43,7 +43,7 @@ class Print:
 
 
 def print_of(image: Image.Image) -> Print | None:
-    """Return what a picture is recognized by; None if it is too flat to be told from others."""
+    """Return what a picture is recognized by; None if it is too flat to be distinguished from others."""
     small = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     grey = np.asarray(small)
     if grey.std() < FLAT:

@@ -109,7 +109,7 @@ def open_as_it_is(where: str | Path, data_root: str | Path | None = None, rule: 
         dataset = _open_path(Path(path), ALL if multi_label else rule)
         if multi_label and not dataset.multi_label:
             raise DataError(
-                f"{path}: has one class a picture; multi-label: needs boxes, a csv with a column labels, or "
+                f"{path}: has one class per picture; multi-label: needs boxes, a csv with labels, or "
                 "parquet with lists of labels"
             )
         if multi_label:
@@ -140,9 +140,9 @@ def _open_path(path: Path, rule: Rule) -> Dataset:
 
 def _open_file(path: Path, rule: Rule) -> Dataset:
     if target := dead_link(path):
-        raise DataError(f"{path}: is a link to {target}, which does not exist; mend the link")
+        raise DataError(f"{path}: is a link to {target}, which does not exist; fix the link")
     if not path.exists():
-        raise DataError(f"{path}: there is no such file, folder or built-in data set{_meant(path)}")
+        raise DataError(f"{path}: no such file, folder or built-in data set{_meant(path)}")
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return open_parquet(str(path), {"test" if split_in(path.stem) == "test" else "train": [path]})
@@ -155,10 +155,8 @@ def _open_file(path: Path, rule: Rule) -> Dataset:
     if suffix == ".tar":
         return open_shards(str(path), {"test" if split_in(path.stem) == "test" else "train": [path]})
     if path.name.endswith(PACKED):
-        raise DataError(f"{path}: is compressed, so no sample can be found; unpack it to .tar")
-    raise DataError(
-        f"{path}: is none of a folder, .zip, .parquet, .tar, .csv, .json or data.yaml; give one of these"
-    )
+        raise DataError(f"{path}: is compressed, so its samples cannot be located; unpack it to .tar")
+    raise DataError(f"{path}: must be a folder, .zip, .parquet, .tar, .csv, .json or data.yaml")
 
 
 def _meant(path: Path) -> str:
@@ -170,7 +168,7 @@ def _meant(path: Path) -> str:
     close = [str(path.with_name(name)) for name in nearest(path.name, neighbours)]
     if len(path.parts) == 1:
         close += nearest(path.name, BUILTIN)
-    return f"; nearest: {', '.join(close)}" if close else f"; built in are {', '.join(BUILTIN)}"
+    return f"; nearest: {', '.join(close)}" if close else f"; built in: {', '.join(BUILTIN)}"
 
 
 def _open_zip(path: Path, rule: Rule) -> Dataset:
@@ -246,7 +244,7 @@ def _open_folder(path: Path, rule: Rule) -> Dataset:
         if len(readable) > 1:
             layouts = " and ".join(claim.layout for claim in readable)
             raise DataError(
-                f"{root}: looks like {layouts}; give the file of the one that is meant (.json, data.yaml, "
+                f"{root}: looks like {layouts}; give the file of the one you mean (.json, data.yaml, "
                 ".parquet), or move the other's files elsewhere"
             )
         if claims:
@@ -265,9 +263,9 @@ def _opened(path: Path, chain: list[Path], root: Path, claim: Claim, rule: Rule)
         line
         for outer, inner in pairwise(chain)
         if outer in root.parents
-        for line in left_over(outer, {inner.name}, f"lies beside {inner.name}/, which is the data set")
+        for line in left_over(outer, {inner.name}, f"is next to {inner.name}/, which is the data set")
     ]
-    beside = left_over(root, claim.used, f"is no part of {claim.layout}")
+    beside = left_over(root, claim.used, f"is not part of {claim.layout}")
     return replace(dataset, name=str(path), unused=(*above, *beside, *dataset.unused))
 
 
@@ -287,12 +285,12 @@ def _nothing_known(path: Path, last: Path) -> str:
     """Return the line about a folder that no reader knows, with what lies in it."""
     if loose := pictures_in(last):
         found = files_in(last, ".json")
-        hint = f"; if {found[0].name} is of COCO, give it itself" if found else ""
+        hint = f"; if {found[0].name} is COCO, give that file" if found else ""
         return (
-            f"{last}: holds {len(loose)} pictures in no class folders, so their classes are unknown; make "
+            f"{last}: holds {len(loose)} pictures outside class folders, so their classes are unknown; make "
             f"one folder per class, or list them in a csv with path,label{hint}"
         )
     dead = next(((f, t) for f in files_in(last) if not f.suffix and (t := dead_link(f))), None)
     if dead:
-        return f"{dead[0]}: is a link to {dead[1]}, which does not exist; mend the link"
+        return f"{dead[0]}: is a link to {dead[1]}, which does not exist; fix the link"
     return f"{path}: holds no class folders with pictures; make one folder per class"

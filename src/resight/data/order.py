@@ -12,9 +12,9 @@ from resight.core.errors import UsageError
 
 Keys = TypeVar("Keys", int, NDArray[np.int64])
 WINDOW = 16
-"""Blocks that are shuffled into one another, where samples lie in blocks on disk."""
+"""Blocks that are shuffled into one another, where samples are in blocks on disk."""
 OCCURRENCE = 40
-"""Bits of a draw key that hold the sample; above them stands how often it came before in the epoch."""
+"""Bits of a draw key that hold the sample; the bits above count its earlier uses in the epoch."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Order:
         count: samples of the training split.
         batch: samples a step, over all processes.
         seed: of the run.
-        blocks: first sample of each run of samples that lie together on disk, rising from 0; None if any
+        blocks: first sample of each run of samples stored together on disk, rising from 0; None if any
             sample is as near as another. Whole blocks are then shuffled, and the samples of every WINDOW
             blocks among themselves, so that files are read a part at a time.
         labels: class number of each sample, to draw every class equally often, with repetition; None to

@@ -247,8 +247,7 @@ class Normalize:
         flat = contrast_normalized(pixels.permute(0, 3, 1, 2), card.contrast)
         if card.whitening is not None and (height, width) != (card.size, card.size):
             raise UsageError(
-                f"pictures of {height} x {width}: this network's whitening is made for {card.size} x "
-                f"{card.size}"
+                f"pictures of {height} x {width}: this network's whitening is for {card.size} x {card.size}"
             )
         if card.pixel_mean:
             stored = torch.tensor(card.pixel_mean, device=self.device).view(1, 3, card.size, card.size)

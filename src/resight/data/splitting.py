@@ -20,7 +20,7 @@ NAMED = 6
 
 
 def place(content: str, name: str) -> float:
-    """Return where a picture lies in [0, 1): held out for `name` if that is below the share.
+    """Return a picture's position in [0, 1): it is held out for `name` if that is below the share.
 
     Test and validation read different halves of the digest, so that validation is a share of what the test
     leaves.
@@ -39,7 +39,7 @@ class Contents:
 
     Attributes:
         of: the digest of each picture, (N,).
-        classes: class numbers of each content that may be held out; a content that stands in several
+        classes: class numbers of each content that may be held out; a content that is in several
             classes contradicts itself and may not.
         members: contents by class number.
     """
@@ -75,12 +75,12 @@ def _numbers(split: Split, index: int) -> tuple[int, ...]:
 
 
 def hold_out(split: Split, share: float, name: str) -> tuple[Split, Split, tuple[str, ...]]:
-    """Take out the pictures whose content lies below a share, see `place`.
+    """Take out the pictures whose position (see `place`) is below a share.
 
-    Copies of a picture share a digest and so stay together. A picture that stands in several classes stays in
-    the first part, whose labels it contradicts already. A class of which nothing lies below the share gives
+    Copies of a picture share a digest and so stay together. A picture that is in several classes stays in
+    the first part, whose labels it contradicts already. A class of which nothing is below the share gives
     its nearest picture: for a test every class does, for validation those of which the share asks for half a
-    picture or more. A class of which everything lies below it keeps its farthest picture.
+    picture or more. A class of which everything is below it keeps its farthest picture.
 
     Args:
         split: what to divide.
@@ -120,9 +120,7 @@ def _for_their_class(split: Split, contents: Contents, moved: list[str], what: s
         return ()
     names = [split.picture_name(contents.of.index(content)) for content in moved[:NAMED]]
     more = f" and {len(moved) - NAMED} more" if len(moved) > NAMED else ""
-    return (
-        f"{len(moved)} pictures {what} so that their class has one on each side: {', '.join(names)}{more}",
-    )
+    return (f"{len(moved)} pictures {what} so that their class is in both splits: {', '.join(names)}{more}",)
 
 
 def hold_out_by_rank(split: Split, share: float, name: str) -> tuple[Split, Split]:
@@ -130,7 +128,7 @@ def hold_out_by_rank(split: Split, share: float, name: str) -> tuple[Split, Spli
 
     So were all splits made before Resight held out by `hold_out`: for the runs of that time, and for the
     built-in data sets, whose pictures never change and whose figures are published. Adding a picture can move
-    others. Copies of a picture, and pictures that stand in several classes, as in `hold_out`.
+    others. Copies of a picture, and pictures that are in several classes, as in `hold_out`.
     """
     classes_of = defaultdict(set)
     by_class = defaultdict(list)
@@ -155,7 +153,7 @@ def _divided(dataset: Dataset, share: float, name: str) -> tuple[Split, Split, t
 
 
 def with_test_split(dataset: Dataset) -> Dataset:
-    """Give a data set a test split where it has none of its own.
+    """Give a data set a test split if it has none of its own.
 
     A split named "val" that comes without a "test" becomes the test split: nothing is chosen on it,
     and validation is held out of the training pictures instead.
@@ -168,22 +166,22 @@ def with_test_split(dataset: Dataset) -> Dataset:
         return dataset
     if "val" in splits:
         splits["test"] = replace(splits.pop("val"), name="test")
-        note = "its val split is used as the test split: nothing is chosen on it"
+        note = "its val split is used as the test split: no epoch or setting is chosen on it"
         return replace(dataset, splits=splits, notes=(*dataset.notes, note))
     for number, count in enumerate(splits["train"].class_counts()):
         if count < 2:
             raise DataError(
                 f"{dataset.name}: class {dataset.classes[number]!r} has one picture, which cannot be "
-                "both learned and tested; add pictures of it"
+                "both trained on and tested; add pictures of it"
             )
     splits["train"], splits["test"], notes = _divided(dataset, TEST_SHARE, "test")
     if not len(splits["test"]):
         raise DataError(
-            f"{dataset.name}: no picture can be held out for a test: those of a class are copies of one, or "
-            "stand in other classes too; see: resight check, and add pictures"
+            f"{dataset.name}: no picture can be held out for testing: those of a class are copies of one, or "
+            "are in other classes too; see: resight check, and add pictures"
         )
     note = (
-        f"it has no splits of its own: {len(splits['test'])} pictures are held out as the test "
+        f"it has no splits: {len(splits['test'])} pictures are held out as the test "
         "split by a hash of their content"
     )
     absent = [dataset.classes[n] for n in np.flatnonzero(splits["test"].class_counts() == 0)]
@@ -194,7 +192,7 @@ def with_test_split(dataset: Dataset) -> Dataset:
 
 
 def with_validation(dataset: Dataset, share: float) -> Dataset:
-    """Give a data set a validation split, held out of training where it has none of its own.
+    """Give a data set a validation split, held out of training if it has none of its own.
 
     Args:
         dataset: the data set.

@@ -1,6 +1,6 @@
 """Reading ahead, in threads or in processes: batches in the order in which they were asked for.
 
-Threads: nearly all time goes to libjpeg and to torch's resize, which let other threads run; what is read lies
+Threads: nearly all time goes to libjpeg and to torch's resize, which let other threads run; what is read is
 in memory once, no picture is sent from one process to another, and an epoch begins at once. But they share
 Python's lock with the caller: where that one starts a thousand small kernels a step, as training on a GPU
 does, take processes. What comes out is the same.
@@ -117,7 +117,7 @@ def _by_processes(
         num_workers=readers.count,
         timeout=readers.timeout,
         collate_fn=_Join(join),
-        # A generator of its own, so that making an iterator draws nothing from torch's.
+        # Its own generator, so that making an iterator draws nothing from torch's.
         generator=torch.Generator().manual_seed(0),
     )
     try:
@@ -138,8 +138,8 @@ def _by_processes(
 
 def _hangs(readers: Readers) -> str:
     return (
-        f"a data worker gave nothing for {readers.timeout:g} seconds: the disk or the network that the "
-        "pictures lie on does not answer; when it does, resume with: resight train --resume RUN, or with a "
+        f"a data worker returned nothing for {readers.timeout:g} seconds: the disk or network that holds the "
+        "pictures does not respond; when it does, resume with: resight train --resume RUN, or with a "
         "longer --set timeout="
     )
 

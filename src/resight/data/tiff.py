@@ -30,7 +30,7 @@ Pillow has the former for both, so that compressed big-endian values were read w
 
 @dataclass(frozen=True)
 class Stored:
-    """How a TIFF's values are meant, as far as Pillow's mode does not tell.
+    """How to interpret a TIFF's values, as far as Pillow's mode does not define it.
 
     Attributes:
         bits: of a sample.
@@ -59,7 +59,7 @@ def mend(image: Image.Image) -> None:
     """
     tags = image.tag_v2  # type: ignore[attr-defined]
     if DNG_VERSION in tags:
-        raise ValueError("unsupported: a camera's raw file, whose TIFF part is a preview")
+        raise ValueError("unsupported: a camera raw file, whose TIFF part is a preview")
     bits = max(tags.get(BITS, (1,)))
     if tags.get(PLANES, 1) == 2 and bits > 8 and len(image.getbands()) > 1:
         raise ValueError(f"unsupported: {bits} bits a sample in separate planes")

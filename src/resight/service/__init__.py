@@ -1,1 +1,1 @@
-"""One function for each thing that a user asks for."""
+"""One function for each task of a user."""

@@ -1,4 +1,4 @@
-"""Pictures of a call: found, read in batches as a network wants them, drawn and written."""
+"""Pictures given as paths: found, read in batches for a network, drawn and written."""
 
 import glob
 import os
@@ -25,9 +25,9 @@ BATCH = 16
 
 
 def expand(paths: Sequence[str]) -> list[Path]:
-    """Return the files that paths, folders and patterns stand for, in their order, each once.
+    """Return the files that paths, folders and patterns match, in their order, each once.
 
-    A file that is not there stays in the list: it is answered with its error.
+    A missing file stays in the list and gets its error as answer.
 
     Raises:
         DataError: if a folder holds no pictures, or a pattern matches nothing.
@@ -36,18 +36,18 @@ def expand(paths: Sequence[str]) -> list[Path]:
     files: list[Path] = []
     for word in paths:
         if not word.strip():
-            raise UsageError("a path is empty; name files, folders or patterns")
+            raise UsageError("a path is empty; give files, folders or patterns")
         path = Path(word)
         if path.is_dir():
             found = list_pictures(path)
             if not found:
-                raise DataError(f"{word}: holds no pictures; name a folder or files that do")
+                raise DataError(f"{word}: holds no pictures; give pictures or a folder with pictures")
         elif not path.exists() and any(c in word for c in "*?["):
             # pathlib globs from a folder; a user's pattern may be absolute, or begin with ..
             matches = sorted(glob.glob(word, recursive=True))  # noqa: PTH207
             found = [Path(p) for p in matches if Path(p).is_file()]
             if not found:
-                raise DataError(f"{word}: matches no file; mend the pattern")
+                raise DataError(f"{word}: matches no file; fix the pattern")
         else:
             found = [path]
         files += found
@@ -56,7 +56,7 @@ def expand(paths: Sequence[str]) -> list[Path]:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some of a call's files.
+    """Some of the files.
 
     Attributes:
         paths: of the pictures that could be read, B.
@@ -72,7 +72,7 @@ class Batch:
 
 
 def batches(run: Run, files: Sequence[Path]) -> Iterator[Batch]:
-    """Yield files as the network wants them, `BATCH` at a time."""
+    """Yield files as inputs of the network, `BATCH` at a time."""
     card, normalize = run.preprocessing, Normalize(run.preprocessing, run.device)
     for start in counted(range(0, len(files), BATCH), "pictures", len(files), BATCH):
         paths, squares, faults = [], [], []
@@ -113,11 +113,11 @@ def write_png(path: Path, image: Image.Image) -> None:
 
 
 def _word(name: str) -> str:
-    """Return a class name as a part of a file name; one that had to be changed gets a mark of its own."""
+    """Return a class name as a part of a file name; a changed one gets a unique mark."""
     word = _cut("".join(c if c.isalnum() or c in "-_" else "_" for c in name))
     return word if word == name else f"{word}-{digest(os.fsencode(name))[:6]}"
 
 
 def _cut(text: str) -> str:
-    """Return a text in at most 80 bytes of UTF-8, without bytes that are none."""
+    """Return a text in at most 80 bytes of UTF-8, without invalid bytes."""
     return os.fsencode(text)[:80].decode("utf-8", "ignore")

@@ -203,11 +203,11 @@ def require_same(run: Path, stored: dict[str, Any], identity: dict[str, Any]) ->
         if isinstance(before, dict) and isinstance(value, dict):
             differ = ", ".join(settings.differences(before, value))
             raise ModelFileError(
-                f"{run}: was trained with other settings: {differ}; leave these words out to resume it, or "
+                f"{run}: was trained with other settings: {differ}; leave these options out to resume it, or "
                 "train from scratch with another --out"
             )
         raise ModelFileError(
-            f"{run}: was trained with other {key}; name the {key} that it was trained with, or train from "
+            f"{run}: was trained with other {key}; give the {key} it was trained with, or train from "
             "scratch with another --out"
         )
 

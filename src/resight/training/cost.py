@@ -1,4 +1,4 @@
-"""What a training is going to cost, said before it is spent: memory at once, time after the first steps."""
+"""The expected cost of a training run: memory at its start, time after the first steps."""
 
 import time
 from collections.abc import Callable
@@ -16,12 +16,12 @@ SHORT = 20.0
 
 
 class Pace:
-    """Says once, after the first steps, how long a training is going to take.
+    """Reports once, after the first steps, how long a training run will take.
 
     Args:
-        say: told in one line.
-        steps: that are left.
-        pictures: of a step.
+        say: receives the line.
+        steps: the remaining ones.
+        pictures: per step.
     """
 
     def __init__(self, say: Callable[[str], None], steps: int, pictures: int) -> None:
@@ -29,7 +29,7 @@ class Pace:
         self.done, self.said, self.began = 0, False, 0.0
 
     def __call__(self, steps: int = 1) -> None:
-        """Note that so many more steps are done."""
+        """Count finished steps."""
         self.done += steps
         if self.said or self.done < WARM:
             return
@@ -46,7 +46,7 @@ class Pace:
         if expected >= SHORT:
             self.say(
                 f"about {in_words(expected)} for {self.left:,} steps ({self.pictures / step:,.0f} images/s); "
-                "test and report come after them"
+                "test and report follow"
             )
 
 
@@ -65,10 +65,10 @@ def in_bytes(count: float) -> str:
 def kept_for_backward(model: nn.Module, size: int, precision: torch.dtype) -> int:
     """Return the bytes that a forward pass of one picture keeps for the backward pass.
 
-    Each piece of memory counts once, and the weights do not.
+    Each block of memory counts once; weights do not count.
 
     Args:
-        model: a network of one image argument; it is left as it was.
+        model: a network with one image argument; it is not changed.
         size: side of the square picture.
         precision: of the products.
     """
@@ -95,15 +95,15 @@ def kept_for_backward(model: nn.Module, size: int, precision: torch.dtype) -> in
 
 
 def training_bytes(model: nn.Module, copies: int, step: float, pictures: float) -> str:
-    """Return in words what memory a training takes.
+    """Return a line about the memory of a training run.
 
     Args:
         model: its network.
-        copies: of the weights that are held: themselves, gradients, momenta, averages.
-        step: bytes of a step's maps.
+        copies: of the weights: themselves, gradients, momenta, averages.
+        step: bytes of a step's activations.
         pictures: bytes of the pictures in memory.
     """
     weights = 4 * copies * sum(p.numel() for p in model.parameters())
-    parts = [f"{in_bytes(weights)} weights, gradients and momenta", f"{in_bytes(step)} a step's maps"]
+    parts = [f"{in_bytes(weights)} weights, gradients and momenta", f"{in_bytes(step)} step activations"]
     parts += [f"{in_bytes(pictures)} pictures"] if pictures else []
     return f"memory: about {in_bytes(weights + step + pictures)} ({', '.join(parts)})"

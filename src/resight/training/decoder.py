@@ -34,19 +34,19 @@ JUDGED_PIXELS = 2**18
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderSettings:
-    """All that the training of a decoder depends on besides the run and its data.
+    """All settings of decoder training, except the run and its data.
 
     Attributes:
         epochs: passes over the training pictures; the paper's code has 100 to 250.
-        batch_size: pictures a step.
+        batch_size: pictures per step.
         lr: of Adam (0.9, 0.999), constant.
         rec: weight of the mean squared error of the pixels.
         dsim: weight of the distance between the features (DSIM).
         ssim: weight of 1 - SSIM.
-        widest: most channels of a stage; 0 for twice the trunk's.
+        widest: the maximum channels of a stage; 0 for twice the trunk's.
         seed: of the order of the pictures and of the first weights.
         precision: "auto" (bf16 where the hardware multiplies it), "fp32" or "bf16".
-        workers: worker processes for sets that do not fit in memory; -1 for one a core.
+        workers: worker processes for data sets that do not fit in memory; -1 for one per core.
         memory_gib: up to this size the decoded training set is kept in memory.
     """
 
@@ -81,7 +81,7 @@ class DecoderSettings:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Put a network in eval mode and ask no gradient of its parameters; all flags are given back."""
+    """Put a network in eval mode without gradients inside the block; all flags are restored."""
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     with evaluating(model):
         try:
@@ -165,13 +165,13 @@ def fit(
     Args:
         encoder: E.
         decoder: G, with the variance of E's features.
-        batches: of pictures in [0, 1]; their labels are not looked at.
+        batches: of pictures in [0, 1]; their labels are ignored.
         settings: the settings.
         precision: of the products.
         end_step: called with the epoch (from 1) and the steps done in it.
         end_epoch: called with the epoch (from 1), its mean loss, its seconds, and the pictures left out.
-        optimizer: of a training that is resumed; by default a fresh one, see `make_optimizer`.
-        begin: its epochs that are done.
+        optimizer: of a resumed training run; by default a new one, see `make_optimizer`.
+        begin: the finished epochs.
 
     Raises:
         TrainingError: when the loss is not a number.
@@ -198,7 +198,7 @@ def fit(
 
 
 def require_finite(what: str, value: float, epoch: int, settings: DecoderSettings) -> None:
-    """Stop a training that has diverged.
+    """Stop a diverged training run.
 
     Raises:
         TrainingError: if the value is not a finite number.
@@ -212,10 +212,10 @@ def require_finite(what: str, value: float, epoch: int, settings: DecoderSetting
 
 @dataclass(frozen=True)
 class Judgement:
-    """How well a decoder inverts a trunk on pictures that it did not learn, one number a picture.
+    """How well a decoder inverts a trunk on pictures it was not trained on, one number per picture.
 
     Attributes:
-        psnr: in decibel, (N,).
+        psnr: in decibels, (N,).
         ssim: (N,).
         dsim: see `dsim`, (N,).
         residuals: see `latent_residual`, (N,).
@@ -231,7 +231,7 @@ class Judgement:
     doubts: Tensor
 
     def figures(self) -> dict[str, Any]:
-        """Return means, and how well the residual tells wrong answers from right ones, as plain JSON types.
+        """Return means, and how well the residual separates wrong from right answers, as plain JSON types.
 
         "auc" is the share of (wrong, right) pairs in which the wrong answer has the larger residual, with its
         95 % interval; "auc_doubt" is that of the softmax, for comparison; None with fewer than two of a kind.
@@ -251,7 +251,7 @@ class Judgement:
 
 @torch.no_grad()
 def judge(encoder: Encoder, decoder: Decoder, squares: Tensor, labels: Tensor) -> Judgement:
-    """Judge a decoder on pictures with known classes, in float32.
+    """Evaluate a decoder on pictures with known classes, in float32.
 
     Args:
         encoder: E.

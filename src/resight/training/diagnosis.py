@@ -1,7 +1,7 @@
-"""What learning curves say, in the textbook's words, from the curves alone.
+"""Diagnoses from learning curves alone, in the terms of textbooks.
 
-The rules, in the order in which they are asked. L is the training loss, W the validation loss, T and V the
-errors in percent; "a third" is of the epochs. Guessing is, for errors, the commonest class for every picture,
+The rules, in the order in which they are checked. L is the training loss, W the validation loss, T and V the
+errors in percent; "a third" is of the epochs. Guessing is, for errors, always the most frequent class,
 and for losses the same score for every class: ln C of C classes.
 
 | word | rule |
@@ -9,22 +9,22 @@ and for losses the same score for every class: ln C of C classes.
 | labels look shuffled | see `resight.training.suspicion`: only memorized |
 | rate too high | L rises by `JUMP` in one epoch, and T by 3 points and `CERTAIN` standard errors |
 | | L is above guessing by `ABOVE` in a tenth of the epochs and two; once is enough if T ends near guessing |
-| rate too low | T and V are still `NOTHING` of guessing and L has moved by less than a tenth, steadily |
+| rate too low | T and V are still `NOTHING` of guessing and L has changed by less than a tenth, steadily |
 | rate too low, or too few epochs | T and V end above `UNFIT` of guessing, L above `NOTHING` of its cost |
 | stopped too early | L falls in the last third by `STEADY` of its whole fall, T is above 0.1 of guessing |
-| overfitting | W ends `TURNED` and `NOISE` above its least, before the last quarter, and L fell on |
+| overfitting | W ends `TURNED` and `NOISE` above its least, before the last quarter, and L kept falling |
 | data too small | V - T ends `GAP` points or more, and half of that was there after the first third |
 | overfitting | the same gap, that opened later |
-| underfitting | T and V both end above `UNFIT` of guessing, and L falls no more |
-| too few epochs | they do, and L still falls |
-| not told from guessing | the 95 % interval of V reaches guessing |
+| underfitting | T and V both end above `UNFIT` of guessing, and L no longer falls |
+| too few epochs | the same, and L still falls |
+| perhaps guessing | the 95 % interval of V reaches guessing |
 
-"Ends" is the mean of the last three epochs, so a spike in one of them says nothing.
-So no training is called fine while its errors are near guessing. Epochs whose loss is no number are left out,
-and that is said.
+"Ends" is the mean of the last three epochs, so a spike in one of them has no effect.
+So no training run is called fine while its errors are near guessing. Epochs whose loss is not a number are
+left out and reported.
 
 Training figures are of augmented pictures, smoothed labels and weights that move; validation figures of plain
-pictures and the kept weights. So a training error above the validation error means nothing by itself.
+pictures and the kept weights. So a training error above the validation error alone is no fault.
 """
 
 import math
@@ -44,7 +44,7 @@ LASTS = 0.1
 NOTHING = 0.9
 STEADY = 0.27  # a straight line has a third, the end of an annealed rate 0.1 to 0.2
 TURNED = 1.1
-NOISE = 2.0  # standard errors of the mean loss of so many pictures, whose deviation is about its mean
+NOISE = 2.0  # standard errors of the mean loss over the pictures, whose deviation is about its mean
 GAP = 10.0
 UNFIT, FLAT = 0.35, 0.08
 
@@ -59,35 +59,35 @@ def diagnose(
     val_chance: float | None = None,
     training: int = 0,
 ) -> list[str]:
-    """Say what the learning curves of a run show.
+    """Return the diagnoses of a run's learning curves.
 
     Args:
-        rows: one an epoch, as in metrics.csv.
+        rows: one per epoch, as in metrics.csv.
         chance: error in percent of guessing, see `guessing_errors`.
-        validation: pictures that were validated on; the gap must then exceed twice its standard error.
-        guessing: training loss of the same score for every class; None where the loss has other parts, and no
-            height of it means anything.
+        validation: number of validation pictures; the gap must exceed twice its standard error.
+        guessing: training loss of the same score for every class; None if the loss has other parts, so that
+            its height has no meaning.
         val_chance: as `chance`, on the validation pictures; None if it is the same.
-        training: pictures that were trained on; 0 takes their errors as they are.
+        training: the number of training pictures; 0 uses their errors as they are.
 
     Returns:
-        Sentences: a diagnosis each, with the figures that it rests on; one that nothing is wrong if so.
+        Sentences: one per diagnosis, with its figures; or one that nothing is wrong.
     """
     known = [row for row in rows if math.isfinite(row.get("train_loss", math.nan))]
     if len(known) < len(rows):
         lost = ", ".join(f"{row['epoch']:.0f}" for row in rows if row not in known)
-        note = f"Left out: epoch {lost}, whose training loss is no number; a rate too high does that."
+        note = f"Left out: epoch {lost}, whose training loss is not a number: the learning rate was too high."
         return [*diagnose(known, chance, validation, guessing, val_chance, training), note]
     errors = Guessing(chance, chance if val_chance is None else val_chance, training, validation)
     found = _found(rows, Guess(errors.train_error, errors.val_error, guessing), errors)
     if len(rows) >= FEWEST and not any("val_error" in row for row in rows):
-        found.append("There is no validation curve, so overfitting would not show.")
+        found.append("Without a validation curve, overfitting would not be visible.")
     return found
 
 
 @dataclass(frozen=True)
 class Guess:
-    """What guessing comes to.
+    """The error and loss of guessing.
 
     Attributes:
         error: on the training pictures, in percent.
@@ -108,7 +108,7 @@ class Guess:
 def _found(rows: Rows, guess: Guess, errors: Guessing) -> list[str]:
     """Return the diagnoses of curves without gaps."""
     if len(rows) < FEWEST:
-        return [f"Too few epochs ({len(rows)}) for the curves to say anything; {FEWEST} are the least."]
+        return [f"Too few epochs ({len(rows)}) for the curves to say anything; at least {FEWEST} are needed."]
     validation, end = errors.val, _mean(rows[-3:])
     if text := memorized(rows, len(rows), errors):
         return [f"The labels look shuffled: {text}."]
@@ -126,7 +126,7 @@ def _found(rows: Rows, guess: Guess, errors: Guessing) -> list[str]:
     gap = _gap(rows, validation)
     if high:
         if gap or turned:
-            found.append("Whether it also overfits shows once the rate is mended.")
+            found.append("Whether it also overfits is visible only at a lower rate.")
     elif turned or gap:
         found += [text for text in (turned, gap) if text]
     elif near and not early:
@@ -141,7 +141,7 @@ def _mean(rows: Rows) -> dict[str, float]:
 
 
 def _is_guessing(end: dict[str, float], errors: Guessing) -> bool:
-    """Whether a training error cannot be told from guessing; it cannot where its pictures are unknown."""
+    """Whether a training error cannot be distinguished from guessing; true if its pictures are unknown."""
     if not errors.train:
         return True
     wrong = round(end["train_error"] / 100 * errors.train)
@@ -154,7 +154,7 @@ def _advice(rows: Rows) -> str:
 
 
 def _above_guessing(rows: Rows, guessing: float | None, *, near: bool) -> str:
-    """Say if the training loss stood above guessing for long, or at all in a run that ends near guessing."""
+    """Say if the training loss was above guessing for long, or at all in a run that ends near guessing."""
     above = [row for row in rows if guessing is not None and row["train_loss"] > ABOVE * guessing]
     if len(above) < (1 if near else max(2, math.ceil(LASTS * len(rows)))):
         return ""
@@ -176,7 +176,7 @@ def _jumped(rows: Rows, training: int) -> str:
     if not jumps:
         return ""
     before, row = max(jumps, key=lambda pair: pair[1]["train_loss"] / pair[0]["train_loss"])
-    more = f", and rose {len(jumps) - 1} more times like that" if len(jumps) > 1 else ""
+    more = f", and jumped {len(jumps) - 1} more times" if len(jumps) > 1 else ""
     return (
         f"Learning rate too high: the training loss jumped from {before['train_loss']:.3g} to "
         f"{row['train_loss']:.3g} in epoch {row['epoch']:.0f}{more}. {_advice(rows)}"
@@ -191,13 +191,13 @@ def _spread(before: dict[str, float], row: dict[str, float], training: int) -> f
 
 def _not_learned(rows: Rows, chance: float) -> str:
     first, last = rows[0]["train_loss"], rows[-1]["train_loss"]
-    error = f"the training error ended at {rows[-1]['train_error']:.1f} %, guessing errs by {chance:.1f} %"
+    error = f"the training error ended at {rows[-1]['train_error']:.1f} %, that of guessing is {chance:.1f} %"
     rises = sum(b["train_loss"] > a["train_loss"] * 1.02 for a, b in pairwise(rows))
     if abs(first - last) < 0.1 * first and not rises:
         return (
-            f"Learning rate too low: {error}, and in {len(rows)} epochs the training loss moved only from "
+            f"Learning rate too low: {error}, and in {len(rows)} epochs the training loss changed only from "
             f"{first:.4g} to {last:.4g}, without jumps. The largest rate was "
-            f"{max(r['lr'] for r in rows):.3g}; try ten times that. If that changes nothing, look at the "
+            f"{max(r['lr'] for r in rows):.3g}; try ten times that. If that changes nothing, check the "
             "labels."
         )
     return (
@@ -207,20 +207,20 @@ def _not_learned(rows: Rows, chance: float) -> str:
 
 
 def _hardly_learned(rows: Rows, guess: Guess) -> str:
-    """Say that the errors are still near guessing, and by how much the loss has moved."""
+    """Say that the errors are still near guessing, and by how much the loss has changed."""
     last = rows[-1]
     val = f" and the validation error at {last['val_error']:.1f} %" if "val_error" in last else ""
     cost = "" if guess.loss is None else f", where guessing costs {guess.loss:.4g}"
     return (
         f"Learning rate too low, or too few epochs: the training error ended at {last['train_error']:.1f} %"
-        f"{val}, and guessing errs by {guess.error:.1f} %; in {len(rows)} epochs the training loss went "
+        f"{val}, and that of guessing is {guess.error:.1f} %; in {len(rows)} epochs the training loss went "
         f"from {rows[0]['train_loss']:.4g} to {last['train_loss']:.4g}{cost}. The largest rate was "
         f"{max(row['lr'] for row in rows):.3g}; try three times that, or train longer."
     )
 
 
 def _not_told(rows: Rows, guess: Guess, validation: int) -> str:
-    """Say if the validation error cannot be told from guessing, for want of pictures."""
+    """Say if too few validation pictures distinguish the error from guessing."""
     seen = [row for row in rows if "val_error" in row]
     if not seen or not validation:
         return ""
@@ -229,9 +229,9 @@ def _not_told(rows: Rows, guess: Guess, validation: int) -> str:
     if high < guess.val_error:
         return ""
     return (
-        f"Not told from guessing: the validation error ended at {val:.1f} %, but {validation} pictures "
-        f"leave it open up to {high:.1f} %, and guessing errs by {guess.val_error:.1f} %. Validate on more "
-        "pictures."
+        f"Perhaps no better than guessing: the validation error ended at {val:.1f} %, but {validation} "
+        f"pictures allow up to {high:.1f} %, and that of guessing is {guess.val_error:.1f} %. Validate on "
+        "more pictures."
     )
 
 
@@ -249,7 +249,7 @@ def _too_early(rows: Rows, chance: float) -> str:
     return (
         f"Learning rate too low, or stopped too early: the training loss was still falling, by {late:.3g} of "
         f"{whole:.3g} in the last third of the epochs (a straight line would give a third). Train longer, or "
-        f"with more than the largest rate of {max(row['lr'] for row in rows):.3g}."
+        f"with a rate above the largest one of {max(row['lr'] for row in rows):.3g}."
     )
 
 
@@ -267,13 +267,13 @@ def _turned(rows: Rows, validation: int) -> str:
         return ""
     return (
         f"Overfitting: the validation loss turned up after epoch {at['epoch']:.0f}, from {means[best]:.3g} "
-        f"to {means[-1]:.3g}, while the training loss went on falling to {last['train_loss']:.3g}. Stop "
+        f"to {means[-1]:.3g}, while the training loss kept falling to {last['train_loss']:.3g}. Stop "
         "earlier, or add augmentation, weight decay or pictures."
     )
 
 
 def _ends(seen: Rows, validation: int) -> tuple[float, float, float]:
-    """Return training and validation error over the last three epochs, and what chance moves the gap by."""
+    """Return training and validation error over the last three epochs, and the standard error of the gap."""
     train, val = (sum(r[k] for r in seen[-3:]) / len(seen[-3:]) for k in ("train_error", "val_error"))
     share = min(max(val / 100, 0.01), 0.99)
     return train, val, 200 * math.sqrt(share * (1 - share) / validation) if validation else 0.0
@@ -310,7 +310,7 @@ def _underfitting(rows: Rows) -> str:
     return (
         f"Underfitting: the training error ended at {rows[-1]['train_error']:.1f} % and hardly falls. "
         "Try pretrained weights, a larger network, less augmentation or weight decay, or larger pictures, "
-        "and look at the labels."
+        "and check the labels."
     )
 
 
@@ -332,7 +332,7 @@ def _fine(rows: Rows, validation: int) -> str:
     within = ""
     if val - train >= GAP:
         within = (
-            f" They are {val - train:.0f} points apart, but {validation} validation pictures alone err by "
+            f" They are {val - train:.0f} points apart, but {validation} pictures alone give an error of "
             f"{noise:.0f}."
         )
     return (

@@ -14,7 +14,7 @@ class AveragedWeights:
 
     Args:
         model: whose weights are averaged.
-        decay: a step, in [0, 1).
+        decay: per step, in [0, 1).
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -23,7 +23,7 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Take the weights after step `step` (from 0) in, every EVERY steps."""
+        """Average in the weights after step `step` (from 0), every EVERY steps."""
         if (step + 1) % EVERY:
             return
         decay = min(self.decay, (1 + step) / (10 + step)) ** EVERY

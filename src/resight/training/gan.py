@@ -1,4 +1,4 @@
-"""What a conditional GAN learns from: settings, losses, real pictures, noise, shifts.
+"""Training parts of a conditional GAN: settings, losses, real pictures, noise, shifts.
 
 Sources: the losses are those of Odena, Olah and Shlens, "Conditional Image Synthesis with Auxiliary
 Classifier GANs", 2016, section 3, or of Miyato and Koyama, "cGANs with Projection Discriminator", 2018,
@@ -29,29 +29,30 @@ LEAST_EPOCHS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class GanSettings:
-    """All that the training of a GAN depends on besides the data.
+    """All settings of GAN training, except the data.
 
     Attributes:
-        epochs: passes over the training pictures; 0 for as many as make 5,000 steps, and 10 at least.
-        batch_size: real pictures a step, and as many drawn ones; DCGAN has 128.
+        epochs: passes over the training pictures; 0 for as many as make 5,000 steps, but at least 10.
+        batch_size: real pictures per step, and as many generated ones; DCGAN has 128.
         lr: of the generator's Adam, constant.
-        critic_lr: of the critic's Adam; five times the generator's, where DCGAN has the same: a slow critic
-            lets every class be drawn in one way.
+        critic_lr: of the critic's Adam; five times the generator's (the same in DCGAN): with a slow critic
+            every class collapses to one mode.
         beta1: of Adam; its beta2 is 0.999.
-        noise: Z, normal numbers that a picture is drawn from.
+        noise: Z, normal numbers from which a picture is generated.
         width: channels of the critic's first layer; the generator's last one has twice as many.
-        side: of the pictures, in pixels; 0 for the next of 16, 32, 64 and 128 from the data's own.
+        side: of the pictures, in pixels; 0 for the next of 16, 32, 64 and 128 to that of the data.
         condition: how the critic learns classes. "projection": a picture is judged as one of its class, by
-            the sum of both logits, and there is no other loss. "acgan": it is judged as a picture, and named;
-            with few pictures that draws each class in one way, which may drift into another class.
+            the sum of both logits, and there is no other loss. "acgan": it is judged as a picture, and
+            classified; with few pictures each class collapses to one mode, which may drift to another class.
         flip: whether real pictures are mirrored at random: "auto" (where the data set allows it), "on" or
             "off".
-        shift: real and drawn pictures are both shifted before they are judged, by up to this share of their
-            side either way, so that few pictures are not learned by heart.
-        ema: decay a step of the generator's averaged weights, which are kept; 0 keeps the weights themselves.
+        shift: real and generated pictures are both shifted before the critic sees them, by up to this share
+            of their side in either direction, so that few pictures are not memorized.
+        ema: decay per step of the generator's averaged weights, which are kept; 0 keeps the weights
+            themselves.
         val_share: as for train: share of the training pictures that is held out, where the data set has no
-            val split of its own. It must be train's, or pictures that train chooses on are learned here.
-        memory_gib: the decoded training set must not be larger.
+            val split of its own. It must equal that of train, or the GAN learns validation pictures.
+        memory_gib: limit of the decoded training set.
         seed: of every random choice.
     """
 
@@ -79,7 +80,7 @@ class GanSettings:
         """
         require_choices(self, CHOICES)
         if self.side not in (0, *SIDES):
-            raise UsageError(f"side={self.side} is none of {', '.join(map(str, (0, *SIDES)))}")
+            raise UsageError(f"side={self.side} must be one of {', '.join(map(str, (0, *SIDES)))}")
         for name, least in (("epochs", 0), ("batch_size", 2), ("noise", 1), ("width", 1), ("seed", 0)):
             if not least <= getattr(self, name) < 2**63:
                 raise UsageError(f"{name}={getattr(self, name)} must be {least} or more, and below 2**63")
@@ -90,7 +91,7 @@ class GanSettings:
             raise UsageError(f"shift={self.shift} must be in [0, 0.5]")
         for name in ("lr", "critic_lr", "memory_gib"):
             if not getattr(self, name) > 0:
-                raise UsageError(f"{name}={getattr(self, name)} must be more than 0")
+                raise UsageError(f"{name}={getattr(self, name)} must be above 0")
 
 
 Judged = tuple[Tensor, Tensor]
@@ -98,11 +99,11 @@ Judged = tuple[Tensor, Tensor]
 
 
 class Adversaries(nn.Module):
-    """Generator and critic, and the sums of the epoch under way: what is trained, and saved, together.
+    """Generator, critic and the sums of the current epoch, which are trained and saved together.
 
     Attributes:
-        sums: losses of critic and generator; real pictures with a wrong name; pictures taken for real,
-            among the real and among the drawn ones, (5,).
+        sums: losses of critic and generator; misclassified real pictures; pictures judged real,
+            among the real and among the generated ones, (5,).
     """
 
     sums: Tensor
@@ -119,9 +120,9 @@ class Reals:
     Args:
         squares: (N, S, S, C) uint8.
         labels: (N,).
-        settings: gives batch and seed.
+        settings: batch size and seed.
         flips: whether they are mirrored at random.
-        device: where the batches go.
+        device: of the batches.
     """
 
     def __init__(
@@ -150,13 +151,13 @@ def draw_noise(seed: int, step: int, count: int, width: int, name: str = "gan/no
 
 
 def draw_offsets(seed: int, step: int, count: int, most: int, name: str) -> NDArray[np.int64]:
-    """Return where the pictures of a step are shifted to: from top and left, in 0..2 most, (2, count)."""
+    """Return the shifts of the pictures of a step: from top and left, in 0..2 most, (2, count)."""
     draws = [seeds.uniform(seed, step, np.arange(count), f"{name}/{way}") for way in ("top", "left")]
     return (np.stack(draws) * (2 * most + 1)).astype(np.int64)
 
 
 def shifted(images: Tensor, offsets: NDArray[np.int64], most: int) -> Tensor:
-    """Return pictures that are each shifted, with gradients; what comes in is black.
+    """Return the shifted pictures, with gradients; new pixels are black.
 
     Args:
         images: (B, C, S, S) in [-1, 1].
@@ -171,13 +172,13 @@ def shifted(images: Tensor, offsets: NDArray[np.int64], most: int) -> Tensor:
 
 
 def loss_of_critic(real: Judged, drawn: Judged, labels: Tensor, condition: str) -> Tensor:
-    """Return what the critic makes small: -L_S, and -L_C under "acgan".
+    """Return the loss of the critic: -L_S, and -L_C under "acgan".
 
     L_S = E log D(real) + E log(1 - D(drawn)); L_C = E log P(class | real) + E log P(class | drawn).
 
     Args:
-        real: what `Critic` says of real pictures.
-        drawn: what it says of drawn ones.
+        real: output of `Critic` for real pictures.
+        drawn: its output for generated ones.
         labels: of both, (B,).
         condition: see `GanSettings`.
     """
@@ -189,14 +190,14 @@ def loss_of_critic(real: Judged, drawn: Judged, labels: Tensor, condition: str) 
 
 
 def loss_of_generator(drawn: Judged, labels: Tensor, condition: str) -> Tensor:
-    """Return what the generator makes small: -E log D(drawn), and -E log P(class | drawn) under "acgan".
+    """Return the loss of the generator: -E log D(drawn), and -E log P(class | drawn) under "acgan".
 
-    The first stands for ACGAN's E log(1 - D(drawn)), whose gradient vanishes while the critic is right
+    The first replaces ACGAN's E log(1 - D(drawn)), whose gradient vanishes while the critic is right
     (Goodfellow et al., "Generative Adversarial Nets", 2014, section 3).
 
     Args:
-        drawn: what `Critic` says of drawn pictures.
-        labels: of which classes they should be, (B,).
+        drawn: output of `Critic` for generated pictures.
+        labels: their intended classes, (B,).
         condition: see `GanSettings`.
     """
     loss = F.softplus(-verdict(drawn, labels, condition)).mean()

@@ -1,4 +1,4 @@
-"""The training loop of a conditional GAN: the critic learns, then the generator.
+"""The training loop of a conditional GAN: first the critic, then the generator.
 
 Source: the optimizer is that of Radford, Metz and Chintala, "Unsupervised Representation Learning with Deep
 Convolutional Generative Adversarial Networks", 2015, section 4; the critic's own rate is the two time-scale
@@ -31,7 +31,7 @@ from resight.training.loop import Stopped
 
 
 def make_optimizer(pair: Adversaries, settings: GanSettings) -> torch.optim.Optimizer:
-    """Return one Adam for both: a step moves the parameters that have a gradient, and those alone."""
+    """Return one Adam for both: a step changes only the parameters that have a gradient."""
     groups = [
         {"params": pair.generator.parameters(), "lr": settings.lr},
         {"params": pair.critic.parameters(), "lr": settings.critic_lr},
@@ -47,9 +47,9 @@ def one_step(
     settings: GanSettings,
     step: int,
 ) -> None:
-    """Let the critic learn, then the generator, from one batch; both see the same drawn pictures.
+    """Train the critic, then the generator, on one batch; both see the same generated pictures.
 
-    Drawn pictures have the classes of the real ones, so that rare classes stay rare.
+    Generated pictures have the classes of the real ones, so that rare classes stay rare.
 
     Args:
         pair: both networks, whose sums continue.
@@ -97,7 +97,7 @@ def fit(
     stop: Callable[[], bool],
     after_step: Callable[[], None] = lambda: None,
 ) -> None:
-    """Train until the last epoch, from where `progress` stands.
+    """Train from `progress` to the last epoch.
 
     Args:
         pair: both networks.
@@ -108,7 +108,7 @@ def fit(
         progress: is kept up to date; each epoch adds its row to the history.
         end_epoch: called after each epoch.
         save: called to write the full state.
-        stop: whether the training is asked to stop.
+        stop: returns whether training should stop.
         after_step: called after each step.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What guessing comes to on a data set, with which every judgement of a training compares its errors."""
+"""Errors of guessing on a data set, the baseline of all diagnoses of a training run."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ from resight.data.dataset import Dataset
 
 @dataclass(frozen=True)
 class Guessing:
-    """What the errors of a run are compared with, and how many pictures they are counted on.
+    """The baseline errors of a run, and the numbers of pictures they are counted on.
 
     Attributes:
         train_error: error in percent of guessing, on the training pictures, see `guessing_errors`.
         val_error: the same on the validation pictures.
-        train: how many training pictures an epoch has; 0 if that is unknown, and then no interval is known.
-        val: how many validation pictures there are; 0 likewise.
+        train: training pictures per epoch; 0 if unknown, and then without an interval.
+        val: the number of validation pictures; 0 likewise.
     """
 
     train_error: float
@@ -23,7 +23,7 @@ class Guessing:
 
 
 def guessing_of(dataset: Dataset, balance: str) -> Guessing:
-    """Return what guessing comes to, and the numbers of pictures, see `guessing_errors`."""
+    """Return the errors of guessing, and the numbers of pictures, see `guessing_errors`."""
     val = len(dataset.splits["val"]) if "val" in dataset.splits else 0
     return Guessing(*guessing_errors(dataset, balance), len(dataset.train), val)
 
@@ -31,11 +31,11 @@ def guessing_of(dataset: Dataset, balance: str) -> Guessing:
 def guessing_errors(dataset: Dataset, balance: str) -> tuple[float, float]:
     """Return the errors in percent of guessing, on the training and on the validation pictures.
 
-    Guessing is naming the commonest training class for every picture; with classes that count alike
+    Guessing is answering the most frequent training class for every picture; with classes that count alike
     (balance=loss, balance=sampling), any one class.
 
     Args:
-        dataset: without validation pictures they count as the training pictures.
+        dataset: without validation pictures the training pictures stand in.
         balance: as in the recipe.
     """
     train = dataset.train

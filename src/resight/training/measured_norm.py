@@ -1,7 +1,7 @@
 """Statistics of batch normalization that belong to the weights that are kept.
 
-Training moves the running statistics by a tenth a step, so they describe the weights of the last ten to
-thirty steps. With a few hundred pictures that is several epochs: the weights have moved on since, and
+Training updates the running statistics by a tenth per step, so they describe the weights of the last ten to
+thirty steps. With a few hundred pictures that is several epochs: the weights have changed since, and
 averaged weights never had these statistics. So they are measured for the kept weights, on plain training
 pictures (Izmailov et al. 2018, section 3.2; Wu and Johnson 2021, section 3).
 """

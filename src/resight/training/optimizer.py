@@ -1,4 +1,4 @@
-"""Which weights learn, in which mode, and how fast."""
+"""Which weights are trained, in which mode, and how fast."""
 
 import math
 
@@ -15,8 +15,8 @@ from resight.training.sharding import is_cut
 def make_optimizer(model: Classifier | Solver, recipe: Recipe) -> torch.optim.Optimizer:
     """Return the optimizer; each group's rate is the schedule's times its `factor`.
 
-    Parameters share a group if the network wants the same rate and decay of them (`Classifier.learning`)
-    and the recipe does (`trunk_lr`).
+    Parameters share a group if the network (`Classifier.learning`) and the recipe (`trunk_lr`)
+    give them the same rate and decay.
     """
     stage = trunk_depths(model)
     members: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
@@ -27,7 +27,7 @@ def make_optimizer(model: Classifier | Solver, recipe: Recipe) -> torch.optim.Op
             rate *= first / (divisor[0] ** stage[name] if divisor else 1)
         if recipe.optimizer == "adamw" and parameter.dim() < 2:
             decay = 0.0  # biases, and what normalization scales and shifts
-        # What begins to learn later has a group of its own: a group's momenta begin together.
+        # Weights that are trained later have their own group: the momenta of a group start together.
         later = bool(recipe.head_first) and name in stage
         members.setdefault((rate, decay, later), []).append(parameter)
     groups = [
@@ -52,7 +52,7 @@ def make_optimizer(model: Classifier | Solver, recipe: Recipe) -> torch.optim.Op
 def trunk_depths(model: Classifier | Solver) -> dict[str, int]:
     """Return the parameters below the head's last layers, each with its distance from the last stage.
 
-    What is in no stage (hidden layers of the head, side heads) counts as the last stage.
+    Layers outside the stages (hidden layers of the head, side heads) count as the last stage.
     """
     head = model.head_parameters()
     stages = list(model.stages.values())
@@ -61,14 +61,14 @@ def trunk_depths(model: Classifier | Solver) -> dict[str, int]:
 
 
 def head_epochs(recipe: Recipe) -> int:
-    """Return in how many epochs, the first ones, the head learns alone: all but one at most."""
+    """Return in how many first epochs only the head is trained: at most all but one."""
     return min(math.ceil(recipe.head_first * recipe.epochs), recipe.epochs - 1)
 
 
 def set_mode(model: Classifier | Solver, recipe: Recipe, epoch: int) -> None:
-    """Put the network into the mode of an epoch: training, with what is held fixed held fixed.
+    """Put the network into the mode of an epoch: training, except for fixed layers.
 
-    While the head learns alone, the trunk is in eval mode and has no gradients; so are, always, the stages
+    While only the head is trained, the trunk is in eval mode and has no gradients; so are, always, the stages
     before those that `trunk_lr` lets learn.
     """
     model.train()

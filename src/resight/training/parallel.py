@@ -17,8 +17,8 @@ from resight.training.sharding import shard
 class Shared(DistributedDataParallel):
     """An objective whose backward pass leaves the mean of all processes' gradients.
 
-    DistributedDataParallel averages the gradients of those weights that had one when it was made, and of no
-    others: a weight that begins to learn later would learn something else in every process.
+    DistributedDataParallel averages only the gradients of weights that had one when it was made:
+    a weight that is trained later would differ between the processes.
 
     Args:
         objective: of this process.
@@ -39,27 +39,27 @@ class Shared(DistributedDataParallel):
         self.averaged = {name for name, p in objective.named_parameters() if p.requires_grad}
 
     def require_averaged(self) -> None:
-        """Make sure that no other weights learn now.
+        """Check that no other weights are trained now.
 
         Raises:
             RuntimeError: naming one that does.
         """
         for name, parameter in self.module.named_parameters():
             if parameter.requires_grad and name not in self.averaged:
-                raise RuntimeError(f"{name} learns, but its gradient is not averaged over the processes")
+                raise RuntimeError(f"{name} is trained, but its gradient is not averaged over the processes")
 
 
 def shared(objective: Loss, recipe: Recipe, machine: Machine, device: torch.device) -> nn.Module:
     """Return the objective so that a backward pass leaves the mean of all processes' gradients.
 
-    Statistics of batch normalization are not sent around: they are equal where they are synchronized, and
+    Statistics of batch normalization are not communicated: they are equal where they are synchronized, and
     those of the main process are kept where they are not.
 
     Args:
         objective: of this process.
         recipe: says which weights learn, and whether there are epochs in which some of them do not.
-        machine: says whether weights are cut up among the processes; they are other objects then, so the
-            optimizer is made afterwards.
+        machine: says whether weights are sharded over the processes; they are new objects then, so the
+            optimizer must be made afterwards.
         device: where it runs.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A recipe: all that a training run depends on besides the data. At most 25 settings, on purpose."""
+"""A recipe: all settings of a training run, except the data. Limited to 25 settings on purpose."""
 
 import math
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ CHOICES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that a training run depends on besides the data.
+    """All settings of a training run, except the data.
 
     Attributes:
         model: name of the network.
         options: of the network, as key=value: shortcut=B, activation=elu, head=gmp and so on.
         weights: "" (from scratch), "installed" (by pip), "torchvision", "torchvision-v1", "timm", a run, or a
-            weight file. A user may also say "none" and "auto", which are settled before there is a recipe.
-        teacher: a run whose answers are learned too (distillation; hints where the network has a regressor);
+            weight file. A user may also say "none" and "auto", which are resolved before the recipe is made.
+        teacher: a run whose answers are also targets (distillation; hints where the network has a regressor);
             "weights": the given weights themselves, whose head is kept and whose answers on the new pictures
-            are learned beside the new labels (Learning without Forgetting).
+            are learned next to the new labels (Learning without Forgetting).
         image_size: side of the square that the network sees, in pixels.
         epochs: passes over the training pictures.
-        batch_size: pictures a step.
+        batch_size: pictures per step.
         optimizer: "sgd" or "nesterov", both with momentum, "rmsprop" (decay 0.9, eps 1e-8), or "adamw"
             (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", algorithm 2: `momentum` is its
             beta1, beta2 is 0.999, eps 1e-8).
@@ -41,30 +41,30 @@ class Recipe:
         schedule: "one-cycle" (linear up, linear down), "cosine", "steps" (a tenth at every drop),
             "fifths" (a fifth at every drop), "linear" (down to a hundredth) or "constant".
         drops: where "steps" drops and, for "one-cycle", where the peak is; shares of the training.
-        warmup: (steps, rate): the first steps run at this rate; empty for none. (steps, rate, of): so many
+        warmup: (steps, rate): the first steps run at this rate; empty for none. (steps, rate, of): that many
             steps of a training of `of` steps or more, and proportionally fewer of a shorter one.
         label_smoothing: share of the target spread over all classes.
-        ema: decay a step of the averaged weights that are kept; 0 keeps the weights themselves.
+        ema: decay per step of the averaged weights that are kept; 0 keeps the weights themselves.
         augment: operations as `name`, `name:value` or `name:value@share`, see `resight augment`.
         normalize: "channel" (mean and deviation of the training pictures), "channel-mean",
-            "pixel-mean" (these two divide by nothing), "gcn" (global contrast normalization of each
-            picture, less the mean picture), "gcn-zca" (and ZCA whitening), "imagenet", or "weights" (as
-            the weights say).
+            "pixel-mean" (these two do not divide), "gcn" (global contrast normalization of each
+            picture, minus the mean picture), "gcn-zca" (and ZCA whitening), "imagenet", or "weights" (as
+            in the weights).
         val_share: share of the training pictures held out to choose the best epoch and to fit the
-            temperature, where the data set has no val split of its own; 0 for none.
+            temperature, if the data set has no val split; 0 for none.
         precision: "auto" (bf16 where the hardware multiplies it), "fp32" (IEEE), "bf16", or "tf32" (float32
             whose products have 10 bits of mantissa on CUDA; elsewhere as "fp32").
-        memory_gib: up to this size a decoded training set is kept in memory; on a GPU's own, if that takes no
+        memory_gib: up to this size a decoded training set is kept in memory; on a GPU if that takes no
             more than half of what is free there. Whole pictures (resized-crop, scale-jitter, random-crop) are
             kept resized, so crops differ a little from those of pictures that are read from files, see
             docs/training.md.
-        trunk_lr: the trunk's learning rate over the head's; 0 leaves the trunk as it is, statistics of batch
+        trunk_lr: the trunk's learning rate over the head's; 0 leaves the trunk unchanged, statistics of batch
             normalization included. A second number divides it again from each stage to the one before:
-            0.1,2.6 gives the last stage a tenth and the one before it a 26th. With a third number only so
+            0.1,2.6 gives the last stage a tenth and the one before it a 26th. With a third number only that
             many stages learn, the last ones: 0.1,1,4 leaves all stages before the last four as they are,
             statistics included.
-        head_first: in this share of the epochs, the first ones, the head learns alone.
-        balance: of classes with different numbers of pictures: "loss" (a picture counts the more, the rarer
+        head_first: share of the epochs, at the start, in which only the head is trained.
+        balance: of classes with different numbers of pictures: "loss" (a picture counts more the rarer
             its class), "sampling" (every class is drawn equally often), or "none".
         seed: of every random choice.
     """
@@ -126,7 +126,7 @@ class Recipe:
         parse(self.augment)
 
     def _require_trunk_rates(self) -> None:
-        """Refuse a `trunk_lr` that is none.
+        """Refuse an invalid `trunk_lr`.
 
         Raises:
             UsageError: naming its value and what it may be.
@@ -148,15 +148,15 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a recipe may look at when it sets its defaults.
+    """What a recipe knows when it sets its defaults.
 
     Attributes:
-        model: the network that the user asked for; empty for the recipe's own choice.
-        pictures: how many there are to train on.
+        model: the network that the user asked for; empty for the recipe's choice.
+        pictures: the number of training pictures.
         side: typical shorter side of the pictures, in pixels.
-        mirrors: whether a mirrored picture is still of its class.
+        mirrors: whether a mirrored picture keeps its class.
         pretrained: whether it starts from given weights.
-        weights_size: input size of the given weights, in pixels; 0 if they do not say, or there are none.
+        weights_size: input size of the given weights, in pixels; 0 if unknown, or there are none.
         least_size: side of the smallest picture that the network takes; 0 if it was not named.
         normalized: whether it has batch normalization, without which only lower rates converge.
     """
@@ -172,5 +172,5 @@ class Facts:
 
     @property
     def flip(self) -> tuple[str, ...]:
-        """Mirroring, where it is allowed."""
+        """Mirroring, if allowed."""
         return ("flip",) if self.mirrors else ()

@@ -1,17 +1,17 @@
-"""What a training step costs on many processes: a model of computing, communicating and reading.
+"""The cost of a training step on many processes: a model of computing, communicating and reading.
 
 The step of P processes with b pictures each:
 
-    computing      b / r, with r pictures a second of one process alone; two thirds are the backward pass
-    gradients      all-reduced inside the nodes, then between them, by whichever is faster: a ring, 2 (n - 1)
+    computing      b / r, with r pictures per second of a single process; two thirds are the backward pass
+    gradients      all-reduced inside the nodes, then between them, by the faster of: a ring, 2 (n - 1)
                    (bytes / n / bandwidth + latency), or a tree, 2 log2 n (bytes / bandwidth + latency);
                    during the backward pass, except the last bucket
     statistics     two small all-reduces for each synchronized batch normalization, which nothing overlaps
-    reading        b pictures a process from the cores it has, during the computing
+    reading        b pictures per process from its cores, during the computing
 
     step = max(computing + max(0, gradients - backward) + last bucket + statistics, reading)
 
-Assumptions: all processes are alike and none is late; no other traffic; nothing else takes time. What that
+Assumptions: all processes are equal and none is late; no other traffic; nothing else takes time. What this
 leaves out is the factor `efficiency`, measured and not explained.
 """
 
@@ -26,7 +26,7 @@ BUCKET = 25 * 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """What is trained.
+    """The network that is trained.
 
     Attributes:
         parameters: weights, of 4 bytes each.
@@ -39,17 +39,17 @@ class Network:
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """What it is trained on.
+    """The hardware it is trained on.
 
     Attributes:
-        rate: pictures a second that one process alone trains.
-        batch: pictures a process and step.
-        node: processes a node.
-        inside: bytes a second of an all-reduce inside a node, each process's own traffic.
+        rate: pictures per second that a single process trains.
+        batch: pictures per process and step.
+        node: processes per node.
+        inside: bytes per second of an all-reduce inside a node, each process's own traffic.
         between: the same between nodes.
         latency_inside: seconds of a step of the ring inside a node.
         latency_between: between nodes.
-        reading: pictures a second that the cores of one process decode.
+        reading: pictures per second that the cores of one process decode.
         efficiency: measured rate over the one computed here, for all that is left out.
     """
 
@@ -66,7 +66,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class StepCost:
-    """Seconds of a step, and what they are made of."""
+    """Seconds of a step, and their parts."""
 
     computing: float
     gradients: float
@@ -89,7 +89,7 @@ def _ring_or_tree(size: float, members: int, bandwidth: float, latency: float) -
 
 
 def step_cost(network: Network, cluster: Cluster, processes: int, *, sync_norm: bool = True) -> StepCost:
-    """Return what a step costs; see the head of this file."""
+    """Return the cost of a step; see the head of this file."""
     computing = cluster.batch / cluster.rate
     size = 4.0 * network.parameters
     gradients = all_reduce_seconds(size, processes, cluster)

@@ -7,7 +7,7 @@ from resight.training.recipe import Recipe
 
 
 def warmup_steps(recipe: Recipe, steps: int) -> int:
-    """Return how many steps of a training run at the warm-up's rate.
+    """Return how many steps run at the warm-up's rate.
 
     Args:
         recipe: warmup.
@@ -23,7 +23,7 @@ def warmup_steps(recipe: Recipe, steps: int) -> int:
         length = min(length, round(recipe.warmup[0] * steps / recipe.warmup[2]))
     if length >= steps:
         raise UsageError(
-            f"warmup={length} steps is the whole training of {steps:,} steps; give a shorter one, or more "
+            f"warmup={length} steps covers all training of {steps:,} steps; give a shorter one, or more "
             "epochs"
         )
     return length

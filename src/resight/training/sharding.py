@@ -1,8 +1,8 @@
-"""Weights, gradients and momenta cut up among the processes, by torch's fully_shard.
+"""Weights, gradients and momenta sharded over the processes, by torch's fully_shard.
 
-A sharded parameter is a DTensor. Only this module knows: the rest asks for the whole of it, for the part that
-this process holds, or for another tensor cut up like it. torch's module for it takes as long to load as torch
-itself, so only a training that is sharded does.
+A sharded parameter is a DTensor. Only this module knows: other code asks for the whole of it, for the part
+that this process holds, or for another tensor sharded like it. torch's module for it takes as long to load as
+torch itself, so only sharded training loads it.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def shard(objective: Loss, recipe: Recipe, device: torch.device) -> nn.Module:
     """Cut up the weights of an objective's network; a backward pass leaves the mean of all gradients.
 
-    All of them are put together at the beginning of a forward pass and once more for the backward pass.
+    All of them are gathered at the beginning of a forward pass and again for the backward pass.
     Teachers and other old networks stay whole.
 
     Args:
@@ -35,18 +35,22 @@ def shard(objective: Loss, recipe: Recipe, device: torch.device) -> nn.Module:
         device: where it runs.
 
     Raises:
-        UsageError: if there is one process only, or something of the training needs whole weights.
+        UsageError: if there is one process only, or a part of the training needs whole weights.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     model = objective.model
     if world().processes == 1:
-        raise UsageError("shard=true: there is one process only; start several with torchrun")
+        raise UsageError("shard=true needs several processes; start them with torchrun")
     if recipe.head_first:
-        raise UsageError("shard=true: not with head_first, which changes what has gradients; leave one out")
+        raise UsageError(
+            "shard=true cannot be combined with head_first, which changes what has gradients; leave one out"
+        )
     if type(model).constrain is not Classifier.constrain:
-        raise UsageError(f"shard=true: {recipe.model} bounds its weights, for which they must be whole")
+        raise UsageError(
+            f"shard=true: {recipe.model} bounds the norms of its weights, so they cannot be sharded"
+        )
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload] # torch refuses others
     own = {id(p) for p in model.parameters()}
     fully_shard(
@@ -58,7 +62,7 @@ def shard(objective: Loss, recipe: Recipe, device: torch.device) -> nn.Module:
 
 
 def whole(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors put together; every process must call it, for all of them."""
+    """Return gathered tensors; every process must call it, for all of them."""
     return {k: v.full_tensor() if is_cut(v) else v for k, v in tensors.items()}
 
 
@@ -68,12 +72,12 @@ def local(tensor: Tensor) -> Tensor:
 
 
 def is_cut(tensor: Tensor) -> "TypeGuard[DTensor]":
-    """Return whether a tensor is cut up among the processes."""
+    """Return whether a tensor is sharded."""
     return hasattr(tensor, "full_tensor")
 
 
 def like(tensor: Tensor, other: Tensor) -> Tensor:
-    """Return a whole tensor cut up as another one is, on its device."""
+    """Return a whole tensor sharded like another one, on its device."""
     if not is_cut(other):
         return tensor
     from torch.distributed.tensor import distribute_tensor
@@ -84,7 +88,7 @@ def like(tensor: Tensor, other: Tensor) -> Tensor:
 
 @contextmanager
 def put_together(objective: nn.Module) -> Iterator[None]:
-    """Let the network be called, whole, inside the block, apart from its objective; in every process."""
+    """Gather the network inside the block, to call it without its objective; in every process."""
     if not hasattr(objective, "unshard"):
         yield
         return

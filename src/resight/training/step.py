@@ -66,7 +66,7 @@ class Step:
             TrainingError: if memory ran out and nothing is left to halve.
         """
         if len(batch.marks) > self.share:
-            raise ValueError(f"a batch of {len(batch.marks)} pictures for a step of {self.share}")
+            raise ValueError(f"a batch of {len(batch.marks)} pictures, but a step takes {self.share}")
         if self.before:  # statistics move in the forward pass
             torch._foreach_copy_(self.before, self.buffers)  # pyright: ignore[reportPrivateImportUsage]
         while True:
@@ -89,7 +89,7 @@ class Step:
                 torch._foreach_copy_(self.buffers, self.before)  # pyright: ignore[reportPrivateImportUsage]
             progress.parts *= 2
             say(
-                f"out of memory: from here on a step is computed in {progress.parts} parts of "
+                f"out of memory: from now on a step is computed in {progress.parts} parts of "
                 f"{-(-self.share // progress.parts)} pictures; batch normalization sees one part at a time"
             )
 

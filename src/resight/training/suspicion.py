@@ -1,23 +1,23 @@
-"""Whether a training learns anything, and anything that holds for other pictures; judged by intervals.
+"""Whether a training run learns anything that also holds for other pictures, tested by intervals.
 
 Skill is the share of guessing's errors that are avoided. Each claim needs enough pictures to be certain:
 
-- *only memorized*: the training skill is `MEMORIZED` or more, the validation error cannot be told from
-  guessing, and can be told from that of a network that carries `CARRIED` of its training skill over to other
-  pictures. Shuffled labels carry nothing over.
-- *nothing learned*: the training error cannot be told from guessing, and can be told from a skill of
+- *only memorized*: the training skill is `MEMORIZED` or more, the validation error does not differ from
+  guessing, but differs from that of a network that carries `CARRIED` of its training skill over to other
+  pictures. Shuffled labels carry over nothing.
+- *nothing learned*: the training error cannot be distinguished from guessing, but differs from a skill of
   `LEARNT`.
-- *hardly anything learned*, at the end only: the training error can be told from a skill of `HARDLY`, the
-  validation error cannot be told from guessing, and its skill is at most half of the training's.
+- *hardly anything learned*, at the end only: the training error differs from a skill of `HARDLY`, the
+  validation error cannot be distinguished from guessing, and its skill is at most half of the training's.
 
 With shuffled labels, ten classes and a perfect training error, 100 validation pictures are enough; two
 classes need 280, and with 21 to 44 nothing is claimed from their error.
 
-A curve that is looked at after every epoch would be accused by accident sooner or later. So it is looked at
-`LOOKS` times, and `LEVEL` is divided among them. A look takes the median error of the epochs since the look
-before, five or more if there are, so that a spike counts nothing. Validation pictures are counted once: they
-are a sample, and the same ones answer in every epoch. Training pictures are all there are, so each of their
-answers counts.
+A curve checked after every epoch would raise a false alarm sooner or later. So it is checked
+`LOOKS` times, and `LEVEL` is divided among them. A check takes the median error of the epochs since the check
+before, five or more if there are, so that a spike does not count. Validation pictures are counted once: they
+are a sample, and the same ones answer in every epoch. Training pictures are the whole population, so each of
+their answers counts.
 """
 
 import math
@@ -50,7 +50,7 @@ STRICT = NormalDist().inv_cdf(1 - LEVEL / len(LOOKS))
 def quiet_share(recipe: Recipe, steps: int) -> float:
     """Return the share of a training, its beginning, in which nothing is suspicious yet.
 
-    In it the rate rises, or the head learns alone.
+    In it the rate rises, or only the head is trained.
 
     Args:
         recipe: the settings.
@@ -60,7 +60,7 @@ def quiet_share(recipe: Recipe, steps: int) -> float:
 
 
 def looks(epochs: int) -> dict[int, int]:
-    """Return after which epochs a run is judged, each with the first epoch that is looked at."""
+    """Return the epochs after which a run is checked, each with the first epoch that counts."""
     ends = sorted({math.ceil(share * epochs) for share in LOOKS})
     starts = [0, *ends[:-1]]
     return {end: max(0, min(start, end - WINDOW)) + 1 for start, end in zip(starts, ends, strict=True)}
@@ -69,13 +69,13 @@ def looks(epochs: int) -> dict[int, int]:
 def suspicion(
     history: Sequence[dict[str, float]], epochs: int, guessing: Guessing, quiet: float = 0.0
 ) -> str | None:
-    """Say what is wrong with the learning so far, if this is an epoch to look at; None if nothing is.
+    """Return what is wrong so far; None if nothing is, or this epoch is not checked.
 
     Args:
-        history: one row an epoch, as in metrics.csv.
+        history: one row per epoch, as in metrics.csv.
         epochs: of the whole training.
         guessing: what the errors are compared with.
-        quiet: share of the epochs, the first ones, that are not judged, see `quiet_share`.
+        quiet: share of the epochs, at the start, that are not checked, see `quiet_share`.
     """
     judged = _judged(history, epochs, guessing, quiet)
     if not judged:
@@ -98,7 +98,7 @@ def memorized(history: Sequence[dict[str, float]], epochs: int, guessing: Guessi
 def _judged(
     history: Sequence[dict[str, float]], epochs: int, guessing: Guessing, quiet: float
 ) -> "tuple[Errors, Errors] | None":
-    """Return the training and the validation error of a look; None if this is no epoch to look at."""
+    """Return the training and the validation error of a check; None if this epoch is not checked."""
     start = looks(epochs).get(len(history))
     if start is None:
         return None
@@ -114,12 +114,12 @@ def _judged(
 
 @dataclass(frozen=True)
 class Errors:
-    """The median error of some epochs, and what it says by its interval.
+    """The median error of some epochs, with its interval.
 
     Attributes:
         error: in percent.
         guess: error in percent of guessing.
-        count: answers that it was counted on; 0 if it says nothing.
+        count: number of answers; 0 if it is unusable.
     """
 
     error: float
@@ -143,11 +143,11 @@ class Errors:
 
     @property
     def is_guessing(self) -> bool:
-        """Whether the error cannot be told from guessing (`TOLD`)."""
+        """Whether the error cannot be distinguished from guessing (`TOLD`)."""
         return bool(self.count) and self.interval(TOLD)[1] >= self.guess
 
     def is_below(self, skill: float) -> bool:
-        """Return whether the skill is certainly less than so much (`STRICT`)."""
+        """Return whether the skill is certainly below a bound (`STRICT`)."""
         return bool(self.count) and self.interval()[0] > (1 - skill) * self.guess
 
 
@@ -160,7 +160,7 @@ def _only_memorized(train: Errors, val: Errors) -> str | None:
     return (
         f"the training error is {train.error:.1f} %, but the validation error ({val.error:.1f} %) is no "
         f"better than guessing ({val.guess:.1f} %): the labels look shuffled, or the validation pictures are "
-        "of another kind"
+        "of a different kind"
     )
 
 

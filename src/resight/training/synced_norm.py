@@ -1,6 +1,6 @@
 """Batch normalization over the pictures of all processes.
 
-torch's own `SyncBatchNorm` runs on accelerators only; on CPUs this one takes its place.
+torch's own `SyncBatchNorm` runs on accelerators only; on CPUs this one replaces it.
 """
 
 from typing import Any

@@ -220,9 +220,9 @@ def test_words_are_read(words, expected):
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        (("spin",), "'spin' is none of the operations; known: "),
+        (("spin",), "'spin' is not an operation; known: "),
         (("rotatoin:15",), "nearest: rotation"),
-        (("rotation:400",), "above 0 and up to 180 (degrees to either side), such as rotation:15"),
+        (("rotation:400",), "above 0 and up to 180 (degrees in either direction), such as rotation:15"),
         (("rotation:0",), "above 0"),
         (("rotation:nan",), "above 0"),
         (("rotation:far",), "needs a value"),
@@ -230,13 +230,13 @@ def test_words_are_read(words, expected):
         (("invert:0.5",), "invert takes no value"),
         (("snow@2",), "share above 0 and up to 1"),
         (("snow@",), "share above 0"),
-        (("pad-crop@0.5",), "a crop happens to every sample"),
+        (("pad-crop@0.5",), "a crop applies to every sample"),
         (("snow", "snow:1"), "has snow twice"),
         (("pad-crop", "shift"), "has two crops"),
         (("gan",), "needs the folder"),
         (("gan:x;share=0",), "share above 0"),
         (("gan:x;part=0.5",), "share above 0"),
-        (("",), "is none of"),
+        (("",), "is not an operation"),
     ],
 )
 def test_words_that_are_off_are_named(words, fault):

@@ -52,7 +52,7 @@ def test_messages_name_the_zip(folder, tmp_path):
     file = zipped(folder, tmp_path / "a.zip")
     dataset = open_dataset(file)
     assert any(f"{file}/red/notes.txt" in note for note in dataset.notes)
-    assert dataset.unused == (f"{file}/LICENSE: is no part of class folders",)
+    assert dataset.unused == (f"{file}/LICENSE: is not part of class folders",)
     for path in (folder / "red", folder / "blue"):
         path.rename(folder / f"{path.name}.txt")
     with pytest.raises(DataError, match="one class only") as caught:
@@ -69,15 +69,15 @@ def member(name, content=b"x", flags=0, mode=0):
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ([member("../evil.png")], "leads out of the folder"),
-        ([member("a/../../evil.png")], "leads out of the folder"),
-        ([member("/etc/evil.png")], "leads out of the folder"),
-        ([member("C:\\evil.png")], "leads out of the folder"),
-        ([member("a\\..\\..\\evil.png")], "leads out of the folder"),
+        ([member("../evil.png")], "points outside the folder"),
+        ([member("a/../../evil.png")], "points outside the folder"),
+        ([member("/etc/evil.png")], "points outside the folder"),
+        ([member("C:\\evil.png")], "points outside the folder"),
+        ([member("a\\..\\..\\evil.png")], "points outside the folder"),
         ([member("red/0.png", b"/etc/passwd", mode=stat.S_IFLNK | 0o777)], "is a link"),
         ([member("train.zip")], "holds an archive, train.zip"),
         ([member("red/a.png"), member("red\\a.png")], "two members named 'red/a.png'"),
-        ([member("red"), member("red/a.png")], "lies below another member that is a file"),
+        ([member("red"), member("red/a.png")], "is below another member that is a file"),
     ],
 )
 def test_members_that_are_not_safe_are_refused(tmp_path, members, message):

@@ -93,7 +93,10 @@ def test_voc_counts_from_one_and_holds_the_last_pixel(tmp_path):
 
 def test_voc_val_alone_becomes_the_test_split_with_its_boxes(tmp_path):
     dataset = open_dataset(make_voc(tmp_path / "pets"))
-    assert set(dataset.splits) == {"train", "test"} and "nothing is chosen on it" in dataset.notes[-1]
+    assert (
+        set(dataset.splits) == {"train", "test"}
+        and "no epoch or setting is chosen on it" in dataset.notes[-1]
+    )
     assert by_stem(dataset.split("test"))["cat1"] == (Box(0, 2, 3, 12, 11),)
 
 
@@ -162,8 +165,8 @@ def test_a_class_that_labels_no_picture_is_not_learned(tmp_path):
     assert dataset.classes == ("cat", "dog") and len(dataset.split("test")) == 2
     assert dataset.train.picture_boxes(0) == (Box(0, 0, 0, 9, 9), Box(-1, 0, 0, 3, 3))
     notes = " ".join(dataset.notes)
-    assert "1 classes have boxes but are no training picture's label" in notes and "such as eel" in notes
-    assert "1 val pictures are of a class that is not learned" in notes
+    assert "1 classes have boxes but label no training picture" in notes and "such as eel" in notes
+    assert "1 val pictures have a class that is not learned" in notes
     with pytest.raises(DataError, match="'eel'"):  # nowhere in training: as in every data set
         open_dataset(make_coco(tmp_path / "d", PETS, [*PETS, eel]))
 
@@ -237,7 +240,7 @@ def test_boxes_of_a_tool_that_turned_the_picture_stay(tmp_path):
 def test_a_wrong_size_is_noted(tmp_path):
     root = make_voc(tmp_path / "pets")
     (root / "Annotations" / "dog0.xml").write_text(voc("dog0.png", [("dog", 1, 1, 9, 9)], size=(48, 40)))
-    assert "1 pictures have not the size" in open_dataset(root).notes[0]
+    assert "1 pictures differ in size" in open_dataset(root).notes[0]
 
 
 def test_bad_annotations_cost_only_themselves_and_are_counted(tmp_path):
@@ -271,12 +274,12 @@ def test_bad_annotations_cost_only_themselves_and_are_counted(tmp_path):
     for words in (
         "2 annotations cannot be read as XML and are left out, such as",
         "1 listed pictures have no annotation",
-        "1 annotated pictures are not there",
-        "1 boxes reach over the edge of their picture and are clipped to it, such as",
+        "1 annotated pictures are missing",
+        "1 boxes extend past the edge of their picture and are clipped, such as",
         "2 boxes have no area inside their picture",
         "1 boxes have no class",
         "2 boxes are not four numbers",
-        "1 annotations are in no list",
+        "1 annotations are not in any list",
     ):
         assert words in notes, words
     assert str(annotations / "dog0.xml") in notes
@@ -293,7 +296,7 @@ def test_nothing_usable_is_one_line_that_says_why(tmp_path):
     root = make_voc(tmp_path / "pets")
     for file in (root / "Annotations").iterdir():
         file.write_text("<x>")
-    with pytest.raises(DataError, match="no training picture that can be used: 12 annotations cannot"):
+    with pytest.raises(DataError, match="no usable training picture: 12 annotations cannot"):
         open_dataset(root)
     one = make_voc(tmp_path / "one")
     for file in (one / "Annotations").glob("dog*"):
@@ -307,13 +310,13 @@ def test_nothing_usable_is_one_line_that_says_why(tmp_path):
     [
         ("{", "is not JSON"),
         ("[" * 100_000, "is not JSON"),
-        ("[]", "is not COCO's JSON"),
-        ('{"images": [], "annotations": {}, "categories": []}', "is not COCO's JSON"),
-        ('{"images": [], "annotations": [], "categories": []}', "no training picture"),
+        ("[]", "is not COCO JSON"),
+        ('{"images": [], "annotations": {}, "categories": []}', "is not COCO JSON"),
+        ('{"images": [], "annotations": [], "categories": []}', "no usable training picture"),
         ('{"images": [1, {"id": []}], "annotations": [3], "categories": [null]}', "no id or no file_name"),
         (
             '{"images": [{"id": 1, "file_name": "../x.png"}], "annotations": [], "categories": []}',
-            "not there",
+            "are missing",
         ),
         (
             '{"images": [], "annotations": [{"image_id": 4, "category_id": 1}], "categories": []}',
@@ -476,8 +479,8 @@ def test_tiny_imagenet_s_faults_are_counted(tmp_path):
     assert by_stem(dataset.train)["n01_0"] == () and by_stem(dataset.train)["n02_0"]
     notes = "\n".join(dataset.notes)
     for words in (
-        "3 pictures have no box of four numbers",
-        "2 annotated pictures are not there",
+        "3 pictures have no box with four numbers",
+        "2 annotated pictures are missing",
         "1 folders of train are not in wnids.txt",
         "1 classes of wnids.txt have no folder",
         "1 lines of val/val_annotations.txt have no class",

@@ -149,7 +149,7 @@ def test_splits_under_all_common_names(tmp_path, column):
 
 def test_a_column_named_set_that_tells_no_split_is_said(tmp_path):
     data = read(tmp_path, written([(*row, "base") for row in ROWS], ("path", "label", "set")))
-    assert labels(data) == PLAIN and "column 'set' names no splits" in data.notes[0]
+    assert labels(data) == PLAIN and "column 'set' has no split names" in data.notes[0]
 
 
 def test_other_columns_and_a_first_one_without_a_name_are_left_out_and_named(tmp_path):
@@ -162,7 +162,7 @@ def test_other_columns_and_a_first_one_without_a_name_are_left_out_and_named(tmp
 def test_blank_lines_and_empty_fields_at_the_end_do_not_count(tmp_path):
     text = "path,label\n\n" + "".join(f"{path},{label},,\n" for path, label in ROWS) + ",\n\n"
     assert labels(read(tmp_path, text)) == PLAIN
-    assert ":5: names 'none.png', which is not there" in refusal(
+    assert ":5: names 'none.png', which does not exist" in refusal(
         tmp_path, "path,label\n\npictures/0.png,a\n\nnone.png,b\n"
     )
 
@@ -173,14 +173,14 @@ HEAD = "path,label\npictures/0.png,a\n"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (HEAD + "pictures/1.png,dog, large\n", ":3: has 3 fields where the header has 2"),
-        (HEAD + "pictures/1.png\n", ":3: has 1 fields where the header has 2"),
-        ("path,label,split\npictures/0.png,a\n", ":2: has 2 fields where the header has 3"),
+        (HEAD + "pictures/1.png,dog, large\n", ":3: has 3 fields, but the header has 2"),
+        (HEAD + "pictures/1.png\n", ":3: has 1 fields, but the header has 2"),
+        ("path,label,split\npictures/0.png,a\n", ":2: has 2 fields, but the header has 3"),
         ("path,label,\npictures/0.png,dog, large\n", ":2: has ' large' in column 3, which has no name"),
-        ("path,label,Label\npictures/0.png,a,b\n", ":1: two columns are called 'label'"),
-        ("path,label,x,x\npictures/0.png,a,b,c\n", ":1: two columns are called 'x'"),
-        ("file,image,label\na,b,c\n", ":1: columns file, image may each be the path"),
-        ("path,class,target\na,b,c\n", ":1: columns class, target may each be the label"),
+        ("path,label,Label\npictures/0.png,a,b\n", ":1: two columns are named 'label'"),
+        ("path,label,x,x\npictures/0.png,a,b,c\n", ":1: two columns are named 'x'"),
+        ("file,image,label\na,b,c\n", ":1: columns file, image could each be the path"),
+        ("path,class,target\na,b,c\n", ":1: columns class, target could each be the label"),
         (HEAD + "pictures/1.png,b\0\n", ":3: holds a NUL character"),
         (HEAD + 'pictures/1.png,"b\npictures/2.png,c\n', ":3: the record that begins here cannot be read"),
         (HEAD + f"pictures/1.png,{'x' * 200_000}\n", ":3: the record that begins here cannot be read"),
@@ -188,15 +188,15 @@ HEAD = "path,label\npictures/0.png,a\n"
         (HEAD + f"{'x' * 5_000},b\n", ":3: names"),
         (HEAD + "pictures/1.png,b\x1b[31m\n", ":3: the label .* holds a control character"),
         (HEAD + 'pictures/1.png,"b\nc"\n', ":3: the label .* holds a control character"),
-        (HEAD + "C:\\data\\1.png,b\n", r":3: names .*\(a Windows path of another place\), which"),
-        (HEAD + ",b\n", ":3: path or label is missing"),
+        (HEAD + "C:\\data\\1.png,b\n", r":3: names .*\(a Windows path\), which"),
+        (HEAD + ",b\n", ":3: its path is missing"),
         ("path,label,split\npictures/0.png,a,train\npictures/1.png,b,\n", ":3: split '' in column 'split'"),
         ("path,label,set\npictures/0.png,a,train\npictures/1.png,b,extra\n", ":3: split 'extra' in col"),
-        ("pictures/0.png,a\npictures/1.png,b,c\n", ":2: has 3 fields where the header has 2"),
+        ("pictures/0.png,a\npictures/1.png,b,c\n", ":2: has 3 fields, but the header has 2"),
         ("pictures/0.png,a,train\n", "needs a header line"),
         ("none.png,a\n", "needs a header line"),
         ('"path,label\n', "cannot be read"),
-        ("\n\n", "holds nothing; needs a header line"),
+        ("\n\n", "holds nothing; it needs a header line"),
         ("path,label\n", "has no rows"),
         (b"\xff\xfep", "begins as UTF-16 but is not"),
     ],
@@ -214,7 +214,7 @@ def test_utf_16_without_its_mark_is_one_line(tmp_path):
 
 def test_without_a_header_two_columns_whose_first_names_a_picture_are_path_and_label(tmp_path):
     data = read(tmp_path, written(ROWS, None, delimiter=";"))
-    assert labels(data) == PLAIN and "no line that names its columns" in data.notes[0]
+    assert labels(data) == PLAIN and "no header line" in data.notes[0]
 
 
 def test_a_picture_in_two_rows_is_noted_or_refused(tmp_path):
@@ -261,7 +261,7 @@ def test_minus_one_is_no_class(tmp_path):
 
 def test_none_is_a_name_and_noted(tmp_path):
     data = read(tmp_path, written([(path, ("cat", "None")[i % 2]) for i, (path, _) in enumerate(ROWS)]))
-    assert data.classes == ("None", "cat") and "'None' is taken for a class name" in data.notes[0]
+    assert data.classes == ("None", "cat") and "'None' is read as a class name" in data.notes[0]
 
 
 def test_several_classes_are_parted_by_semicolons_and_stripped(tmp_path):
@@ -272,7 +272,7 @@ def test_several_classes_are_parted_by_semicolons_and_stripped(tmp_path):
         tmp_path,
         written([(p, ("cat,dog", "cat")[i % 2]) for i, (p, _) in enumerate(ROWS)], ("path", "labels")),
     )
-    assert data.classes == ("cat", "cat,dog") and "'cat,dog' is taken for one class" in data.notes[0]
+    assert data.classes == ("cat", "cat,dog") and "'cat,dog' is read as one class" in data.notes[0]
 
 
 def test_a_test_split_alone_is_read_for_testing_a_run(tmp_path):

@@ -169,7 +169,9 @@ def test_files_of_splits_may_share_a_folder(tmp_path):
 
 def test_a_json_of_another_name_among_pictures_is_named(tmp_path):
     (tmp_path / "found.json").write_text(coco(put(tmp_path)))
-    with pytest.raises(DataError, match=r"8 pictures in no class .*; if found.json is of COCO, give it"):
+    with pytest.raises(
+        DataError, match=r"8 pictures outside class .*; if found.json is COCO, give that file"
+    ):
         open_dataset(tmp_path)
     assert open_dataset(tmp_path / "found.json").classes == ("cat", "dog")
 
@@ -197,9 +199,9 @@ def test_cvat_s_tags_subsets_and_other_shapes(tmp_path):
     assert {k: len(v) for k, v in dataset.splits.items()} == {"train": 7, "test": 1}
     assert dataset.train.labels.tolist() == [1, 0, 1, 0, 1, 0, 0]
     notes = "\n".join(dataset.notes)
-    assert "7 shapes of the kind polygon are not read" in notes and "1 boxes are turned by an angle" in notes
+    assert "7 shapes of the kind polygon are not read" in notes and "1 boxes are rotated" in notes
     (tmp_path / "annotations.xml").write_text("<annotations><track id='0'/></annotations>")
-    with pytest.raises(DataError, match="CVAT's XML for video, which is not read"):
+    with pytest.raises(DataError, match="CVAT XML for video, which is not supported"):
         open_dataset(tmp_path)
 
 
@@ -222,11 +224,11 @@ def test_pictures_and_files_that_no_annotation_is_of_are_named(tmp_path):
         f"1 pictures have no annotation and are left out, such as {tmp_path / 'images' / 'more.png'}"
         in dataset.notes
     )
-    assert dataset.unused == (f"{tmp_path / 'trimaps'}: is no part of a Pascal VOC folder",)
+    assert dataset.unused == (f"{tmp_path / 'trimaps'}: is not part of a Pascal VOC folder",)
     shutil.rmtree(tmp_path / "annotations")
     (tmp_path / "result.json").write_text(coco([(f"{i}.png", ("cat", "dog")[i % 2]) for i in range(8)]))
     dataset = open_dataset(tmp_path)
-    assert any("1 pictures are in no annotation file and are left out" in note for note in dataset.notes)
+    assert any("1 pictures are not in any annotation file and are left out" in note for note in dataset.notes)
 
 
 def test_a_split_without_annotations_is_left_out_with_a_note(tmp_path):
@@ -235,6 +237,4 @@ def test_a_split_without_annotations_is_left_out_with_a_note(tmp_path):
     (tmp_path / "valid" / "_annotations.coco.json").write_text(json.dumps({**document, "annotations": []}))
     dataset = open_dataset(tmp_path)
     assert {k: len(v) for k, v in dataset.splits.items()} == {"train": 6, "test": 2}
-    assert any(
-        "1 splits have no picture that can be used and are left out, such as val" in n for n in dataset.notes
-    )
+    assert any("1 splits have no usable picture and are left out, such as val" in n for n in dataset.notes)

@@ -62,7 +62,7 @@ def test_folders_of_unknown_names_with_the_same_folders_are_refused(tmp_path):
 
 def test_splits_within_classes_are_refused(tmp_path):
     root = make_folder(tmp_path / "d", classes=("train", "test"), splits=("cat", "dog"), count=2)
-    with pytest.raises(DataError, match="splits within classes; put the splits above, as test/cat"):
+    with pytest.raises(DataError, match="splits within classes; put splits above, as test/cat"):
         open_dataset(root)
 
 
@@ -75,14 +75,14 @@ def test_two_folders_for_one_split_are_refused(tmp_path):
 def test_classes_beside_a_folder_called_train_are_refused(tmp_path):
     root = make_folder(tmp_path / "d", classes=("bus", "car"), count=3)
     make_folder(root, classes=("steam", "diesel"), splits=("train",), count=3)
-    with pytest.raises(DataError, match="has pictures in bus, car beside train, and"):
+    with pytest.raises(DataError, match="has pictures in bus, car next to train, which"):
         open_dataset(root)
 
 
 def test_a_folder_with_pictures_beside_the_splits_is_refused(tmp_path):
     root = make_folder(tmp_path / "d", splits=("train", "test"), count=3)
     make_folder(root / "extra", count=1)
-    with pytest.raises(DataError, match="has pictures in extra beside train, test, and"):
+    with pytest.raises(DataError, match="has pictures in extra next to train, test, which"):
         open_dataset(root)
 
 
@@ -90,18 +90,16 @@ def test_a_train_is_a_vehicle_beside_others(tmp_path):
     root = make_folder(tmp_path / "d", classes=("bus", "car", "train"), count=5)
     dataset = open_dataset(root)
     assert dataset.classes == ("bus", "car", "train") and sum(sizes(dataset).values()) == 15
-    assert (
-        f"{root / 'train'} holds pictures and no class folders, so it is taken for a class" in dataset.notes
-    )
+    assert f"{root / 'train'} holds pictures but no class folders, so it is read as a class" in dataset.notes
     (root / "train").rename(root / "test")  # as unlabelled pictures of Kaggle are
-    with pytest.raises(DataError, match="pictures in test lie in no class folders"):
+    with pytest.raises(DataError, match="pictures in test are not in class folders"):
         open_dataset(root)
 
 
 def test_split_folders_without_class_folders_are_refused(tmp_path):
     root = make_folder(tmp_path / "d", classes=("train", "test"), count=3)
     with pytest.raises(
-        DataError, match="pictures in test, train lie in no class folders, so their classes are unkn"
+        DataError, match="pictures in test, train are not in class folders, so they have no class"
     ):
         open_dataset(root)
 
@@ -110,7 +108,7 @@ def test_a_train_folder_without_class_folders_is_named(tmp_path):
     root = make_folder(tmp_path / "d", splits=("test",), count=3)
     make_folder(root, classes=("train",), count=3)
     with pytest.raises(
-        DataError, match="train: its pictures lie in no class folder, so their classes are unknown"
+        DataError, match="train: its pictures are not in class folders, so their classes are unknown"
     ):
         open_dataset(root)
 
@@ -132,7 +130,7 @@ def test_an_unlabelled_test_folder_is_named(tmp_path):
     dataset = open_dataset(root)
     assert set(sizes(dataset)) == {"train", "test"} and sum(sizes(dataset).values()) == 30
     assert dataset.unused == (
-        f"{root / 'test'}: its pictures lie in no class folder, so their classes are unknown",
+        f"{root / 'test'}: its pictures are not in class folders, so their classes are unknown",
     )
 
 
@@ -147,11 +145,11 @@ def test_everything_that_is_not_used_is_named(tmp_path):
     (root / "train" / "Thumbs.db").write_text("x")
     (root / "train" / "list.txt").write_text("x")
     assert open_dataset(root).unused == (
-        f"{root / 'scripts'}: is no part of class folders in splits",
-        f"{root / 'LICENSE'}: is no part of class folders in splits",
-        f"{root}: 1 pictures lie in it with no class, such as sample.png",
-        f"{root / 'train' / 'list.txt'}: lies beside the class folders",
-        f"{root / 'train'}: 1 pictures lie in it with no class, such as loose.png",
+        f"{root / 'scripts'}: is not part of class folders in splits",
+        f"{root / 'LICENSE'}: is not part of class folders in splits",
+        f"{root}: 1 pictures in it have no class, such as sample.png",
+        f"{root / 'train' / 'list.txt'}: is next to the class folders",
+        f"{root / 'train'}: 1 pictures in it have no class, such as loose.png",
     )
 
 
@@ -176,7 +174,7 @@ def test_wrapper_folders_are_looked_through(tmp_path, wrappers):
         n: fingerprint(s) for n, s in plain.splits.items()
     }
     first = wrappers.split("/")[0]
-    assert dataset.unused == (f"{tmp_path / 'd' / 'README.md'}: lies beside {first}/, which is the data set",)
+    assert dataset.unused == (f"{tmp_path / 'd' / 'README.md'}: is next to {first}/, which is the data set",)
 
 
 def test_one_class_folder_is_no_wrapper(tmp_path):
@@ -187,7 +185,7 @@ def test_one_class_folder_is_no_wrapper(tmp_path):
         open_dataset(root)
     (root / "list_attr.txt").write_text("x")
     with pytest.raises(
-        DataError, match=r"one class only, 'red'; .* \(beside it lie list_attr.txt, which are not"
+        DataError, match=r"one class only, 'red'; .* \(next to it: list_attr.txt, not recognized"
     ):
         open_dataset(root)
 
@@ -195,16 +193,14 @@ def test_one_class_folder_is_no_wrapper(tmp_path):
 def test_two_data_sets_in_one_folder_are_refused(tmp_path):
     make_folder(tmp_path / "d" / "one", classes=("ant", "bee"), count=2)
     make_folder(tmp_path / "d" / "two", count=2)
-    with pytest.raises(
-        DataError, match="one: holds no pictures itself but the folders ant, bee: classes within"
-    ):
+    with pytest.raises(DataError, match="one: holds no pictures, only the folders ant, bee: classes within"):
         open_dataset(tmp_path / "d")
 
 
 def test_classes_within_a_class_are_refused(tmp_path):
     root = make_folder(tmp_path / "d", classes=("cat", "dog"), splits=("train",), count=3)
     make_folder(root / "train" / "vehicles", classes=("car", "bus"), count=3)
-    with pytest.raises(DataError, match="vehicles: holds no pictures itself but the folders bus, car"):
+    with pytest.raises(DataError, match="vehicles: holds no pictures, only the folders bus, car"):
         open_dataset(root)
 
 
@@ -212,7 +208,7 @@ def test_class_folders_two_levels_down_are_not_flattened(tmp_path):
     for split in ("seg_train", "seg_test"):  # as Kaggle's "Intel image classification"
         make_folder(tmp_path / "d" / split / split, count=8)
     make_folder(tmp_path / "d", classes=("seg_pred",), count=8)
-    with pytest.raises(DataError, match="seg_test/seg_test: holds no pictures itself but the folders blue"):
+    with pytest.raises(DataError, match="seg_test/seg_test: holds no pictures, only the folders blue"):
         open_dataset(tmp_path / "d")
 
 
@@ -233,9 +229,7 @@ def test_pictures_deeper_in_a_class_folder_are_noted(tmp_path):
     make_folder(root / "red", classes=("dark",), count=5, start=500)
     dataset = open_dataset(root)
     assert sum(sizes(dataset).values()) == 20
-    assert any(
-        "1 class folders hold folders, whose pictures are of the same class" in n for n in dataset.notes
-    )
+    assert any("1 class folders hold folders, whose pictures get the same class" in n for n in dataset.notes)
 
 
 def test_one_folder_of_a_neutral_name_in_each_class_is_the_class(tmp_path):
@@ -252,15 +246,13 @@ def test_a_folder_called_images_is_no_class(tmp_path, beside):
         for path in (root / name).iterdir():
             path.rename(path.with_name(f"other-{path.name}"))
     (root / "boxes.dat").write_text("x")
-    with pytest.raises(
-        DataError, match=r"holds pictures in images/, with .*boxes.dat beside them, and no class fold"
-    ):
+    with pytest.raises(DataError, match=r"holds pictures in images/, next to .*boxes.dat, but no class fold"):
         open_dataset(root)
 
 
 def test_pictures_without_folders_are_refused(tmp_path):
     root = make_folder(tmp_path / "d", classes=("",), count=3)
-    with pytest.raises(DataError, match="holds 3 pictures in no class folders"):
+    with pytest.raises(DataError, match="holds 3 pictures outside class folders"):
         open_dataset(root)
 
 
@@ -317,7 +309,7 @@ def test_links_to_nothing_say_so(tmp_path):
         if split.picture_name(i).endswith("red/000.png")
     )
     with pytest.raises(
-        PictureError, match=r"red/000.png: is a link to gone.png, which does not exist; mend the link"
+        PictureError, match=r"red/000.png: is a link to gone.png, which does not exist; fix the link"
     ):
         index[0].decode(index[1])
     (root / "violet").symlink_to(tmp_path / "nowhere")

@@ -48,10 +48,10 @@ def shares(document):
     [
         (same_image_id, r"two images have the id 2, 2.png and 3.png"),
         (same_category_id, "two categories have the id 1, 'cat' and 'dog'"),
-        (same_category_name, "the categories 1, 2 have one name, 'cat'"),
-        (same_file, r"3?2.png: is the same file as .*2.png: two images; list it once"),
+        (same_category_name, "the categories 1, 2 share one name, 'cat'"),
+        (same_file, r"3?2.png: is the same file as .*2.png but listed as another image; list it once"),
         (same_file_by_another_path, r"data.2.png: is the same file as .*2.png"),
-        (shares, r"result.json: all 8 boxes lie within 0 and 1, so they are shares"),
+        (shares, r"result.json: all 8 boxes are between 0 and 1, so they are shares"),
     ],
 )
 def test_coco_keys_that_are_not_unique_are_refused(tmp_path, change, message):
@@ -112,7 +112,7 @@ def test_voc_s_filename_decides_between_pictures_of_one_name(tmp_path):
     found, notes = voc_set(tmp_path, {"0.xml": voc("0.jpg", "dog")}, ["0.jpg", "0.png"])
     assert (
         found == {"0.jpg": DOG}
-        and "1 annotations fit several pictures of their name; <filename> decides" in notes
+        and "1 annotations match several pictures by name; <filename> decides" in notes
     )
 
 
@@ -131,14 +131,14 @@ def test_voc_s_filename_may_differ_from_the_xml_s_name(tmp_path):
 
 def test_voc_annotations_that_fit_two_pictures_are_left_out(tmp_path):
     found, notes = voc_set(tmp_path, {"0.xml": voc("gone.jpg", "dog")}, ["0.jpg", "0.png"])
-    assert not found and "1 annotations fit several pictures of their name and are left out" in notes
+    assert not found and "1 annotations match several pictures by name and are left out" in notes
 
 
 def test_voc_annotations_that_name_another_picture_that_is_there_are_left_out(tmp_path):
     texts = {"0.xml": voc("1.png", "dog"), "1.xml": voc("1.png", "dog")}
     found, notes = voc_set(tmp_path, texts, ["0.png", "1.png"])
     assert found == {"1.png": DOG}
-    assert "1 annotations name one picture in <filename> and another by their own name" in notes
+    assert "1 annotations name one picture in <filename> and another by their file name" in notes
     assert "(1.png, 0.png)" in notes
 
 
@@ -155,19 +155,19 @@ def test_voc_boxes_in_shares_are_refused(tmp_path):
         text = voc(name, label).replace("<xmin>3", "<xmin>0.1").replace("<ymin>4", "<ymin>0.1")
         text = text.replace("<xmax>7", "<xmax>0.5").replace("<ymax>9", "<ymax>0.9")
         (tmp_path / "Annotations" / f"{name[:-4]}.xml").write_text(text)
-    with pytest.raises(DataError, match="Annotations: all 8 boxes lie within 0 and 1, so they are shares"):
+    with pytest.raises(DataError, match="Annotations: all 8 boxes are between 0 and 1, so they are shares"):
         open_dataset(tmp_path)
 
 
 def test_voc_s_missing_pictures_are_named(tmp_path):
     _, notes = voc_set(tmp_path, {"0.xml": voc("0.png", "dog")}, [])
-    assert "1 annotated pictures are not there and are left out, such as" in notes and "0.xml" in notes
+    assert "1 annotated pictures are missing and are left out, such as" in notes and "0.xml" in notes
 
 
 def test_xml_in_an_encoding_that_it_does_not_say_is_named(tmp_path):
     text = voc("0.png", "dog").replace("<annotation>", "<annotation><owner>Jos\xe9</owner>")
     found, notes = voc_set(tmp_path, {"0.xml": text.encode("cp1252")}, ["0.png"])
-    assert not found and "1 annotations are neither UTF-8 nor say their encoding (Windows-1252?)" in notes
+    assert not found and "1 annotations are not UTF-8 and state no encoding (Windows-1252?)" in notes
     declared = f"<?xml version='1.0' encoding='windows-1252'?>{text}".encode("cp1252")
     (tmp_path / "Annotations" / "0.xml").write_bytes(declared)
     assert len(open_dataset(tmp_path, whole=True).split("test")) == 13
@@ -178,7 +178,7 @@ def test_the_cause_is_not_hidden_behind_one_class_only(tmp_path):
     for name, label in put(tmp_path / "JPEGImages"):
         text = voc(name, {"cat": "cat", "dog": "chi\xean"}[label]).encode("cp1252")
         (tmp_path / "Annotations" / f"{name[:-4]}.xml").write_bytes(text)
-    with pytest.raises(DataError, match=r"one class only, 'cat'.*; 4 annotations are neither UTF-8"):
+    with pytest.raises(DataError, match=r"one class only, 'cat'.*; 4 annotations are not UTF-8"):
         open_dataset(tmp_path)
 
 

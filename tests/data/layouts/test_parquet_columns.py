@@ -94,15 +94,15 @@ def test_the_picture_is_what_features_or_names_say(tmp_path, columns, features):
 @pytest.mark.parametrize(
     ("columns", "features", "message"),
     [
-        ({"left": RIGHT["struct"], "right": RIGHT["struct"]}, None, "left, right may each be the picture"),
-        ({"image": RIGHT["bytes"], "photo": RIGHT["bytes"]}, None, "image, photo may each be the picture"),
+        ({"left": RIGHT["struct"], "right": RIGHT["struct"]}, None, "left, right could each be the picture"),
+        ({"image": RIGHT["bytes"], "photo": RIGHT["bytes"]}, None, "image, photo could each be the picture"),
         (
             {"front": RIGHT["struct"], "back": RIGHT["struct"]},
             {"front": "Image", "back": "Image"},
             "front, back",
         ),
-        ({"mask": RIGHT["struct"], "data": RIGHT["bytes"]}, None, "mask, data may each be the picture"),
-        ({"image": ["a.png"] * N}, {"image": "Image"}, "'image' holds no encoded pictures but string"),
+        ({"mask": RIGHT["struct"], "data": RIGHT["bytes"]}, None, "mask, data could each be the picture"),
+        ({"image": ["a.png"] * N}, {"image": "Image"}, "'image' does not hold encoded pictures but string"),
         ({"image": ["a.png"] * N}, None, "has columns image, label; needs encoded pictures"),
     ],
 )
@@ -134,14 +134,14 @@ def test_the_label_is_what_features_or_names_say(tmp_path, columns, features, cl
 @pytest.mark.parametrize(
     ("columns", "features", "message"),
     [
-        ({"class": LABEL, "target": LABEL}, None, "class, target may each be the label"),
-        ({"label": LABEL, "labels": LABEL}, None, "label, labels may each be the label"),
+        ({"class": LABEL, "target": LABEL}, None, "class, target could each be the label"),
+        ({"label": LABEL, "labels": LABEL}, None, "label, labels could each be the label"),
         (
             {"dog": [0, 1] * 3, "cat": [0, 1] * 3},
             {"dog": ["a", "b"], "cat": ["a", "b"]},
-            "dog, cat may each be",
+            "dog, cat could each be",
         ),
-        ({"sex": [0, 1] * 3, "label": LABEL}, {"sex": ["f", "m"]}, "sex, label may each be the label"),
+        ({"sex": [0, 1] * 3, "label": LABEL}, {"sex": ["f", "m"]}, "sex, label could each be the label"),
         ({"caption": LABEL}, None, "needs encoded pictures .* and a column 'label'"),
     ],
 )
@@ -196,9 +196,7 @@ def test_real_columns_that_are_not_used_are_named(real_data):
 def test_files_of_a_split_have_their_picture_in_one_column(tmp_path):
     write(tmp_path / "train-0.parquet", {"image": RIGHT["struct"], "label": LABEL})
     write(tmp_path / "train-1.parquet", {"img": RIGHT["struct"], "label": LABEL})
-    with pytest.raises(
-        DataError, match=r"train-1\.parquet: its picture is the column 'img', that of train-0"
-    ):
+    with pytest.raises(DataError, match=r"train-1\.parquet: its picture column is 'img', that of train-0"):
         open_dataset(tmp_path)
 
 
@@ -236,7 +234,7 @@ def test_numbers_without_names_take_those_on_which_all_others_agree_or_are_refus
     assert answers(data.split("test"))["10.png"] == ("b",)
     assert any("train-1.parquet has no class names" in note for note in data.notes)
     write_labels(tmp_path / "train-2.parquet", [0, 1, 1], ["a", "b"], start=20)
-    with pytest.raises(DataError, match=r"train-1\.parquet: has class numbers and no class names"):
+    with pytest.raises(DataError, match=r"train-1\.parquet: has class numbers but no class names"):
         open_dataset(tmp_path)
 
 
@@ -244,7 +242,7 @@ def test_numbers_without_names_take_those_on_which_all_others_agree_or_are_refus
 def test_a_number_out_of_range_is_named_with_its_file_and_row(tmp_path, label):
     write_labels(tmp_path / "train-0.parquet", [0, 1, 0], ["a", "b"])
     write_labels(tmp_path / "train-1.parquet", [0, 1, label], ["a", "b"], start=10)
-    with pytest.raises(DataError, match=rf"train-1\.parquet: row 2 has label {label}, which is none of 2"):
+    with pytest.raises(DataError, match=rf"train-1\.parquet: row 2 has label {label}, which is not one of 2"):
         open_dataset(tmp_path)
 
 
@@ -332,11 +330,11 @@ def test_one_unicode_form_alone_keeps_its_spelling(tmp_path):
         ('{"info": {"features": [1]}}', "info.features is"),
         (
             '{"info": {"features": {"label": {"_type": "ClassLabel", "names": [1, 2]}}}}',
-            "are no list of names",
+            "are not a list of names",
         ),
         (
             '{"info": {"features": {"label": {"_type": "ClassLabel", "names": ["a", "a"]}}}}',
-            "both called 'a'",
+            "both named 'a'",
         ),
         ('{"info": {"features": {"label": {"_type": "ClassLabel", "names": ["a", ""]}}}}', "empty name"),
     ],
@@ -362,7 +360,7 @@ def test_a_split_column_tells_splits_where_no_file_name_does(tmp_path):
     assert answers(data.split("test")) == {"4.png": ("a",), "5.png": ("b",)} and len(data.train) == 4
     assert not data.unused
     columns["split"] = ["train"] * 5 + ["holdout"]
-    with pytest.raises(DataError, match="row 5: split 'holdout' is none of train, val, test"):
+    with pytest.raises(DataError, match="row 5: split 'holdout' is not one of train, val, test"):
         open_dataset(write(tmp_path / "all.parquet", columns))
 
 
@@ -404,7 +402,7 @@ def test_large_columns_are_not_read_to_know_what_they_are(tmp_path, monkeypatch)
 
 def test_names_of_columns_that_hold_line_breaks_are_one_line(tmp_path):
     write(tmp_path / "all.parquet", {"a\nb": RIGHT["struct"], "a\rc": RIGHT["struct"], "label": LABEL})
-    with pytest.raises(DataError, match=r"columns a\?b, a\?c may each be the picture"):
+    with pytest.raises(DataError, match=r"columns a\?b, a\?c could each be the picture"):
         open_dataset(tmp_path / "all.parquet")
 
 

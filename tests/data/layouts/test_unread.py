@@ -55,18 +55,18 @@ def test_faces_with_and_without_masks_are_classes(tmp_path):
 def test_key_points_are_refused_by_name(tmp_path):
     put(tmp_path / "lsp" / "images")
     (tmp_path / "lsp" / "joints.mat").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"a set of key points: joints.mat, as Leeds Sports Pose"):
+    with pytest.raises(DataError, match=r"a keypoint data set: joints.mat, as in Leeds Sports Pose"):
         open_dataset(tmp_path / "lsp")
     for split in ("training", "test"):
         put(tmp_path / "faces" / split)
         (tmp_path / "faces" / f"{split}.csv").write_text(",0,1,2,3\n0.png,1.5,2,3,4e0\n")
-    with pytest.raises(DataError, match=r"a set of key points: test.csv has 4 numbers a picture"):
+    with pytest.raises(DataError, match=r"a keypoint data set: test.csv has 4 numbers per picture"):
         open_dataset(tmp_path / "faces")
     put(tmp_path / "coco" / "train2017")
     (tmp_path / "coco" / "annotations").mkdir()
     (tmp_path / "coco" / "annotations" / "person_keypoints_train2017.json").write_text("{}")
     with pytest.raises(
-        DataError, match=r"a COCO folder: person_keypoints_train2017.json says no classes; add"
+        DataError, match=r"a COCO folder: person_keypoints_train2017.json lists no classes; add"
     ):
         open_dataset(tmp_path / "coco")
 
@@ -84,13 +84,13 @@ def test_tables_beside_pictures_are_named(tmp_path):
     make_folder(tmp_path / "e", count=5)
     (tmp_path / "e" / "labels.csv").write_text("id,label\n0.png,cat\n")
     dataset = open_dataset(tmp_path / "e")  # class folders say the classes
-    assert dataset.unused == (f"{tmp_path / 'e' / 'labels.csv'}: is no part of class folders",)
+    assert dataset.unused == (f"{tmp_path / 'e' / 'labels.csv'}: is not part of class folders",)
 
 
 def test_cityscapes_and_roboflow_s_multi_label_csv_are_named(tmp_path):
     for part in ("leftImg8bit", "gtFine"):
         put(tmp_path / "d" / part / "train" / "aachen")
-    with pytest.raises(DataError, match="a segmentation set: gtFine/, as Cityscapes has it"):
+    with pytest.raises(DataError, match="a segmentation set: gtFine/, as in Cityscapes"):
         open_dataset(tmp_path / "d")
     put(tmp_path / "e" / "train")
     (tmp_path / "e" / "train" / "_classes.csv").write_text("filename,cat,dog\n0.png,1,0\n")
@@ -102,7 +102,7 @@ def test_labelme_is_named(tmp_path):
     for name, _ in put(tmp_path / "d"):
         (tmp_path / "d" / name).with_suffix(".json").write_text(json.dumps({"shapes": []}))
     with pytest.raises(
-        DataError, match=r"pictures with a JSON file each \(LabelMe\): such as 0.json; export"
+        DataError, match=r"pictures with one JSON file each \(LabelMe\): such as 0.json; export"
     ):
         open_dataset(tmp_path / "d")
 
@@ -110,8 +110,8 @@ def test_labelme_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("lspet_crops", "this looks like a set of key points: joints.mat"),
-        ("face_keypoints", "this looks like a set of key points: test_frames_keypoints.csv has 136 numbers"),
+        ("lspet_crops", "this looks like a keypoint data set: joints.mat"),
+        ("face_keypoints", "this looks like a keypoint data set: test_frames_keypoints.csv has 136 numbers"),
         ("road_scenes_seg", "this looks like a segmentation set: pictures in test/images/ and masks"),
     ],
 )

@@ -108,7 +108,7 @@ def test_without_splits_all_pictures_are_divided(tmp_path):
 
 def test_pictures_and_text_files_together(tmp_path):
     put(tmp_path / "d", tmp_path / "d", count=5)
-    with pytest.raises(DataError, match="10 pictures in no class folders"):  # captions, for all one knows
+    with pytest.raises(DataError, match="10 pictures outside class folders"):  # captions, for all one knows
         open_dataset(tmp_path / "d")
     (tmp_path / "d" / "classes.txt").write_text("cat\ndog\n")
     assert len(open_dataset(tmp_path / "d").train) == 8
@@ -128,7 +128,7 @@ def test_a_val_that_is_train_is_left_out(tmp_path):
     )
     dataset = open_dataset(tmp_path)
     assert list(dataset.splits) == ["train", "test"] and sum(map(len, dataset.splits.values())) == 20
-    assert any("splits are the pictures of another split" in note for note in dataset.notes)
+    assert any("splits repeat the pictures of another split" in note for note in dataset.notes)
 
 
 def test_folders_that_are_no_splits_and_places_of_any_name(tmp_path):
@@ -183,14 +183,14 @@ def test_polygons_give_their_bounds_and_their_mask(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0 12 10 9 8\n", r"0.txt:1: has numbers outside of 0 and 1; .* shares"),
-        ("0 0.5 0.5 0.1 0.1\n1 0.5 0.5 0.1 2\n", r"0.txt:2: has numbers outside of 0 and 1"),
+        ("0 12 10 9 8\n", r"0.txt:1: has numbers outside 0 to 1; .* shares"),
+        ("0 0.5 0.5 0.1 0.1\n1 0.5 0.5 0.1 2\n", r"0.txt:2: has numbers outside 0 to 1"),
         ("0 0.5 0.5 0.1 0.1 0.93\n", r"0.txt:1: has 5 numbers after the class"),
         ("0 0.5 0.5 0.1\n", r"0.txt:1: has 3 numbers after the class"),
-        ("cat 0.5 0.5 0.1 0.1\n", r"0.txt:1: is no line of YOLO's"),
-        ("0 0.5 nan 0.1 0.1\n", r"0.txt:1: is no line of YOLO's"),
-        ("0.5 0.5 0.5 0.1 0.1\n", r"0.txt:1: is no line of YOLO's"),
-        ("2 0.5 0.5 0.1 0.1\n", r"0.txt:1: has the class 2, but names are given for 0 to 1 only"),
+        ("cat 0.5 0.5 0.1 0.1\n", r"0.txt:1: is not a YOLO line"),
+        ("0 0.5 nan 0.1 0.1\n", r"0.txt:1: is not a YOLO line"),
+        ("0.5 0.5 0.5 0.1 0.1\n", r"0.txt:1: is not a YOLO line"),
+        ("2 0.5 0.5 0.1 0.1\n", r"0.txt:1: has the class 2, but only 0 to 1 have names"),
         ("-1 0.5 0.5 0.1 0.1\n", r"0.txt:1: has the class -1"),
     ],
 )
@@ -225,16 +225,14 @@ def test_what_is_missing_is_noted(tmp_path):
 
 def test_class_names_must_be_there_and_agree(tmp_path):
     put(tmp_path / "images", tmp_path / "labels", count=3)
-    with pytest.raises(
-        DataError, match=r"looks like a YOLO set, but nothing says its class names; add classes.txt"
-    ):
+    with pytest.raises(DataError, match=r"looks like a YOLO data set without class names; add classes.txt"):
         open_dataset(tmp_path)
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
     (tmp_path / "data.yaml").write_text("names: [dog, cat]\n")
-    with pytest.raises(DataError, match=r"classes.txt: names other classes than .*data.yaml"):
+    with pytest.raises(DataError, match=r"classes.txt: names classes that differ from .*data.yaml"):
         open_dataset(tmp_path)
     (tmp_path / "data.yaml").write_text("names: [cat, dog]\nkpt_shape: [17, 3]\n")
-    with pytest.raises(DataError, match="a YOLO set of key points"):
+    with pytest.raises(DataError, match="a YOLO keypoint data set"):
         open_dataset(tmp_path)
 
 
@@ -288,23 +286,23 @@ def test_the_yaml_that_is_read_is_read_as_by_pyyaml(tmp_path, text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("names: &a [cat, dog]\n", ":1: '&a .* is a form of YAML that is not read"),
+        ("names: &a [cat, dog]\n", ":1: '&a .* is an unsupported form of YAML"),
         ("names: *a\n", "form of YAML"),
         ("names: !!python/object:os.system [x]\n", "form of YAML"),
         ("names: |\n  cat\n", "form of YAML"),
-        ("names: cat\n", "names is one word, 'cat'"),
+        ("names: cat\n", "names is a single value, 'cat'"),
         ("names: [cat, [dog]]\n", "form of YAML"),
         ("names: [cat, dog\n", "a bracket is not closed"),
         ("names: [cat] dog\n", "after the closing bracket"),
-        ("names: [cat, cat]\n", "one number or one name"),
-        ("names:\n  0: cat\n  0: dog\n", "one number or one name"),
-        ("names:\n  a: cat\n", "a key that is no number"),
-        ("names:\n  0: cat\n    1: dog\n", "not indented alike"),
+        ("names: [cat, cat]\n", "share a number or a name"),
+        ("names:\n  0: cat\n  0: dog\n", "share a number or a name"),
+        ("names:\n  a: cat\n", "a key that is not a number"),
+        ("names:\n  0: cat\n    1: dog\n", "differ in indentation"),
         ("names: [cat, '']\n", "class 1 has no name"),
         ("names: [cat, dog]\nnc: 3\n", "says nc: 3 but names 2 classes"),
-        ("names: [cat]\nnames: [dog]\n", ":2: names stands twice"),
-        ("names: [cat]\nnonsense\n", "is no KEY: VALUE"),
-        ('names: ["a\\tb", c]\n', "quoted in a way"),
+        ("names: [cat]\nnames: [dog]\n", ":2: names appears twice"),
+        ("names: [cat]\nnonsense\n", "is not KEY: VALUE"),
+        ('names: ["a\\tb", c]\n', "quoted in an unsupported way"),
     ],
 )
 def test_other_yaml_is_refused_by_its_line(tmp_path, text, message):

@@ -54,7 +54,7 @@ def test_each_shard_is_read_by_its_own_class_names(tmp_path):
         "train-1-0.png": ("b",), "train-1-1.png": ("a",), "train-1-2.png": ("c",),
     }  # fmt: skip
     write_samples(tmp_path / "train-2.tar", [sample("x", cls="0")])
-    assert "train-2.tar: has class numbers and no class names" in refusal(tmp_path)
+    assert "train-2.tar: has class numbers but no class names" in refusal(tmp_path)
     write_samples(tmp_path / "train-2.tar", [sample("x", cls="a")])
     assert answers(whole(tmp_path))["x.png"] == ("a",)
 
@@ -82,11 +82,11 @@ def test_names_inside_and_beside_must_agree(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('["a", "a"]', "classes 0 and 1 are both called 'a'"),
+        ('["a", "a"]', "classes 0 and 1 are both named 'a'"),
         ('["a", " "]', "class 1 has an empty name"),
         ("[" * 100_000, "is not usable JSON"),
         ('{"classes": ["a", "b"], "mirrors": "no"}', "mirrors is"),
-        ('["a", 1]', r"\[1\] is 1 where text belongs"),
+        ('["a", 1]', r"\[1\] is 1, but must be text"),
     ],
 )
 @pytest.mark.parametrize("inside", [False, True])
@@ -127,7 +127,7 @@ def test_a_sample_without_a_label_is_counted_and_named(tmp_path, marks, names):
     if names:
         (tmp_path / "classes.json").write_text(names)
     if names and marks == {"cls": "-1"}:  # out of range, as any other number
-        assert "train-0.tar/bare.png: has label -1, which is none of 2 classes" in refusal(tmp_path)
+        assert "train-0.tar/bare.png: has label -1, but there are 2 classes" in refusal(tmp_path)
         return
     data = open_dataset(tmp_path, whole=True)
     assert data.classes == ("a", "b")
@@ -179,11 +179,11 @@ def test_numbers_with_names_count_whatever_their_zeros(tmp_path):
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ('{"label": true}', "label is true where text belongs"),
-        ('{"label": 1.5}', "label is 1.5 where text belongs"),
+        ('{"label": true}', "label is true, but must be text"),
+        ('{"label": 1.5}', "label is 1.5, but must be text"),
         ('{"label": ["a"]}', "label is"),
-        ('{"label": "a", "boxes": [{"label": "a", "box": [1, 2, 3]}]}', "other than four edges"),
-        ('{"label": "a", "boxes": [{"label": "a", "box": [1, 2, 3, "4"]}]}', "where a number"),
+        ('{"label": "a", "boxes": [{"label": "a", "box": [1, 2, 3]}]}', "does not have four edges"),
+        ('{"label": "a", "boxes": [{"label": "a", "box": [1, 2, 3, "4"]}]}', "must be a number"),
         ('{"label": "a", "boxes": [{"label": "a", "box": [1, 2, 3, NaN]}]}', "not usable JSON"),
         ('{"label": "a", "boxes": [{"box": [1, 2, 3, 4]}]}', "has no 'label'"),
         ('{"label": "a\\u0000"}', "NUL"),
@@ -193,7 +193,7 @@ def test_numbers_with_names_count_whatever_their_zeros(tmp_path):
 def test_marks_of_another_shape_are_one_line(tmp_path, document, message):
     write_samples(tmp_path / "train-0.tar", [sample("x", json=document), sample("y", cls="b")])
     said = refusal(tmp_path)
-    assert "train-0.tar: the marks of sample x cannot be read" in said and message in said
+    assert "train-0.tar: the boxes or masks of sample x cannot be read" in said and message in said
 
 
 def test_pictures_with_a_dot_before_the_suffix_are_named_with_the_cause(tmp_path):
@@ -257,7 +257,7 @@ def test_a_member_with_holes_is_refused(tmp_path):
     about = tarfile.TarInfo("9.png")
     about.pax_headers = {"GNU.sparse.map": "0,1", "GNU.sparse.size": "512"}
     append(file, about)
-    assert "9.png is stored with holes" in refusal(tmp_path)
+    assert "9.png is stored as a sparse file" in refusal(tmp_path)
 
 
 def test_a_size_beyond_the_shard_is_found_before_it_is_read(tmp_path, monkeypatch):

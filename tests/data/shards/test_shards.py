@@ -136,12 +136,15 @@ def cut(file, size):
         (lambda f: write_tar(f, [("a.png", b"x")]), "sample a has no label"),
         (
             lambda f: write_tar(f, [("a.png", b"x"), ("a.cls", b"7")]),
-            "train-000001.tar/a.png: has label '7', which is none of 3",
+            "train-000001.tar/a.png: has label '7', which is not one of 3",
         ),
         (lambda f: write_tar(f, [("a.png", b"x"), ("a.jpg", b"x")]), "a.jpg has two pictures"),
-        (lambda f: write_tar(f, [("a.png", b"x"), ("a.json", b"{")]), "marks of sample a cannot be read"),
+        (
+            lambda f: write_tar(f, [("a.png", b"x"), ("a.json", b"{")]),
+            "boxes or masks of sample a cannot be read",
+        ),
         (lambda f: (f.parent / "classes.json").write_text('{"a": 1}'), "classes.json: holds no class names"),
-        (lambda f: (f.parent / "more.tar").write_bytes(f.read_bytes()), "more.tar: tells no split"),
+        (lambda f: (f.parent / "more.tar").write_bytes(f.read_bytes()), "more.tar: names no split"),
         (lambda f: (f.parent / "x.tar.gz").write_bytes(b""), "x.tar.gz: is compressed"),
     ],
 )

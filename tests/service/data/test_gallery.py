@@ -87,8 +87,8 @@ def test_the_command_draws_and_answers(tmp_path):
 @pytest.mark.parametrize(
     ("where", "changes", "error", "text"),
     [
-        ("one.png", ["augment=gan:x"], UsageError, "samples that train-gan has drawn"),
-        ("one.png", ["augment=huge"], UsageError, "'huge' is none of the operations; nearest: hue"),
+        ("one.png", ["augment=gan:x"], UsageError, "samples of train-gan"),
+        ("one.png", ["augment=huge"], UsageError, "'huge' is not an operation; nearest: hue"),
         ("one.png", ["image_size=4"], UsageError, "image_size=4 must be 0, or from 16"),
         ("one.png", ["colour=1"], UsageError, "unknown setting 'colour'"),
         ("one.png", ["seed=-1"], UsageError, "seed=-1"),

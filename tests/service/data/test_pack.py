@@ -202,7 +202,7 @@ def test_runs_are_packed_in_windows_of_runs(folder, monkeypatch):
 @pytest.mark.parametrize("words", [(0, None, 90), (1, 0, 90), (1, None, 101)])
 def test_numbers_out_of_range_are_refused(folder, words):
     shards, size, quality = words
-    with pytest.raises(UsageError, match="--shards takes 1 to"):
+    with pytest.raises(UsageError, match="--shards must be 1 to"):
         pack(str(folder), shards, size, "packed", quality)
 
 
@@ -211,7 +211,5 @@ def test_the_command_packs_and_the_result_is_checked_and_trained_on(folder):
     done = resight("pack", folder, "--shards", 2, "--out", "packed", "--json", check=0)
     assert json.loads(done.stdout)["splits"]["train"] == {"pictures": count, "shards": 2}
     assert "the folder" not in done.stderr
-    assert "packed: is there already" in one_line(
-        resight("pack", folder, "--shards", 2, "--out", "packed"), 2
-    )
+    assert "packed: already exists" in one_line(resight("pack", folder, "--shards", 2, "--out", "packed"), 2)
     assert "36 pictures, 36 can be read" in resight("check", "packed", check=0).stdout

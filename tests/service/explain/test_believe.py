@@ -74,7 +74,7 @@ def test_pictures_that_the_run_learned_are_counted(tiny_run):
     answer = believe(str(tiny_run), [str(learned)], ("grad_cam",), share=0.5)
     (line,) = [w for w in answer["warnings"] if "were learned" in w]
     count = int(line.split()[0])
-    assert 10 <= count <= 20 and f"of these 20 pictures were learned, or chosen on, by {tiny_run}" in line
+    assert 10 <= count <= 20 and f"of these 20 pictures were used to train or select {tiny_run}" in line
 
 
 def test_the_same_call_gives_the_same_answer(tiny_run, pictures):
@@ -89,7 +89,7 @@ def test_a_method_that_shows_edges_is_caught(tiny_run, pictures, monkeypatch):
     answer = believe(str(tiny_run), [pictures], ("edges", "gradient"), share=0.25)
     caught = [w for w in answer["warnings"] if "random weights" in w]
     wanted = "edges: its maps and those of random weights have a rank correlation of 1.00 (95 % 1.00 to 1.00"
-    assert caught[0].startswith(wanted) and "of two different pictures have 0." in caught[0]
+    assert caught[0].startswith(wanted) and "of two different pictures it is 0." in caught[0]
     assert "shows" not in caught[0] and "edges of" not in caught[0]  # a number, and no cause
     value = {
         r["method"]: r["value"] for r in answer["rows"] if (r["measure"], r["randomized"]) == ("ssim", "all")
@@ -103,7 +103,7 @@ def test_a_method_whose_maps_are_always_the_same_is_told_so(tiny_run, pictures, 
     )
     monkeypatch.setitem(METHODS, "ramp", ramp)
     answer = believe(str(tiny_run), [pictures], ("ramp",), share=0.25)
-    assert any("its maps of two different pictures have 1.00" in w for w in answer["warnings"])
+    assert any("for its maps of two different pictures it is 1.00" in w for w in answer["warnings"])
 
 
 def test_a_likeness_is_pointed_out_by_its_interval_not_by_its_mean(tiny_run, pictures, monkeypatch):
@@ -165,7 +165,7 @@ def test_random_weights_that_overflow_prove_nothing(tiny_run, pictures, monkeypa
 
 
 def test_what_cannot_be_evaluated_is_refused(tiny_run, pictures, tmp_path):
-    with pytest.raises(UsageError, match="one class a picture"):
+    with pytest.raises(UsageError, match="one class per picture"):
         believe(str(tiny_run), [pictures], target="top2")
     with pytest.raises(UnknownNameError, match=r"nearest: .*grad_cam"):
         believe(str(tiny_run), [pictures], ("grad",))

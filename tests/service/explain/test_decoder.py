@@ -317,7 +317,7 @@ def test_words_that_cannot_work_are_one_line(tiny_run, tmp_path):
             train_decoder(str(tiny_run), changes=words, console=QUIET)
     model = small_model(card_of("channel"))
     save_model(tmp_path / "alone" / "model.safetensors", model, model.state_dict(), {})
-    with pytest.raises(ResightError, match="name the data with --data"):
+    with pytest.raises(ResightError, match="give the data with --data"):
         train_decoder(str(tmp_path / "alone"), console=QUIET)
     with pytest.raises(ModelFileError, match="no decoder"):
         explain_paths(str(tmp_path / "alone"), ["p.png"], ["perception_visualization"])
@@ -330,7 +330,7 @@ def test_other_data_train_a_decoder_and_say_what_the_auc_is_worth(tiny_run, fold
     shutil.copytree(tiny_run, run)
     answer = train_decoder(str(run), str(folder), 1, WORDS[1::2], console=QUIET)
     assert (
-        "AUC is too good" in answer["notes"][0] and answer["test"]["n"] > 0 and answer["validation"]["n"] > 0
+        "AUC is too high" in answer["notes"][0] and answer["test"]["n"] > 0 and answer["validation"]["n"] > 0
     )
 
 

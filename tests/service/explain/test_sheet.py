@@ -239,7 +239,7 @@ def test_names_that_are_no_text_and_names_of_two_lines_are_shown(tiny_run):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--target", "top0"), "--target top0: asks for no class at all"),
+        (("--target", "top0"), "--target top0: selects no class"),
         (("--target", "²"), "'²' is not a class of this network"),
         (("--method", "perception_visualization", "--set", "samples=4"), "has no options"),
         (("--method", "perception_visualization", "--evaluate"), "no map of its own to evaluate"),

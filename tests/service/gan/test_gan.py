@@ -142,7 +142,7 @@ def test_only_the_training_split_is_learned(gan_run, colours, monkeypatch):
     assert load_gan(Path("spied/gan.safetensors"))[2]["data_fingerprint"] == learned
     assert open_gan(str(gan_run[0]), learned=learned)
     whole = fingerprint(open_dataset(colours).train)
-    with pytest.raises(DataError, match="learned other pictures"):
+    with pytest.raises(DataError, match="was trained on pictures outside"):
         open_gan(str(gan_run[0]), learned=whole)
 
 
@@ -264,6 +264,6 @@ def test_a_training_learns_from_drawn_pictures_of_its_own_split_alone(gan_run, c
     words = (*TINY, "--epochs", "2", "--set", f"augment=gan:{gan_run[0]};share=0.5")
     done = resight("train", colours, *words, "--out", "joined", "--json", check=0)
     assert json.loads(done.stdout)["n"] == 18
-    with pytest.raises(DataError, match="learned other pictures than this training split"):
+    with pytest.raises(DataError, match="was trained on pictures outside this training split"):
         changes = [*(word for word in words if "=" in word), "val_share=0"]
         train(str(colours), epochs=1, changes=changes, out="leak", console=QUIET)

@@ -260,7 +260,7 @@ def test_boxes_of_turned_pictures_come_back_where_they_are_seen(finder, tmp_path
     place.rename(root / "annotations" / "instances_train.json")
     document = json.loads((root / "annotations" / "instances_train.json").read_text())
     assert all((i["width"], i["height"]) == size for i in document["images"])
-    assert "as stored, before EXIF turns them" in document["info"]["description"]
+    assert "as stored, before EXIF rotation" in document["info"]["description"]
     shutil.rmtree(root / "Annotations")
     for name, (box, mask) in read_again(root, set(wanted)).items():
         x, y, width, height = said[name]
@@ -371,11 +371,11 @@ def test_asking_one_method_or_several_gives_the_same_figures(finder, tmp_path):
         (["--normalization", "sum"], "must be one of max, minmax"),
         (["--format", "yaml"], "none of json, coco, voc, yolo"),
         (["--classes", "real"], "none of predicted, true"),
-        (["--classes", "true"], "needs a data set that says"),
-        (["--split", "val"], "--split is of a data set"),
+        (["--classes", "true"], "needs a data set with the classes"),
+        (["--split", "val"], "--split needs a data set"),
         (["--layer", ""], "--layer '': give names with commas"),
         (["--method", "gradient", "--layer", "layer1"], "leave --layer out"),
-        (["--out", "."], "is a folder; name a file"),
+        (["--out", "."], "is a folder; give a file"),
         (["--set", "samples=3"], "not an option of grad_cam"),
     ],
 )

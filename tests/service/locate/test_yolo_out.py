@@ -69,8 +69,6 @@ def test_the_written_yolo_set_is_read_back_with_the_same_boxes(tmp_path, names):
 
 def test_pictures_that_would_share_a_text_file_are_refused(tmp_path):
     rows = rows_of(tmp_path / "p", ["0.png", "0.jpg"])
-    with pytest.raises(
-        DataError, match=r"0.jpg: has the name of .*0.png but for the suffix, and YOLO has one"
-    ):
+    with pytest.raises(DataError, match=r"0.jpg: differs from .*0.png only in the suffix, and YOLO has one"):
         write_yolo(tmp_path / "set", rows, CLASSES)
     assert not (tmp_path / "set").exists()

@@ -80,7 +80,7 @@ def test_without_its_pictures_filters_and_curves_are_drawn_and_one_line_says_so(
     answer = look(str(without_data))
     assert [Path(image).name for image in answer["images"]] == ["filters.png", "curves.png"]
     (line,) = answer["left_out"]
-    assert line.startswith("patches, features, surface: no pictures to look at") and "/gone/colours" in line
+    assert line.startswith("patches, features, surface: no pictures") and "/gone/colours" in line
     assert line in Path(answer["page"]).read_text()
     with pytest.raises(ResightError, match="/gone/colours"):
         look(str(without_data), only=("features",))
@@ -173,7 +173,7 @@ def test_filters_of_five_pixels_are_fitted_and_grey_ones_claim_nothing(run):
     assert weights.shape[2:] == (5, 5)
     colour, grey = look_at_filters(opened), look_at_filters(opened, grey=True)
     assert colour.facts["layer"] == name and len(colour.facts["r2"]) == len(weights)
-    assert "95 % stay below" in colour.summary and colour.facts["gabors"] is not None
+    assert "of pure noise stay below" in colour.summary and colour.facts["gabors"] is not None
     assert "no filter is called a Gabor" in grey.summary and grey.facts["gabors"] is None
 
 

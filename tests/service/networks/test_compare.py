@@ -88,5 +88,5 @@ def test_a_place_that_cannot_be_written_is_one_line():
 
 @pytest.mark.parametrize("out", ["", ".", ".."])
 def test_a_name_that_is_none_is_refused(out):
-    with pytest.raises(UsageError, match="names no file"):
+    with pytest.raises(UsageError, match="is not a file name"):
         compare.compare(out)

@@ -51,7 +51,7 @@ def test_recipes_of_the_first_version_are_read(tmp_path):
     [
         ([], "the document is []"),
         ("{", "is not usable JSON"),
-        ("[" * 300_000, "nests too deeply"),
+        ("[" * 300_000, "nested too deeply"),
         ({**RECORD, "splits": {"train": "many"}}, "splits.train"),
         ({**RECORD, "notes": "none"}, "notes is"),
         ({**RECORD, "recipe": 3}, "recipe is 3"),

@@ -73,7 +73,7 @@ def test_learned_pictures_among_others_are_counted_and_the_figure_on_the_others_
     assert answer["others"]["n"] == len(others)
     assert answer["others"]["top1_error"] == pytest.approx(error_on(tiny_run, others))
     assert answer["others"]["top1_error"] > answer["top1_error"] > 0
-    assert f"{len(learned)} of these 69 pictures were learned" in answer["notes"][-1]
+    assert f"{len(learned)} of these 69 pictures were used to train" in answer["notes"][-1]
     shown = resight("test", tiny_run, "--data", copy, check=0)
     assert "learned before" in shown.stdout and "error on the others" in shown.stdout
 
@@ -101,7 +101,7 @@ def test_an_empty_file_is_no_content_wherever_it_lies(tiny_run, copy, tmp_path):
 def test_the_training_split_is_said_to_be_learned(tiny_run):
     answer = score([str(tiny_run)], split="train")
     assert answer["trained_on"] == answer["n"] and answer["others"] is None
-    assert "says nothing of new pictures" in answer["notes"][-1]
+    assert "says nothing about new pictures" in answer["notes"][-1]
 
 
 def test_new_pictures_beside_its_own_do_not_change_the_runs_test(tiny_run, tmp_path):
@@ -117,7 +117,7 @@ def test_new_pictures_beside_its_own_do_not_change_the_runs_test(tiny_run, tmp_p
     kept = [f for f in kept if f.parent.name != "red" or int(f.stem) >= 8]
     assert after["n"] == len(kept) < before["n"] and after["trained_on"] == 0
     assert after["top1_error"] == pytest.approx(error_on(tiny_run, kept))
-    assert "8 are new and left out, 9 are gone" in after["notes"][-1]
+    assert "8 new ones are left out, 9 are missing" in after["notes"][-1]
 
 
 def header_of(run, *, drop=(), **changes):
@@ -180,7 +180,7 @@ def test_a_run_of_before_knows_a_copy_and_says_what_it_cannot_know(old):
     picture((200, 30, 30), seed=5_000_000).save("copy/red/new.png")
     answer = score(["finished"], "copy")
     assert (answer["n"], answer["trained_on"], answer["others"]) == (43, None, None)
-    assert "does not say which pictures it learned" in answer["notes"][-1]
+    assert "does not state which pictures it was trained on" in answer["notes"][-1]
     picture((200, 30, 30), seed=5_000_001).save("colours/red/new.png")
     assert "changed since finished was trained" in one_line(resight("test", "finished"), 1)
 
@@ -205,9 +205,9 @@ def test_the_run_behind_the_weights_is_asked_too(tiny_run, tmp_path):
         str(root), recipe="fine-tune", epochs=1, changes=[f"weights={tiny_run}"], out="second"
     )
     assert done["trained_on"] == 5 and done["others"]["n"] == done["n"] - 5 == 24
-    assert any(note.startswith("5 of 29 test pictures were learned") for note in done["notes"])
+    assert any(note.startswith("5 of 29 test pictures were used to train") for note in done["notes"])
     record = json.loads(Path("second/recipe.json").read_text())
-    assert any("so the test error is too good" in note for note in record["notes"])
+    assert any("so the test error is too low" in note for note in record["notes"])
     second = members_of(load_header(Path("second/model.safetensors")), "second")
     first = members_of(load_header(tiny_run / "model.safetensors"), "first")
     assert set(first.known()) <= set(second.known()) and len(second.before) == len(first.known())
@@ -220,7 +220,7 @@ def test_the_run_behind_the_weights_is_asked_too(tiny_run, tmp_path):
 def test_a_run_behind_that_does_not_say_its_pictures_is_named(folder):
     members = note_members(open_dataset(folder), "", [("weights=old", {"data": "colours"})])
     (note,) = notes_of(members)
-    assert note.startswith("weights=old does not say which pictures it learned")
+    assert note.startswith("weights=old does not state which pictures it was trained on")
 
 
 def test_a_model_file_alone_knows_its_pictures(tiny_run, tmp_path, copy):

@@ -133,16 +133,16 @@ def test_resuming_a_finished_fit_tests_it_again_and_another_recipe_is_refused(pl
     assert "other settings: options" in line and "words=12" in line and "words=13" in line
     assert "codebook" not in resight("train", "--resume", "run", check=0).stderr
     (tmp_path / "run" / "model.safetensors").unlink()
-    assert "begins again" in resight(*words, check=0).stderr
+    assert "starts again" in resight(*words, check=0).stderr
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"changes": ["lr=0.1"]}, "lr=0.1: is of networks; bovw has the settings model, image_size"),
-        ({"epochs": 3}, "epochs=3: is of networks"),
-        ({"changes": ["augment=flip"]}, "augment=flip: is of networks"),
-        ({"changes": ["sharpen=1"]}, "sharpen=1: is of networks"),
+        ({"changes": ["lr=0.1"]}, "lr=0.1: is for networks; bovw has the settings model, image_size"),
+        ({"epochs": 3}, "epochs=3: is for networks"),
+        ({"changes": ["augment=flip"]}, "augment=flip: is for networks"),
+        ({"changes": ["sharpen=1"]}, "sharpen=1: is for networks"),
         ({"changes": ["colour=red"]}, "colour=red: is unknown"),
         ({"changes": ["support=4"]}, "support=4: is unknown"),
         ({"changes": ["options=frozen_norm=true"]}, "does not take frozen_norm"),

@@ -91,7 +91,7 @@ def test_the_delivered_network_saw_all_and_says_so(folded):
     assert set(members.splits) == {"train", "val"}
     assert set(members.known().tolist()) == shorts(data.rglob("*.png"))
     words = (
-        "3-fold: each picture judged by a network that did not see it; the delivered network saw all of them"
+        "3-fold: each picture tested by a network that did not see it; the delivered network saw all of them"
     )
     assert facts["test"]["protocol"] == answer["protocol"] == words
     assert facts["test"]["top1_error"] == answer["top1_error"]
@@ -166,10 +166,10 @@ def test_learned_pictures_are_never_the_test_without_a_word(copy, tmp_path):
         shutil.copy(file, some / "red" / f"known{file.name}")
     found = resight.test([str(run)], str(some))
     assert (found["n"], found["trained_on"], found["others"]["n"]) == (14, 5, 9)
-    with pytest.raises(ModelFileError, match=r"learned all its pictures.*give the whole run folder"):
+    with pytest.raises(ModelFileError, match=r"was trained on all its pictures.*give the whole run folder"):
         resight.test([str(run / "model.safetensors")])
     shutil.rmtree(run / "fold-2")
-    with pytest.raises(ModelFileError, match="fold-2 is not there"):
+    with pytest.raises(ModelFileError, match="fold-2 is missing"):
         resight.test([str(run)])
     with pytest.raises(UsageError, match="test it alone"):
         resight.test([str(run), str(run / "fold-1")])
@@ -233,7 +233,7 @@ def test_what_cannot_be_folded_is_one_line(copy, monkeypatch):
     assert not Path("new").exists()
     with pytest.raises(UsageError, match="began with --folds 3"):
         train(data, run, folds=4, resume=True)
-    with pytest.raises(UsageError, match="has folds, whose figure is for 2 epochs, so it is not continued"):
+    with pytest.raises(UsageError, match="has folds, whose figure is for 2 epochs, so it cannot be extended"):
         train(data, run, folds=None, resume=True, epochs=9)
     with pytest.raises(UsageError, match=r"is fold 2 of the run in .*run; resume that run"):
         train(data, run / "fold-2", folds=None, resume=True)

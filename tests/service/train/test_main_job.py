@@ -136,7 +136,7 @@ def test_a_run_tests_its_own_pictures_when_others_came_and_refuses_when_none_is_
     make_folder(place / "colours", count=25)
     answer = json.loads(resight("test", place / "run", "--json", check=0).stdout)
     assert answer["n"] == 12 and answer["trained_on"] == 0
-    assert any("15 are new and left out, 0 are gone" in note for note in answer["notes"])
+    assert any("15 new ones are left out, 0 are missing" in note for note in answer["notes"])
     make_folder(place / "colours", count=25, start=50_000)
     line = one_line(resight("test", place / "run"), 1)
     assert "changed since" in line and "--data" in line
@@ -304,8 +304,8 @@ def test_a_leak_is_said_beside_the_figure(tmp_path):
     shutil.copy(root / "train/red/000.png", root / "test/red/leak.png")
     words = (*TINY, "--epochs", "1")
     done = resight("train", root, *words, "--out", "r", check=0)
-    assert "1 test pictures stand in the training split too" in done.stderr
-    assert "so the test error is too good" in Path("r/report.html").read_text()
+    assert "1 test pictures are also in the training split" in done.stderr
+    assert "so the test error is too low" in Path("r/report.html").read_text()
 
 
 def test_check_finds_planted_faults(tmp_path):
@@ -362,12 +362,12 @@ def bad_words():
     yield (*train, "--recipe", "fine-tune"), 2, "add --set weights="
     yield (*train, "--resume"), 1, "not a run to resume"
     yield (*train, "--set", "model=foo"), 2, "'foo' is not a model"
-    yield ("train", "nowhere"), 1, "nowhere: there is no such file, folder or built-in data set"
+    yield ("train", "nowhere"), 1, "nowhere: no such file, folder or built-in data set"
     yield ("train", "empty"), 1, "holds no class folders"
     yield ("train", "single"), 1, "one class only"
     yield ("train", "lonely"), 1, "has one picture"
     yield ("test", "empty"), 1, "holds no model.safetensors"
-    yield ("test", "gone"), 1, "there is no such run"
+    yield ("test", "gone"), 1, "no such run"
     yield ("predict", "hostile.safetensors", "x.png"), 1, "not a safetensors file"
     yield ("predict", "zoo:resnet999", "x.png"), 2, "is not a model"
     yield ("test", "digits", "--views", "nine"), 2, "'nine' is none of single, flip, ten-crop"

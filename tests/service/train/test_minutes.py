@@ -187,8 +187,8 @@ def test_too_little_time_says_what_is_possible(colours):
 
 def test_minutes_that_mean_nothing_are_refused(colours):
     for words, message in (
-        ({"minutes": 3, "epochs": 4}, "leave --epochs out"),
-        ({"minutes": 3, "changes": ["epochs=4"]}, "leave --epochs out"),
+        ({"minutes": 3, "epochs": 4}, "leave out --epochs"),
+        ({"minutes": 3, "changes": ["epochs=4"]}, "leave out --epochs"),
         ({"minutes": 0}, "must be above 0"),
         ({"minutes": float("nan")}, "must be above 0"),
         ({"minutes": 3, "model": "bovw"}, "--minutes is for networks"),

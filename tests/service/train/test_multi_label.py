@@ -160,7 +160,7 @@ def test_parquet_lists_labels(tmp_path, named):
 
 
 def test_what_has_one_class_a_picture_is_refused_after_the_word(folder):
-    with pytest.raises(DataError, match="has one class a picture; multi-label: needs boxes"):
+    with pytest.raises(DataError, match="has one class per picture; multi-label: needs boxes"):
         open_dataset(f"multi-label:{folder}")
 
 
@@ -240,7 +240,7 @@ def test_explain_locate_and_check_take_several_classes(listed, run, tmp_path):
     [
         (("--set", "balance=sampling"), "balance=sampling"),
         (("--set", "sharpen=0.5"), "sharpen="),
-        (("--model", "dsn", "--set", "image_size=32"), "a loss of its own"),
+        (("--model", "dsn", "--set", "image_size=32"), "its own loss"),
     ],
 )
 def test_what_needs_one_class_is_refused(listed, words, fault):

@@ -150,7 +150,7 @@ def test_data_that_moved_are_named_beside_the_run(place, run, tmp_path):
     with pytest.raises(DataError) as caught:
         train(resume=run, console=QUIET)
     line = str(caught.value)
-    assert "gone" in line and f"name its new place: resight train DATA --resume {run}" in line
+    assert "gone" in line and f"give its new location: resight train DATA --resume {run}" in line
     command("train", "--resume", run, "moved")
     assert record(run)["data"] == str(tmp_path / "moved")
     other = make_folder("other", count=14, start=5)
@@ -240,13 +240,13 @@ def test_data_and_run_are_told_apart(places, out, resume, found):
             [],
             None,
             False,
-            "name the data set: resight train DATA; a run is resumed with: resight train --resume RUN",
+            "give the data set: resight train DATA; a run is resumed with: resight train --resume RUN",
         ),
-        (["a", "b"], None, False, "a, b: name one data set"),
-        ([], None, True, "name the run: resight train --resume RUN"),
+        (["a", "b"], None, False, "a, b: give one data set"),
+        ([], None, True, "give the run: resight train --resume RUN"),
         (["a", "b"], None, True, "none of them is a run"),
-        (["r", "s"], None, True, "r, s: are several runs"),
-        (["r", "a", "b"], None, True, "name one data set, and one run"),
+        (["r", "s"], None, True, "r, s: these are several runs"),
+        (["r", "a", "b"], None, True, "give one data set, and one run"),
     ],
 )
 def test_words_that_name_no_run_are_refused(places, out, resume, message):

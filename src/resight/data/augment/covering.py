@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from resight.data.augment.draws import Draws
 
 CELLS = 16
-"""Coarse noise has so many cells along a side."""
+"""Cells of coarse noise along a side."""
 TRIES = 10
 
 
@@ -71,7 +71,7 @@ def occlusion(images: Tensor, draws: Draws, most: float) -> Tensor:
 
 
 def _cells(images: Tensor, draws: Draws, most: float) -> tuple[Tensor, Tensor]:
-    """Return which pixels lie in a chosen cell, and a brightness in [0, 1) for each cell, (B, 1, H, W)."""
+    """Return which pixels are in a chosen cell, and a brightness in [0, 1) for each cell, (B, 1, H, W)."""
     chosen = draws.field("cells", 1, CELLS, CELLS) < draws.column(draws.amount("share", most))
     both = torch.cat([chosen.float(), draws.field("values", 1, CELLS, CELLS)], 1)
     spread = F.interpolate(both, images.shape[-2:], mode="nearest")

@@ -65,7 +65,7 @@ def scale_jitter_box(draws: Draws, longest: float, width: int, height: int, size
 
 
 def random_crop_box(draws: Draws, share: float, width: int, height: int, size: int = 0) -> tuple[float, ...]:
-    """Return a square box at random whose side is `share` of the picture's shorter side.
+    """Return a random square box whose side is `share` of the picture's shorter side.
 
     Krizhevsky et al. 2012, section 4.1: 224 pixels of 256, a share of 7/8.
     """

@@ -41,7 +41,7 @@ def beta(draws: Draws, a: float) -> NDArray[np.float64]:
 
 
 def mixup(images: Tensor, targets: Tensor, other: tuple[Tensor, Tensor], draws: Draws, a: float) -> tuple:
-    """Return images (P, 3, S, S), lambda of the first and the rest of the others, and targets alike.
+    """Return images (P, 3, S, S), lambda of the first and 1 - lambda of the others, and targets likewise.
 
     Zhang et al. 2017, section 2: lambda ~ Beta(a, a), here once a pair.
     """
@@ -53,7 +53,7 @@ def cutmix(images: Tensor, targets: Tensor, other: tuple[Tensor, Tensor], draws:
     """Return images with a box of the others, and targets mixed by the box's share of the area.
 
     Yun et al. 2019, section 3.1: lambda ~ Beta(a, a), the box has sqrt(1 - lambda) of each side, its centre
-    is uniform, it is clipped to the image, and lambda becomes what is left outside of it. Pixels as in
+    is uniform, it is clipped to the image, and lambda becomes what is left outside it. Pixels as in
     torchvision.
     """
     height, width = images.shape[-2:]

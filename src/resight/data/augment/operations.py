@@ -19,7 +19,7 @@ Make = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Operation:
-    """What a name stands for.
+    """What a name means.
 
     Attributes:
         kind: "crop", "flip", "move", "pixel", "policy", "hide", "mix" or "generated".
@@ -59,7 +59,7 @@ class Step:
 
     @property
     def operation(self) -> Operation:
-        """What the name stands for."""
+        """What the name means."""
         return OPERATIONS[self.name]
 
 
@@ -109,59 +109,59 @@ def _nothing() -> None:
 
 OPERATIONS: dict[str, Operation] = {
     "flip": Operation("flip", "mirror left to right", None, 0.0, 0.0, 0.5, _nothing),
-    "random-crop": _crop("square at random; its share of the shorter side", 0.875, 0.0, 1.0),
-    "pad-crop": _crop("pad with black, crop at random; padding as share of the side", 1 / 8, 0.0, 0.5),
+    "random-crop": _crop("random square; share of the shorter side", 0.875, 0.0, 1.0),
+    "pad-crop": _crop("pad with black, random crop; padding as share of the side", 1 / 8, 0.0, 0.5),
     "wide-crop": _crop("pad-crop with a wider border", 1 / 4, 0.0, 0.5),
     "shift": _crop("pad-crop with a narrow border", 1 / 16, 0.0, 0.5),
     "resized-crop": _crop("area from the value to 1, aspect 3/4 to 4/3", 0.25, 0.0, 1.0),
-    "scale-jitter": _crop("shorter side 256 to the value per 224, crop at random", 480.0, 256.0, 1024.0),
+    "scale-jitter": _crop("shorter side 256 to the value per 224, random crop", 480.0, 256.0, 1024.0),
     "crop-and-pad": _move("edges move in or out; share of the side", 0.15, 0.4, moves.crop_and_pad),
     "stretch": _move("width and height by factors up to 1 + value", 0.3, 2.0, moves.stretch),
     "zoom": _move("both sides by a factor up to 1 + value", 0.1, 2.0, moves.zoom),
-    "rotation": _move("degrees to either side", 15.0, 180.0, moves.rotation),
+    "rotation": _move("degrees in either direction", 15.0, 180.0, moves.rotation),
     "affine": _move("15 degrees, shear 0.1, zoom 0.1, shift 0.1, times the value", 1.0, 4.0, moves.affine),
     "perspective": _move("corners pulled in by up to half the value", 0.4, 0.9, moves.perspective),
     "translate-x": _move("share of the side", 0.1, 0.9, moves.translate_x),
     "translate-y": _move("share of the side", 0.1, 0.9, moves.translate_y),
-    "shear-x": _move("what a step down adds to x", 0.2, 1.0, moves.shear_x),
-    "shear-y": _move("what a step right adds to y", 0.2, 1.0, moves.shear_y),
+    "shear-x": _move("shift in x per unit of y", 0.2, 1.0, moves.shear_x),
+    "shear-y": _move("shift in y per unit of x", 0.2, 1.0, moves.shear_y),
     "elastic": _move("alpha of a smoothed field, for 28 pixels", 34.0, 60.0, moves.elastic),
-    "colour-cast": _pixel("shift of some channels, of range 1", 0.1, 0.5, colour.colour_cast),
-    "pca-colour": _pixel("deviation along the principal components of RGB", 0.1, 2.0, colour.pca_colour),
+    "colour-cast": _pixel("shift of some channels, for a range of 1", 0.1, 0.5, colour.colour_cast),
+    "pca-colour": _pixel("standard deviation along RGB principal components", 0.1, 2.0, colour.pca_colour),
     "brightness": _pixel("factor 1 +- value", 0.4, 1.0, _drawn(colour.brightness, 1)),
     "contrast": _pixel("factor 1 +- value", 0.4, 1.0, _drawn(colour.contrast, 1)),
     "saturation": _pixel("factor 1 +- value", 0.4, 1.0, _drawn(colour.saturation, 1)),
-    "hue": _pixel("turns to either side", 0.1, 0.5, _drawn(colour.hue)),
+    "hue": _pixel("turns in either direction", 0.1, 0.5, _drawn(colour.hue)),
     "colour-jitter": _pixel(
         "brightness, contrast, saturation in any order, 1 +- value", 0.4, 1.0, colour.colour_jitter
     ),
-    "gamma": _pixel("exponent up to 1 + value, or one over that", 0.5, 3.0, colour.gamma),
+    "gamma": _pixel("exponent up to 1 + value, or its inverse", 0.5, 3.0, colour.gamma),
     "invert": _pixel("opposite values", None, 0.0, _plain(colour.invert), 0.5),
-    "solarize": _pixel("inverts from 1 - value on", 0.5, 1.0, _drawn(colour.solarize, signed=False), 0.5),
-    "posterize": _pixel("bits of 8 that are lost", 4.0, 7.0, _drawn(colour.posterize, signed=False)),
-    "autocontrast": _pixel("each channel to its full range", None, 0.0, _plain(colour.autocontrast), 0.5),
-    "equalize": _pixel("each channel's histogram made flat", None, 0.0, _plain(colour.equalize), 0.5),
-    "edges": _pixel("blend with the edges' strength", 0.7, 1.0, _drawn(filters.edges, signed=False)),
+    "solarize": _pixel("invert from 1 - value up", 0.5, 1.0, _drawn(colour.solarize, signed=False), 0.5),
+    "posterize": _pixel("bits of 8 to drop", 4.0, 7.0, _drawn(colour.posterize, signed=False)),
+    "autocontrast": _pixel("stretch channels to the full range", None, 0.0, _plain(colour.autocontrast), 0.5),
+    "equalize": _pixel("flatten each channel's histogram", None, 0.0, _plain(colour.equalize), 0.5),
+    "edges": _pixel("blend with the edge strength", 0.7, 1.0, _drawn(filters.edges, signed=False)),
     "emboss": _pixel("relief, factor", 1.0, 4.0, _drawn(filters.emboss, signed=False)),
     "sharpen": _pixel("sharpness up to 1 + value", 2.0, 10.0, _drawn(filters.sharpness, 1, signed=False)),
-    "gaussian-blur": _pixel("deviation in pixels of the input", 1.5, 16.0, filters.gaussian_blur),
-    "gaussian-noise": _pixel("deviation, of range 1", 0.05, 0.5, weather.gaussian_noise),
+    "gaussian-blur": _pixel("standard deviation in input pixels", 1.5, 16.0, filters.gaussian_blur),
+    "gaussian-noise": _pixel("standard deviation, for a range of 1", 0.05, 0.5, weather.gaussian_noise),
     "coarse-salt": _pixel("share of 16 x 16 cells made light", 0.05, 1.0, covering.coarse_salt),
     "coarse-pepper": _pixel("share of 16 x 16 cells made dark", 0.05, 1.0, covering.coarse_pepper),
     "coarse-dropout": _pixel("share of 16 x 16 cells made black", 0.1, 1.0, covering.coarse_dropout),
-    "occlusion": _pixel("one-coloured box, share of the side", 0.4, 1.0, covering.occlusion),
+    "occlusion": _pixel("box of one colour, share of the side", 0.4, 1.0, covering.occlusion),
     "erasing": _pixel("box of random values, share of the area", 0.33, 1.0, covering.erasing, 0.5, low=0.02),
     "snow": _pixel("share of cells with a flake", 0.5, 1.0, weather.snow),
     "clouds": _pixel("opacity", 0.8, 1.0, weather.clouds),
-    "randaugment": _policy("2 of 14 operations, magnitude of 30", 9.0, policies.randaugment),
-    "trivial": _policy("1 of 14 operations, any strength up to the value of 30", 30.0, policies.trivial),
+    "randaugment": _policy("2 of 14 operations; magnitude out of 30", 9.0, policies.randaugment),
+    "trivial": _policy("1 of 14 operations; strength up to the value out of 30", 30.0, policies.trivial),
     "autoaugment": _policy("policy learned on ImageNet", None, _auto("imagenet")),
     "autoaugment-cifar": _policy("policy learned on CIFAR-10", None, _auto("cifar10")),
-    "augmix": _pixel("3 copies altered by 13 operations; severity of 10", 3.0, 10.0, policies.augmix),
+    "augmix": _pixel("3 copies altered by 13 operations; severity out of 10", 3.0, 10.0, policies.augmix),
     "cutout": Operation("hide", "mean-coloured square, pixels", 16.0, 0.0, 512.0, 1.0, covering.cutout),
     "mixup": _mix("blend of two, lambda ~ Beta(value, value)", 0.2, mixing.mixup),
-    "cutmix": _mix("box of another, lambda ~ Beta(value, value)", 1.0, mixing.cutmix),
-    "gan": Operation("generated", "gan:FOLDER;share=0.3: drawn pictures", None, 0.0, 0.0, 0.3, _nothing),
+    "cutmix": _mix("box from another, lambda ~ Beta(value, value)", 1.0, mixing.cutmix),
+    "gan": Operation("generated", "gan:FOLDER;share=0.3: generated pictures", None, 0.0, 0.0, 0.3, _nothing),
 }  # fmt: skip
 CROPS = tuple(name for name, operation in OPERATIONS.items() if operation.kind == "crop")
 """Operations that choose which part of the picture is seen: a recipe has one of them at most."""
@@ -191,8 +191,7 @@ def _step(word: str) -> Step:
     name, colon, value = strength.partition(":")
     if name not in OPERATIONS:
         raise UsageError(
-            f"augment={name!r} is none of the operations; {suggestion(name, OPERATIONS)}. "
-            "All: resight augment"
+            f"augment={name!r} is not an operation; {suggestion(name, OPERATIONS)}. All: resight augment"
         )
     operation = OPERATIONS[name]
     number = operation.default or 0.0
@@ -217,7 +216,7 @@ def _value(word: str, name: str, text: str, operation: Operation) -> float:
 
 def _share(word: str, name: str, text: str, usual: float) -> float:
     if not usual:
-        raise UsageError(f"augment={word!r}: a crop happens to every sample; leave @{text} out")
+        raise UsageError(f"augment={word!r}: a crop applies to every sample; leave @{text} out")
     share = _number(text)
     if share is None or not 0 < share <= 1:
         raise UsageError(f"augment={word!r}: needs a share above 0 and up to 1 after @, such as {name}@0.5")

@@ -42,9 +42,9 @@ class Pipeline:
     noise: int = 100
 
     def __post_init__(self) -> None:
-        """Refuse a generator that is not there."""
+        """Refuse a generator that is missing."""
         if self._first("generated") and self.generated is None:
-            raise UsageError("augment=gan:... needs a generator, and training alone opens one")
+            raise UsageError("augment=gan:... needs a generator, which only training opens")
 
     @cached_property
     def crop(self) -> Step | None:
@@ -197,7 +197,7 @@ class Pipeline:
     def _generate(self, squares: Tensor, labels: Tensor, draws: Draws, share: float) -> None:
         """Put drawn pictures of the same classes in the place of some."""
         if labels.dim() == 2:
-            raise UsageError("augment=gan draws pictures of one class each; these have several labels")
+            raise UsageError("augment=gan draws pictures of one class each; this data set is multi-label")
         assert self.generated is not None  # the constructor sees to it
         rows = np.flatnonzero(draws.happens(share))
         if len(rows):

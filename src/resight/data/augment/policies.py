@@ -110,7 +110,7 @@ class Choice:
         return images
 
     def _changed(self, images: Tensor, rows: NDArray, name: str, space: Space, draws: Draws) -> Tensor:
-        """Return some of the images after one operation; no name stands for all that move."""
+        """Return some of the images after one operation; no single name covers all moves."""
         levels, signs = self.levels[rows], self.signs[rows]
         if not name:
             return resample(images, Warp((self.matrices(space, images.shape[-1])[rows],)))

@@ -26,7 +26,7 @@ class Warp:
         stages: the moves in the order in which they happen to the picture, each for B pictures: (B, 3, 3)
             float64 matrices from a place (x, y, 1) in the moved picture to the one that it shows; or (B, 2,
             G, G) fields of what must be added to a place in the moved picture, as G x G pixels over it.
-        cuts: after so many stages what is outside the square is lost: there the picture is resampled.
+        cuts: the stages after which what is outside the square is lost: there the picture is resampled.
     """
 
     stages: tuple[Tensor, ...]

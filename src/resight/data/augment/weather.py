@@ -1,4 +1,4 @@
-"""What lies between the camera and the thing: noise, snow, clouds; fields of draws on the device."""
+"""Effects between the camera and the object: noise, snow, clouds; random fields on the device."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ FLAKES = ((8, 0.9), (15, 0.95), (26, 0.8))
 OCTAVES = (3, 6, 12, 24, 48)
 """Cells along a side of the parts that clouds are made of, each half as strong as the one before."""
 COVER, SOFTNESS = 0.42, 0.25
-"""Where clouds begin, of values that lie around 1/2, and over which range they become dense."""
+"""The value (around 1/2) at which clouds begin, and the range over which they become dense."""
 
 
 def gaussian_noise(images: Tensor, draws: Draws, most: float) -> Tensor:

@@ -69,15 +69,15 @@ def _members(file: Path, archive: zipfile.ZipFile) -> dict[PurePosixPath, zipfil
         )
     if total > SMALL and total > RATIO * file.stat().st_size:
         raise DataError(
-            f"{file}: is {total // file.stat().st_size:,} times as large when unpacked, which no pictures "
-            "are; unpack it yourself if you trust it, and give the folder"
+            f"{file}: is {total // file.stat().st_size:,} times as large when unpacked, unlike any pictures"
+            "; unpack it yourself if you trust it, and give the folder"
         )
     members: dict[PurePosixPath, zipfile.ZipInfo] = {}
     for info in infos:
         name = _name(info)
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or DRIVE.match(name):
-            raise DataError(f"{file}: its member {name!r} leads out of the folder; do not trust this file")
+            raise DataError(f"{file}: its member {name!r} points outside the folder; do not trust this file")
         if name.endswith("/") or not path.parts or not all(map(is_visible, path.parts)):
             continue
         if stat.S_ISLNK(info.external_attr >> 16):
@@ -91,7 +91,7 @@ def _members(file: Path, archive: zipfile.ZipFile) -> dict[PurePosixPath, zipfil
         members[path] = info
     inner = next((path for path in members if any(above in members for above in path.parents)), None)
     if inner:
-        raise DataError(f"{file}: {inner} lies below another member that is a file; pack it again")
+        raise DataError(f"{file}: {inner} is below another member that is a file; pack it again")
     return members
 
 
@@ -109,7 +109,7 @@ def _name(info: zipfile.ZipInfo) -> str:
 
 
 def _is_whole(place: Path, members: dict[PurePosixPath, zipfile.ZipInfo]) -> bool:
-    """Return whether all members lie unpacked, with their sizes."""
+    """Return whether all members are unpacked with the right sizes."""
     try:
         return place.is_dir() and all((place / p).stat().st_size == i.file_size for p, i in members.items())
     except OSError:

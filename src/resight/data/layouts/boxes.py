@@ -72,11 +72,11 @@ def refuse_shares(where: str, boxes: Sequence[tuple[float, float, float, float]]
         boxes: all of its boxes' edges (x0, y0, x1, y1) as they are written.
 
     Raises:
-        DataError: if all lie within 0 and 1.
+        DataError: if all are within 0 and 1.
     """
     if boxes and all(0 <= edge <= 1 for box in boxes for edge in box):
         raise DataError(
-            f"{where}: all {len(boxes)} boxes lie within 0 and 1, so they are shares of the picture's "
+            f"{where}: all {len(boxes)} boxes are between 0 and 1, so they are shares of the picture's "
             "sides, not pixels; multiply them by its width and height, or write them as YOLO"
         )
 
@@ -89,7 +89,7 @@ def framed(
     for picture in pictures:
         frame = picture.frame or read_frame(picture.path, picture.size)
         if picture.size and picture.size != frame.size:
-            what = "pictures have not the size that their annotations state, so boxes may be off"
+            what = "pictures differ in size from what their annotations state, so boxes may be wrong"
             notes.add(what, picture.source)
         picture.boxes = _turned(picture.boxes, frame, picture.source, notes)
         picture.ignored = _turned(picture.ignored, frame, picture.source, Notes())
@@ -120,7 +120,7 @@ def _clipped(
         notes.add("boxes have no area inside their picture and are left out", source)
         return None
     if max(abs(a - b) for a, b in zip((x0, y0, x1, y1), edges, strict=True)) > ROUNDING:
-        notes.add("boxes reach over the edge of their picture and are clipped to it", source)
+        notes.add("boxes extend past the edge of their picture and are clipped", source)
     if x1 - x0 < SMALLEST or y1 - y0 < SMALLEST:
         notes.add("boxes are less than half a pixel wide or high", source)
     return x0, y0, x1, y1

@@ -90,10 +90,12 @@ def _digits() -> Dataset:
     tested = set(DIGITS_TEST.read_text(encoding="ascii").split())
     out = np.array([digest(pixels.astype(np.uint8).tobytes())[:8] in tested for pixels in bunch.images])
     if out.sum() != len(tested):
-        raise DataError("digits: scikit-learn has other digits than this Resight knows; install another one")
+        raise DataError(
+            "digits: scikit-learn's digits differ from those that Resight expects; install another version"
+        )
     train, test = (np.flatnonzero(side) for side in (~out, out))
     splits = {"train": dataset.train.take(train), "test": dataset.train.take(test, "test")}
-    return replace(dataset, splits=splits, notes=(f"its {len(test)} test pictures are a stored list",))
+    return replace(dataset, splits=splits, notes=(f"its {len(test)} test pictures are a fixed list",))
 
 
 def _of_arrays(name: str, splits: dict[str, tuple[NDArray, NDArray]], names: tuple[str, ...]) -> Dataset:
@@ -117,13 +119,13 @@ def _from_idx(name: str, folder: Path) -> Dataset:
         splits[split] = pixels, numbers = read_idx(images), read_idx(labels)
         if pixels.ndim != 3 or numbers.ndim != 1 or len(pixels) != len(numbers):
             raise DataError(
-                f"{labels}: has shape {numbers.shape}, {images.name} has {pixels.shape}; they do not belong "
-                "together: copy both again"
+                f"{labels}: has shape {numbers.shape}, {images.name} has {pixels.shape}; they do not match:"
+                " copy both again"
             )
         if (numbers >= len(DIGITS)).any():
             row = int(np.flatnonzero(numbers >= len(DIGITS))[0])
             raise DataError(
-                f"{labels}: row {row} has label {numbers[row]}, which is none of 10 classes; copy it again"
+                f"{labels}: row {row} has label {numbers[row]}, outside the 10 classes; copy it again"
             )
     return _of_arrays(name, splits, FASHION if name == "fashion_mnist" else DIGITS)
 
@@ -143,7 +145,7 @@ def read_idx(file: Path) -> NDArray[np.uint8]:
     except (OSError, EOFError, struct.error, ValueError, zlib.error) as error:
         raise DataError(f"{file}: cannot be read as idx ({error}); copy it again") from error
     if zero != 0 or kind != 8 or values.size != np.prod(shape):
-        raise DataError(f"{file}: is not a whole idx file of bytes; copy it again")
+        raise DataError(f"{file}: is not a complete idx file of bytes; copy it again")
     return values.reshape(shape)
 
 
@@ -159,7 +161,7 @@ def _download(name: str, root: Path) -> Dataset:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise DataError(
             f"{name}: is not under {root} and cannot be downloaded ({reason}); "
-            "put it there as parquet, idx or class folders, or name its place with --data-root"
+            "put it there as parquet, idx or class folders, or give its folder with --data-root"
         ) from error
     splits = {s: (np.asarray(p.data), np.asarray(p.targets)) for s, p in parts.items()}
     return _of_arrays(

@@ -17,7 +17,7 @@ class Claim:
         layout: what people call it, with its article: "a Pascal VOC folder".
         used: names of the files and folders in the folder that belong to the layout.
         open: reads it; a rule says what pictures with boxes are labelled with. None if it is not read.
-        but: why it is not read, and what to do.
+        but: why it is not supported, and what to do.
     """
 
     layout: str
@@ -50,5 +50,5 @@ def left_over(folder: Path, used: frozenset[str] | set[str], why: str) -> tuple[
     if len(named) > MOST_NAMED:
         lines.append(f"{folder}: {len(named) - MOST_NAMED} more files or folders: each {why}")
     if loose:
-        lines.append(f"{folder}: {len(loose)} pictures lie in it with no class, such as {loose[0].name}")
+        lines.append(f"{folder}: {len(loose)} pictures in it have no class, such as {loose[0].name}")
     return tuple(lines)

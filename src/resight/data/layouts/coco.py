@@ -62,8 +62,8 @@ def coco_files(root: Path) -> dict[str, Path]:
         if split := split_of(file.stem.removeprefix(PREFIX)):
             if split in files:
                 raise DataError(
-                    f"{root}: has several files for {split} ({files[split].name}, {file.name}); give one of "
-                    "them itself"
+                    f"{root}: has several files for {split} ({files[split].name}, {file.name}); give one "
+                    "of the files"
                 )
             files[split] = file
     if files:
@@ -80,7 +80,7 @@ def _is_annotations(folder: Path) -> bool:
 
 
 def _alone(folder: Path) -> Path | None:
-    """Return the COCO file of a folder: by its name, or the only JSON file beside images/ and the like.
+    """Return the COCO file of a folder: by its name, or the only JSON file next to images/ and the like.
 
     Among the pictures themselves another name may be a result that was written there.
     """
@@ -120,7 +120,7 @@ def open_coco(name: str, files: dict[str, Path], rule: Rule = LARGEST) -> Datase
     for folder in sorted({path.parent for path in used}):
         for path in pictures_in(folder):
             if path not in used:
-                notes.add("pictures are in no annotation file and are left out", path)
+                notes.add("pictures are not in any annotation file and are left out", path)
     return dataset_of_boxes(name, splits, notes, rule)
 
 
@@ -139,7 +139,7 @@ def _read(file: Path, notes: Notes) -> list[AnnotatedPicture]:
         found = objects.pop(image["id"], [])
         path = _find(folders, str(image["file_name"]))
         if path is None:
-            notes.add("annotated pictures are not there and are left out", f"{file}, {image['file_name']}")
+            notes.add("annotated pictures are missing and are left out", f"{file}, {image['file_name']}")
             continue
         pictures.append(_picture(path, file, image, found, names, notes))
     _refuse_shared_pictures(pictures)
@@ -172,7 +172,7 @@ def _unique_images(file: Path, images: list, notes: Notes) -> list[dict]:
 def _category_names(file: Path, annotations: list, categories: list, notes: Notes) -> dict[Any, str]:
     """Return the class names by category id.
 
-    Two categories of one name are one class where only one of them is used, as in Roboflow's files, whose
+    Two categories with one name are one class if only one of them is used, as in Roboflow's files, whose
     first category is a heading; this is noted.
 
     Raises:
@@ -197,12 +197,12 @@ def _category_names(file: Path, annotations: list, categories: list, notes: Note
         used = [number for number in numbers if uses[number]]
         if len(used) > 1:
             raise DataError(
-                f"{file}: the categories {', '.join(map(repr, used))} have one name, {name!r}; rename one "
-                "or join them"
+                f"{file}: the categories {', '.join(map(repr, used))} share one name, {name!r}; rename one "
+                "or merge them"
             )
         if len(numbers) > 1:
             notes.add(
-                "categories have the name of another one and no annotations", f"{name!r} in {file.name}"
+                "categories share the name of another one and have no annotations", f"{name!r} in {file.name}"
             )
     return names
 
@@ -211,7 +211,9 @@ def _refuse_shared_pictures(pictures: list[AnnotatedPicture]) -> None:
     seen: dict[Path, str] = {}
     for picture in pictures:
         if other := seen.get(picture.path):
-            raise DataError(f"{picture.source}: is the same file as {other}: two images; list it once")
+            raise DataError(
+                f"{picture.source}: is the same file as {other} but listed as another image; list it once"
+            )
         seen[picture.path] = picture.source
 
 
@@ -253,7 +255,7 @@ def _parts(file: Path) -> tuple[list, list, list]:
         for key in ("images", "annotations", "categories")
     ]
     if not all(isinstance(part, list) for part in parts):
-        raise DataError(f"{file}: is not COCO's JSON: it needs lists images, annotations and categories")
+        raise DataError(f"{file}: is not COCO JSON: it needs the lists images, annotations and categories")
     return tuple(parts)  # type: ignore[return-value]
 
 
@@ -272,7 +274,7 @@ def _edges(box: Any) -> tuple[float, float, float, float] | None:
 
 
 def _folders(file: Path) -> list[Path]:
-    """Return where a file's pictures may lie: beside it, in images/ or data/, or in folders of its split."""
+    """Return where a file's pictures may be: next to it, in images/ or data/, or in folders of its split."""
     folders = [file.parent, file.parent / "images", file.parent / "data"]
     if not _is_annotations(file.parent):
         return folders

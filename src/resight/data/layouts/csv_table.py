@@ -42,7 +42,7 @@ class _Header:
         path: the column of paths.
         label: the column of labels.
         several: whether it lists any number of classes, with semicolons between them.
-        split: the column that may tell splits; None if there is none.
+        split: the column that may name splits; None if there is none.
     """
 
     names: tuple[str, ...]
@@ -95,7 +95,7 @@ def _table(text: Text) -> tuple[_Header, list[Row], tuple[str, ...]]:
             return header, list(text.rows(delimiter))[1:], ()
     for delimiter, first in firsts.items():
         if len(first.fields) == 2 and _found(text.file.parent, first.fields[0]) is not None:
-            note = f"{text.file.name} has no line that names its columns: they are read as path, label"
+            note = f"{text.file.name} has no header line: its columns are read as path, label"
             return (
                 _Header(("path", "label"), 0, 1, several=False, split=None),
                 list(text.rows(delimiter)),
@@ -106,8 +106,8 @@ def _table(text: Text) -> tuple[_Header, list[Row], tuple[str, ...]]:
         list(text.rows(","))  # says what is wrong with it
     held = shown(", ".join(first.fields)) if first else "nothing"
     raise DataError(
-        f"{text.file}: its first line holds {held}; needs a header line path,label[,split] and rows below "
-        "(or labels, with semicolons between several)"
+        f"{text.file}: its first line holds {held}; it needs a header line path,label[,split] and rows below "
+        "(or labels, separated by semicolons)"
     )
 
 
@@ -127,12 +127,12 @@ def _header(file: Path, row: Row) -> _Header | None:
         return None
     twice = next((n for n in names if n and names.count(n) > 1), None)
     if twice is not None:
-        raise DataError(f"{file}:{row.line}: two columns are called {shown(twice)}; name them apart")
+        raise DataError(f"{file}:{row.line}: two columns are named {shown(twice)}; rename one")
     for what, found in (("path", path), ("label", label)):
         if len(found) > 1:
             listed = ", ".join(one_line(row.fields[i].strip()) for i in found)
             raise DataError(
-                f"{file}:{row.line}: columns {listed} may each be the {what}; name the right one {what!r}"
+                f"{file}:{row.line}: columns {listed} could each be the {what}; rename the right one {what!r}"
             )
     splits = [i for i, n in enumerate(names) if n in SPLITS]
     exact = [i for i in splits if names[i] == "split"]
@@ -148,7 +148,7 @@ def _fitted(file: Path, header: _Header, row: Row) -> Row:
     count = len(header.names)
     if len(row.fields) < count or any(field.strip() for field in row.fields[count:]):
         raise DataError(
-            f"{file}:{row.line}: has {len(row.fields)} fields where the header has {count}; quote fields "
+            f"{file}:{row.line}: has {len(row.fields)} fields, but the header has {count}; quote fields "
             "that hold the delimiter, and fill in missing ones"
         )
     for number, name in enumerate(header.names):
@@ -166,15 +166,13 @@ def _entries(file: Path, header: _Header, rows: Sequence[Row]) -> tuple[list[_En
     for row, split in zip(rows, splits, strict=True):
         place = row.fields[header.path]
         if not place.strip():
-            raise DataError(
-                f"{file}:{row.line}: path or label is missing: the path; fill it in or remove the row"
-            )
+            raise DataError(f"{file}:{row.line}: its path is missing; fill it in or remove the row")
         path = _found(file.parent, place)
         if path is None:
-            windows = " (a Windows path of another place)" if re.match(r"\s*[A-Za-z]:[\\/]", place) else ""
+            windows = " (a Windows path)" if re.match(r"\s*[A-Za-z]:[\\/]", place) else ""
             raise DataError(
-                f"{file}:{row.line}: names {shown(place)}{windows}, which is not there; mend the path, which "
-                "counts from the folder of the csv, or remove the row"
+                f"{file}:{row.line}: names {shown(place)}{windows}, which does not exist; fix the path, "
+                "relative to the folder of the csv, or remove the row"
             )
         cell = row.fields[header.label]
         labels = tuple(w for word in cell.split(";") if (w := word.strip())) if header.several else (cell,)
@@ -182,12 +180,12 @@ def _entries(file: Path, header: _Header, rows: Sequence[Row]) -> tuple[list[_En
     if header.several and not any(";" in row.fields[header.label] for row in rows):
         comma = next((row.fields[header.label] for row in rows if "," in row.fields[header.label]), None)
         if comma is not None:
-            notes = (*notes, f"{shown(comma)} is taken for one class; several have semicolons between them")
+            notes = (*notes, f"{shown(comma)} is read as one class; separate several with semicolons")
     return entries, notes
 
 
 def _splits(file: Path, header: _Header, rows: Sequence[Row]) -> tuple[list[str], tuple[str, ...]]:
-    """Return the split of each row: train where no column tells."""
+    """Return the split of each row: train if no column names one."""
     cells = [row.fields[header.split].strip() if header.split is not None else "" for row in rows]
     splits = [split_of(cell.strip()) for cell in cells]
     if not any(cells):
@@ -195,11 +193,13 @@ def _splits(file: Path, header: _Header, rows: Sequence[Row]) -> tuple[list[str]
     assert header.split is not None
     name = header.names[header.split].strip()
     if plain(name) != "split" and not any(splits):  # a column "set" may be of something else
-        return ["train"] * len(rows), (f"column {name!r} names no splits (train, val, test) and is not used",)
+        return ["train"] * len(rows), (
+            f"column {name!r} has no split names (train, val, test) and is not used",
+        )
     for row, cell, split in zip(rows, cells, splits, strict=True):
         if split is None:
             raise DataError(
-                f"{file}:{row.line}: split {shown(cell)} in column {name!r} is none of train, val, test"
+                f"{file}:{row.line}: split {shown(cell)} in column {name!r} is not one of train, val, test"
                 "; write one of these"
             )
     return [split for split in splits if split], ()
@@ -239,11 +239,11 @@ def _doubled(file: Path, entries: Sequence[_Entry], *, several: bool) -> tuple[s
             continue
         labels = [{unicodedata.normalize("NFC", w.strip()) for w in e.labels} for e in (first, entry)]
         if labels[0] != labels[1]:
-            cure = "" if several else ", or list both in one row, in a column labels with semicolons between"
+            cure = "" if several else ", or list both in one row, in a column labels, separated by semicolons"
             own, other = (shown("; ".join(e.labels)) for e in (entry, first))
             raise DataError(
                 f"{file}:{entry.line}: has the labels {own} for {shown(entry.path.name)}, line {first.line} "
-                f"has {other}; mend one of the two{cure}"
+                f"has {other}; fix one of the two{cure}"
             )
         if first.split != entry.split:
             raise DataError(
@@ -287,7 +287,7 @@ def _dataset(
             missing[split] = np.zeros(len(own), bool) if several else table[own] < 0
             where[split] = partial(_line, [entries[i].line for i in own])
     if not splits:
-        raise DataError(f"{file}: has no rows; needs a header line path,label[,split] and rows below")
+        raise DataError(f"{file}: has no rows; it needs a header line path,label[,split] and rows below")
     kept_splits, left_out = labelled_splits(str(file), splits, missing, where)
     return dataset_of_splits(str(file), kept_splits, notes=(*notes, *labels.notes, *left_out), unused=unused)
 

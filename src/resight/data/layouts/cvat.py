@@ -1,4 +1,4 @@
-"""CVAT for images 1.1: one annotations.xml for all pictures, which lie in images/."""
+"""CVAT for images 1.1: one annotations.xml for all pictures, which are in images/."""
 
 import math
 from collections import Counter
@@ -29,7 +29,7 @@ def claim_cvat(root: Path) -> Claim | None:
     with file.open("rb") as stream:
         if b"<annotations" not in stream.read(1 << 12):
             return None
-    return Claim("CVAT's XML for images", frozenset([FILE, PICTURES]), lambda rule: open_cvat(root, rule))
+    return Claim("CVAT XML for images", frozenset([FILE, PICTURES]), lambda rule: open_cvat(root, rule))
 
 
 def open_cvat(root: Path, rule: Rule = LARGEST) -> Dataset:
@@ -48,15 +48,15 @@ def open_cvat(root: Path, rule: Rule = LARGEST) -> Dataset:
     try:
         document = read_xml(file)
     except NotXmlError as error:
-        raise DataError(f"{file}: is not XML that can be read; export it again, as UTF-8") from error
+        raise DataError(f"{file}: is not readable XML; export it again, as UTF-8") from error
     if document.tag != "annotations" or document.find("track") is not None:
         raise DataError(
-            f"{file}: looks like CVAT's XML for video, which is not read; export it as COCO or Pascal VOC"
+            f"{file}: looks like CVAT XML for video, which is not supported; export it as COCO or Pascal VOC"
         )
     splits: dict[str, list[AnnotatedPicture]] = {"train": []}
     names = Counter(image.get("name", "") for image in document.iter("image"))
     if twice := next((name for name, count in names.items() if count > 1), None):
-        raise DataError(f"{file}: has two images of the name {twice!r}; export it again")
+        raise DataError(f"{file}: has two images named {twice!r}; export it again")
     for image in document.iter("image"):
         split = split_of(image.get("subset", "")) or "train"
         if picture := _picture(file, image, notes):
@@ -78,7 +78,7 @@ def _picture(file: Path, image: ElementTree.Element, notes: Notes) -> AnnotatedP
     ]
     path = next((place for place in places if inside and place.is_file()), None)
     if path is None:
-        notes.add("annotated pictures are not there and are left out", source)
+        notes.add("annotated pictures are missing and are left out", source)
         return None
     boxes: list[NamedBox] = []
     tags = []
@@ -87,9 +87,9 @@ def _picture(file: Path, image: ElementTree.Element, notes: Notes) -> AnnotatedP
         if shape.tag == "tag":
             tags.append(label)
         elif shape.tag != "box":
-            notes.add(f"shapes of the kind {shape.tag} are not read and are left out", source)
+            notes.add(f"shapes of the kind {shape.tag} are not supported and are left out", source)
         elif shape.get("rotation", "").strip("0."):
-            notes.add("boxes are turned by an angle and are left out", source)
+            notes.add("boxes are rotated and are left out", source)
         elif box := _box(label, shape):
             boxes.append(box)
         else:

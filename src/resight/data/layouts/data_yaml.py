@@ -38,48 +38,48 @@ def read_data_yaml(file: Path) -> DataYaml:
     """Read a YOLO set's data.yaml.
 
     Raises:
-        DataError: with the line, if one of the wanted keys is written in a form that is not read, or names
+        DataError: with the line, if one of the wanted keys is written in an unsupported form, or names
             and nc differ in their count.
     """
     try:
         content = file.read_bytes()
         if len(content) > LARGEST:
-            raise DataError(f"{file}: is too large for a list of classes; give the right file")
+            raise DataError(f"{file}: is too large to be a data.yaml; give the right file")
         values = _Lines(file, content.decode("utf-8-sig")).values()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read ({error}); save it as UTF-8 text") from error
     names = _names(file, values.get("names", []))
     count = values.get("nc")
     if names and isinstance(count, str) and count != str(len(names)):
-        raise DataError(f"{file}: says nc: {count} but names {len(names)} classes; mend one of them")
+        raise DataError(f"{file}: says nc: {count} but names {len(names)} classes; fix one of them")
     places: dict[str, list[str]] = {}
     for split in ("train", "val", "test"):
         value = values.get(split)
         if isinstance(value, dict):
             raise DataError(
-                f"{file}: {split} is a table where a folder belongs; write {split}: images/{split}"
+                f"{file}: {split} is a table, but must be a folder; write {split}: images/{split}"
             )
         if value not in (None, "", "null", "~", []):
             places[split] = [value] if isinstance(value, str) else value  # type: ignore[list-item]
     path = values.get("path", "")
     if not isinstance(path, str):
-        raise DataError(f"{file}: path is no single folder; write path: FOLDER")
+        raise DataError(f"{file}: path must be one folder; write path: FOLDER")
     return DataYaml(names, places, path, "kpt_shape" in values)
 
 
 def _names(file: Path, value: Value) -> dict[int, str]:
     if isinstance(value, str) and value:
-        raise DataError(f"{file}: names is one word, {value!r}; write names: [first, second]")
+        raise DataError(f"{file}: names is a single value, {value!r}; write names: [first, second]")
     try:
         pairs = [(int(k), v) for k, v in value.items()] if isinstance(value, dict) else [*enumerate(value)]
     except ValueError:
-        raise DataError(f"{file}: names has a key that is no number; write names as 0: first") from None
+        raise DataError(f"{file}: names has a key that is not a number; write names as 0: first") from None
     names = dict(pairs)
     empty = next((number for number, name in pairs if not name), None)
     if empty is not None:
         raise DataError(f"{file}: class {empty} has no name; give it one")
     if len(names) < len(pairs) or len(set(names.values())) < len(pairs):
-        raise DataError(f"{file}: two classes have one number or one name; names must differ")
+        raise DataError(f"{file}: two classes share a number or a name; make them different")
     return names
 
 
@@ -92,7 +92,7 @@ class _Lines:
         self.at = 0
 
     def values(self) -> dict[str, Value]:
-        """Return what stands under the wanted keys."""
+        """Return the values of the wanted keys."""
         found: dict[str, Value] = {}
         while self.at < len(self.lines):
             line = self.lines[self.at]
@@ -102,11 +102,11 @@ class _Lines:
             key, colon, rest = line.partition(":")
             key = _unquoted(key.strip())
             if not colon or (rest and rest[0] not in " \t"):
-                raise self._fault(f"{line.strip()[:40]!r} is no KEY: VALUE")
+                raise self._fault(f"{line.strip()[:40]!r} is not KEY: VALUE")
             if key not in WANTED:
                 continue
             if key in found:
-                raise self._fault(f"{key} stands twice")
+                raise self._fault(f"{key} appears twice")
             found[key] = self._value(_bare(rest))
         return found
 
@@ -125,9 +125,9 @@ class _Lines:
     def _inline(self, text: str) -> Value:
         close = "]" if text[0] == "[" else "}"
         if not text.endswith(close):
-            raise self._fault("something stands after the closing bracket")
+            raise self._fault("there is text after the closing bracket")
         items = [item.strip() for item in _parted(text[1:-1])]
-        items = items[:-1] if items and not items[-1] else items  # a comma may stand at the end
+        items = items[:-1] if items and not items[-1] else items  # a trailing comma is allowed
         if close == "]":
             return [self._word(item) for item in items]
         return self._table(items)
@@ -143,7 +143,7 @@ class _Lines:
             if _bare(line):
                 items.append(line.rstrip())
         if len({len(item) - len(item.lstrip()) for item in items}) > 1:
-            raise self._fault("its lines are not indented alike")
+            raise self._fault("its lines differ in indentation")
         words = [_bare(item) for item in items]
         if not words:
             return ""
@@ -154,22 +154,22 @@ class _Lines:
     def _table(self, items: list[str]) -> dict[str, str]:
         pairs = [self._pair(item) for item in items]
         if len(dict(pairs)) < len(pairs):
-            raise self._fault("two lines have one number or one name")
+            raise self._fault("two lines share a number or a name")
         return dict(pairs)
 
     def _pair(self, text: str) -> tuple[str, str]:
         match = re.fullmatch(r"""(\w+|'[^']*'|"[^"]*")\s*:(?:\s+(.*))?""", text)
         if match is None:
-            raise self._fault(f"{text[:40]!r} is no KEY: VALUE")
+            raise self._fault(f"{text[:40]!r} is not KEY: VALUE")
         return _unquoted(match[1]), self._word((match[2] or "").strip())
 
     def _word(self, text: str) -> str:
         if text[:1] in ("'", '"'):
             if len(text) < 2 or text[-1] != text[0] or ("\\" in text and text[0] == '"'):
-                raise self._fault(f"{text[:40]!r} is quoted in a way that is not read")
+                raise self._fault(f"{text[:40]!r} is quoted in an unsupported way")
             return _unquoted(text)
         if text[:1] in tuple("[]{}|>&*!%@`?,#") or ": " in text or text == "-" or text.startswith("- "):
-            raise self._fault(f"{text[:40]!r} is a form of YAML that is not read")
+            raise self._fault(f"{text[:40]!r} is an unsupported form of YAML")
         return text
 
     def _fault(self, fault: str) -> DataError:
@@ -206,7 +206,7 @@ def _closed(text: str) -> bool:
 
 
 def _parted(text: str) -> list[str]:
-    """Return the parts of a text between commas that stand in no quotes."""
+    """Return the parts of a text between unquoted commas."""
     parts, quote = [""], ""
     for letter in text:
         if quote:

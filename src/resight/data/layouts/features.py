@@ -73,7 +73,7 @@ def columns_of(file: Path) -> Columns:
         raise unreadable(file, error) from error
     if len(set(schema.names)) < len(schema.names):
         twice = next(n for n in schema.names if schema.names.count(n) > 1)
-        raise DataError(f"{file}: has two columns called {twice!r}; name them apart")
+        raise DataError(f"{file}: has two columns named {twice!r}; rename one")
     features = _features(file, schema)
     picture, certain = _picture(file, schema, features)
     label = _label(file, schema, features, picture)
@@ -125,7 +125,7 @@ def _picture(file: Path, schema: pa.Schema, features: dict[str, Any]) -> tuple[s
     said = [n for n in schema.names if _is_of_type(features.get(n), "Image")]
     if said and not any(n in held for n in said):
         raise DataError(
-            f"{file}: its column {said[0]!r} holds no encoded pictures but "
+            f"{file}: its column {said[0]!r} does not hold encoded pictures but "
             f"{one_line(str(schema.field(said[0]).type))[:80]}; "
             "save the pictures' bytes in it"
         )
@@ -141,7 +141,7 @@ def _picture(file: Path, schema: pa.Schema, features: dict[str, Any]) -> tuple[s
         raise DataError(needs_columns(file, schema.names))
     if len(found) > 1:
         raise DataError(
-            f"{file}: columns {_listed(found)} may each be the picture; name only the right one 'image'"
+            f"{file}: columns {_listed(found)} could each be the picture; rename the right one to 'image'"
         )
     return found[0], certain
 
@@ -157,7 +157,7 @@ def _label(file: Path, schema: pa.Schema, features: dict[str, Any], picture: str
         found = said + [n for n in named if _is_label(n) and n not in said]
     if len(found) > 1:
         raise DataError(
-            f"{file}: columns {_listed(found)} may each be the label; name only the right one 'label'"
+            f"{file}: columns {_listed(found)} could each be the label; rename the right one to 'label'"
         )
     return found[0] if found else ""
 
@@ -175,7 +175,9 @@ def _names(file: Path, column: str, feature: dict[str, Any]) -> tuple[str, ...] 
     if isinstance(names, dict) and set(names) == {str(i) for i in range(len(names))}:
         names = [names[str(i)] for i in range(len(names))]
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        raise DataError(f"{where}: are no list of names; write the file again with the program that made it")
+        raise DataError(
+            f"{where}: are not a list of names; write the file again with the program that made it"
+        )
     return class_table(names, where)
 
 

@@ -47,8 +47,8 @@ def claim_folder(root: Path) -> Claim | None:
 def open_folder(root: Path) -> Dataset:
     """Open a folder of class folders, or of split folders with class folders in them.
 
-    A class folder's pictures lie in it, or in one folder in it. Pictures deeper down are counted to their
-    class where it has pictures of its own, which is noted.
+    A class folder's pictures are in it, or in one folder in it. Pictures deeper down belong to their
+    class if it has pictures of its own, which is noted.
 
     Raises:
         DataError: if there is nothing to learn from, a folder cannot be read, or the folders do not look
@@ -67,7 +67,7 @@ def _refuse_one_class(root: Path, name: str) -> None:
     beside = [p for p in (*subfolders(root), *files_in(root)) if p.name != name]
     raise DataError(
         f"{root}: holds one class only, {name!r}; a classifier needs at least two class folders"
-        + (f" (beside it lie {_short(beside)}, which are not known)" if beside else "")
+        + (f" (next to it: {_short(beside)}, not recognized)" if beside else "")
     )
 
 
@@ -84,14 +84,14 @@ def _of_splits(root: Path) -> Dataset:
         loose = has_picture(folder)
         if loose and not rows and split == "train":
             raise DataError(
-                f"{folder}: its pictures lie in no class folder, so their classes are unknown; make one "
+                f"{folder}: its pictures are not in class folders, so their classes are unknown; make one "
                 "folder per class"
             )
         if rows or split == "train":
             files[split] = rows
-            unused += left_over(folder, {f.name for f in subfolders(folder)}, "lies beside the class folders")
+            unused += left_over(folder, {f.name for f in subfolders(folder)}, "is next to the class folders")
         elif loose:
-            unused.append(f"{folder}: its pictures lie in no class folder, so their classes are unknown")
+            unused.append(f"{folder}: its pictures are not in class folders, so their classes are unknown")
         else:
             notes.append(f"{folder} holds no pictures and is left out")
     train = {label for _, label in files["train"]}
@@ -102,12 +102,12 @@ def _of_splits(root: Path) -> Dataset:
 
 
 def _refuse_siblings(root: Path, splits: dict[str, Path]) -> None:
-    """Refuse folders with pictures beside the splits: classes, or a split of an unknown name."""
+    """Refuse folders with pictures next to the splits: classes, or a split of an unknown name."""
     beside = [f for f in subfolders(root) if f not in splits.values() and has_picture_below(f)]
     if beside:
         known = _short(list(splits.values()))
         raise DataError(
-            f"{root}: has pictures in {_short(beside)} beside {known}, and these names are no splits; rename "
+            f"{root}: has pictures in {_short(beside)} next to {known}, which are not split names; rename "
             "them train, val or test, or move them elsewhere"
         )
 
@@ -122,7 +122,7 @@ def _class_rows(root: Path, notes: list[str], *, split_names: bool = False) -> R
     """
     for file in files_in(root):
         if not file.suffix and (target := dead_link(file)):
-            raise DataError(f"{file}: is a link to {target}, which does not exist; mend the link")
+            raise DataError(f"{file}: is a link to {target}, which does not exist; fix the link")
     files = {folder: paths for folder in subfolders(root) if (paths := list_pictures(folder))}
     if split_names:
         _refuse_splits_without_classes(root, [*files], notes)
@@ -141,14 +141,14 @@ def _pictured(root: Path) -> list[Path]:
 def _refuse_splits_without_classes(root: Path, folders: Sequence[Path], notes: list[str]) -> None:
     """Refuse folders named after splits that hold pictures and no class folders.
 
-    A train is also a vehicle: one folder of that name beside two others is a class, which is noted.
+    A train is also a vehicle: one folder of that name next to two others is a class, which is noted.
     """
     named = [f for f in folders if split_of(f.name)]
     if len(named) == 1 and named[0].name.lower() == "train" and len(folders) > 2:
-        notes.append(f"{named[0]} holds pictures and no class folders, so it is taken for a class")
+        notes.append(f"{named[0]} holds pictures but no class folders, so it is read as a class")
     elif named:
         raise DataError(
-            f"{root}: the pictures in {_short(named)} lie in no class folders, so their classes are unknown; "
+            f"{root}: the pictures in {_short(named)} are not in class folders, so they have no class; "
             "make one folder per class in each, or list them in a csv with path,label,split"
         )
 
@@ -159,10 +159,10 @@ def _refuse_parts(root: Path, folders: Sequence[Path]) -> None:
     if part is None:
         return
     beside = [p for p in (*subfolders(root), *files_in(root)) if p.name != part]
-    with_them = f", with {_short(beside)} beside them," if beside else ""
+    with_them = f", next to {_short(beside)}," if beside else ""
     raise DataError(
-        f"{root}: holds pictures in {part}/{with_them} and no class folders: this is no layout that is "
-        "known; make one folder per class, or give the annotations as COCO, Pascal VOC, YOLO or csv"
+        f"{root}: holds pictures in {part}/{with_them} but no class folders, which is not a known "
+        "layout; make one folder per class, or give the annotations as COCO, Pascal VOC, YOLO or csv"
     )
 
 
@@ -176,7 +176,7 @@ def _refuse_masks(root: Path, rows: Rows) -> None:
     masks = sorted(mask for mask, name in own.items() if name and mask.with_name(name) in stems)
     if len(masks) > MASKED * len(rows):
         raise DataError(
-            f"{root}: this looks like a segmentation set: {len(masks)} masks lie among the pictures, such as "
+            f"{root}: this looks like a segmentation set: {len(masks)} masks are among the pictures, such as "
             f"{masks[0].relative_to(root)}; move them elsewhere to classify the pictures"
         )
 
@@ -193,7 +193,7 @@ def _refuse_alike(root: Path, names: Sequence[str]) -> None:
         if other != name:
             raise DataError(
                 f"{root}: the class folders {other!r} and {name!r} differ only in "
-                f"{_difference(other, name)}; join or rename them"
+                f"{_difference(other, name)}; merge or rename them"
             )
 
 
@@ -210,7 +210,7 @@ def _spelled_as(train: set[str], rows: Rows, folder: Path, notes: list[str]) -> 
         same = by_form.get(_nfc(name))
         alike = by_case.get(_nfc(name).strip().casefold())
         if same:
-            notes.append(f"{folder / name}: is the class {same!r} of train in another Unicode form")
+            notes.append(f"{folder / name}: is the class {same!r} of train, in another Unicode form")
             spelled[name] = same
         elif alike and len(alike) > 1:
             raise DataError(
@@ -243,7 +243,7 @@ def _check_nesting(root: Path, files: dict[Path, list[Path]], notes: list[str]) 
     linked = [i for folder in files for i in subfolders(folder) if i.is_symlink()]
     if linked:
         notes.append(f"{len(linked)} links to folders in class folders are not followed, such as {linked[0]}")
-    level = len(root.parts) + 2  # of a picture that lies in a class folder itself
+    level = len(root.parts) + 2  # of a picture that is in a class folder itself
     deep = {f: paths for f, paths in files.items() if any(len(path.parts) != level for path in paths)}
     bare = {
         f: _folders_of(f, paths) for f, paths in deep.items() if all(len(p.parts) != level for p in paths)
@@ -258,13 +258,13 @@ def _check_nesting(root: Path, files: dict[Path, list[Path]], notes: list[str]) 
             names = _folders_of(place, files[folder])
         if len(names) > 1 and all(path.parent != place for path in files[folder]):
             raise DataError(
-                f"{place}: holds no pictures itself but the folders {_short(names)}: classes within a class; "
+                f"{place}: holds no pictures, only the folders {_short(names)}: classes within a class; "
                 f"move them up to be classes of their own, or their pictures into {folder.name}"
             )
     said = [f for f in deep if f not in bare or f in named]
     if said:
         notes.append(
-            f"{len(said)} class folders hold folders, whose pictures are of the same class, such as {said[0]}"
+            f"{len(said)} class folders hold folders, whose pictures get the same class, such as {said[0]}"
         )
 
 
@@ -275,19 +275,19 @@ def _folders_of(place: Path, paths: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _says_nothing(folder: Path, names: Sequence[str]) -> bool:
-    """Return whether a class folder holds all its pictures in one folder whose name means nothing."""
+    """Return whether a class folder holds all its pictures in one folder with a meaningless name."""
     return len(names) == 1 and (names[0].lower() in NEUTRAL or names[0] == folder.name)
 
 
 def _refuse_same_folders(root: Path, folders: Sequence[Path], names: Sequence[str]) -> None:
     if all(map(split_of, names)):
         raise DataError(
-            f"{root}: each of {_short(folders)} holds {_short(names)}: splits within classes; put the splits "
+            f"{root}: each of {_short(folders)} holds {_short(names)}: splits within classes; put splits "
             f"above, as {names[0]}/{folders[0].name}"
         )
     raise DataError(
         f"{root}: each of {_short(folders)} holds the folders {_short(names)}: these look like splits or "
-        "parts of a data set, not like classes; name them train, val and test, or give one of them"
+        "parts of a data set, not classes; name them train, val and test, or give one of them"
     )
 
 
@@ -297,7 +297,7 @@ def _short(items: Sequence[Path | str], most: int = 5) -> str:
 
 
 def _with_ignored(dataset: Dataset, roots: list[Path], notes: list[str]) -> Dataset:
-    """Note what lies among the class folders and is not taken for a picture."""
+    """Note what is among the class folders but is not read as a picture."""
     ignored, empty = [], []
     for root in roots:
         for folder in subfolders(root):
@@ -312,10 +312,10 @@ def _with_ignored(dataset: Dataset, roots: list[Path], notes: list[str]) -> Data
     notes = [*dataset.notes, *notes]
     if ignored:
         notes.append(
-            f"{len(ignored)} files are not named like pictures and are ignored, such as {ignored[0]}"
+            f"{len(ignored)} files do not have a picture suffix and are ignored, such as {ignored[0]}"
         )
     if empty:
-        notes.append(f"{len(empty)} folders hold no pictures and are no class, such as {empty[0]}")
+        notes.append(f"{len(empty)} folders hold no pictures and are not classes, such as {empty[0]}")
     return replace(dataset, notes=tuple(notes))
 
 

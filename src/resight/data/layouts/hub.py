@@ -31,7 +31,7 @@ def open_hub(where: str) -> Dataset:
     """
     words = where.removeprefix(SCHEME).strip("/").split("/")
     if len(words) not in (2, 3) or not all(re.fullmatch(r"[\w.-]+", word) for word in words):
-        raise DataError(f"{where}: names no data set of the hub; write hf://owner/name")
+        raise DataError(f"{where}: does not name a data set of the hub; write hf://owner/name")
     try:
         import huggingface_hub as hub
     except ImportError as error:
@@ -54,10 +54,10 @@ def open_hub(where: str) -> Dataset:
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise DataError(
             f"{where}: cannot be downloaded ({reason}); check the name and the network, or download it "
-            "and name its folder"
+            "and give its folder"
         ) from error
     raise DataError(
-        f"{where}: holds no parquet files, and the hub made none of it; download it and name its folder"
+        f"{where}: holds no parquet files, and the hub has no parquet copy; download it and give its folder"
     )
 
 
@@ -71,7 +71,7 @@ def _noted(dataset: Dataset, files: list[str]) -> Dataset:
 
 
 def _of_configuration(where: str, files: list[str], configuration: str) -> list[str]:
-    """Return the files of one configuration: one folder of several, each with files of its own."""
+    """Return the files of one configuration: one of several folders with files."""
     folders = {file.split("/")[0] for file in files if file.count("/") > 0}
     names = sorted(f for f in folders if not split_in(f) and f != "data")
     if configuration:
@@ -91,11 +91,11 @@ def _of_configuration(where: str, files: list[str], configuration: str) -> list[
 def _by_split(where: str, place: Path, files: list[str]) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for file in sorted(files):
-        # The name of the file tells, or of the nearest folder that does.
+        # The name of the file, or of the nearest folder that names a split.
         split = next((s for part in reversed(file.split("/")) if (s := split_in(part))), "")
         found.setdefault(split, []).append(place / file)
     if "" in found and len(found) > 1:
         raise DataError(
-            f"{where}: {found[''][0].name} tells no split; download the data set and name its folder"
+            f"{where}: {found[''][0].name} does not name a split; download the data set and give its folder"
         )
     return {split or "train": part for split, part in found.items()}

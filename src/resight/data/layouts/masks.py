@@ -46,7 +46,7 @@ class FileMasks:
             except (ValueError, TypeError, KeyError, OverflowError) as error:
                 raise DataError(
                     f"{self.pictures.name(position)}: a mask of {name!r} cannot be read ({error}); "
-                    "mend it in the annotation file"
+                    "fix it in the annotation file"
                 ) from error
         return frame.turned_mask(union)
 
@@ -55,7 +55,7 @@ def draw_segmentation(segmentation: Any, size: tuple[int, int]) -> NDArray[np.bo
     """Draw a COCO segmentation: polygons [[x, y, x, y, ...], ...], or run lengths {"counts", "size"}.
 
     Args:
-        segmentation: as it stands in the JSON.
+        segmentation: as in the JSON.
         size: (width, height) of the picture.
 
     Returns:
@@ -84,7 +84,7 @@ def run_lengths(counts: Sequence[int], size: tuple[int, int]) -> NDArray[np.bool
     lengths = np.asarray(counts, dtype=np.int64)
     pixels = width * height
     if lengths.ndim != 1 or not ((lengths >= 0) & (lengths <= pixels)).all() or lengths.sum() != pixels:
-        raise ValueError(f"its run lengths do not add up to {width} x {height} pixels")
+        raise ValueError(f"its run lengths do not sum to {width} x {height} pixels")
     values = np.arange(len(lengths)) % 2 == 1
     return np.repeat(values, lengths).reshape(width, height).T
 
@@ -103,7 +103,7 @@ def _unpacked(text: str) -> list[int]:
     for character in text:
         bits = ord(character) - ord("0")
         if not 0 <= bits < 64:
-            raise ValueError(f"{character!r} is no part of compressed run lengths")
+            raise ValueError(f"{character!r} is not valid in compressed run lengths")
         number |= (bits & 31) << shift
         shift += 5
         if bits & 32:
@@ -113,7 +113,7 @@ def _unpacked(text: str) -> list[int]:
         counts.append(number + (counts[-2] if len(counts) > 2 else 0))
         number = shift = 0
     if shift:
-        raise ValueError("its compressed run lengths stop too early")
+        raise ValueError("its compressed run lengths are truncated")
     return counts
 
 
@@ -122,13 +122,13 @@ def _polygons(polygons: list[Any], size: tuple[int, int]) -> NDArray[np.bool_]:
     for polygon in polygons:
         points = np.asarray(polygon, dtype=np.float64)
         if points.ndim != 1 or len(points) < 6 or len(points) % 2 or not (abs(points) < 1e9).all():
-            raise ValueError("a polygon is a list of three or more points x, y")
+            raise ValueError("a polygon needs three or more points x, y")
         union |= _filled(points.reshape(-1, 2), size)
     return union
 
 
 def _filled(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return the pixels whose centres lie inside a polygon (N, 2), by the even-odd rule.
+    """Return the pixels whose centres are inside a polygon (N, 2), by the even-odd rule.
 
     Along a row every edge that is crossed turns outside into inside, or back. Pillow's polygons would
     cover all pixels that the outline touches; the COCO API differs from both at the outline.

@@ -26,7 +26,7 @@ def split_of(name: str) -> str | None:
 
 
 def split_in(stem: str) -> str | None:
-    """Return the split that a file's name tells, as a whole ("testset") or in a word ("a-test-01")."""
+    """Return the split that a file's name contains, as a whole ("testset") or in a word ("a-test-01")."""
     words = re.split(r"[^a-z]+", stem.lower())
     return split_of(stem) or next((split for split, known in WORDS.items() if set(known) & set(words)), None)
 
@@ -43,14 +43,14 @@ def split_folders(root: Path) -> dict[str, Path]:
             if split in found:
                 raise DataError(
                     f"{root}: has two folders for the split {split}, {found[split].name} and {folder.name}; "
-                    "join them, or move one elsewhere"
+                    "merge them, or move one elsewhere"
                 )
             found[split] = folder
     return {split: found[split] for split in WORDS if split in found}
 
 
 def is_classless(folder: Path) -> bool:
-    """Return whether pictures lie in a folder itself, or in folders whose names are no classes."""
+    """Return whether pictures are in a folder itself, or in folders whose names are not classes."""
     empty = True
     for inner in subfolders(folder):
         if has_picture_below(inner):

@@ -33,7 +33,7 @@ SPLIT_COLUMN = "split"
 def parquet_shards(folder: Path) -> dict[str, list[Path]]:
     """Return the parquet files of a folder by split: `train.parquet`, `train-*.parquet`, `train_0.parquet`.
 
-    All are "train" where no name tells a split and the folder has no folders.
+    All are "train" if no name contains a split and the folder has no folders.
     """
     shards: dict[str, list[Path]] = {}
     files = _parquet_files(folder)
@@ -76,7 +76,7 @@ class _File:
 def open_parquet(name: str, shards: dict[str, list[Path]], folder: Path | None = None) -> Dataset:
     """Open parquet files whose rows hold encoded pictures and label numbers or names.
 
-    Labels are read at once, pictures a row group at a time when they are asked for. Where no file name tells
+    Labels are read at once, pictures a row group at a time when they are asked for. Where no file name names
     a split, a column `split` does.
 
     Args:
@@ -85,7 +85,7 @@ def open_parquet(name: str, shards: dict[str, list[Path]], folder: Path | None =
         folder: where the files were found; parquet files there that are in no split are named.
 
     Raises:
-        DataError: if the columns are not there, a file cannot be read, or the classes do not fit.
+        DataError: if the columns are missing, a file cannot be read, or the classes do not fit.
     """
     files = {split: [_read(file) for file in part] for split, part in shards.items()}
     every = [file for part in files.values() for file in part]
@@ -120,7 +120,7 @@ def dataset_of_splits(
     notes: tuple[str, ...] = (),
     unused: tuple[str, ...] = (),
 ) -> Dataset:
-    """Build a data set of splits whose labels count through classes of their own.
+    """Build a data set of splits that each number their own classes.
 
     Raises:
         DataError: if there is no training split (and not a test split alone), or the classes do not fit.
@@ -130,7 +130,7 @@ def dataset_of_splits(
             test = built["test"]
             classes = tuple(sorted(test.classes))
             return Dataset(name, classes, {"test": test.fitted(classes)}, mirrors, notes, unused)
-        raise DataError(f"{name}: has {', '.join(built)} but no train split; add or rename one")
+        raise DataError(f"{name}: has {', '.join(built)} but no train split; add one or rename one")
     train = built["train"]
     classes = tuple(sorted({train.classes[i] for i in np.flatnonzero(train.class_counts())}))
     if len(classes) < 2:
@@ -224,7 +224,7 @@ def _refuse_flags(
     pairs = np.stack([row_of, rows])
     if np.unique(pairs, axis=1).shape[1] < len(rows):
         raise DataError(
-            f"{path}: its rows list {length} zeros and ones; list the classes of a row by number or name"
+            f"{path}: its rows list {length} zeros and ones; list the classes of each row by number or name"
         )
 
 
@@ -234,15 +234,15 @@ def _require_same_columns(files: dict[str, list[_File]]) -> None:
             first, own = part[0].columns, file.columns
             if own.picture != first.picture:
                 raise DataError(
-                    f"{file.path}: its picture is the column {own.picture!r}, that of {part[0].path.name} is "
-                    f"{first.picture!r}; give both one name"
+                    f"{file.path}: its picture column is {own.picture!r}, that of {part[0].path.name} is "
+                    f"{first.picture!r}; give both the same name"
                 )
     labelled = [file for part in files.values() for file in part if file.columns.label]
     for file in labelled[1:]:
         if file.columns.several != labelled[0].columns.several:
             raise DataError(
                 f"{file.path}: {'lists several labels' if file.columns.several else 'has one label'} a row, "
-                f"{labelled[0].path.name} does not; write both alike"
+                f"{labelled[0].path.name} does not; write both the same way"
             )
     for split, part in files.items():  # a split without labels is left out, but neither half of one nor train
         bare = [file for file in part if not file.columns.label]
@@ -266,7 +266,7 @@ def _split(
         if (of_file < 0).any():
             raise DataError(
                 f"{file.labels.where(int(np.flatnonzero(of_file < 0)[0]))} lists a label that is missing or "
-                "-1; mend it, or leave the list empty where a picture has no class"
+                "-1; fix it, or leave the list empty if a picture has no class"
             )
     counts = np.concatenate([file.counts for file in files if file.counts is not None])
     hot = np.zeros((len(counts), len(labels.classes)), np.float32)
@@ -291,8 +291,8 @@ def _by_column(paths: list[Path], files: list[_File], built: Built, places: Plac
         if None in named:
             row = int(np.flatnonzero(rows == named.index(None))[0])
             raise DataError(
-                f"{_row(file.path, row)}: split {shown(values[named.index(None)])} is none of train, val, "
-                "test; mend it or rename the column"
+                f"{_row(file.path, row)}: split {shown(values[named.index(None)])} is not one of train, val, "
+                "test; fix it or rename the column"
             )
         words += [named[i] for i in rows]
     (whole, missing), told = built["train"], np.array(words)
@@ -316,7 +316,7 @@ def _uncertain(files: Sequence[_File]) -> tuple[str, ...]:
     unsure = next((file for file in files if not file.columns.certain), None)
     if unsure is None:
         return ()
-    return (f"the column {unsure.columns.picture!r} is taken for the picture: no other fits better",)
+    return (f"the column {unsure.columns.picture!r} is read as the picture: no other matches better",)
 
 
 def _unused_columns(files: dict[str, list[_File]], *, by_column: bool) -> tuple[str, ...]:
@@ -334,7 +334,7 @@ def _unused_files(folder: Path | None, shards: dict[str, list[Path]]) -> tuple[s
         return ()
     used = {file for part in shards.values() for file in part}
     return tuple(
-        f"{file.name}: its name tells no split (train, val, test)"
+        f"{file.name}: its name contains no split (train, val, test)"
         for file in _parquet_files(folder)
         if file not in used
     )

@@ -52,7 +52,7 @@ def open_tiny_imagenet(root: Path) -> Dataset:
         for path in list_pictures(folder):
             splits["train"].append(_picture(path, name, boxes.pop(path.name, []), file, notes))
         for missing in boxes:
-            notes.add("annotated pictures are not there and are left out", file.with_name(missing))
+            notes.add("annotated pictures are missing and are left out", file.with_name(missing))
     if (root / VAL_BOXES).is_file():
         splits["val"] = []
         there = {path.name: path for path in list_pictures(root / "val" / "images")}
@@ -60,7 +60,7 @@ def open_tiny_imagenet(root: Path) -> Dataset:
             path = there.get(row[0])
             synset = row[1] if len(row) > 1 else ""
             if path is None:
-                notes.add("annotated pictures are not there and are left out", f"val/images/{row[0]}")
+                notes.add("annotated pictures are missing and are left out", f"val/images/{row[0]}")
             elif not synset:
                 notes.add(f"lines of {VAL_BOXES} have no class and are left out", row[0])
             else:
@@ -75,7 +75,7 @@ def _picture(path: Path, label: str, words: list[str], file: Path, notes: Notes)
         if not all(math.isfinite(edge) for edge in (x0, y0, x1, y1)):
             raise ValueError
     except ValueError:
-        notes.add("pictures have no box of four numbers", path)
+        notes.add("pictures have no box with four numbers", path)
         return AnnotatedPicture(path, str(file), None, [], label)
     return AnnotatedPicture(path, f"{file}, {path.name}", None, [(label, x0, y0, x1 + 1, y1 + 1)], label)
 

@@ -1,4 +1,4 @@
-"""What lies in a folder, as all readers see it: no hidden files, and none that operating systems leave."""
+"""The content of a folder as all readers see it, without hidden files and files of operating systems."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ LEAVINGS = frozenset(
         "system volume information",
     ]
 )
-"""Names, in lower case, of what operating systems and network drives put beside the user's files."""
+"""Names, in lower case, of files that operating systems and network drives add."""
 
 
 def is_visible(name: str) -> bool:
@@ -50,7 +50,7 @@ def _names(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def listed(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the visible folders, and the visible files, that lie in a folder itself, sorted.
+    """Return the visible folders, and the visible files, that are in a folder itself, sorted.
 
     Links to files and folders count as what they point to; a link to nothing counts as a file.
 
@@ -101,7 +101,7 @@ def list_pictures(folder: Path) -> list[Path]:
 
 
 def has_picture(folder: Path) -> bool:
-    """Return whether a picture lies in a folder itself; stops at the first one."""
+    """Return whether a picture is in a folder itself; stops at the first one."""
     try:
         with os.scandir(folder) as entries:
             return any(is_picture(entry.name) and not entry.is_dir() for entry in entries)

@@ -16,7 +16,7 @@ from resight.data.layouts.tree import (
     subfolders,
 )
 
-SEGMENTATION, POINTS, TABLE = "a segmentation set", "a set of key points", "pictures with a table"
+SEGMENTATION, POINTS, TABLE = "a segmentation set", "a keypoint data set", "pictures with a table"
 CITYSCAPES = ("gtfine", "gtcoarse")
 LOOKED_AT = 200
 """Pictures of a folder that are looked at."""
@@ -25,7 +25,7 @@ LOOKED_AT = 200
 def claim_segmentation(root: Path) -> Claim | None:
     """Claim folders of pictures and of masks of the same names, in the folder itself or in its splits."""
     if fine := next((f.name for f in subfolders(root) if f.name.lower() in CITYSCAPES), None):
-        return Claim(SEGMENTATION, but=f"{fine}/, as Cityscapes has it; masks are not read as classes")
+        return Claim(SEGMENTATION, but=f"{fine}/, as in Cityscapes; masks are not read as classes")
     for place in (root, *(f for f in subfolders(root) if split_of(f.name))):
         for images, masks in _pairs(place):
             stems = {path.stem for path in list_pictures(images)[:LOOKED_AT]}
@@ -57,7 +57,7 @@ def _pairs(place: Path) -> Iterator[tuple[Path, Path]]:
 def claim_points(root: Path) -> Claim | None:
     """Claim the layout of Leeds Sports Pose, COCO's files of key points alone, and tables of points."""
     if (root / "joints.mat").is_file():
-        return Claim(POINTS, but="joints.mat, as Leeds Sports Pose has it; points are not read as classes")
+        return Claim(POINTS, but="joints.mat, as in Leeds Sports Pose; points are not read as classes")
     other = [
         file
         for file in files_in(root / "annotations", ".json")
@@ -65,13 +65,13 @@ def claim_points(root: Path) -> Claim | None:
     ]
     if other:
         return Claim(
-            "a COCO folder", but=f"{other[0].name} says no classes; add annotations/instances_train*.json"
+            "a COCO folder", but=f"{other[0].name} lists no classes; add annotations/instances_train*.json"
         )
     return None
 
 
 def claim_tables(root: Path) -> Claim | None:
-    """Claim pictures in no class folders with a csv, or with a JSON file each, beside them."""
+    """Claim pictures in no class folders with a csv, or with a JSON file each, next to them."""
     if not is_classless(root):
         return None
     folders = [f for f in subfolders(root) if has_picture_below(f)]
@@ -80,7 +80,7 @@ def claim_tables(root: Path) -> Claim | None:
     beside = next((p.with_suffix(".json") for p in pictures if p.with_suffix(".json").is_file()), None)
     if beside:
         return Claim(
-            "pictures with a JSON file each (LabelMe)",
+            "pictures with one JSON file each (LabelMe)",
             but=f"such as {beside.relative_to(root)}; export them as COCO, Pascal VOC or YOLO",
         )
     for table in (file for place in places for end in (".csv", ".tsv") for file in files_in(place, end)):
@@ -91,7 +91,7 @@ def claim_tables(root: Path) -> Claim | None:
         )
         if cells and is_picture(cells[0]) and numbers >= 4 and numbers == len(cells) - 1:
             return Claim(
-                POINTS, but=f"{shown} has {numbers} numbers a picture; points are not read as classes"
+                POINTS, but=f"{shown} has {numbers} numbers per picture; points are not read as classes"
             )
         if any(name in header for name in ("xmin", "x_min", "x1", "bbox")):
             return Claim(

@@ -27,7 +27,7 @@ PICTURES = ("jpegimages", "images", "imgs", "img", "image", "pictures")
 
 @dataclass(frozen=True)
 class Place:
-    """Where the annotations of some pictures lie, and the pictures themselves."""
+    """The places of the annotations of some pictures and of the pictures."""
 
     annotations: Path
     pictures: Path
@@ -56,7 +56,7 @@ def claim_voc(root: Path) -> Claim | None:
     used = {parts[0] for parts in inside if parts}
     if len(places) == 1 and "" in places:
         used |= {Path(LISTS).parts[0]}
-    if any(not parts for parts in inside):  # pictures or XML files lie in the folder itself
+    if any(not parts for parts in inside):  # pictures or XML files are in the folder itself
         used |= {p.name for p in (*files_in(root, ".xml"), *pictures_in(root))}
     return Claim("a Pascal VOC folder", frozenset(used), lambda rule: open_voc(root, rule=rule))
 
@@ -69,14 +69,14 @@ def is_voc(root: Path) -> bool:
 def open_voc(root: Path, rule: Rule = LARGEST) -> Dataset:
     """Open a folder in the layout of Pascal VOC.
 
-    The XML files lie in Annotations/ (annotations/, annotations/xmls/), the pictures in JPEGImages/ or
-    images/, or both lie together. Splits are the lists train.txt, val.txt and test.txt in ImageSets/Main,
+    The XML files are in Annotations/ (annotations/, annotations/xmls/), the pictures in JPEGImages/ or
+    images/, or both in one folder. Splits are the lists train.txt, val.txt and test.txt in ImageSets/Main,
     where trainval.txt is the training split if there is no train.txt; or folders named after splits, above or
     below those two. Without either all annotated pictures are the training split.
     VOC counts pixels from 1 and a box holds its last column and row, so xmin - 1 and xmax are its edges.
 
     An XML file belongs to the picture that its <filename> names, without the folders of another machine; if
-    that is not there, to the one of its own name. Where both are there and differ, it is left out and noted.
+    that is missing, to the one of its own name. If both exist and differ, it is left out and noted.
 
     Args:
         root: the folder.
@@ -86,7 +86,7 @@ def open_voc(root: Path, rule: Rule = LARGEST) -> Dataset:
 
     Raises:
         DataError: if there is nothing to learn from, a list cannot be read, an XML file defines entities, or
-            all boxes lie within 0 and 1 and so are no pixels.
+            all boxes are within 0 and 1 and so are not pixels.
     """
     notes = Notes()
     places = {split: place.read() for split, place in _places(root).items()}
@@ -138,7 +138,7 @@ def _place(folder: Path) -> Place | None:
 
 
 def _named(folder: Path, names: tuple[str, ...]) -> Path | None:
-    """Return the folder in a folder whose name, in any case, is the first of `names` that is there."""
+    """Return the folder in a folder whose name, in any case, is the first of `names` found."""
     there = {inner.name.lower(): inner for inner in subfolders(folder)}
     return next((there[name] for name in names if name in there), None)
 
@@ -152,7 +152,7 @@ def _listed_splits(root: Path, place: Place, notes: Notes) -> dict[str, list[Ann
         listed = {name for names in lists.values() for name in names}
         for name in there:
             if name not in listed:
-                notes.add(f"annotations are in no list of {LISTS} and are left out", f"{name}.xml")
+                notes.add(f"annotations are not in any list of {LISTS} and are left out", f"{name}.xml")
     return {split: _read_all(place, names, notes) for split, names in (lists or {"train": there}).items()}
 
 
@@ -230,19 +230,19 @@ def _picture_of(file: Path, filename: str, place: Place, notes: Notes) -> Path |
     if named is None and not own and len(alike := place.by_stem.get(Path(name).stem, [])) == 1:
         named = alike[0]  # converted since
     if named is None and len(own) > 1:
-        notes.add("annotations fit several pictures of their name and are left out", file)
+        notes.add("annotations match several pictures by name and are left out", file)
         return None
     if named and own and named not in own:
         notes.add(
-            "annotations name one picture in <filename> and another by their own name, so they are left out",
+            "annotations name one picture in <filename> and another by their file name, so they are left out",
             f"{file} ({named.name}, {own[0].name})",
         )
         return None
     if named and len(own) > 1:
-        notes.add("annotations fit several pictures of their name; <filename> decides", file)
+        notes.add("annotations match several pictures by name; <filename> decides", file)
     path = named or (own[0] if own else None)
     if path is None:
-        notes.add("annotated pictures are not there and are left out", file)
+        notes.add("annotated pictures are missing and are left out", file)
     return path
 
 

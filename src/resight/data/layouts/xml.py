@@ -24,7 +24,7 @@ def read_xml(file: Path) -> ElementTree.Element:
     """
     try:
         if file.stat().st_size > LARGEST:
-            raise DataError(f"{file}: has more than {LARGEST >> 20} MB, too many for an XML file; split it")
+            raise DataError(f"{file}: has more than {LARGEST >> 20} MB, too large for an XML file; split it")
         content = file.read_bytes()
     except FileNotFoundError:
         raise
@@ -47,7 +47,7 @@ def _cause(content: bytes) -> str:
         content.decode()
     except UnicodeDecodeError:
         return (
-            "annotations are neither UTF-8 nor say their encoding (Windows-1252?), so they are left out; "
+            "annotations are not UTF-8 and state no encoding (Windows-1252?), so they are left out; "
             "save them as UTF-8"
         )
     return "annotations cannot be read as XML and are left out"

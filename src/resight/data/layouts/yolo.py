@@ -26,11 +26,11 @@ LISTS = ("train.txt", "val.txt", "valid.txt", "test.txt")
 LOOKED_AT = 100
 """Text files of a folder that are looked at for boxes; those of pictures without any are empty."""
 SLACK = 0.01
-"""How far a share may lie outside of 0 and 1: tools round."""
+"""How far a share may be outside 0 to 1: tools round."""
 
 
 def claim_yolo(root: Path) -> Claim | None:
-    """Claim a folder with text files of boxes beside its pictures or in labels/, and with class names."""
+    """Claim a folder with text files of boxes next to its pictures or in labels/, and with class names."""
     if not (_names_files(root) or _yaml_file(root) or (root / LABELS).is_dir() or _split_labels(root)):
         return None
     if not any(map(_looks_like_boxes, _text_files(root))):
@@ -46,11 +46,11 @@ def claim_yolo(root: Path) -> Claim | None:
 def open_yolo(root: Path, yaml: Path | None = None, rule: Rule = LARGEST) -> Dataset:
     """Open a folder in one of YOLO's layouts.
 
-    Pictures lie in images/ and text files in labels/, with split folders below (images/train) or above
+    Pictures are in images/ and text files in labels/, with split folders below (images/train) or above
     (train/images), or pictures and text files together. A line of a text file is a class number and a box
     (x and y of its centre, width and height), or a polygon of three corners or more, whose bounds are the
     box; all in shares of the sides of the picture as a person sees it, as Ultralytics reads them. Class names
-    stand in data.yaml or in a file with one on each line. Places in data.yaml count where they lie in the
+    are in data.yaml or in a file with one per line. Places in data.yaml count where they are in the
     folder; of other splits the folders' names say where they are.
 
     Args:
@@ -61,7 +61,7 @@ def open_yolo(root: Path, yaml: Path | None = None, rule: Rule = LARGEST) -> Dat
     Source: https://docs.ultralytics.com/datasets/detect
 
     Raises:
-        DataError: if there are no class names, a line is no box, a share lies outside of 0 and 1, a class
+        DataError: if there are no class names, a line is not a box, a share is outside 0 to 1, a class
             number has no name, or there is nothing to learn from.
     """
     notes = Notes()
@@ -69,13 +69,13 @@ def open_yolo(root: Path, yaml: Path | None = None, rule: Rule = LARGEST) -> Dat
     said = read_data_yaml(yaml) if yaml else DataYaml({}, {})
     if said.points:
         raise DataError(
-            f"{yaml}: looks like a YOLO set of key points (kpt_shape), which is not read as classes"
+            f"{yaml}: looks like a YOLO keypoint data set (kpt_shape), which is not read as classes"
         )
     names = _class_names(root, yaml, said, notes)
     places = _all_places(root, yaml, said, notes)
     if "train" not in places:
         raise DataError(
-            f"{root}: has YOLO pictures of {', '.join(places) or 'no split'} but none of train; add a "
+            f"{root}: has YOLO pictures for {', '.join(places) or 'no split'} but none for train; add a "
             "train folder"
         )
     reader = _Reader(root, names, notes)
@@ -103,12 +103,14 @@ class _Reader:
                 self.notes.add("pictures have no text file of boxes", path)
                 continue
             if file in self.read:
-                self.notes.add("pictures share a text file of boxes with another picture of their name", path)
+                self.notes.add(
+                    "pictures share a text file of boxes with another picture of the same name", path
+                )
             self.read.add(file)
             yield self._picture(path, file)
 
     def note_labels_without_pictures(self) -> None:
-        """Note text files whose pictures are not there."""
+        """Note text files whose pictures are missing."""
         for folder in {file.parent for file in self.read}:
             for file in _label_files(folder):
                 if file not in self.read and _looks_like_boxes(file):
@@ -139,21 +141,21 @@ class _Reader:
                 raise ValueError
         except ValueError:
             raise DataError(
-                f"{where}: is no line of YOLO's: a class number and four numbers; mend the line"
+                f"{where}: is not a YOLO line: a class number and four numbers; fix the line"
             ) from None
         if len(shares) != 4 and (len(shares) < 6 or len(shares) % 2):
             raise DataError(
                 f"{where}: has {len(shares)} numbers after the class; a box has 4 and a polygon 6 or more, "
-                "in pairs; mend the line"
+                "in pairs; fix the line"
             )
         if not all(-SLACK <= share <= 1 + SLACK for share in shares):
             raise DataError(
-                f"{where}: has numbers outside of 0 and 1; YOLO's boxes are shares of the picture's sides, "
+                f"{where}: has numbers outside 0 to 1; YOLO boxes are shares of the picture's sides, "
                 "not pixels; divide them by its width and height"
             )
         if int(number) not in self.names:
             raise DataError(
-                f"{where}: has the class {int(number)}, but names are given for {_range(self.names)} only; "
+                f"{where}: has the class {int(number)}, but only {_range(self.names)} have names; "
                 "add its name"
             )
         if len(shares) == 4:
@@ -181,19 +183,19 @@ def _class_names(root: Path, yaml: Path | None, said: DataYaml, notes: Notes) ->
         while lines and not lines[-1]:
             lines.pop()
         if "" in lines or len(set(lines)) < len(lines):
-            raise DataError(f"{file}: has an empty line or one name twice; give each class a name of its own")
+            raise DataError(f"{file}: has an empty line or a repeated name; give each class its own name")
         listed[file] = dict(enumerate(lines))
     if said.names and yaml:
         listed = {yaml: said.names, **listed}
     if not any(listed.values()):
         raise DataError(
-            f"{root}: looks like a YOLO set, but nothing says its class names; add classes.txt with one on "
-            "each line, in the order of their numbers"
+            f"{root}: looks like a YOLO data set without class names; add classes.txt with one per "
+            "line, in the order of their numbers"
         )
     first, *others = listed
     for other in others:
         if listed[other] != listed[first]:
-            raise DataError(f"{other}: names other classes than {first}; move the wrong one elsewhere")
+            raise DataError(f"{other}: names classes that differ from {first}; move the wrong one elsewhere")
     return listed[first]
 
 
@@ -227,16 +229,16 @@ def _all_places(root: Path, yaml: Path | None, said: DataYaml, notes: Notes) -> 
 
 
 def _said_places(root: Path, yaml: Path | None, said: DataYaml, notes: Notes) -> dict[str, list[Path]]:
-    """Return the pictures of each split that data.yaml names and that lies in the folder."""
+    """Return the pictures of each split that data.yaml names and that is in the folder."""
     found: dict[str, list[Path]] = {}
     for split, words in said.places.items():
         places = [place for word in words if (place := _resolved(root, said.path, word))]
         if len(places) < len(words):
-            notes.add("places of splits are not there", f"{split} in {yaml}: {', '.join(words)}")
+            notes.add("folders of splits are missing", f"{split} in {yaml}: {', '.join(words)}")
         elif (
             pictures := [p for place in places for p in _pictures_of(root, place, notes)]
         ) in found.values():
-            notes.add("splits are the pictures of another split and are left out", f"{split} in {yaml}")
+            notes.add("splits repeat the pictures of another split and are left out", f"{split} in {yaml}")
         else:
             found[split] = pictures
     return found if "train" in found else {}
@@ -264,7 +266,7 @@ def _pictures_of(root: Path, place: Path, notes: Notes) -> list[Path]:
         if path:
             pictures.append(path)
         else:
-            notes.add("listed pictures are not there and are left out", f"{line} in {place.name}")
+            notes.add("listed pictures are missing and are left out", f"{line} in {place.name}")
     return pictures
 
 
@@ -275,7 +277,7 @@ def _places(root: Path, notes: Notes) -> dict[str, list[Path]]:
         below = split_folders(images) if any(split_of(f.name) for f in subfolders(images)) else {}
         if below:
             for path in pictures_in(images):
-                notes.add("pictures lie beside the folders of splits and are left out", path)
+                notes.add("pictures are outside the folders of splits and are left out", path)
             return {split: list_pictures(folder) for split, folder in below.items()}
         return {"train": list_pictures(images)}
     above = split_folders(root) if any(split_of(f.name) for f in subfolders(root)) else {}
@@ -289,7 +291,7 @@ def _places(root: Path, notes: Notes) -> dict[str, list[Path]]:
 
 
 def _label_file(root: Path, picture: Path) -> Path:
-    """Return a picture's text file: in labels/ instead of the last images/ of its path, else beside it."""
+    """Return a picture's text file: in labels/ instead of the last images/ of its path, else next to it."""
     parts = list(picture.relative_to(root).parts)
     if IMAGES in parts[:-1]:
         last = len(parts) - 2 - parts[:-1][::-1].index(IMAGES)

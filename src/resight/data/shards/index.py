@@ -1,4 +1,4 @@
-"""Where the samples of a tar shard lie: scanned once, kept in a small file, read at once ever after.
+"""Positions of the samples in a tar shard: scanned once and kept in a small index file.
 
 Shards are in the WebDataset layout: members that share their path up to the first dot of the base name are
 one sample. The picture is the member with a picture's suffix. The label is the text of `.cls`, else "label"
@@ -35,11 +35,11 @@ LARGEST = 2**31
 """Bytes of a picture; a larger member is none."""
 LARGEST_MARK = 2**24
 """Bytes of a label, or of class names."""
-LINK = "are links, which point to nothing in a shard"
+LINK = "are links, which do not work in a shard"
 DEVICE = "are devices or pipes"
 DOTTED = (
-    "are pictures with a dot before the suffix: WebDataset takes a.b.jpg for the part b.jpg of sample a; "
-    "rename them to a_b.jpg, and their labels alike"
+    "are pictures with a dot before the suffix: WebDataset reads a.b.jpg as part b.jpg of sample a; "
+    "rename them to a_b.jpg, and their labels likewise"
 )
 IGNORED = [{"reason": str, "count": Whole(1), "first": str}]
 MARKS = {
@@ -91,7 +91,7 @@ class ShardIndex:
 
 
 def stamp_of(shard: Path | int) -> NDArray[np.int64]:
-    """Return what tells a shard (or an open file) from itself before a change, (3,)."""
+    """Return values that change when a shard (or an open file) changes, (3,)."""
     about = os.stat(shard)  # noqa: PTH116 - of a descriptor, too
     return np.array([FORMAT, about.st_size, about.st_mtime_ns], dtype=np.int64)
 
@@ -99,10 +99,11 @@ def stamp_of(shard: Path | int) -> NDArray[np.int64]:
 def load_index(shard: Path) -> ShardIndex:
     """Return a shard's index: a stored one that fits the shard as it is now, or a new one, then stored.
 
-    It is stored beside the shard, or in the user's cache where that folder cannot be written.
+    It is stored next to the shard, or in the user's cache if that fails.
 
     Raises:
-        DataError: if the shard is damaged, truncated, compressed, or what a sample says of itself is no JSON.
+        DataError: if the shard is damaged, truncated, compressed, or what a sample says of itself is not
+            JSON.
     """
     cached = index_folder() / f"{digest(os.fsencode(shard.resolve()))}.index"
     places = [shard.with_name(shard.name + ".index"), cached]
@@ -147,7 +148,7 @@ def stored_arrays(place: Path, names: Sequence[str]) -> dict[str, NDArray] | Non
 
 
 def _fits(arrays: dict[str, NDArray], size: int) -> bool:
-    """Whether stored arrays belong together and point into a shard of so many bytes."""
+    """Whether stored arrays match and point into a shard of this many bytes."""
     count, boxes = len(arrays["sizes"]), len(arrays["boxes"])
     kinds = {"members": "S", "labels": "S", "box_labels": "S", "classes": "S", "lacking": "S", "ignored": "S"}
     kinds |= {"offsets": "i", "sizes": "i", "box_counts": "i", "digests": "u", "boxes": "f"}
@@ -170,7 +171,7 @@ def _fits(arrays: dict[str, NDArray], size: int) -> bool:
 
 
 def scan(shard: Path) -> ShardIndex:
-    """Read a shard from end to end and return where its samples lie.
+    """Read a shard from end to end and return the positions of its samples.
 
     Raises:
         DataError: as `load_index`.
@@ -232,7 +233,7 @@ def _refuse_compressed(shard: Path, head: bytes) -> None:
     for magic, name in COMPRESSED.items():
         if head.startswith(magic):
             raise DataError(
-                f"{shard}: is compressed with {name}, so no sample can be found; unpack it to .tar"
+                f"{shard}: is compressed with {name}, so its samples cannot be located; unpack it to .tar"
             )
 
 
@@ -289,14 +290,14 @@ def _samples(shard: Path, file: Any) -> _Found:
 
 
 def _refuse_odd(shard: Path, member: tarfile.TarInfo) -> None:
-    """Refuse members whose bytes do not lie in one piece, or whose names lead out of a folder."""
+    """Refuse members whose bytes do not are in one piece, or whose names lead out of a folder."""
     if member.issparse():
         raise DataError(
-            f"{shard}: {one_line(member.name)} is stored with holes; pack it again without --sparse"
+            f"{shard}: {one_line(member.name)} is stored as a sparse file; pack it again without --sparse"
         )
     if member.name.startswith("/") or ".." in member.name.split("/"):
         raise DataError(
-            f"{shard}: {one_line(member.name)} has an absolute name, or one that leads out of its folder; "
+            f"{shard}: {one_line(member.name)} has an absolute name, or one that points outside its folder; "
             "pack it again with names relative to one folder"
         )
 
@@ -335,7 +336,7 @@ def _read(shard: Path, file: Any, name: str, offset: int, size: int, most: int =
 
 def _marks(shard: Path, key: str, sample: dict[str, Any]) -> tuple[str, list[dict[str, Any]] | None]:
     """Return the label, "" if there is none, and the boxes of a sample."""
-    where = f"{shard}: the marks of sample {one_line(key)} cannot be read"
+    where = f"{shard}: the boxes or masks of sample {one_line(key)} cannot be read"
     try:
         texts = {kind: sample[kind].decode("utf-8-sig").strip() for kind in ("cls", "txt") if kind in sample}
     except ValueError as error:
@@ -345,7 +346,7 @@ def _marks(shard: Path, key: str, sample: dict[str, Any]) -> tuple[str, list[dic
     boxes = document.get("boxes")
     if boxes is not None:
         if any(len(b["box"]) != 4 for b in boxes):
-            raise DataError(f"{where} (a box has other than four edges); {CURE}")
+            raise DataError(f"{where} (a box does not have four edges); {CURE}")
         boxes = [{"label": b["label"], "box": [float(v) for v in b["box"]]} for b in boxes]
     label = texts.get("cls") or document.get("label", texts.get("txt"))
     label = "" if label is None else str(label).strip()
@@ -371,7 +372,7 @@ def parse_classes(name: str, content: bytes, where: str) -> tuple[tuple[str, ...
         try:
             lines = content.decode("utf-8-sig").rstrip().splitlines()
         except ValueError as error:
-            raise DataError(f"{where} ({error}); write one name a line, as UTF-8") from error
+            raise DataError(f"{where} ({error}); write one name per line, as UTF-8") from error
         return class_table([line.strip() for line in lines], where), True
     document = parse(content, where)
     if not isinstance(document, dict):

@@ -26,7 +26,7 @@ from resight.data.shards.index import ShardIndex, load_index, parse_classes, sta
 APART = 8 * 2**30
 """Bytes of pictures in a split from which reading in runs pays: more than a usual machine keeps in memory."""
 RUN = 64 * 2**20
-"""Bytes of one run: the system is told to read it as a whole."""
+"""Bytes of one run, which the system is asked to read at once."""
 OPEN_FILES = 128
 """Shards that a process keeps open; more are opened for each picture."""
 PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -34,21 +34,21 @@ PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
 def tar_shards(folder: Path) -> dict[str, list[Path]]:
-    """Return the tar files of a folder by split, sorted; all are "train" if no name tells a split.
+    """Return the tar files of a folder by split, sorted; all are "train" if no name contains a split.
 
-    A name tells a split by one of its words: `train-000000.tar`, `imagenet-validation-0001.tar`.
+    A name contains a split as one of its words: `train-000000.tar`, `imagenet-validation-0001.tar`.
 
     Raises:
-        DataError: if one is compressed, or only some of the names tell a split.
+        DataError: if one is compressed, or only some of the names contain a split.
     """
     found: dict[str, list[Path]] = {}
     if packed := next((f for f in sorted(folder.iterdir()) if f.name.endswith(PACKED)), None):
-        raise DataError(f"{packed}: is compressed, so no sample can be found; unpack it to .tar")
+        raise DataError(f"{packed}: is compressed, so its samples cannot be located; unpack it to .tar")
     for file in sorted(folder.glob("*.tar")):
         found.setdefault(split_in(file.stem) or "", []).append(file)
     if "" in found and len(found) > 1:
         raise DataError(
-            f"{found[''][0]}: tells no split, as shards beside it do; put train, val or test in its name"
+            f"{found[''][0]}: names no split, but shards next to it do; put train, val or test in its name"
         )
     if "" in found:
         return {"train": found[""]}
@@ -59,7 +59,7 @@ def open_shards(name: str, shards: dict[str, list[Path]]) -> Dataset:
     """Open tar shards.
 
     Labels that are numbers count through the names in `classes.json` or `classes.txt`, inside the shard or
-    beside the shards; without such names a label is the name itself. Each shard is read by its own names.
+    next to the shards; without such names a label is the name itself. Each shard is read by its own names.
 
     Args:
         name: what the user called the data set.
@@ -90,7 +90,7 @@ def open_shards(name: str, shards: dict[str, list[Path]]) -> Dataset:
 
 
 def _beside(folder: Path) -> tuple[tuple[str, ...] | None, bool]:
-    """Return what `classes.json` or `classes.txt` beside the shards says: names, and whether to mirror."""
+    """Return what `classes.json` or `classes.txt` next to the shards contains: names, whether to mirror."""
     for place in (folder / "classes.json", folder / "classes.txt"):
         if place.is_file():
             return parse_classes(place.name, place.read_bytes(), f"{place}: holds no class names")
@@ -98,11 +98,11 @@ def _beside(folder: Path) -> tuple[tuple[str, ...] | None, bool]:
 
 
 def _names(file: Path, index: ShardIndex, beside: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """Return the class names by which a shard is read: those inside it, else those beside it."""
+    """Return the class names by which a shard is read: those inside it, else those next to it."""
     inside = index.class_names(file)
     if inside is not None and beside is not None and inside != beside:
         raise DataError(
-            f"{file}: holds class names that differ from those in classes.json or classes.txt beside it; "
+            f"{file}: holds class names that differ from those in classes.json or classes.txt next to it; "
             "write the same names into both"
         )
     return inside or beside
@@ -138,8 +138,8 @@ def _refuse_bare(
         if len(own) and own.all():
             key = _text(index.members[0]).partition(".")[0]
             raise DataError(
-                f'{file}: sample {key} has no label (.cls, "label" in .json, or .txt), nor has any other '
-                "of its samples; add labels, or move the shard out of the folder"
+                f'{file}: sample {key} has no label (.cls, "label" in .json, or .txt), and neither do its '
+                "other samples; add labels, or move the shard out of the folder"
             )
 
 

@@ -75,7 +75,7 @@ class Sample:
 def mixed_order(split: Split) -> NDArray[np.int64]:
     """Return the order in which pictures are packed: by content digest, so that each shard is a fair mix.
 
-    Where pictures lie in runs (`Split.blocks`), whole runs are ordered by the digest of their first picture
+    Where pictures are in runs (`Split.blocks`), whole runs are ordered by the digest of their first picture
     and pictures by digest in every WINDOW runs, so that each run is read once.
     """
     digests = np.array(
@@ -124,7 +124,7 @@ def sample_of(split: Split, index: int, reduction: Reduction | None) -> Sample:
     """Return a picture of a split as it is packed.
 
     Raises:
-        PictureError: if it cannot be read, or not decoded where it shall be reduced.
+        PictureError: if it cannot be read, or not decoded where it must be reduced.
     """
     label, boxes = int(split.labels[index]), split.picture_boxes(index)
     content, name = split.content(index), split.picture_name(index)

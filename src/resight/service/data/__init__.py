@@ -1,1 +1,1 @@
-"""Data sets looked over, packed, and drawn as they are augmented."""
+"""Data sets: checks, packing, and pictures of their augmentation."""

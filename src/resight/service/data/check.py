@@ -1,4 +1,4 @@
-"""Look a data set over before it is trained on: faults, copies, near copies, leaks, balance."""
+"""Check a data set before training: faults, copies, near copies, leaks, balance."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,19 +22,19 @@ from resight.render.overlay import thumbnail
 from resight.render.pairs import Pair, Side, render_pairs
 
 SMALLEST = 8
-LOOK = "look at it: if it shows what its class says, it may stay"
+LOOK = "check it: if it shows its class, keep it"
 SHOWN, SHOWN_SIDE = 500, 224
 """Pairs on the page, and their longer side in pixels."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a picture stands in a data set.
+    """The place of a picture in a data set.
 
     Attributes:
         split: its split.
         index: its place there.
-        name: what it is called.
+        name: of the picture.
         labels: its class, or several with semicolons.
     """
 
@@ -46,12 +46,12 @@ class Place:
 
 @dataclass
 class Findings:
-    """What was found so far.
+    """The findings so far.
 
     Attributes:
         faults: pictures, splits and sets that cannot be used as they are.
         places: of all pictures with the same pixels, by the digest of these.
-        prints: what each digest is recognized by; flat pictures have none.
+        prints: fingerprint of each digest for near copies; flat pictures have none.
         counts: pictures by class and split.
     """
 
@@ -62,10 +62,10 @@ class Findings:
 
 
 def check(data: str, data_root: str | None = None, out: str | None = None) -> dict[str, Any]:
-    """Decode every picture of a data set and say all that is wrong with it.
+    """Decode every picture of a data set and list all its faults.
 
-    Two pictures are copies if their decoded pixels are equal, whatever their files are; near copies are
-    told by `near_pairs`.
+    Two pictures are copies if their decoded pixels are equal, even if their files differ; near copies are
+    found by `near_pairs`.
 
     Args:
         data: what `open_dataset` takes.
@@ -76,7 +76,7 @@ def check(data: str, data_root: str | None = None, out: str | None = None) -> di
         The JSON of `resight check`.
 
     Raises:
-        ResightError: if nothing can be opened, or the page cannot be written.
+        ResightError: if the data cannot be opened, or the page cannot be written.
     """
     if out:
         require_place(Path(out))
@@ -107,7 +107,7 @@ def check(data: str, data_root: str | None = None, out: str | None = None) -> di
 
 
 def _open(data: str, data_root: str | None, found: Findings) -> Dataset:
-    """Open a data set; what does not fit becomes a fault, and the rest is looked over."""
+    """Open a data set; what does not fit becomes a fault, and the rest is checked."""
     dataset = open_as_it_is(data, data_root)
     for split in dataset.splits.values():
         if extra := split.foreign(dataset.classes):
@@ -124,7 +124,7 @@ def _open(data: str, data_root: str | None, found: Findings) -> Dataset:
 
 
 def _look_over(split: Split, found: Findings) -> None:
-    """Decode a split's pictures and note what they are."""
+    """Decode a split's pictures and record the findings."""
     with ThreadPoolExecutor(max_workers=cores()) as pool:
         looked = pool.map(lambda i: _look(split, i), range(len(split)))
         results = list(counted(looked, f"looking at {split.name} pictures", len(split)))
@@ -146,7 +146,7 @@ def _look_over(split: Split, found: Findings) -> None:
 
 
 def _look(split: Split, index: int) -> tuple[str, str, Print | None] | PictureError:
-    """Return the digest of the pixels, why a picture that can be read is odd or "", and its print."""
+    """Return the digest of the pixels, why a readable picture is suspicious or "", and its print."""
     try:
         image = split.decode(index)
     except PictureError as error:
@@ -156,7 +156,7 @@ def _look(split: Split, index: int) -> tuple[str, str, Print | None] | PictureEr
     if min(image.size) < SMALLEST:
         fault = f"is only {image.width} x {image.height} pixels"
     elif np.ptp(pixels) == 0:
-        fault = "is of one colour"
+        fault = "has one colour only"
     return digest(f"{image.size}".encode() + pixels.tobytes()), fault, None if fault else print_of(image)
 
 
@@ -181,8 +181,8 @@ def _draw(file: Path, name: str, near: Sequence[tuple[tuple[Place, Place], int]]
         )
         pairs.append(Pair((first, second), distance))
     words = [
-        f"{len(near):,} pairs of near copies. A picture that was saved again in another split is the "
-        "commonest leak: keep both pictures of a pair in one split."
+        f"{len(near):,} pairs of near copies. A picture saved again in another split is the "
+        "most common leak: keep both pictures of a pair in one split."
     ]
     if len(near) > SHOWN:
         words.append(f"The first {SHOWN} are shown; resight check --json lists all.")
@@ -204,7 +204,7 @@ def _balance(counts: dict[str, dict[str, int]]) -> list[str]:
     if train[least] and train[most] >= 3 * train[least]:
         notes.append(
             f"the classes are unbalanced: {train[most]:,} training pictures of {most!r}, {train[least]:,} of "
-            f"{least!r}; read the errors class by class"
+            f"{least!r}; check the errors class by class"
         )
     absent = [name for name, c in counts.items() if not c.get("test")]
     if absent:

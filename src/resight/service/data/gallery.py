@@ -1,4 +1,4 @@
-"""The augmentation gallery: every operation on a picture, or what a recipe makes of a data set."""
+"""The augmentation gallery: every operation on a picture, or a data set as a recipe augments it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ VISIBLE = 0.05
 
 @dataclass(frozen=True)
 class GallerySettings:
-    """What a gallery shows.
+    """Settings of a gallery.
 
     Attributes:
         augment: operations as a recipe writes them; empty for every one.
@@ -61,7 +61,7 @@ class GallerySettings:
         """
         parse(self.augment)
         if any(word.startswith("gan") for word in self.augment):
-            raise UsageError("augment=gan: look at the samples that train-gan has drawn; leave it out here")
+            raise UsageError("augment=gan: see the samples of train-gan; leave it out here")
         if self.image_size and not SMALLEST <= self.image_size <= 1024:
             raise UsageError(f"image_size={self.image_size} must be 0, or from {SMALLEST} to 1024")
         if not 0 <= self.seed < 2**63:
@@ -70,7 +70,7 @@ class GallerySettings:
 
 @dataclass(frozen=True)
 class _Subject:
-    """What is altered: a picture with its boxes (N, 4) in pixels, and one that it is mixed with."""
+    """The subject: a picture with its boxes (N, 4) in pixels, and one to mix it with."""
 
     name: str
     image: Image.Image
@@ -97,7 +97,7 @@ def list_operations() -> list[dict[str, Any]]:
 def gallery(
     where: str, out: str = "augment.png", changes: Sequence[str] = (), data_root: str | None = None
 ) -> dict[str, Any]:
-    """Draw what operations do.
+    """Draw the effects of operations.
 
     Without `augment=` every operation is drawn at five strengths, on the picture, or on the first training
     picture of a data set. With it a picture shows five draws of each operation and of all together; a data
@@ -146,7 +146,7 @@ def _card(size: int) -> Preprocessing:
 
 
 def _operations(subject: _Subject, chosen: GallerySettings) -> list[Line]:
-    """Return a row for each operation that is asked for and one for all together, or for every one."""
+    """Return a row for each requested operation and one for all together, or for every operation."""
     size = chosen.image_size or min(max(min(subject.image.size), SMALLEST), LARGEST)
     lines = []
     for step in parse(chosen.augment):
@@ -174,11 +174,11 @@ def _tiles(
     """Return a tile for each column of steps, each with its own draws.
 
     Args:
-        subject: what is altered.
+        subject: the picture to alter.
         columns: the steps of each.
         size: side of the input.
         seed: of the draws.
-        full: whether strengths are as large as their values, and stand below the tiles.
+        full: whether strengths are as large as their values, and are written below the tiles.
     """
     card = _card(size)
     normalize = Normalize(card, torch.device("cpu"))
@@ -228,7 +228,7 @@ def _subject(train: Split, index: int) -> _Subject:
 
 
 def _moved(subject: _Subject, warp: Warp, size: int) -> list[list[float]]:
-    """Return the boxes of a picture that are in sight after a warp."""
+    """Return the boxes of a picture that are visible after a warp."""
     if not len(subject.boxes):
         return []
     boxes, sizes = torch.from_numpy(subject.boxes)[None], torch.tensor([subject.image.size])

@@ -1,4 +1,4 @@
-"""Pack a data set into tar shards that are read fast: any number of files becomes a few."""
+"""Pack a data set into a few tar shards that are fast to read."""
 
 import os
 import shutil
@@ -28,37 +28,37 @@ def pack(
 ) -> dict[str, Any]:
     """Pack a data set into WebDataset shards, with indexes and `classes.json`.
 
-    Splits are kept. Pictures are shuffled by their content, so that every shard is a fair mix. Their bytes
-    stay as they are, broken ones too, or they are reduced or uncompressed, and broken ones left out; pixels
-    in memory become PNG.
+    Splits are kept. Pictures are shuffled by their content, so that every shard is a random sample. Their
+    bytes stay unchanged, broken ones too; or they are reduced or uncompressed, and broken ones left out.
+    Pixels in memory become PNG.
 
     Args:
         data: what `open_dataset` takes.
-        shards: of the largest split; those of the others are as large.
+        shards: number for the largest split; other splits get shards of the same size.
         size: the shorter side to which larger pictures are reduced, in pixels, antialiased, and written as
-            JPEG; smaller pictures stay as they are. None leaves all as they are.
-        out: the folder, which must not be there yet; by default DATA-packed.
+            JPEG; smaller pictures stay unchanged. None leaves all unchanged.
+        out: the folder, which must not exist yet; by default DATA-packed.
         quality: of that JPEG, 1 to 100.
         data_root: see `open_dataset`.
-        uncompressed: write every picture, reduced or not, as binary PPM: read fastest, in 3 bytes a pixel.
+        uncompressed: write every picture, reduced or not, as binary PPM: fastest to read, 3 bytes per pixel.
 
     Returns:
         The JSON of `resight pack`.
 
     Raises:
-        UsageError: if a number is out of its range, the folder is there, or pictures have several classes.
-        ResightError: if the data cannot be read or the folder cannot be written; nothing is left then.
+        UsageError: if a number is out of range, the folder exists, or the data set is multi-label.
+        ResightError: if the data cannot be read or the folder cannot be written; nothing is left behind.
     """
     if not 1 <= shards <= MOST_SHARDS or not 1 <= quality <= 100 or (size is not None and size < 1):
         raise UsageError(
-            f"--shards takes 1 to {MOST_SHARDS:,}, --quality 1 to 100 and --size a side of 1 pixel or more"
+            f"--shards must be 1 to {MOST_SHARDS:,}, --quality 1 to 100 and --size 1 pixel or more"
         )
     dataset = open_dataset(data, data_root)
     if dataset.multi_label:
-        raise UsageError(f"{data}: its pictures have several classes each, for which shards have no place")
+        raise UsageError(f"{data}: its pictures are multi-label, which shards do not support")
     folder = Path(out or f"{Path(dataset.name).stem}-packed")
     if folder.exists():
-        raise UsageError(f"{folder}: is there already; choose another place with --out, or remove it")
+        raise UsageError(f"{folder}: already exists; choose another place with --out, or remove it")
     require_place(folder)
     reduction = Reduction(size, quality, uncompressed) if size or uncompressed else None
     dataset = settled(dataset) if reduction else dataset
@@ -89,6 +89,6 @@ def _write(dataset: Dataset, folder: Path, shards: int, reduction: Reduction | N
         splits[name] = {"pictures": sum(counts), "shards": len(counts)}
     notes = list(dataset.notes)
     if any(split.masks is not None for split in dataset.splits.values()):
-        notes.append("masks are left out: shards have no place for them")
+        notes.append("masks are left out: shards do not store them")
     size = sum(file.stat().st_size for file in folder.iterdir())
     return {"splits": splits, "bytes": size, "left_out": left_out, "notes": notes}

@@ -1,1 +1,1 @@
-"""Maps of pictures: overlays, sheets, whether maps are to be believed, Perception Visualization."""
+"""Maps of pictures: overlays, sheets, evaluation of maps, Perception Visualization."""

@@ -1,4 +1,4 @@
-"""Are a network's saliency maps to be believed? Faithfulness, and sanity checks."""
+"""Evaluation of a network's saliency maps: faithfulness and sanity checks."""
 
 import math
 from collections import defaultdict
@@ -48,7 +48,7 @@ def believe(
 ) -> dict[str, Any]:
     """Measure whether saliency maps show what a network uses.
 
-    Each method is measured as `MEASURES` says and compared with a random map and a spot in the middle, and
+    Each method is measured by `MEASURES` and compared with a random map and a spot in the centre, and
     its maps are compared with those of copies of the network with random weights.
 
     Args:
@@ -58,14 +58,14 @@ def believe(
         target: a class name or number; by default the best class of each picture.
         layers: whose maps are read and fused; by default the last one with a spatial map.
         changes: `key=value` words, options of the methods; each method takes those that it has.
-        share: of the pixels a step of deletion and insertion changes.
-        seed: of everything that is drawn.
+        share: of the pixels that a step of deletion and insertion changes.
+        seed: of all random choices.
         progress: gets a line after each batch of pictures.
 
     Returns:
         The document of `resight explain --evaluate --json`: "rows", one for each method and measure with
         mean, 95 % interval and verdicts ("gain_...": by how much a map is better, with its interval); those
-        of the sanity check say in "randomized" which layers had random weights ("chance": the maps of two
+        of the sanity check list in "randomized" the layers with random weights ("chance": the maps of two
         different pictures by the trained network). "warnings", in plain words. "probabilities": the rule
         that the figures follow.
 
@@ -77,12 +77,14 @@ def believe(
     methods = list(dict.fromkeys(methods))
     for method in methods:
         if method == perceive.METHOD:
-            raise UsageError(f"{method} has no map of its own to evaluate; its map is that of grad_cam")
+            raise UsageError(f"{method} has no map of its own to evaluate; it uses the map of grad_cam")
         lookup(METHODS, method, "saliency method")
     options = read_options(methods, changes)
     opened = open_run(run)
     if best_of(target, opened.model.classes) > 1:
-        raise UsageError(f"--target {target}: maps are evaluated for one class a picture; name it, or none")
+        raise UsageError(
+            f"--target {target}: maps are evaluated for one class per picture; give one class, or none"
+        )
     files = expand(paths)
     values: dict[str, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
     alike: dict[str, dict[str, list[sanity.Likeness]]] = defaultdict(lambda: defaultdict(list))
@@ -139,7 +141,7 @@ def believe(
 
 
 def _learned(run: Run, files: Sequence[Path]) -> list[str]:
-    """Return a line that says how many of some pictures the run learned or was chosen on."""
+    """Return a line on how many of some pictures were used to train or select the run."""
     members = members_of(run.facts, run.name)
     if members is None:
         return []
@@ -150,8 +152,8 @@ def _learned(run: Run, files: Sequence[Path]) -> list[str]:
     if not count:
         return []
     return [
-        f"{count} of these {len(files)} pictures were learned, or chosen on, by {run.name}: name its test "
-        "pictures to know about new ones"
+        f"{count} of these {len(files)} pictures were used to train or select {run.name}: give its test "
+        "pictures to measure on new ones"
     ]
 
 
@@ -207,7 +209,7 @@ def _sane(alike: dict[str, dict[str, list[sanity.Likeness]]], seed: int) -> list
 
 
 def _against(word: str, found: Verdict | None) -> dict[str, Any]:
-    """Return what a row says of the comparison with another map."""
+    """Return a row's part on the comparison with another map."""
     answer, p, gain, interval = found or (None, None, None, None)
     return {
         f"against_{word}": answer,
@@ -233,21 +235,21 @@ def _row(
 def _warnings(rows: list[dict[str, Any]], methods: Sequence[str], count: int) -> Iterator[str]:
     if count < ENOUGH:
         only = f"only {count} picture{'s' * (count > 1)}"
-        yield f"{only}: intervals are rough, verdicts need {LEAST} at least; give {ENOUGH} or more"
+        yield f"{only}: intervals are rough, and verdicts need at least {LEAST}; give {ENOUGH} or more"
     of = {(r["method"], r["measure"], r["randomized"]): r for r in rows}
     for method in methods:
         row = of[method, "spearman", "all"]
         if row["value"] is None:
-            yield f"{method}: random weights overflow in this network, so the sanity check says nothing"
+            yield f"{method}: random weights overflow in this network, so the sanity check is meaningless"
         elif row["interval"] and row["interval"][0] > sanity.TOO_ALIKE:
             low, high = row["interval"]
             chance = of.get((method, "spearman", "chance"), {"value": None})["value"]
-            other = "" if chance is None else f"; its maps of two different pictures have {chance:.2f}"
+            other = "" if chance is None else f"; for its maps of two different pictures it is {chance:.2f}"
             yield (
                 f"{method}: its maps and those of random weights have a rank correlation of "
                 f"{row['value']:.2f} (95 % {low:.2f} to {high:.2f}, all above {sanity.TOO_ALIKE:g}){other}"
             )
-        for word, other in (("random", "a random map"), ("centre", "a spot in the middle")):
+        for word, other in (("random", "a random map"), ("centre", "a spot in the centre")):
             verdicts = {m: of[method, m, None][f"against_{word}"] for m in MEASURES}
             worse = [measure for measure, answer in verdicts.items() if answer == "no"]
             if "yes" not in verdicts.values() and count >= LEAST:

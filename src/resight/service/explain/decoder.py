@@ -76,7 +76,7 @@ class OpenDecoder:
 
 
 def decoder_file(run: Run) -> Path:
-    """Return where a run's decoder is kept: beside its model.
+    """Return where a run's decoder is kept: next to its model.
 
     Raises:
         UsageError: for a network of the zoo, which has no folder.
@@ -118,18 +118,18 @@ def train_decoder(
     strict: bool = False,
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Train a decoder that inverts a run's trunk, and write it beside the model after every epoch.
+    """Train a decoder that inverts a run's trunk, and write it next to the model after every epoch.
 
-    A training that is resumed begins after its last whole epoch, and ends with the same weights to the bit.
-    The rate is constant, so more epochs are the same as if they had been asked for from the start.
+    A resumed training run starts after its last complete epoch, and ends with bit-identical weights.
+    The rate is constant, so adding epochs later gives the same result as from the start.
 
     Args:
         run: a RUN with a folder.
         data: a data set with the run's classes; by default the one that the run was trained on. Its test
-            split is used once, at the end, to judge.
-        epochs: in place of the settings'.
+            split is used once, at the end, for the figures.
+        epochs: instead of the settings'.
         changes: key=value words over `DecoderSettings`.
-        resume: resume the run's decoder; what is not named is taken from its record.
+        resume: resume the run's decoder; what is not given is taken from its record.
         data_root: see `open_dataset`.
         strict: stop at a broken picture.
         console: where progress is shown; by default standard error.
@@ -160,7 +160,7 @@ def train_decoder(
     batches, faults = _batches(dataset, card, chosen, device, strict=strict)
     validation = squares_of(dataset, "val", card, faults, strict=strict)
     if validation is None:
-        raise DataError(f"{dataset.name}: no validation picture can be read; name other data with --data")
+        raise DataError(f"{dataset.name}: no validation picture can be read; give other data with --data")
     images = first_images(dataset, card, Normalize(card, device))
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(chosen.seed)
@@ -244,10 +244,10 @@ def train_decoder(
 def _as_recorded(
     folder: Path, said: Sequence[str], data: str | None, data_root: str | None, run: str
 ) -> tuple[DecoderSettings, str | None, str | None]:
-    """Return settings, data and data root of a decoder that is resumed, with the user's words.
+    """Return settings, data and data root of a resumed decoder, with the user's settings.
 
     Raises:
-        ModelFileError: if there is none, or the words are others; these are named.
+        ModelFileError: if there is none, or settings differ; these are named.
     """
     if not (folder / RECIPE_FILE).is_file():
         raise ModelFileError(
@@ -269,14 +269,14 @@ def _as_recorded(
 
 
 def _pictures(run: Run, data: str | None, data_root: str | None) -> tuple[Dataset, list[str]]:
-    """Return the data set with a validation split by the run's classes, and what to know about it."""
+    """Return the data set with a validation split by the run's classes, and notes about it."""
     given, notes = data_of(run, data, data_root), []
     dataset = given.dataset
     if data and not given.own:
         dataset = open_dataset(data, data_root).with_levels(run.preprocessing.levels)
-        notes.append("if the network learned some of these validation pictures, their AUC is too good")
+        notes.append("if the network was trained on some of these validation pictures, their AUC is too high")
     elif "val" not in dataset.splits:
-        notes.append("the network has learned the validation pictures too, so their AUC is too good")
+        notes.append("the network was also trained on the validation pictures, so their AUC is too high")
     dataset = with_validation(dataset, VAL_SHARE)
     for name in ("train", "val"):
         if name not in dataset.splits:

@@ -1,4 +1,4 @@
-"""Maps drawn over the pictures of a call: over the original, or over the part of it that the network saw."""
+"""Maps drawn over pictures: over the original, or over the part that the network saw."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def original_of(path: Path, card: Preprocessing) -> Original:
 
     Args:
         path: the picture.
-        card: says which part of it the network sees.
+        card: determines the part that the network sees.
 
     Raises:
         PictureError: if it cannot be read.
@@ -30,8 +30,8 @@ def seen_part(path: Path, card: Preprocessing, square: NDArray[np.uint8], side: 
 
     Args:
         path: the picture.
-        card: says which part the network sees.
-        square: that part as the network sees it, (S, S, 3); taken where the picture has no more to show.
+        card: determines the part that the network sees.
+        square: that part as the network sees it, (S, S, 3); used if the picture has no finer detail.
         side: S or more.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Explain pictures: overlays over the original as PNG, maps of what the network saw, in [0, 1], as npy."""
+"""Explain pictures: overlays over the original as PNG, maps of the network's input, in [0, 1], as npy."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,7 +49,7 @@ def explain_paths(
     for method in methods:
         lookup({**METHODS, perceive.METHOD: None}, method, "saliency method")
     if changes and methods == [perceive.METHOD]:
-        raise UsageError(f"{perceive.METHOD} has no options, so --set says nothing to it")
+        raise UsageError(f"{perceive.METHOD} has no options; leave --set out")
     options = read_options([m for m in methods if m in METHODS], changes)
     opened = open_run(run)
     decoder = open_decoder(opened) if perceive.METHOD in methods else None

@@ -40,8 +40,8 @@ def perceived(
         paths: of the pictures.
         squares: the pictures as the network sees them, (S, S, 3) uint8 each.
         images: the same, normalized, (B, 3, S, S).
-        target: the word of `--target`.
-        layer: those that the map is read from; by default the last one.
+        target: the value of `--target`.
+        layer: layers that the map is read from; by default the last one.
         folder: to write to.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Comparison sheets: what several saliency methods show of the same pictures, side by side."""
+"""Comparison sheets: several saliency methods on the same pictures, side by side."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,10 +28,10 @@ ALL = "all"
 
 @dataclass
 class _Work:
-    """A call on its way: the methods with their options, and what was met.
+    """A running call: the methods with their options, and its findings.
 
     Attributes:
-        every: whether methods that do not fit the network are left out, or stop the call.
+        every: whether methods that do not fit the network are left out instead of stopping the call.
         layer: that was read.
         left_out: methods that do not fit, and why.
         faults: files that could not be read.
@@ -115,7 +115,7 @@ def draw_sheets(
     names = list(METHODS) if every else list(dict.fromkeys(methods))
     for name in names:
         if name == perceive.METHOD:
-            raise UsageError(f"{name} draws panels of its own, which stand on no sheet: use --method")
+            raise UsageError(f"{name} draws its own panels, which a sheet cannot show; use --method")
         lookup(METHODS, name, "saliency method", "All names: resight explain --help")
     options = read_options(names, changes)
     opened = open_run(run)
@@ -127,7 +127,7 @@ def draw_sheets(
         path = Path(out) / (f"sheet-{number}.png" if sheets else "sheet.png")
         drawn = list(work.options)
         header = ["picture", *(METHODS[name].title for name in drawn)]
-        footer = f"{opened.model.name}, layer {work.layer}. Each map is scaled by its own extremes."
+        footer = f"{opened.model.name}, layer {work.layer}. Each map is scaled to its own range."
         write_png(path, draw_sheet(header, [row for row, _ in part], footer))
         sheets.append({"image": str(path), "methods": drawn, "rows": [fact for _, fact in part]})
     if not sheets:

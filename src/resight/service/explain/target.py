@@ -1,4 +1,4 @@
-"""Which classes a call asks about: the words of `--target`."""
+"""The classes to explain: the values of `--target`."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from resight.service.run.run import Run
 
 
 def wanted(run: Run, images: Tensor, target: str | None) -> Tensor | list[list[int | str]]:
-    """Turn the words of `--target` into targets (B, T)."""
+    """Turn a value of `--target` into targets (B, T)."""
     best = best_of(target, run.model.classes)
     if best:
         with torch.no_grad():
@@ -31,5 +31,5 @@ def best_of(target: str | None, classes: Sequence[str]) -> int:
     if target in classes or not target.startswith("top") or not target[3:].isdecimal():
         return 0
     if not int(target[3:]):
-        raise UsageError(f"--target {target}: asks for no class at all; give top1 or more")
+        raise UsageError(f"--target {target}: selects no class; give top1 or more")
     return int(target[3:])

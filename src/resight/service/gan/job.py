@@ -1,4 +1,4 @@
-"""One training of a GAN: prepared, run epoch by epoch, what it gives written down."""
+"""One training run of a GAN: prepared, run epoch by epoch, its results written."""
 
 import copy
 import threading
@@ -32,19 +32,19 @@ COLUMNS, ROWS = 10, 20
 
 @dataclass
 class GanJob:
-    """One training of a GAN, prepared.
+    """One prepared training run of a GAN.
 
     Attributes:
-        dataset: with a validation split, which is not looked at.
+        dataset: with a validation split, which is not used.
         settings: with epochs and side settled.
         folder: of the run.
-        console: where it speaks.
+        console: for its output.
         squares: the training pictures, (N, S, S, C) uint8; C is 1 if all are grey.
         labels: their classes, (N,).
         learned: fingerprint of the training split.
         faults: pictures that were left out.
         pair: both networks, on their device.
-        facts: what the header of the file says besides the networks.
+        facts: the header of the file, except the networks.
     """
 
     dataset: Dataset
@@ -96,7 +96,7 @@ class GanJob:
         return state, progress
 
     def end_epoch(self, state: dict[str, Tensor], progress: Progress) -> None:
-        """Write what an epoch gave: the generator, its figures and a grid of samples."""
+        """Write the results of an epoch: the generator, its figures and a grid of samples."""
         row = progress.history[-1]
         write_csv(self.folder / "metrics.csv", progress.history, list(row))
         self.write(state, progress)
@@ -106,8 +106,8 @@ class GanJob:
             sheet.save(temporary, "PNG")
         self.say(
             f"epoch {epoch:3d}/{self.settings.epochs}  critic {row['critic_loss']:.3f}  generator "
-            f"{row['generator_loss']:.3f}  taken for "
-            f"real: {row['real_taken_for_real']:.0f} % of the real, {row['drawn_taken_for_real']:.0f} % of "
+            f"{row['generator_loss']:.3f}  judged "
+            f"real: {row['real_taken_for_real']:.0f} % of the real, {row['drawn_taken_for_real']:.0f}% of "
             f"the drawn  {row['images_per_second']:,.0f} images/s"
         )
 
@@ -117,7 +117,7 @@ class GanJob:
         save_gan(self.folder / GAN_FILE, self.pair.generator, state, self.dataset.classes, facts)
 
     def opened(self, state: dict[str, Tensor]) -> OpenGan:
-        """Return the generator with some weights, in eval mode."""
+        """Return the generator with given weights, in eval mode."""
         generator = copy.deepcopy(self.pair.generator)
         generator.load_state_dict(state)
         classes = self.dataset.classes

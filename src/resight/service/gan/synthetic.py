@@ -21,7 +21,7 @@ from resight.training.gan import draw_noise
 
 GAN_FILE = "gan.safetensors"
 CHUNK = 16
-"""Pictures that are drawn at once: always as many, so that a picture does not depend on those beside it."""
+"""Pictures generated at once: a fixed number, so that no picture depends on the others in its batch."""
 MOST = 10_000
 """Real pictures that a score looks at."""
 
@@ -35,7 +35,7 @@ class OpenGan:
         generator: in eval mode, on the device.
         classes: the names that labels count through.
         order: the generator's own number of each class, (classes,), on the device.
-        side: of the pictures that are wanted, in pixels.
+        side: of the requested pictures, in pixels.
         facts: the header of its file.
     """
 
@@ -48,15 +48,15 @@ class OpenGan:
 
     @property
     def noise(self) -> int:
-        """Z, how many normal numbers a picture is drawn from."""
+        """Z, the number of normal values that a picture is generated from."""
         return self.generator.noise
 
     @torch.no_grad()
     def generated(self, labels: Tensor, noise: Tensor) -> Tensor:
         """Draw pictures; each is a function of its own label and noise.
 
-        Nothing is filtered: to draw again until a classifier agrees would make a picture depend on how often
-        that happened. Whether the classes can be told apart is a figure of `train-gan --features RUN`.
+        Nothing is filtered: drawing again until a classifier agrees would make a picture depend on how often
+        that happened. Whether the classes can be distinguished is a figure of `train-gan --features RUN`.
 
         Args:
             labels: class numbers into `classes`, (B,).
@@ -90,14 +90,14 @@ def open_gan(
 
     Args:
         where: the folder that `train_gan` left, or its gan.safetensors.
-        classes: the names that labels shall count through, matched by name; by default the GAN's own order.
-        side: of the pictures that are wanted, in pixels; 0 for the GAN's own.
-        learned: fingerprint of the training pictures that its pictures will stand beside. A GAN that learned
-            others may have learned what is tested, or labels that shall not be known.
+        classes: the names that labels refer to, matched by name; by default the GAN's own order.
+        side: of the requested pictures, in pixels; 0 for the GAN's own.
+        learned: fingerprint of the training pictures that its pictures will join. A GAN trained on
+            others may have seen test pictures, or labels that must stay unknown.
 
     Raises:
         ModelFileError: if there is no GAN, or it cannot be used.
-        DataError: if it lacks a class, or learned other pictures than `learned`.
+        DataError: if it lacks a class, or was trained on other pictures than `learned`.
     """
     path = Path(where) / GAN_FILE if Path(where).is_dir() else Path(where)
     if not path.is_file():
@@ -105,7 +105,7 @@ def open_gan(
     generator, own, facts = load_gan(path)
     if learned is not None and facts.get("data_fingerprint") != learned:
         raise DataError(
-            f"{where}: learned other pictures than this training split, perhaps some that are tested; train "
+            f"{where}: was trained on pictures outside this training split, perhaps test pictures; train "
             f"one with: resight train-gan on the same data and val_share= (it had {facts.get('data')})"
         )
     return ready(where, generator.to(pick_device()), own, facts, classes or own, side)
@@ -119,7 +119,7 @@ def ready(
     classes: tuple[str, ...],
     side: int = 0,
 ) -> OpenGan:
-    """Return a generator that draws by other labels than its own, matched by name.
+    """Return a generator with other labels than its own, matched by name.
 
     Raises:
         DataError: if it lacks a class.
@@ -131,20 +131,20 @@ def ready(
 
 
 class _Answers(nn.Module):
-    """A network that gives its features beside its logits, (B, D + classes)."""
+    """A network that gives its features next to its logits, (B, D + classes)."""
 
     def __init__(self, model: Classifier) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return what the last layer reads, then the logits."""
+        """Return the inputs of the last layer, then the logits."""
         maps = self.model.forward_features(images)
         return torch.cat([self.model.forward_head(maps, pre_logits=True), self.model.forward_head(maps)], 1)
 
 
 def require_judge(run: Run, classes: tuple[str, ...]) -> None:
-    """Refuse a network that cannot judge pictures of these classes.
+    """Refuse a network that cannot evaluate pictures of these classes.
 
     Raises:
         DataError: if it has other classes.
@@ -154,15 +154,15 @@ def require_judge(run: Run, classes: tuple[str, ...]) -> None:
 
 
 def score(gan: OpenGan, run: Run, squares: Tensor, labels: Tensor, seed: int) -> dict[str, Any] | None:
-    """Judge drawn pictures by the features and answers of one of our networks.
+    """Evaluate generated pictures by the features and answers of one of our networks.
 
     The real pictures are halved. The Frechet distance is that from the first half to drawn pictures of the
-    second half's classes; its floor is that to the second half itself, which is as many pictures. All go the
-    same way: at the GAN's side, resized to the network's. Features are what the network's last layer reads,
-    so the figures compare GANs under one network only; they are not the published FID.
+    second half's classes; its floor is that to the second half itself, which has as many pictures. All are
+    processed the same way: at the GAN's side, resized to the network's. Features are the inputs of the
+    network's last layer, so the figures compare GANs under one network only; they are not the published FID.
 
     Args:
-        gan: whose classes the labels count through.
+        gan: the labels refer to its classes.
         run: the network.
         squares: real pictures, (N, S, S, C) uint8.
         labels: their classes, (N,).
@@ -170,8 +170,8 @@ def score(gan: OpenGan, run: Run, squares: Tensor, labels: Tensor, seed: int) ->
 
     Returns:
         "n" pictures of each kind, "frechet", "frechet_floor", and the shares of pictures that the network
-        names rightly, in percent: "right" of the drawn ones, "right_real" of the real ones; None with fewer
-        than 4 pictures.
+        classifies correctly, in percent: "right" of the drawn ones, "right_real" of the real ones; None with
+        fewer than 4 pictures.
     """
     order = torch.from_numpy(seeds.permutation(seed, 0, len(squares))[:MOST])
     half = len(order) // 2

@@ -53,19 +53,20 @@ def train_gan(
 ) -> dict[str, Any]:
     """Train a conditional GAN on the training split of a data set.
 
-    The split is the one that `train` learns from with the same val_share=: what is held out to choose and to
-    test is never seen.
+    It is the split that `train` uses with the same val_share=: pictures held out for validation and
+    test are never seen.
 
     Args:
-        data: what `open_dataset` takes; None for that of the run that is resumed.
-        epochs: in place of the settings'; more than a finished run has continue it, as if it had been asked
-            for so many from the start: the rates are constant.
+        data: what `open_dataset` takes; None for that of the resumed run.
+        epochs: in place of the settings'; more than a finished run has extend it, as if requested
+            from the start: the rates are constant.
         seed: in place of the settings'.
         changes: key=value words over `GanSettings`.
         out: the run folder; by default runs/DATA-gan-N.
-        features: a RUN with the same classes that judges what is drawn at the end, see `synthetic.score`.
+        features: a RUN with the same classes that evaluates the generated pictures at the end, see
+            `synthetic.score`.
         resume: a run to resume, by its folder; or True for that in `out`, or the latest one of this data.
-            What is not named is taken from its recipe.json.
+            What is not given is taken from its recipe.json.
         data_root: see `open_dataset`.
         strict: stop at a broken picture.
         console: where progress is shown; by default standard error.
@@ -79,7 +80,7 @@ def train_gan(
         KeyboardInterrupt: after saving, if interrupted.
     """
     if launched():
-        raise UsageError("train-gan works in one process; start it without torchrun")
+        raise UsageError("train-gan runs in one process; start it without torchrun")
     console = console or stderr_console()
     said = [
         *changes,
@@ -91,12 +92,12 @@ def train_gan(
     data, data_root = data or record.get("data"), data_root or record.get("data_root")
     features = features or record.get("features")
     if not data:
-        raise UsageError("name the data set, or the run to resume")
+        raise UsageError("give the data set, or the run to resume")
     chosen = words.override(GanSettings(), said)
     raw = _opened(data, data_root, run if data == record.get("data") else None)
     dataset = settled(with_test_split(raw))
     if dataset.multi_label:
-        raise UsageError(f"{data}: its pictures have several classes each; a GAN draws pictures of one")
+        raise UsageError(f"{data}: its pictures are multi-label; a GAN draws pictures of one class")
     if "train" not in raw.splits:
         raise DataError(f"{data}: has no training pictures")
     judge = open_run(features) if features else None
@@ -130,17 +131,17 @@ def _record_of(folder: Path) -> dict[str, Any]:
     """Return recipe.json of a GAN.
 
     Raises:
-        ModelFileError: if it is not there, or that of another training.
+        ModelFileError: if it is missing, or that of another kind of training.
     """
     record = read_recipe_file(folder)
     if not isinstance(record.get("settings"), dict) or "data" not in record:
         other = f"; resume it with: {resume_line(folder)}" if "recipe" in record else ""
-        raise ModelFileError(f"{folder}: its {RECIPE_FILE} is not that of a GAN{other}")
+        raise ModelFileError(f"{folder}: its {RECIPE_FILE} is not the recipe of a GAN{other}")
     return record
 
 
 def _as_recorded(record: dict[str, Any], folder: Path, said: Sequence[str]) -> GanSettings:
-    """Return the settings of a run that is resumed, with the user's words: only some may differ.
+    """Return the settings of a resumed run with the user's changes: only some may differ.
 
     Raises:
         ModelFileError: naming what differs.
@@ -161,14 +162,14 @@ def _as_recorded(record: dict[str, Any], folder: Path, said: Sequence[str]) -> G
 
 
 def _opened(data: str, data_root: str | None, run: str | None) -> Dataset:
-    """Open a data set; of a run, an error says how to name another place."""
+    """Open a data set; for a run, an error states how to give another location."""
     try:
         raw = open_as_it_is(data, data_root)
     except DataError as error:
         if run is None:
             raise
         raise DataError(
-            f"{error}; if the data set moved, name its new place: resight train-gan DATA --resume {run}"
+            f"{error}; if the data set moved, give its new location: resight train-gan DATA --resume {run}"
         ) from error
     require_fit(raw)
     return raw
@@ -184,7 +185,7 @@ def _prepare(
     *,
     strict: bool,
 ) -> GanJob:
-    """Read the training pictures, make the networks, and say what is to be done."""
+    """Read the training pictures, make the networks, and print the plan."""
     dataset, device = with_validation(dataset, chosen.val_share), pick_device()
     learned = fingerprint(dataset.train)
     side = chosen.side or side_for(typical_side(dataset.train))
@@ -211,7 +212,7 @@ def _prepare(
     for fault in faults:
         job.say(f"left out: {fault}")
     colours = "grey" if channels == 1 else "RGB"
-    job.say(f"{dataset.name}: learns from {len(labels):,} training pictures of {count} classes, {colours}")
+    job.say(f"{dataset.name}: trains on {len(labels):,} training pictures of {count} classes, {colours}")
     job.say(
         f"GAN of {side} x {side}: generator {parameters(pair.generator):,}, critic "
         f"{parameters(pair.critic):,} parameters, {chosen.epochs} epochs of {steps} x "
@@ -219,7 +220,9 @@ def _prepare(
         f"{describe(device)}; run folder {folder}"
     )
     held = 4 * parameters(pair) * 4 + squares.numel()  # weights, gradients and Adam's two moments
-    job.say(f"memory: about {in_bytes(held)} for weights, their moments and pictures, and a step's maps")
+    job.say(
+        f"memory: about {in_bytes(held)} for weights, their moments, pictures, and the activations of a step"
+    )
     return job
 
 

@@ -1,8 +1,8 @@
 """Boxes as the files that labelling tools import: COCO instances, Pascal VOC and YOLO.
 
-COCO and VOC count in the pixels of the picture as it is stored, before EXIF turns it: so do torchvision's and
-COCO's own readers, and ours. YOLO counts in the picture as it is seen. Rows give boxes as seen, and the frame
-that turns them back.
+COCO and VOC use the pixels of the picture as stored, before EXIF rotation, like torchvision's and
+COCO's own readers, and ours. YOLO uses the picture as displayed. Rows give boxes as displayed, and the frame
+that converts them back.
 """
 
 import json
@@ -16,14 +16,14 @@ from resight.core.errors import DataError
 from resight.core.files import write_text
 from resight.data.frames import Frame
 
-STORED = "boxes count in the pixels of the pictures as stored, before EXIF turns them"
+STORED = "boxes are in pixels of the pictures as stored, before EXIF rotation"
 """What both files say of their boxes."""
 
 
 def write_coco(path: Path, rows: Sequence[dict[str, Any]], classes: Sequence[str], about: str) -> None:
     """Write boxes as COCO instances; its "annotations" alone are COCO's results format.
 
-    Pictures are named from the file's folder if they lie below it, else from the folder that they share.
+    Pictures are named from the file's folder if they are below it, else from the folder that they share.
 
     Args:
         path: the file.
@@ -67,8 +67,8 @@ def write_coco(path: Path, rows: Sequence[dict[str, Any]], classes: Sequence[str
 def write_voc(folder: Path, rows: Sequence[dict[str, Any]], about: str) -> None:
     """Write a Pascal VOC file for each picture into a folder; see `write_coco` for the rows.
 
-    VOC's pixels are 1-based and inclusive. Where two pictures have one name, the files lie in folders as the
-    pictures do; two that differ in their suffix only get files of their own.
+    VOC's pixels are 1-based and inclusive. Where two pictures have one name, the files are in folders as the
+    pictures do; two that differ only in their suffix get separate files.
     """
     names = _names(rows)
     nested = len({name.stem for name in names}) < len(names)
@@ -110,10 +110,10 @@ def write_voc(folder: Path, rows: Sequence[dict[str, Any]], about: str) -> None:
 def write_yolo(folder: Path, rows: Sequence[dict[str, Any]], classes: Sequence[str]) -> None:
     """Write a YOLO set without its pictures: labels/, classes.txt and data.yaml; the rows as in `write_coco`.
 
-    The pictures belong into images/ beside labels/, by the names of the text files. A line is a class number
+    The pictures belong in images/ next to labels/, by the names of the text files. A line is a class number
     and the box, its centre, width and height in shares of the sides of the picture as it is seen. Scores are
     left out.
-    Where two pictures have one name, the files lie in folders as the pictures do.
+    Where two pictures have one name, the files are in folders like the pictures.
 
     Raises:
         DataError: see `require_own_stems`.
@@ -139,7 +139,7 @@ def write_yolo(folder: Path, rows: Sequence[dict[str, Any]], classes: Sequence[s
 
 
 def require_own_stems(paths: Sequence[str]) -> None:
-    """Refuse pictures of one folder that differ in their suffix only: YOLO has one text file for both.
+    """Refuse pictures of one folder that differ only in their suffix: YOLO has one text file for both.
 
     Raises:
         DataError: naming the first two.
@@ -149,7 +149,7 @@ def require_own_stems(paths: Sequence[str]) -> None:
         other = seen.setdefault(Path(path).with_suffix(""), path)
         if other != path:
             raise DataError(
-                f"{path}: has the name of {other} but for the suffix, and YOLO has one text file for both; "
+                f"{path}: differs from {other} only in the suffix, and YOLO has one text file for both; "
                 "rename one, or write coco or voc"
             )
 
@@ -169,7 +169,7 @@ def _stored_size(row: dict[str, Any]) -> tuple[int, int]:
 
 
 def _names(rows: Sequence[dict[str, Any]], folder: Path | None = None) -> list[Path]:
-    """Return the pictures' paths from a folder if all lie below it, else from the folder that they share."""
+    """Return the pictures' paths from a folder if all are below it, else from the folder that they share."""
     paths = [Path(os.path.normpath(Path(row["path"]).absolute())) for row in rows]
     start = Path(os.path.normpath(folder.absolute())) if folder else None
     if paths and (start is None or not all(path.is_relative_to(start) for path in paths)):

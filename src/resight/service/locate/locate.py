@@ -1,4 +1,4 @@
-"""Boxes from labels alone: saliency maps cut at a threshold, and how well they find what is marked.
+"""Boxes from labels alone: saliency maps cut at a threshold, and how well they match annotated boxes.
 
 The whole picture is resized to the network's square, as the protocols for weakly supervised localization do:
 nothing is cropped away, and boxes are scaled back to the picture.
@@ -41,10 +41,10 @@ FOLDERS = ("voc", "yolo")
 """Forms that are a folder."""
 CLASSES = ("predicted", "true")
 """Of which class boxes are: that which the network names, or that which the data set says."""
-SEEN = "pixels of the pictures as seen, with their EXIF orientation applied"
+SEEN = "pixels of the pictures as displayed, with their EXIF orientation applied"
 """What boxes count in, but for the files of labelling tools; see `annotations`."""
 CENTRE = "centre"
-"""The baseline that knows nothing of a picture."""
+"""The baseline that does not use the picture."""
 
 
 def locate(
@@ -64,9 +64,9 @@ def locate(
     data_root: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Find boxes on pictures, and measure them where boxes are known.
+    """Find boxes in pictures, and evaluate them where boxes are known.
 
-    The boxes are of the classes that the network names, or with `classes="true"` of the class that the
+    The boxes are for the predicted classes, or with `classes="true"` of the class that the
     data set gives a picture. The measures are of both, as their protocols define: GT-known is about the
     true class.
 
@@ -76,7 +76,7 @@ def locate(
         methods: names in `METHODS`, or "all" alone; the boxes are the first one's, the measures are of all.
         rule: how a map becomes boxes.
         classes: "predicted" or "true".
-        top: how many predicted classes of a picture.
+        top: number of predicted classes per picture.
         split: of a data set; by default "test" if boxes are known, else all. A data set without splits is
             "test" as a whole, unless the run was trained on it.
         layers: whose maps are read and fused; by default the last one with a spatial map.
@@ -86,7 +86,7 @@ def locate(
             located for "voc" and "yolo", and nothing for "json".
         draw: a folder to write the pictures to, with their boxes.
         data_root: see `open_dataset`.
-        progress: gets a line now and then.
+        progress: gets a line from time to time.
 
     Returns:
         {"boxes": [{"path", "label", "score", "box": [x, y, w, h], "class_is": "predicted" or "true"}], in
@@ -100,7 +100,7 @@ def locate(
     """
     rule, methods, place = rule or Rule(), _named(methods, layers), _place(form, out)
     if classes not in CLASSES:
-        raise UsageError(f"--classes {classes!r} is none of {', '.join(CLASSES)}")
+        raise UsageError(f"--classes {classes!r}: must be one of {', '.join(CLASSES)}")
     opened = _open(run)
     left_out: dict[str, str] = {}
     if methods == ["all"]:
@@ -112,7 +112,7 @@ def locate(
     if form == "yolo":
         require_own_stems([picture.path for picture in pictures])
     if classes == "true" and not any(picture.label for picture in pictures):
-        raise UsageError("--classes true needs a data set that says the pictures' classes")
+        raise UsageError("--classes true needs a data set with the classes of its pictures")
     if place:
         require_place(Path(place) / form if form in FOLDERS else Path(place))
     if draw:
@@ -168,23 +168,23 @@ def _named(methods: Sequence[str], layers: Sequence[str] | None) -> list[str]:
     """Return the methods, each once, or "all" alone."""
     methods = list(dict.fromkeys(methods))
     if not methods:
-        raise UsageError("no method is named")
+        raise UsageError("give at least one method")
     if methods == ["all"]:
         return methods
     for method in methods:
         lookup(METHODS, method, "saliency method")
     if layers and all(METHODS[method].layerless for method in methods):
-        raise UsageError(f"{' and '.join(methods)} reads the pictures, no layer; leave --layer out")
+        raise UsageError(f"{' and '.join(methods)} uses the pictures, not a layer; leave --layer out")
     return methods
 
 
 def _place(form: str, out: str | None) -> str | None:
     """Return the file or folder to write to."""
     if form not in FORMS:
-        raise UsageError(f"--format {form!r} is none of {', '.join(FORMS)}")
+        raise UsageError(f"--format {form!r}: must be one of {', '.join(FORMS)}")
     place = out or FORMS[form]
     if place and form not in FOLDERS and Path(place).is_dir():
-        raise UsageError(f"--out {place!r} is a folder; name a file")
+        raise UsageError(f"--out {place!r} is a folder; give a file")
     return place
 
 
@@ -194,7 +194,7 @@ def _open(run: str) -> Run:
     if not opened.model.classes:
         raise DataError(f"{run}: does not know its class names")
     if opened.model.in_channels != 3:
-        raise DataError(f"{run}: the network sees {opened.model.in_channels} channels, pictures have 3")
+        raise DataError(f"{run}: the network takes {opened.model.in_channels} channels, but pictures have 3")
     return opened
 
 
@@ -216,14 +216,14 @@ def _results(rows: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[dic
 
 
 def document(answer: dict[str, Any]) -> Any:
-    """Return what other programs read: with metrics where boxes are known, else COCO's results format."""
+    """Return the file for other programs: with metrics if boxes are known, else COCO's results format."""
     if not answer["metrics"]:
         return answer["results"]
     return {k: v for k, v in answer.items() if k != "results"}
 
 
 class _Search:
-    """What is asked of every batch.
+    """The request for every batch.
 
     Attributes:
         read: the layer that the first method read.
@@ -278,13 +278,13 @@ class _Search:
         return rows
 
     def notes(self) -> list[str]:
-        """Return a line where the boxes' map is too small for its threshold."""
+        """Return a line if the boxes' map is too small for its threshold."""
         if not coarse(self.cells):
             return []
         height, width = self.cells
         return [
             f"the map of {self.read} has {height} x {width} positions at {self.side} pixels: above "
-            f"{self.rule.threshold:g} of its maximum nearly every box is the whole picture; name an earlier "
+            f"{self.rule.threshold:g} of its maximum nearly every box is the whole picture; use an earlier "
             "layer with --layer, raise --threshold, or train with a larger image_size or an earlier last="
         ]
 

@@ -1,4 +1,4 @@
-"""Pictures of a call with what is known of them: their class, and what is marked on them."""
+"""Pictures with their known class and annotations."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Picture:
-    """What is known of a picture.
+    """The known facts of a picture.
 
     Attributes:
         path: its name.
@@ -57,7 +57,7 @@ class Picture:
         return decode(Path(self.path), levels=self.levels)
 
     def frame(self, size: tuple[int, int]) -> Frame:
-        """Return the frame that annotations of the picture count in, see `resight.data.frames`.
+        """Return the frame of the picture's annotations, see `resight.data.frames`.
 
         Args:
             size: (width, height) of the picture as `decode` returns it.
@@ -83,10 +83,10 @@ class Picture:
 def pictures_of(
     run: Run, paths: Sequence[str], split: str | None, data_root: str | None
 ) -> tuple[list[Picture], list[str]]:
-    """Return the pictures that the words of a call mean, and what to know about their data set.
+    """Return the pictures that the arguments mean, and notes about their data set.
 
     Args:
-        run: what was trained on a data set keeps its splits.
+        run: the splits of its own data set are kept.
         paths: a data set, or pictures, folders and patterns.
         split: of a data set; by default "test" if boxes are known, else all.
         data_root: see `open_dataset`.
@@ -96,7 +96,7 @@ def pictures_of(
     """
     if len(paths) != 1 or _is_plain(paths[0]):
         if split:
-            raise UsageError("--split is of a data set; these are pictures")
+            raise UsageError("--split needs a data set; these are pictures")
         return [Picture(str(path), levels=run.preprocessing.levels) for path in expand(paths)], []
     raw = open_as_it_is(paths[0], data_root)
     require_fit(raw)
@@ -114,18 +114,18 @@ def pictures_of(
 
 
 def _learned_notes(run: Run, given: RunData, splits: Sequence[Split]) -> list[str]:
-    """Return what to say of pictures that are measured and that the run learned."""
+    """Return notes on evaluated pictures that the run was trained on."""
     masks = [learned_among(run, given, split) for split in splits]
     if any(mask is None for mask in masks):
         return unknown_note(run)
     if seen := sum(int(mask.sum()) for mask in masks if mask is not None):
-        these = f"{seen} of these {sum(map(len, splits))} pictures were learned, or chosen on, by {run.name}"
-        return [f"{these}, so the measures of boxes are no test"]
+        these = f"{seen} of these {sum(map(len, splits))} pictures were used to train or select {run.name}"
+        return [f"{these}, so the measures of boxes are not a test"]
     return []
 
 
 def _is_plain(word: str) -> bool:
-    """Return whether a word means pictures: no data set, but a file, a pattern, or a folder of pictures."""
+    """Return whether an argument means pictures (a file, pattern or folder of pictures), not a data set."""
     path = Path(word)
     if word in BUILTIN:
         return False
@@ -180,7 +180,7 @@ def squares_of(
                 continue
             if picture.label is not None and picture.label not in run.model.classes:
                 fault = f"the network knows no class {picture.label!r}"
-                cure = "rename the class, or give the picture as a file of its own"
+                cure = "rename the class, or give the picture as a single file"
                 errors.append({"path": picture.path, "error": f"{fault}; {cure}"})
                 continue
             good.append((picture, image))

@@ -1,4 +1,4 @@
-"""The pictures that a look at a network needs: some of a split, read in batches, squares beside tensors."""
+"""The pictures for views of a network: some of a split, in batches, as squares and tensors."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Batch:
 
 
 def some(split: Split, most: int) -> list[int]:
-    """Return at most so many pictures of a split, evenly spaced."""
+    """Return up to `most` pictures of a split, evenly spaced."""
     return np.unique(np.linspace(0, len(split) - 1, min(most, len(split))).round().astype(int)).tolist()
 
 
@@ -63,7 +63,7 @@ def is_grey(dataset: Dataset, most: int = 16) -> bool:
 
 
 def searched_split(dataset: Dataset) -> Split:
-    """Return where the strongest pictures are looked for: validation if large enough, else training."""
+    """Return the split to search for the strongest pictures: validation if large enough, else training."""
     validation = dataset.splits.get("val")
     if validation is not None and len(validation) >= ENOUGH:
         return validation
@@ -71,12 +71,12 @@ def searched_split(dataset: Dataset) -> Split:
 
 
 def known(run: Run, split: Split) -> Split:
-    """Return a split whose labels count through the run's classes.
+    """Return a split whose labels refer to the run's classes.
 
     Raises:
-        DataError: if it has other classes, or several a picture where the run has one.
+        DataError: if it has other classes, or several per picture where the run has one.
     """
     split = split.relabelled(run.model.classes)
     if split.multi_label != run.model.multi_label:
-        raise DataError(f"{run.name}: one of the run and its data has several classes a picture")
+        raise DataError(f"{run.name}: one of the run and its data is multi-label, the other is not")
     return split

@@ -22,11 +22,11 @@ SMALL, SMALL_SIDE, LARGE_SIDE = 64, 32, 48
 
 
 def find_cloud(run: Run, split: Split, most: int, seed: int, steps: int = STEPS) -> Cloud:
-    """Place test pictures by the features that the last layer reads (t-SNE).
+    """Place test pictures by the input features of the last layer (t-SNE).
 
     Args:
         run: the network.
-        split: the pictures; of a data set with other classes none is called right or wrong.
+        split: the pictures; for a data set with other classes none is marked right or wrong.
         most: pictures, evenly spaced.
         seed: of t-SNE.
         steps: of t-SNE.
@@ -48,7 +48,7 @@ def find_cloud(run: Run, split: Split, most: int, seed: int, steps: int = STEPS)
         thumbnails += [_small(square, side) for square in batch.squares]
         indices += batch.indices
     if len(indices) < FEWEST:
-        raise UsageError(f"t-SNE of {len(indices)} pictures says nothing: it needs {FEWEST} or more")
+        raise UsageError(f"t-SNE of {len(indices)} pictures is meaningless: it needs {FEWEST} or more")
     strata = split.strata()[indices] if fits else np.full(len(indices), -1)
     return Cloud(
         tsne(torch.cat(vectors).numpy(), seed, steps),
@@ -72,17 +72,17 @@ def read_cloud(cloud: Cloud, split: str) -> str:
     """Return how to read a cloud."""
     wrong = sum(cloud.wrong())
     return (
-        f"t-SNE (van der Maaten and Hinton 2008) of what the last layer reads, for {len(cloud.names):,} "
-        f"pictures of the {split} split, {wrong} of them named wrongly; perplexity "
-        f"{perplexity_for(len(cloud.names)):g}. Near pictures are alike to the network. The size of a "
-        "cluster and the distance between two far ones mean nothing."
+        f"t-SNE (van der Maaten and Hinton 2008) of the inputs of the last layer, for {len(cloud.names):,} "
+        f"pictures of the {split} split, {wrong} of them classified wrongly; perplexity "
+        f"{perplexity_for(len(cloud.names)):g}. Nearby pictures look similar to the network. The size of a "
+        "cluster and the distance between far clusters mean nothing."
     )
 
 
 def find_surface(run: Run, split: Split, seed: int) -> tuple[Surface, float]:
-    """Return the loss around a network on some pictures, and the seconds that it took.
+    """Return the loss around a network on some pictures, and its seconds.
 
-    Grid and number of pictures follow from what a picture costs the network.
+    Grid and number of pictures follow from the cost of a picture.
 
     Raises:
         DataError: if the split's classes are not the run's, or no picture can be read.
@@ -105,8 +105,8 @@ def read_surface(surface: Surface, split: str) -> str:
     """Return how to read a surface."""
     return (
         f"Mean loss on {surface.pictures:,} pictures of the {split} split, without augmentation, along two "
-        "random directions in which every filter has the norm of the network's own (Li et al. 2018, "
-        "section 4); 1 is a step as long as the weights. Biases and batch normalization stay, with its "
-        "running statistics. Two of very many directions: a round bowl here proves nothing about the "
+        "random directions, in which every filter has the norm of the network's filter (Li et al. 2018, "
+        "section 4); 1 is a step as long as the weights. Biases and batch normalization stay fixed, with its "
+        "running statistics. These are two of many directions: a round bowl here proves nothing about the "
         "others."
     )

@@ -11,13 +11,13 @@ from resight.render.filters import MOST, Filter, draw_filters
 from resight.service.run.run import Run
 
 TELLING = 0.5
-"""Where plain noise reaches this R^2, a fit tells nothing."""
+"""If pure noise reaches this R^2, a fit means nothing."""
 NORMALIZED = (
     "Grey is zero. The three colours of a filter are scaled together, by its largest absolute weight, so "
-    "signs and proportions of colours show, strengths do not; the weights act on normalized pictures."
+    "signs and proportions of colours are visible, strengths are not; the weights act on normalized pictures."
 )
 GREY = (
-    "The pictures are grey: what acts on them is the sum of a filter's three colours, which is shown. Grey "
+    "The pictures are grey, so the sum of a filter's three colours acts on them and is shown. Grey "
     "is zero; each filter is scaled by its largest absolute weight."
 )
 
@@ -41,13 +41,14 @@ def first_filters(model: nn.Module) -> tuple[str, Tensor] | None:
 
 
 def look_at_filters(run: Run, *, grey: bool = False) -> FilterPicture | None:
-    """Draw the first layer's filters, each beside its Gabor function, the best fit first.
+    """Draw the first layer's filters, each next to its Gabor function, the best fit first.
 
-    Of filters below 5 x 5 no fit is made: they have too few values to tell a Gabor function from anything.
+    Filters below 5 x 5 are not fitted: they have too few values to recognize a Gabor function.
 
     Args:
         run: the network.
-        grey: whether its pictures are; then a filter's colours are summed, as that is all that acts on them.
+        grey: whether its pictures are; then a filter's colours are summed, as only their sum acts on grey
+            pictures.
     """
     found = first_filters(run.model)
     if found is None:
@@ -61,11 +62,11 @@ def look_at_filters(run: Run, *, grey: bool = False) -> FilterPicture | None:
     if kernel[0] != kernel[1] or kernel[0] < LEAST_SIDE:
         order = weights.flatten(1).norm(dim=1).argsort(descending=True).tolist()
         summary = (
-            f"A filter of {size} has too few values to tell a Gabor function from anything else, so none is "
-            "fitted; the strongest stand first."
+            f"A filter of {size} has too few values to recognize a Gabor function, so none is "
+            "fitted; the strongest come first."
         )
         if kernel[0] != kernel[1]:
-            summary = "Gabor functions are fitted to square filters only; the strongest stand first."
+            summary = "Gabor functions are fitted to square filters only; the strongest come first."
         drawn = [Filter(weights[i].numpy(), None, ("", "")) for i in order[:MOST]]
     else:
         fit = fit_gabors(weights)
@@ -75,7 +76,7 @@ def look_at_filters(run: Run, *, grey: bool = False) -> FilterPicture | None:
         facts |= _figures(fit, floor)
         shown = (fit.filters + weights.mean((2, 3), keepdim=True)).numpy()
         drawn = [Filter(weights[i].numpy(), shown[i], _words(fit, i)) for i in order[:MOST]]
-        title += ", each beside the Gabor function fitted to it"
+        title += ", each next to the Gabor function fitted to it"
     if count > MOST:
         summary += f" The first {MOST} of {count} are drawn."
     return FilterPicture(
@@ -88,11 +89,11 @@ def look_at_filters(run: Run, *, grey: bool = False) -> FilterPicture | None:
 def _sentence(fit: GaborFit, floor: float) -> str:
     good = fit.r2 > GOOD
     gabors, spots = int((good & fit.directed).sum()), int((good & ~fit.directed).sum())
-    noise = f"of filters of plain noise 95 % stay below {floor:.2f}"
+    noise = f"95 % of filters of pure noise stay below {floor:.2f}"
     if floor > TELLING:
         return (
             f"The fits explain {100 * float(fit.r2.median()):.0f} % of a filter's variance (median), but "
-            f"{noise}, so at this size a good fit tells nothing: no filter is called a Gabor function."
+            f"{noise}, so at this size a good fit means nothing: no filter is called a Gabor function."
         )
     return (
         f"{gabors} of {len(good)} filters are Gabor functions: a fit explains more than {100 * GOOD:.0f} % "

@@ -38,7 +38,7 @@ UNITS, SEARCHED, EMBEDDED = 3, 2000, 2000
 
 @dataclass
 class _Look:
-    """A look on its way.
+    """A running `look`.
 
     Attributes:
         run: the network.
@@ -86,7 +86,7 @@ def look(
 
     Args:
         run: a RUN.
-        out: the folder to write to; by default RUN/look, or "look" where the run is no folder.
+        out: the folder to write to; by default RUN/look, or "look" if the run is not a folder.
         data: a data set; by default the run's own. Without it only filters and curves are drawn.
         layers: whose units are shown; by default the last of each stage.
         units: of each layer.
@@ -100,10 +100,12 @@ def look(
         "surface", "diagnosis", "left_out".
 
     Raises:
-        ResightError: in one line; also if nothing that was asked for can be drawn.
+        ResightError: in one line; also if nothing requested can be drawn.
     """
     if wrong := [name for name in only if name not in PARTS]:
-        raise UsageError(f"--only {wrong[0]!r} is none of {', '.join(PARTS)}; {suggestion(wrong[0], PARTS)}")
+        raise UsageError(
+            f"--only {wrong[0]!r}: must be one of {', '.join(PARTS)}; {suggestion(wrong[0], PARTS)}"
+        )
     opened = open_run(run)
     place = Path(out) if out else (opened.folder / "look" if opened.folder else Path("look"))
     require_place(place / PAGE)
@@ -121,7 +123,7 @@ def look(
             if data or len(missing) == len(only):
                 raise
             if missing:
-                answer["left_out"].append(f"{', '.join(missing)}: no pictures to look at: {error}")
+                answer["left_out"].append(f"{', '.join(missing)}: no pictures: {error}")
     draw = {
         "filters": _filters, "patches": lambda w: _patches(w, layers, units),
         "features": lambda w: _features(w, seed),
@@ -139,7 +141,7 @@ def look(
         except ResightError as error:
             answer["left_out"].append(f"{name}: {error}")
     if not work.parts:
-        raise UsageError("; ".join(answer["left_out"]) or "nothing was asked for")
+        raise UsageError("; ".join(answer["left_out"]) or "no part was requested")
     title = f"{opened.model.name}: what it learned ({opened.name})"
     write_text(
         place / PAGE, render_page(title, work.parts, [f"Left out: {line}." for line in answer["left_out"]])
@@ -162,7 +164,7 @@ def _patches(work: _Look, layers: Sequence[str] | None, units: int) -> None:
     words, images = explained(found), []
     for layer, rows in found.units.items():
         if not rows:
-            work.answer["left_out"].append(f"patches of {layer}: no unit of it is ever active")
+            work.answer["left_out"].append(f"patches of {layer}: none of its units is ever active")
             continue
         title = f"{work.run.model.name}, layer {layer}: a unit sees {found.sees(layer)}"
         work.save(f"patches-{layer.replace('.', '-')}", draw_units(rows, title, words))
@@ -189,9 +191,7 @@ def _features(work: _Look, seed: int) -> None:
 
 def _surface(work: _Look, seed: int) -> None:
     if isinstance(work.run.model, Pipeline):
-        raise UsageError(
-            "nothing but the support vector machine is trained by its loss, and that has one minimum"
-        )
+        raise UsageError("only the support vector machine minimizes a loss, and that loss has one minimum")
     split = work.split("train")
     surface, seconds = find_surface(work.run, split, seed)
     words = read_surface(surface, split.name)
@@ -220,12 +220,12 @@ def _curves(work: _Look) -> None:
 
 
 def diagnosis(run: Run, rows: Sequence[dict[str, float]], dataset: Dataset | None) -> list[str]:
-    """Return what the learning curves of a run say, see `diagnose`.
+    """Return the diagnoses of a run's learning curves, see `diagnose`.
 
     Args:
         run: the run, with its folder.
         rows: of its metrics.csv.
-        dataset: what it was trained on; without it every class counts as equally frequent.
+        dataset: its training data; without it all classes count as equally frequent.
     """
     assert run.folder is not None  # it has curves
     record = read_recipe_file(run.folder, whole=True)
@@ -237,7 +237,7 @@ def diagnosis(run: Run, rows: Sequence[dict[str, float]], dataset: Dataset | Non
 
 
 def _guessing(model: Classifier, record: dict[str, Any]) -> float | None:
-    """Return the training loss of a network that gives every class the same score; None if more is in it."""
+    """Return the training loss of equal scores for every class; None if the loss has other parts."""
     recipe = record["recipe"]
     extra = model.sharpen or model.old_tasks or recipe.get("teacher") or recipe.get("balance") == "loss"
     if extra or type(model).loss is not Classifier.loss:

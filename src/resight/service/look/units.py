@@ -1,4 +1,4 @@
-"""The pictures that drive units most, cut to what the unit sees, with two projections back to the pixels."""
+"""The pictures that drive units most, cut to their receptive field, with two projections to pixels."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -50,7 +50,7 @@ class Found:
     side: int = 0
 
     def sees(self, layer: str) -> str:
-        """Return how much of the picture a unit of a layer sees, in words."""
+        """Return how much of the picture a unit of a layer sees, as text."""
         size = self.fields[layer].size
         if size == float("inf"):
             return "the whole picture"
@@ -81,7 +81,7 @@ def stage_ends(model: Classifier, size: int) -> list[str]:
 def find_units(
     run: Run, split: Split, layers: Sequence[str] | None, units: int, most: int, each: int = EACH
 ) -> Found:
-    """Find the strongest units of layers and what drives them.
+    """Find the strongest units of layers and the pictures that drive them.
 
     Args:
         run: the network.
@@ -154,7 +154,7 @@ def _patches(
 
 
 def _gathered(run: Run, split: Split, indices: list[int]) -> tuple[list[Any], Tensor]:
-    """Return the squares and images of pictures in the order asked for; one may be asked for again."""
+    """Return the squares and images of pictures in the requested order; repeats are allowed."""
     batches = list(read(run, split, sorted(set(indices))))
     where = {index: (b, i) for b, batch in enumerate(batches) for i, index in enumerate(batch.indices)}
     squares = [batches[where[i][0]].squares[where[i][1]] for i in indices]
@@ -183,10 +183,10 @@ def explained(found: Found) -> list[str]:
         return [*lines, f"No projections: {found.without}."]
     return [
         *lines,
-        "Below each patch, what in it excites the unit, by the deconvolution network (Zeiler and Fergus "
+        "Below each patch: what excites the unit, by the deconvolution network (Zeiler and Fergus "
         "2014) and by guided backpropagation (Springenberg et al. 2015); grey is zero, each tile is scaled "
-        "by its own extremes, and of grey pictures the colours are summed. The deconvolution network knows "
-        "the picture by the switches of max pooling only: without such a pooling below the unit it shows "
+        "to its own range, and for grey pictures the colours are summed. The deconvolution network knows "
+        "the picture only by the switches of max pooling: without max pooling below the unit it shows "
         "the same for every picture. Guided backpropagation changes little when weights are made random "
-        "(Adebayo et al. 2018): both show what excites a unit, not what a class rests on.",
+        "(Adebayo et al. 2018): both show what excites a unit, not what a class depends on.",
     ]

@@ -1,1 +1,1 @@
-"""The table of networks: listed, summed up, compared."""
+"""The table of networks: listed, summarized, compared."""

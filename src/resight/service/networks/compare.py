@@ -1,7 +1,7 @@
-"""Networks beside each other: published accuracy against cost, size and speed.
+"""Networks compared: published accuracy against cost, size and speed.
 
 Accuracies are published figures and never ours; parameters and multiply-adds are counted on our networks;
-speed is measured on the machine at hand, with random weights.
+speed is measured on the machine available, with random weights.
 """
 
 import statistics
@@ -30,13 +30,13 @@ SECONDS = 1.0
 LEAST_REPEATS = 3
 
 ACCURACY = (
-    "Accuracies are published figures, ImageNet validation, one crop. Filled: torchvision's weights; "
+    "Accuracies are published: ImageNet validation, one crop. Filled: torchvision's weights; "
     "hollow: the paper or its release; ?: uncertain.\n"
     "resnext101_64x4d's weights come from torchvision's later, longer training."
 )
 COUNTED = (
-    "Parameters and multiply-adds are counted on our networks at their papers' input size, "
-    "without heads that only training uses."
+    "Parameters and multiply-adds are counted on Resight's networks at their papers' input size, "
+    "without heads used only in training."
 )
 
 
@@ -46,15 +46,15 @@ def compare(
     """Draw accuracy against cost and size, and against measured speed if asked.
 
     Args:
-        out: what the figures' names begin with; an ending .svg or .png is dropped.
-        measure: also measure images a second of each network on this machine.
+        out: prefix of the figures' names; a suffix .svg or .png is dropped.
+        measure: also measure images per second of each network on this machine.
         progress: called with a line before each network is measured.
 
     Returns:
         The JSON of `resight compare`.
 
     Raises:
-        UsageError: if `out` names no file.
+        UsageError: if `out` is not a file name.
         ResightError: if the figures cannot be written, in one line.
     """
     stem = _stem(out)
@@ -96,7 +96,7 @@ def compare(
             rows,
             "images_per_second",
             Axis(
-                "images a second",
+                "images per second",
                 "ImageNet top-1 accuracy (published) against speed (measured)",
                 f"{ACCURACY}\nSpeed measured on {describe(device)}: "
                 "float32, random weights, batches of 1 to 8, the papers' input size.",
@@ -165,7 +165,7 @@ def _accuracy(name: str) -> Published | None:
 def _stem(out: str) -> Path:
     path = Path(out)
     if path.name in ("", ".."):
-        raise UsageError(f"--out {out!r} names no file; give one, such as compare.svg")
+        raise UsageError(f"--out {out!r} is not a file name; give one, such as compare.svg")
     return path.with_suffix("") if path.suffix.lower() in (".svg", ".png") else path
 
 

@@ -1,4 +1,4 @@
-"""Networks built and counted: what the table of `core/networks.py` is made of."""
+"""Networks built and counted, for the table of `core/networks.py`."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ def count(name: str) -> tuple[int, int]:
 
 
 def build(name: str) -> Classifier:
-    """Return a network as its paper has it, without the heads that only training uses."""
+    """Return a network as in its paper, without the heads used only in training."""
     options: dict[str, Any] = {"aux": False} if "aux" in list_options(name) else {}
     return create_model(name, NETWORKS[name].classes, NETWORKS[name].channels, **options)
 

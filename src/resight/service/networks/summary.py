@@ -8,9 +8,9 @@ from resight.core.registry import lookup
 
 
 def summary(name: str, size: int | None = None, changes: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the JSON of `resight summary`: counts of one image, without heads that only training uses.
+    """Return the JSON of `resight summary`: counts of one image, without heads used only in training.
 
-    A network as its paper has it is looked up; with another size or options it is built, which loads torch.
+    A network as in its paper is looked up; with another size or options it is built, which loads torch.
 
     Args:
         name: of a network.

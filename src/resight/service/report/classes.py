@@ -1,4 +1,4 @@
-"""Class by class: the table of the worst, all of them in a file, and which classes are confused."""
+"""Class by class: the table of the worst, all classes in a file, and which classes are confused."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ TABLE = "classes.csv"
 
 
 def class_by_class(tested: Tested) -> list[Part]:
-    """Return the table of the classes, worst first; of very many classes the worst, and a file with all."""
+    """Return the table of the classes, worst first; for very many classes the worst, and a file with all."""
     table = tested.figures["per_class"]
     rows = sorted(table.items(), key=lambda row: _badness(row[1]))
     shown = rows if len(rows) <= ROWS else rows[:WORST]
@@ -30,7 +30,7 @@ def class_by_class(tested: Tested) -> list[Part]:
 
 
 def _badness(row: dict[str, Any]) -> tuple[float, float]:
-    """Return what sorts the surely bad first: one error of one picture says less than 9 of 10."""
+    """Return a sort key that puts the surely bad first: 1 error of 1 is weaker evidence than 9 of 10."""
     if row["error"] is None:
         return 1.0, 0.0
     return -row["interval"][0], -row["error"]
@@ -49,7 +49,7 @@ def as_csv(table: dict[str, dict[str, Any]]) -> str:
 
 
 def confusions(tested: Tested) -> list[Part]:
-    """Return which classes are taken for which, of few classes also the matrix; nothing if multi-label."""
+    """Return which classes are confused, for few classes also the matrix; nothing if multi-label."""
     figures = tested.figures
     if figures["multi_label"]:
         return []
@@ -68,7 +68,7 @@ def confusions(tested: Tested) -> list[Part]:
 
 
 def shaded(matrix: list[list[int]]) -> list[list[tuple[int, float]]]:
-    """Return each count with how dark it is drawn, in [0, 1]: the root of its share, so that few show too."""
+    """Return each count with its darkness in [0, 1]: the root of its share, to show small counts."""
     totals = [max(sum(row), 1) for row in matrix]
     return [
         [(count, (count / total) ** 0.5) for count in row] for row, total in zip(matrix, totals, strict=True)

@@ -32,9 +32,9 @@ class ClassGroups:
 
     Attributes:
         name: of the class.
-        named: how many test pictures were named so.
-        wrong: how many of them wrongly.
-        rows: rows of the result whose maps were grouped; the groups' members count through them.
+        named: test pictures with this answer.
+        wrong: those of them that are wrong.
+        rows: rows of the result whose maps were grouped; the groups' members index them.
         empty: maps left out because they are zero everywhere.
         groups: those with marks first.
     """
@@ -48,13 +48,13 @@ class ClassGroups:
 
 
 def find_cues(run: Run, split: Split, result: TestResult) -> list[ClassGroups]:
-    """Group the maps of each class, over the test pictures that were named so, rightly or wrongly.
+    """Group the maps of each class, over the test pictures with this answer, right or wrong.
 
-    Pictures by the name given, not by the true one: what is grouped are the reasons for saying it.
+    Pictures are taken by the answer, not the true class: the groups show the reasons for the answer.
 
     Args:
         run: the network.
-        split: what was tested, its labels counting through the network's classes.
+        split: the tested split, its labels referring to the network's classes.
         result: the test.
 
     Returns:
@@ -94,7 +94,7 @@ def find_cues(run: Run, split: Split, result: TestResult) -> list[ClassGroups]:
 
 
 def rows_by_name(result: TestResult) -> dict[int, Tensor]:
-    """Return for each class that was named the rows that were named so, ascending."""
+    """Return for each answered class its rows, ascending."""
     predicted = result.probabilities.argmax(1)
     order = predicted.argsort(stable=True)
     classes, counts = predicted.unique(return_counts=True)

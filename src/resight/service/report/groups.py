@@ -18,7 +18,7 @@ TYPICAL = 4
 
 
 def groups(tested: Tested) -> list[Part]:
-    """Return the groups of each class's maps, those with marks first; nothing where maps are too few."""
+    """Return the groups of each class's maps, those with marks first; nothing if there are too few maps."""
     if not (shown := _shown(tested)):
         return []
     return [Part("Where it looks, class by class", html=render("sections/cues", classes=shown))]

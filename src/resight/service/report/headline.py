@@ -1,4 +1,4 @@
-"""The first lines of the report: the figure, and what it means to a person who is no researcher."""
+"""The first lines of the report: the figure, and its meaning for readers who are not researchers."""
 
 from resight.render.charts import interval_scale
 from resight.render.frequencies import VERBS, error_in_words, odds
@@ -10,7 +10,7 @@ MANY = 2000
 
 
 def headline(tested: Tested) -> list[Part]:
-    """Return the figure with its interval, in words and on a line, and what the data set has to say."""
+    """Return the figure with its interval, as text and on a line, and the notes of the data set."""
     figures = tested.figures
     several = figures["multi_label"]
     verbs = ("The first answer is wrong on", "The first answer is right on") if several else VERBS
@@ -25,7 +25,7 @@ def headline(tested: Tested) -> list[Part]:
         scale = interval_scale(figures["top1_error"], interval, guess)
     lines = [_counts(tested, interval)]
     if guess:
-        lines.append(f"Always naming the most frequent class would be wrong on about {odds(guess / 100)}.")
+        lines.append(f"Always answering the most frequent class would be wrong on about {odds(guess / 100)}.")
     html = render(
         "sections/headline", figure=figure, unit=unit, meaning=meaning, scale=scale, lines=lines,
         warnings=_warnings(tested), facts=_facts(tested),
@@ -44,7 +44,7 @@ def _counts(tested: Tested, interval: tuple[float, float]) -> str:
 
 def _warnings(tested: Tested) -> list[str]:
     if leaks := tested.leaks:
-        return [f"▲ {leaks} test pictures were trained on as well: on new pictures the error is higher."]
+        return [f"▲ {leaks} test pictures were also used for training: on new pictures the error is higher."]
     return []
 
 
@@ -54,7 +54,7 @@ def _notes(tested: Tested) -> list[str]:
 
 
 def _guessing(tested: Tested) -> float | None:
-    """Return the error of naming the most frequent class of the test pictures, in percent."""
+    """Return the error of always answering the most frequent class of the test pictures, in percent."""
     most = max(row["n"] for row in tested.figures["per_class"].values())
     return 100 * (1 - most / tested.figures["n"]) or None
 
@@ -64,11 +64,11 @@ def _facts(tested: Tested) -> list[dict[str, str]]:
     figures, facts = tested.figures, []
     if figures["multi_label"]:
         low, high = figures["top1_interval"]
-        one = f"one-error: the first answer is none of the picture's classes ({low:.1f} to {high:.1f} %)"
+        one = f"one-error: the first answer is not one of the picture's classes ({low:.1f} to {high:.1f} %)"
         facts = [
             (f"{figures['top1_error']:.2f} %", one),
-            (f"{figures['f1_micro'] or 0:.3f}", "F1 of all answers of 50 % or more"),
-            (f"{figures['f1_macro'] or 0:.3f}", "F1, mean of the classes"),
+            (f"{figures['f1_micro'] or 0:.3f}", "F1 of all answers with 50 % or more"),
+            (f"{figures['f1_macro'] or 0:.3f}", "F1, mean over the classes"),
             (f"{figures['subset_error']:.2f} %", "pictures with any class answered wrongly"),
         ]  # fmt: skip
     if figures["top5_error"] is not None:

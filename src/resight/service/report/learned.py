@@ -1,4 +1,4 @@
-"""What the report shows of what a network learned: small, and quick enough for every training."""
+"""What a network learned, as the report shows it: small, and fast enough for every training run."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ its steps."""
 def learned(tested: Tested) -> list[Part]:
     """Return the test pictures by their features, and what drives a unit of each of the last stages.
 
-    A part that cannot be drawn is left out: `resight look` says why, and draws more.
+    A part that cannot be drawn is left out: `resight look` reports why, and draws more.
     """
     return [part for draw in (_cloud, _units) for part in _drawn(draw, tested.run, tested.dataset)]
 
@@ -49,7 +49,7 @@ def _cloud(run: Run, dataset: Dataset) -> Part:
     cloud = find_cloud(run, dataset.split("test"), EMBEDDED, 0, STEPS)
     return Part(
         "How it sees the pictures",
-        f"Each mark is a test picture; near ones are alike to the network, and rings mark wrong answers. "
+        f"Each mark is a test picture; near ones look similar to the network; rings mark wrong answers.  "
         f"{read_cloud(cloud, 'test')}",
         html=interactive(cloud),
     )

@@ -71,7 +71,7 @@ def drawn(
 ) -> tuple[str, list[dict[str, Any]]]:
     """Return the layer read, and of each row the picture and its maps over it, as data URIs.
 
-    The first map is of the predicted class; with `truth` a second one, out of the same pass, of the true one.
+    The first map is of the predicted class; with `truth` a second one, from the same pass, of the true one.
     """
     run, result, card = tested.run, tested.result, tested.run.preprocessing
     items, layer, normalize = [], "", Normalize(card, run.device)

@@ -1,4 +1,4 @@
-"""The report of a run: a shell with ordered sections, each made from the finished test."""
+"""The report of a run: a page with ordered sections, each made from the finished test."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -53,7 +53,7 @@ def report(run: str, data: str | None = None, data_root: str | None = None) -> P
     """
     opened = open_run(run)
     if opened.folder is None:
-        raise ModelFileError(f"{run}: a report needs the run's folder, which holds its curves")
+        raise ModelFileError(f"{run}: a report needs the run folder, which holds the curves")
     given = data_of(opened, data, data_root)
     if given.own and has_folds(opened) and "test" not in given.dataset.splits:
         pooled = judge_folds(opened, data, data_root)
@@ -76,9 +76,9 @@ def write_report(
     """Write the report of a run from a finished test; see `report`.
 
     Args:
-        run: what was tested.
-        dataset: on what.
-        result: what came out.
+        run: the tested run.
+        dataset: the tested data set.
+        result: of the test.
         figures: of the result.
         own: whether the data set is what the run was trained on.
     """

@@ -1,4 +1,4 @@
-"""What is gained if the network may leave its least certain answers to a person."""
+"""The gain if the network may pass its least certain answers to a person."""
 
 from resight.metrics.risk_coverage import Accepted, RiskCoverage
 from resight.render.charts import Series, line_chart
@@ -10,12 +10,12 @@ LEFT_OUT = 0.1
 READING = (
     "From left to right more answers are accepted, the most certain first; at the right end all are, and the "
     "error is that of the test. resight predict --at-least P marks answers below a probability P as unsure. "
-    "The curve is of photos of these classes: a photo of something else can still get a sure answer."
+    "The curve is for photos of these classes: a photo of something else can still get a certain answer."
 )
 
 
 def unsure(tested: Tested) -> list[Part]:
-    """Return the risk-coverage curve of a test; nothing where a picture may have several classes."""
+    """Return the risk-coverage curve of a test; nothing if multi-label."""
     if tested.result.multi_label:
         return []
     curve = tested.result.risk_coverage()
@@ -31,24 +31,22 @@ def risk_chart(curve: RiskCoverage) -> str:
 
 
 def risk_words(curve: RiskCoverage) -> str:
-    """Return what is gained if the least certain tenth of the pictures is left to a person."""
+    """Return the gain if the least certain tenth of the pictures is passed to a person."""
     everything, rest = curve.at_coverage(1.0), curve.at_coverage(1 - LEFT_OUT)
     if not everything.wrong:
-        return (
-            f"It makes no error on these {everything.n:,} pictures, so no answer has to be left to a person."
-        )
+        return f"It makes no error on these {everything.n:,} pictures, so no answer has to go to a person."
     if rest.n == everything.n:
-        return "Its least certain answers are all equally certain, so none can be left to a person first."
+        return "Its least certain answers are all equally certain, so none can go to a person first."
     share = f"{100 * (1 - rest.coverage):.0f} %"
-    errs = f"errs on {_often(rest)} of the rest" if rest.wrong else f"makes no error on the other {rest.n:,}"
+    errs = f"is wrong on {_often(rest)} of the rest" if rest.wrong else f"is right on the other {rest.n:,}"
     return (
-        f'If it may say "unsure" on the least certain {share} of photos, it {errs}; of all photos it errs on '
-        f"{_often(everything)}."
+        f'If it may say "unsure" on the least certain {share} of photos, it {errs}; of all photos '
+        f"it is wrong on {_often(everything)}."
     )
 
 
 def _often(part: Accepted) -> str:
-    """Return how often an accepted answer is wrong, in words."""
+    """Return how often an accepted answer is wrong, as text."""
     if 5 * part.wrong <= part.n:
         return f"1 in {round(part.n / part.wrong):,}"
     return f"{100 * part.wrong / part.n:.0f} in 100"

@@ -1,4 +1,4 @@
-"""What the sections of a report are made from."""
+"""The input of the sections of a report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ class Tested:
 
     Attributes:
         run: what was tested, with its folder.
-        dataset: on what.
-        split: the tested split, its labels counting through the network's classes.
-        result: what came out.
+        dataset: the tested data set.
+        split: the tested split, its labels referring to the network's classes.
+        result: of the test.
         figures: of the result.
         record: the run's recipe.json.
         rows: of metrics.csv; may be empty.
@@ -44,5 +44,5 @@ class Tested:
 
     @property
     def leaks(self) -> int | None:
-        """Test pictures that were trained on too; None where that is not known, as of folds or other data."""
+        """Test pictures that were also used for training; None if unknown, as for folds or other data."""
         return self.record["leaks"] if self.own and "protocol" not in self.figures else None

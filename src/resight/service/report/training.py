@@ -1,4 +1,4 @@
-"""How a run was trained: its curves and what they say, its costs, and the command that repeats it."""
+"""How a run was trained: its curves and their diagnoses, its costs, and the command that repeats it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from resight.service.run.run import MODEL_FILE
 
 
 def curves(tested: Tested) -> list[Part]:
-    """Return the learning curves, and what they say in words; nothing of a run without a record of them."""
+    """Return the learning curves and their diagnoses; nothing for a run without a record of them."""
     if not tested.rows:
         return []
     html = render("sections/curves", charts=charts_of(tested.rows))
@@ -22,7 +22,7 @@ def curves(tested: Tested) -> list[Part]:
 
 
 def charts_of(rows: Sequence[dict[str, float]]) -> list[dict[str, str]]:
-    """Return the charts of a training: error, loss, learning rate; none of a fit, which has a single row."""
+    """Return the charts of a training run: error, loss, learning rate; none for a fit (a single row)."""
     if len(rows) < 2:
         return []
 
@@ -50,7 +50,7 @@ def charts_of(rows: Sequence[dict[str, float]]) -> list[dict[str, str]]:
 
 
 def made(tested: Tested) -> list[Part]:
-    """Return what the network and its training cost, the command that repeats it, and all settings."""
+    """Return the costs of network and training, the command that repeats it, and all settings."""
     record = tested.record
     recipe = {
         **record["recipe"],
@@ -68,7 +68,7 @@ def made(tested: Tested) -> list[Part]:
 
 
 def costs(tested: Tested) -> list[dict[str, str]]:
-    """Return what the network and its training cost, in words."""
+    """Return the costs of the network and its training, as text."""
     run, rows = tested.run, tested.rows
     facts = [
         (f"{cost.parameters(run.model):,}", "parameters"),

@@ -6,7 +6,7 @@ from resight.service.report.tested import Tested
 
 
 def calibration(tested: Tested) -> list[Part]:
-    """Return how often answers of a confidence are right."""
+    """Return how often answers of each confidence are right."""
     figures = tested.figures
     html = render(
         "sections/calibration", chart=reliability_chart(figures["reliability"]), ece=figures["ece"],

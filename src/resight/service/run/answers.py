@@ -46,6 +46,6 @@ def answers_of(facts: Mapping[str, Any], name: str) -> tuple[str, RiskCoverage] 
     values = torch.from_numpy(signed.astype(np.float64))
     if not bool(((values.abs() > 0) & (values.abs() <= 1)).all()):
         raise ModelFileError(
-            f"{name}: its list of answers is damaged (a value is no probability); train again"
+            f"{name}: its list of answers is damaged (a value is not a probability); train again"
         )
     return found["of"], risk_coverage(values.abs(), values < 0)

@@ -53,7 +53,7 @@ def data_of(run: Run, data: str | None, data_root: str | None = None) -> RunData
     """
     place = run.facts.get("data")
     if not data and not place:
-        raise DataError(f"{run.name}: does not say what it was trained on; name the data with --data")
+        raise DataError(f"{run.name}: does not state its training data; give the data with --data")
     named = data if data and place not in (data, absolute(data)) else None
     raw = open_as_it_is(named or str(place), data_root or (None if named else run.facts.get("data_root")))
     require_fit(raw)
@@ -63,11 +63,11 @@ def data_of(run: Run, data: str | None, data_root: str | None = None) -> RunData
         return RunData(as_test(raw).with_levels(run.preprocessing.levels), own=False)
     if run.facts.get("data_fingerprint") is None:
         raise DataError(
-            f"{run.name}: does not say how its data were split; name untouched pictures with --data"
+            f"{run.name}: does not state how its data were split; give unseen pictures with --data"
         )
     raise DataError(
-        f"{place}: its pictures changed since {run.name} was trained, so its test split may hold trained "
-        "ones; name untouched pictures with --data"
+        f"{place}: its pictures changed since {run.name} was trained, so its test split may hold training "
+        "pictures; give unseen pictures with --data"
     )
 
 
@@ -157,7 +157,9 @@ def _by_members(run: Run, raw: Dataset, members: Members, *, whole: bool) -> Dat
     tested = "test" if "test" in members.splits else "train"
     if (whole and (new or gone)) or not len(splits.get(tested, ())):
         return None
-    note = f"the pictures changed since {run.name} was trained: {new} are new and left out, {gone} are gone"
+    note = (
+        f"the pictures changed since {run.name} was trained: {new} new ones are left out, {gone} are missing"
+    )
     notes = (*raw.notes, note) if new or gone else raw.notes
     return replace(raw, splits={k: v for k, v in splits.items() if len(v)}, notes=notes)
 
@@ -183,9 +185,9 @@ def _known(run: Run, given: RunData) -> Digests | None:
 
 def learned_note(runs: str, count: int, figures: dict[str, Any], others: dict[str, Any] | None) -> str:
     """Return what to say of a figure that counts pictures which the runs learned."""
-    these = f"{count} of these {figures['n']} pictures were learned, or chosen on, by {runs}"
+    these = f"{count} of these {figures['n']} pictures were used to train or select {runs}"
     if others is None:
-        return f"{these}: the figure says nothing of new pictures"
+        return f"{these}: the figure says nothing about new pictures"
     low, high = others["top1_interval"]
     return (
         f"{these}: on the {others['n']} others the error is {others['top1_error']:.2f} % "
@@ -197,5 +199,5 @@ def unknown_note(run: Run) -> list[str]:
     """Return what to say of a run whose pictures are not known; nothing of official weights."""
     if not run.facts.get("data"):
         return []
-    cause = f"{run.name} does not say which pictures it learned"
-    return [f"{cause}: if it learned some of these, the figures are too good"]
+    cause = f"{run.name} does not state which pictures it was trained on"
+    return [f"{cause}: if it was trained on some of these, the figures are too good"]

@@ -30,7 +30,7 @@ def named(
         places: what was named without an option.
         out: what was named with --out.
         command: of the training: "train" or "train-gan".
-        resume: whether a run shall be resumed.
+        resume: whether a run is resumed.
 
     Returns:
         The data set, None for that of the run; and the run to resume, None for a new one, or for the latest
@@ -42,22 +42,22 @@ def named(
     how = f"resight {command} --resume RUN"
     if len(places) > 1 + resume:
         raise UsageError(
-            f"{', '.join(places)}: name one data set" + (f", and one run: {how}" if resume else "")
+            f"{', '.join(places)}: give one data set" + (f", and one run: {how}" if resume else "")
         )
     if not resume:
         if not places:
-            raise UsageError(f"name the data set: resight {command} DATA; a run is resumed with: {how}")
+            raise UsageError(f"give the data set: resight {command} DATA; a run is resumed with: {how}")
         return places[0], None
     runs = [place for place in places if (Path(place) / RECIPE_FILE).is_file()]
     others = [place for place in places if place not in runs]
     if out is not None:
         runs = [run for run in runs if Path(run).resolve() != Path(out).resolve()] + [out]
     if len(runs) > 1:
-        raise UsageError(f"{', '.join(runs)}: are several runs; name one: {how}")
+        raise UsageError(f"{', '.join(runs)}: these are several runs; give one: {how}")
     if len(others) > 1:
-        raise UsageError(f"{', '.join(others)}: hold no {RECIPE_FILE}, so none of them is a run to resume")
+        raise UsageError(f"{', '.join(others)}: no {RECIPE_FILE} in them, so none of them is a run to resume")
     if not runs and not others:
-        raise UsageError(f"name the run: {how}")
+        raise UsageError(f"give the run: {how}")
     return (others or [None])[0], (runs or [None])[0]
 
 
@@ -80,7 +80,7 @@ def run_folder(out: str | None, data: str, model: str, *, resume: bool) -> tuple
         ]
         number = max(numbers, default=0)
         if resume and not number:
-            raise UsageError(f"there is no run of {stem} under runs/ to resume; name the run after --resume")
+            raise UsageError(f"no run of {stem} under runs/ to resume; give the run after --resume")
         if number and (resume or world().restarts):
             place = Path("runs") / f"{stem}-{number}"
         while place is None:  # another training may take the same number at the same moment

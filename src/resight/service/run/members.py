@@ -1,7 +1,7 @@
 """Which pictures a run learned, chose its weights on and tested: known by content, wherever they lie.
 
 A model file's header holds 48 bits of the digest of each picture. With 200,000 pictures on both sides, one in
-7,000 comparisons of two data sets finds a picture that is not there.
+7,000 comparisons of two data sets finds a picture that is missing.
 """
 
 import base64
@@ -73,7 +73,7 @@ def with_content(digests: Digests) -> Digests:
 
 
 def can_be_known(splits: Iterable[Split]) -> bool:
-    """Return whether the pictures of some splits are few enough to be told apart by content in passing."""
+    """Return whether the pictures of some splits are few enough to be distinguished by content in passing."""
     splits = list(splits)
     return sum(map(len, splits)) <= FINGERPRINT_DIGESTS
 
@@ -124,13 +124,13 @@ def notes_of(members: Members) -> tuple[str, ...]:
     test = members.splits.get("test", np.empty(0, np.uint64))
     if seen := int(np.isin(test, members.before).sum()):
         notes.append(
-            f"{seen} of {len(test)} test pictures were learned, or chosen on, by a run that this one "
-            "starts from or listens to, so the test error is too good"
+            f"{seen} of {len(test)} test pictures were used to train or select a run that this one "
+            "starts from or is taught by, so the test error is too low"
         )
     if members.unknown:
         notes.append(
-            f"{', '.join(members.unknown)} does not say which pictures it learned: if it learned test "
-            "pictures, the test error is too good"
+            f"{', '.join(members.unknown)} does not state its training pictures: if they include test "
+            "pictures, the test error is too low"
         )
     return tuple(notes)
 

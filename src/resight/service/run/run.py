@@ -142,9 +142,7 @@ def open_run(name: str) -> Run:
         path = Path(before if task else name)
         folder = path if path.is_dir() else None
         if not path.exists():
-            raise ModelFileError(
-                f"{name}: there is no such run; give a run folder, a model.safetensors or zoo:NAME"
-            )
+            raise ModelFileError(f"{name}: no such run; give a run folder, a model.safetensors or zoo:NAME")
         if folder and not (folder / MODEL_FILE).is_file():
             line = shlex.join(["resight", "train", "--resume", str(folder)])
             more = f"; resume it with: {line}" if (folder / RECIPE_FILE).exists() else ""
@@ -153,14 +151,16 @@ def open_run(name: str) -> Run:
         if task:
             facts = {**facts, **model.use_old_head(task).facts}
             if "geometry" not in facts:
-                raise ModelFileError(f"{name}: its file does not say how that task's pictures were prepared")
+                raise ModelFileError(f"{name}: its file does not state how the pictures were prepared")
             assert model.preprocessing is not None  # load_model gives it
             geometry = {**facts["geometry"], "levels": Levels.from_dict(facts["geometry"].get("levels"))}
             model.preprocessing = replace(model.preprocessing, **geometry)
     if model.preprocessing is None:
-        raise ModelFileError(f"{name}: its weights do not say how pictures must be prepared")
+        raise ModelFileError(f"{name}: its weights do not state how pictures must be prepared")
     if model.in_channels != 3:
-        raise ModelFileError(f"{name}: takes pictures of {model.in_channels} channels; the commands give 3")
+        raise ModelFileError(
+            f"{name}: takes pictures with {model.in_channels} channels, but the commands give 3"
+        )
     if not name.startswith("zoo:"):
         _require_map(model, model.preprocessing.size, name)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -205,7 +205,7 @@ def read_recipe_file(folder: Path, *, whole: bool = False) -> dict[str, Any]:
     path = folder / RECIPE_FILE
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise ModelFileError(f"{path}: is too large to be a recipe; write the file again by a training")
+            raise ModelFileError(f"{path}: is too large to be a recipe; train again to write it")
         text = path.read_bytes()
     except FileNotFoundError as error:
         raise ModelFileError(f"{folder}: holds no {RECIPE_FILE}: it is not a run to resume") from error

@@ -23,7 +23,7 @@ def require_one_answer(run: Run) -> None:
     """Refuse a run whose answers have no single probability.
 
     Raises:
-        UsageError: if a picture may have several classes, or answers are no probabilities.
+        UsageError: if a picture may have several classes, or answers are not probabilities.
     """
     if run.model.multi_label:
         raise UsageError(
@@ -31,7 +31,7 @@ def require_one_answer(run: Run) -> None:
             "leave it out and compare the probabilities of the classes"
         )
     if run.model.probabilities == "none":
-        raise UsageError(f"{run.name}: gives scores that are no probabilities; leave --at-least out")
+        raise UsageError(f"{run.name}: gives scores that are not probabilities; leave --at-least out")
 
 
 def accepted(run: str, at_least: float) -> tuple[str, Accepted] | None:
@@ -58,13 +58,13 @@ def accepted_in_words(run: str, at_least: float) -> str:
     found = accepted(run, at_least)
     if found is None:
         return (
-            f"{run} has no record of its answers to held-out pictures, so it is not known how often answers "
-            f"of {at_least:g} or more are wrong"
+            f"{run} has no record of its answers to held-out pictures, so how often answers "
+            f"of {at_least:g} or more are wrong is unknown"
         )
     of, part = found
     pictures = f"{part.of:,} {of} pictures" if of in (VALIDATION, TEST) else f"{part.of:,} pictures, {of}"
     if part.error is None or part.interval is None:
-        return f"no answer reached {at_least:g} on {pictures}, so nothing is known of accepted answers"
+        return f"no answer reached {at_least:g} on {pictures}, so nothing is known about accepted answers"
     low, high = part.interval
     chosen = "; the epoch was chosen on these pictures" if of == VALIDATION else ""
     return (

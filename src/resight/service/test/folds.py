@@ -62,7 +62,7 @@ class Pooled:
 def protocol(count: int) -> str:
     """Return in words how a k-fold figure comes about."""
     return (
-        f"{count}-fold: each picture judged by a network that did not see it; the delivered network saw all "
+        f"{count}-fold: each picture tested by a network that did not see it; the delivered network saw all "
         "of them"
     )
 
@@ -96,7 +96,7 @@ def judge_folds(run: Run, data: str | None = None, data_root: str | None = None,
         protocol: views, scales, strict and workers, see `test_split`.
 
     Raises:
-        ResightError: in one line, if the folds are not there any more or their pictures changed.
+        ResightError: in one line, if the folds are missing any more or their pictures changed.
     """
     raw = open_as_it_is(
         data or str(run.facts["data"]), data_root or (None if data else run.facts.get("data_root"))
@@ -108,8 +108,8 @@ def judge_folds(run: Run, data: str | None = None, data_root: str | None = None,
         found = recognized(of_fold, raw, whole=False)
         if found is None:
             raise DataError(
-                f"{raw.name}: its pictures changed since {place} was trained, so it is not known which of "
-                "them it learned; put them back, or name untouched pictures with --data"
+                f"{raw.name}: its pictures changed since {place} was trained, so it is unknown which of "
+                "them it was trained on; put them back, or give unseen pictures with --data"
             )
         judged.append(judge(of_fold, found.with_levels(of_fold.preprocessing.levels), **protocol))
     return pool(run.facts["folds"]["count"], judged)
@@ -122,11 +122,11 @@ def _places(run: Run) -> list[Path]:
     missing = [place for place in places if not (place / MODEL_FILE).is_file()]
     if missing or not places:
         test = run.facts.get("test", {})
-        cause = f"{missing[0]} is not there" if missing else "the folds are in its run folder"
+        cause = f"{missing[0]} is missing" if missing else "the folds are in its run folder"
         raise ModelFileError(
-            f"{run.name}: learned all its pictures, and its test figure is that of its folds "
-            f"({test.get('top1_error', float('nan')):.2f} %); {cause}; give the whole run folder, or name "
-            "untouched pictures with --data"
+            f"{run.name}: was trained on all its pictures, and its test figure is that of its folds "
+            f"({test.get('top1_error', float('nan')):.2f} %); {cause}; give the whole run folder, or give "
+            "unseen pictures with --data"
         )
     return places
 

@@ -58,7 +58,7 @@ def test(
     if given.own and has_folds(opened[0]) and split == "test" and "test" not in dataset.splits:
         if len(opened) > 1:
             raise UsageError(
-                f"{runs[0]}: its test figure is that of its folds; test it alone, or name --data"
+                f"{runs[0]}: its test figure is that of its folds; test it alone, or give --data"
             )
         how = {"views": views, "scales": scales, "strict": strict, "workers": workers}
         pooled = judge_folds(opened[0], data, data_root, **how)
@@ -145,7 +145,9 @@ def test_split(
     for run in runs:
         if run.model.multi_label != part.multi_label:
             several, one = (run.name, dataset.name) if run.model.multi_label else (dataset.name, run.name)
-            raise DataError(f"{several}: has several classes a picture, {one} has one; they do not fit")
+            raise DataError(
+                f"{several}: is multi-label, but {one} has one class per picture; they cannot be combined"
+            )
     members = [run.member(classes) for run in runs]
     read = split_reader(part, [run.preprocessing for run in runs], scales)
     answers = probabilities_of(members, read, world().share(len(part)), views, scales, workers)

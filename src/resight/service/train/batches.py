@@ -50,7 +50,7 @@ def make_batches(
     """
     train, card = dataset.train, normalize.preprocessing
     if train.multi_label and recipe.balance == "sampling":
-        raise UsageError("balance=sampling: pictures have several classes each; use balance=loss")
+        raise UsageError("balance=sampling: the pictures are multi-label; use balance=loss")
     pipeline = make_pipeline(dataset, recipe, card, learned)
     order = Order(
         len(train), recipe.batch_size, recipe.seed,

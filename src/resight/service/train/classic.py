@@ -73,7 +73,7 @@ def read_recipe(dataset: Dataset, model: str, recipe: str, words: list[str]) -> 
         UsageError: for a recipe or a setting of networks, and anything else that a pipeline does not know.
     """
     if recipe != "fast":
-        raise UsageError(f"--recipe {recipe} is for networks; {model} is fitted with the settings of --set")
+        raise UsageError(f"--recipe {recipe} is for networks; {model} takes its settings from --set")
     train = dataset.train
     chosen = default_recipe(model, len(train), typical_side(train), mirrors=dataset.mirrors)
     return with_words(chosen, words)
@@ -179,7 +179,7 @@ class ClassicJob:
         identity: what a resumed run must share.
         leaks: test pictures that are learned too.
         members: which pictures are in which split.
-        data_root: where built-in data sets lie, if it was said.
+        data_root: folder of the built-in data sets, if given.
         recorded: recipe.json as it was last asked for.
         found: what the fit found: C, lengths, seconds.
         finished: whether the run folder holds a finished fit already.
@@ -224,9 +224,9 @@ class ClassicJob:
         del begun
         recipe: ClassicRecipe = choice.recipe
         if world().processes > 1:
-            raise UsageError(f"{recipe.model} is fitted by one process: start it without torchrun")
+            raise UsageError(f"{recipe.model} is fitted in one process: start it without torchrun")
         if len(dataset.classes) < 2 or dataset.multi_label:
-            raise DataError(f"{dataset.name}: {recipe.model} needs two classes or more, one a picture")
+            raise DataError(f"{dataset.name}: {recipe.model} needs two classes or more, and one per picture")
         dataset, leaks = with_leaks_noted(dataset)
         dataset = with_validation(dataset, recipe.val_share)
         identity = {"recipe": settings.to_dict(recipe), "data": fingerprint(dataset.train)}
@@ -256,7 +256,7 @@ class ClassicJob:
         job.progress.leave_out(faults)
         job.announce()
         if resume and before is None:
-            job.say("a fit has no state to resume from: it begins again")
+            job.say("a fit has no state to resume from: it starts again")
         return job
 
     def say(self, text: str) -> None:
@@ -272,12 +272,12 @@ class ClassicJob:
         count = descriptor_count(self.model, r.image_size)
         self.say(
             f"{r.model} {' '.join(r.options)}, input {r.image_size}, {'and mirrored, ' if r.mirror else ''}"
-            f"{count:,} descriptors a picture, on {describe(torch.device('cpu'))}; run folder {self.run}"
+            f"{count:,} descriptors per picture, on {describe(torch.device('cpu'))}; run folder {self.run}"
         )
         numbers = SIFT if self.model.part("sift") is not None else 0
         described = count * numbers * len(self.pictures.split) * (2 if r.mirror else 1)
         kept = min(described, r.memory_gib * 2**30) + self.pictures_bytes()
-        self.say(f"memory: about {in_bytes(kept)} for pictures and descriptors; each step says its time")
+        self.say(f"memory: about {in_bytes(kept)} for pictures and descriptors; each step prints its time")
 
     def pictures_bytes(self) -> int:
         """Return the bytes of the training pictures in memory."""

@@ -74,7 +74,7 @@ def calibrated(job: Job | ClassicJob) -> Run:
 
 
 def _answers(run: Run, logits: Tensor, labels: Tensor) -> dict[str, str] | None:
-    """Return the answers on validation as the header keeps them; None where they are no probabilities."""
+    """Return the answers on validation as the header keeps them; None where they are not probabilities."""
     likely = to_probabilities(logits.double(), run.model.probabilities)
     confidence = likely.max(1).values
     if not bool(((confidence > 0) & (confidence <= 1)).all()):

@@ -193,7 +193,7 @@ def _begin(task: Task, whole: Dataset, folds: Folds, place: Path) -> None:
 def _announce(task: Task, whole: Dataset, folds: Folds) -> None:
     """Say what is folded and what that costs, before it is spent."""
     count, trainings = len(whole.train), len(folds.filled()) + 1
-    others = [f"its {len(s):,} {name} pictures stay" for name, s in whole.splits.items() if name != "train"]
+    others = [f"its {len(s):,} {name} pictures remain" for name, s in whole.splits.items() if name != "train"]
     what = f"all {count:,} pictures are folded"
     if others:
         what = f"its {count:,} training pictures are folded, {' and '.join(others)} outside"

@@ -25,7 +25,7 @@ def require_classes_left(train: Split, faults: Sequence[dict[str, str]]) -> None
     gone = [train.classes[number] for number in empty if not _one_is_back(train, train.classes[number])]
     if gone:
         raise TrainingError(
-            f"no picture of {', '.join(gone)} can be read any more (the first: {faults[0]['path']}: "
+            f"no picture of {', '.join(gone)} can be read any more (the first:   {faults[0]['path']}: "
             f"{faults[0]['fault']}); put the pictures back and resume with: resight train --resume RUN"
         )
 
@@ -49,12 +49,12 @@ def with_leaks_noted(dataset: Dataset) -> tuple[Dataset, int]:
     test = dataset.split("test")
     others = [split for split in dataset.splits.values() if split is not test]
     if sum(map(len, dataset.splits.values())) > FINGERPRINT_DIGESTS:
-        note, leaks = "too many pictures to look for leaks in passing; resight check does", 0
+        note, leaks = "too many pictures to check for leaks here; use resight check", 0
     else:
         leaks = sum(shared_pictures(split, test) for split in others)
         note = (
-            f"{leaks} test pictures stand in the training split too, so the test error is too good; "
-            "resight check names them"
+            f"{leaks} test pictures are also in the training split, so the test error is too low; "
+            "resight check lists them"
         )
         if not leaks:
             return dataset, 0

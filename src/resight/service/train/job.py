@@ -176,7 +176,7 @@ class Job:
         before = load_state(run, model, optimizer, averages, identity, task.counts, begun) if resume else None
         if begun and before is None:
             raise ModelFileError(
-                f"{run}: its state, last/state.safetensors, is gone, so it cannot be continued; train from "
+                f"{run}: its state, last/state.safetensors, is missing, so it cannot be resumed; train from "
                 f"its weights with: --recipe fine-tune --set weights={run}"
             )
         if resume:

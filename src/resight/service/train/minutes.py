@@ -240,7 +240,7 @@ def in_time(plan: Plan, folder: Path, console: Console, started: float) -> Plan:
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    say(f"measuring the speed, to choose the epochs for {plan.minutes:g} minutes")
+    say(f"measuring the speed to choose the epochs for {plan.minutes:g} minutes")
 
     def left() -> float:
         return world().greatest([limit - (time.perf_counter() - started)])[0]
@@ -278,7 +278,7 @@ def _said(choice: Length, recipe: Recipe, minutes: float) -> str:
     if not choice.fits:
         return (
             f"{minutes:g} minutes are too few: one epoch{size} takes about {choice.needed / 60:.1f} minutes "
-            "with its test and report; one epoch is trained"
+            "with test and report; training one epoch"
         )
     most = f"; no more than {MOST} times the recipe's" if choice.epochs == MOST * recipe.epochs else ""
     needed = f"{choice.needed / 60:.1f} minutes expected"
@@ -319,7 +319,7 @@ def measured(dataset: Dataset, choice: Choice, folder: Path, seconds: float) -> 
 
 
 def _sample(dataset: Dataset, recipe: Recipe, *, kept: bool) -> Dataset:
-    """Return some pictures of each class for a few steps; those that are read anew more, for the readers."""
+    """Return some pictures of each class for a few steps; those that are read again more, for the readers."""
     train, wanted = dataset.train, recipe.batch_size * (4 if kept else 12)
     rows = np.unique(np.linspace(0, len(train) - 1, min(wanted, len(train))).astype(int))
     if not train.multi_label:

@@ -68,7 +68,7 @@ def _from_run(
     """
     model, facts = load_model(path)
     if model.name != recipe.model:
-        raise UsageError(f"weights={recipe.weights} are of {model.name}, not of {recipe.model}")
+        raise UsageError(f"weights={recipe.weights} are for {model.name}, not for {recipe.model}")
     defaults = list_options(recipe.model)
     ended = bool(model.options.get("last"))  # only a whole trunk can end earlier
     keeps = recipe.teacher == OWN_WEIGHTS  # the old head reads what its own pooling gives
@@ -103,7 +103,7 @@ def _keep_head(model: Classifier, facts: dict[str, Any] | None) -> None:
     """
     card = model.preprocessing
     if facts is None or card is None:
-        raise UsageError(f"teacher={OWN_WEIGHTS}: needs weights=RUN, whose answers shall not be forgotten")
+        raise UsageError(f"teacher={OWN_WEIGHTS}: needs weights=RUN, whose answers it preserves")
     name = Path(str(facts.get("data") or "old")).stem
     taken = [task.name for task in model.old_tasks]
     if name in taken:
@@ -130,7 +130,7 @@ def map_note(model: Classifier, size: int) -> str:
     cure = "a larger image_size" if model.head == "flatten" else "a larger image_size or an earlier last="
     return (
         f"note: at {size} pixels the last map has {cells[0]} x {cells[1]} positions, too few for maps and "
-        f"boxes to say where something is; {cure} gives more"
+        f"boxes to locate anything; {cure} gives more"
     )
 
 

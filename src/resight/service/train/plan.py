@@ -109,7 +109,7 @@ def asked(
         number = settings.read_like("epochs", said["epochs"], 1)
         epochs = number if epochs is None else epochs
     if minutes is not None and epochs is not None:
-        raise UsageError("--minutes finds the number of epochs: leave --epochs out, or --minutes")
+        raise UsageError("--minutes chooses the number of epochs: leave out --epochs or --minutes")
     if minutes is not None and not 0 < minutes < 10**7:
         raise UsageError(f"--minutes {minutes:g}: must be above 0")
     rest = tuple(word for word in words if word.partition("=")[0].strip() != "epochs")
@@ -124,7 +124,7 @@ def fresh(wish: Wish, say: Say) -> Plan:
 
     Args:
         wish: what the user asks for.
-        say: is told in a line what is about to be downloaded.
+        say: receives one line about what is about to be downloaded.
 
     Raises:
         ResightError: if the data cannot be opened, or the words mean nothing.
@@ -152,18 +152,20 @@ def resumed(folder: Path, wish: Wish, say: Say) -> Plan:
     Args:
         folder: of the run.
         wish: what the user asks for.
-        say: is told in a line what is about to be downloaded.
+        say: receives one line about what is about to be downloaded.
 
     Raises:
         ModelFileError: if the folder holds no training, or the words are others than the record's; these are
             named.
         UsageError: if an unfinished run shall have another length.
-        DataError: if its pictures are not there, or others.
+        DataError: if its pictures are missing, or others.
     """
     record = world().from_main(lambda: read_recipe_file(folder))  # that process writes it again
     if missing := [key for key in ("recipe", "data", "data_fingerprint") if key not in record]:
         other = "" if "settings" not in record else f"; resume a GAN with: {resume_line(folder, 'train-gan')}"
-        raise ModelFileError(f"{folder}: its {RECIPE_FILE} is not that of a training ({missing[0]}){other}")
+        raise ModelFileError(
+            f"{folder}: its {RECIPE_FILE} is not the recipe of a training run ({missing[0]}){other}"
+        )
     folds = agreed_folds(record, folder, wish.folds)
     choice, stages, minutes = recorded(record, folder, wish.model, wish.words, say), (), None
     if choice.base != CLASSIC:
@@ -173,8 +175,8 @@ def resumed(folder: Path, wish: Wish, say: Say) -> Plan:
         stages, minutes = continued(before, folder, wish.epochs, wish.minutes)
         if folds and (stages != before or minutes is not None):
             raise UsageError(
-                f"{folder}: has folds, whose figure is for {epochs_of(before)} epochs, so it is not "
-                "continued; train with other epochs or minutes into another --out"
+                f"{folder}: has folds, whose figure is for {epochs_of(before)} epochs, so it cannot be "
+                "extended; train with other epochs or minutes into another --out"
             )
         choice = replace(choice, recipe=replace(choice.recipe, epochs=epochs_of(stages)))
     else:
@@ -212,7 +214,9 @@ def agreed_folds(record: Mapping[str, Any], folder: Path, count: int | None) -> 
         raise UsageError(f"{folder}: is fold {before['fold']} of the run in {folder.parent}; resume that run")
     if count is not None and count != before.get("count"):
         began = f"with --folds {before['count']}" if before else "without --folds"
-        raise UsageError(f"{folder}: began {began}; resume it so, or train another run with another --out")
+        raise UsageError(
+            f"{folder}: began {began}; resume it the same way, or train another run with another --out"
+        )
     if before:
         require_folds(before["count"])
     return before.get("count", 0)
@@ -221,7 +225,7 @@ def agreed_folds(record: Mapping[str, Any], folder: Path, count: int | None) -> 
 def _refuse(folder: Path, differ: list[str]) -> None:
     """Refuse words that are not those of a run's record."""
     raise ModelFileError(
-        f"{folder}: was trained with other settings: {', '.join(differ)}; leave these words out to resume "
+        f"{folder}: was trained with other settings: {', '.join(differ)}; leave these options out to resume "
         "it, or train from scratch with another --out"
     )
 
@@ -230,7 +234,7 @@ def _require_no_minutes(wish: Wish, model: str) -> None:
     if wish.minutes is not None:
         raise UsageError(f"--minutes is for networks; {model} is fitted once")
     if wish.epochs is not None:
-        raise UsageError(f"epochs={wish.epochs}: is of networks; {model} is fitted once")
+        raise UsageError(f"epochs={wish.epochs}: is for networks; {model} is fitted once")
 
 
 def _opened(data: str, data_root: str | None) -> Dataset:
@@ -251,7 +255,7 @@ def _as_before(
         ModelFileError: if its training pictures are others.
     """
     place = record["data"]
-    moved = f"if the data set moved, name its new place: resight train DATA --resume {folder}"
+    moved = f"if the data set moved, give its new location: resight train DATA --resume {folder}"
     try:
         with world().main_first():
             raw = _opened(data, data_root)
@@ -269,7 +273,7 @@ def _as_before(
     if found is None:
         which = data if data == place else f"{place}, not of {data}"
         raise ModelFileError(
-            f"{folder}: was trained on other data: pictures or labels of {which} differ from those that it "
-            f"learned; put them back as they were and resume; {moved}"
+            f"{folder}: was trained on other data: pictures or labels of {which} differ from those it "
+            f"was trained on; restore them and resume; {moved}"
         )
     return found if folded else settled(with_test_split(replace(raw, by_rank=found.by_rank)))

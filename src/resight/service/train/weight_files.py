@@ -21,7 +21,7 @@ def weight_file(weights: str) -> Path:
     path = Path(weights)
     if weights and path.is_dir():
         if not (path / MODEL_FILE).is_file():
-            raise ModelFileError(f"{weights}: is a folder without {MODEL_FILE}; name a finished run")
+            raise ModelFileError(f"{weights}: is a folder without {MODEL_FILE}; give a finished run")
         return path / MODEL_FILE
     return path
 

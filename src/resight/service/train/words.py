@@ -65,7 +65,7 @@ def choose(
         model: name of the network; "" for the recipe's choice, or that of the words.
         recipe: name of the recipe; "" for the one for such pictures.
         words: key=value over it.
-        say: is told in a line what is about to be downloaded.
+        say: receives one line about what is about to be downloaded.
     """
     named = [value for key, value in settings.pairs(words) if key == "model"]
     if is_classic(name := (named or [model])[-1]):
@@ -76,7 +76,7 @@ def choose(
     build = lookup(RECIPES, base, "recipe")
     chosen, machine, start = _build_recipe(build, dataset, side, model, words, say)
     if is_classic(chosen.model):
-        raise UsageError(f"weights={chosen.weights}: are of {chosen.model}, which is fitted from scratch")
+        raise UsageError(f"weights={chosen.weights}: are for {chosen.model}, which is fitted from scratch")
     return Choice(base, chosen, machine, Job, start)
 
 
@@ -88,7 +88,7 @@ def recorded(record: Mapping[str, Any], folder: Path, model: str, words: Sequenc
         folder: of the run.
         model: the network that the user names; "" for the run's.
         words: the user's; no epochs among them. Those of the machine may differ from the record.
-        say: is told in a line what is about to be downloaded.
+        say: receives one line about what is about to be downloaded.
 
     Raises:
         ModelFileError: if the record is damaged, or a word differs from it; each one is named.
@@ -118,7 +118,7 @@ def recorded(record: Mapping[str, Any], folder: Path, model: str, words: Sequenc
         after, machine = settings.override_both(before, machine, words)
     if differ := settings.differences(before, after):
         raise ModelFileError(
-            f"{folder}: was trained with other settings: {', '.join(differ)}; leave these words out to "
+            f"{folder}: was trained with other settings: {', '.join(differ)}; leave these options out to "
             "resume it, or train from scratch with another --out"
         )
     return Choice(base, after, machine, ClassicJob if classic else Job, start)
@@ -215,7 +215,7 @@ def _with_operations(recipe: Recipe, words: list[str]) -> list[str]:
         name, _, value = word.partition("=")
         operations.pop(name, None)
         if value != "off":
-            # Commas part the operations of a list, so inside of one they are semicolons.
+            # Commas part the operations of a list, so inside one they are semicolons.
             colon = "" if value.startswith("@") or not value else ":"
             operations[name] = f"{name}{colon}{value.replace(',', ';')}"
     kept = [word for word in rest if not word.startswith("augment=")]

@@ -128,8 +128,8 @@ def _require_hint(model: Classifier, teacher: Teacher, size: int) -> None:
         raise UsageError(f"teacher: {error}; take a maxout network, or set hint=0") from error
     if tuple(regressed.shape[1:]) != shape:
         raise UsageError(
-            f"the teacher's layer {model.guided_layer} gives {shape}, the regressor "
-            f"{tuple(regressed.shape[1:])}: set hint= to its channels, and image_size= as the teacher's"
+            f"the teacher's layer {model.guided_layer} gives {shape}, but the regressor gives "
+            f"{tuple(regressed.shape[1:])}: set hint= to its channels, and image_size= to the teacher's"
         )
 
 

@@ -1,4 +1,4 @@
-"""The recipes by name. Each is a file with `build(facts)`, its paper's section at every setting."""
+"""The recipes by name. Each is a file with `build(facts)` that cites the paper's section at every setting."""
 
 from collections.abc import Callable
 

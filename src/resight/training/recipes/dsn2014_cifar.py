@@ -4,8 +4,8 @@
 
 Published test error: 7.97 % with augmentation (8.22 in the first version of the paper), 9.69 % without.
 
-Deviations. The length and the drops of the rate are not published; those here are ours. Companions are there
-in one run, falling to nothing, instead of one run with and one without. Pictures are whitened after
+Deviations. The length and the drops of the rate are not published; those here are ours. Companions are used
+in one run, falling to zero, instead of one run with and one without. Pictures are whitened after
 augmentation.
 """
 

@@ -1,17 +1,17 @@
-"""`fast`, the default: what trains best per second on small budgets.
+"""`fast`, the default: the best result per second on small budgets.
 
     resight train DATA
 
 One-cycle learning rate (Smith and Topin 2017), label smoothing (Szegedy et al. 2015, section 7),
-averaged weights, mixed precision. What it reaches, with commands and minutes: docs/experiments.md.
+averaged weights, mixed precision. Results with commands and minutes: docs/experiments.md.
 """
 
 from resight.training.recipe import Facts, Recipe
 
 SMALL = 64
-"""Pictures up to so many pixels are trained on as they are."""
+"""Pictures up to this many pixels are trained on at their own size."""
 FEW = 1_000
-"""Of fewer photos none is held out. A tenth of them cannot tell a good epoch from a lucky one."""
+"""With fewer photos none is held out: a tenth of them cannot tell a good epoch from a lucky one."""
 
 
 def build(facts: Facts) -> Recipe:

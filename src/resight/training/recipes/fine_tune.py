@@ -3,7 +3,7 @@
     resight train DATA --recipe fine-tune --set weights=RUN
     resight train DATA --recipe fine-tune --model resnet50 --set weights=torchvision
 
-A fresh head at the full rate over a trunk that moves ten times slower, one cycle.
+A new head at the full rate, and a trunk at a tenth of it, over one cycle.
 """
 
 from resight.training.recipe import Facts, Recipe
@@ -11,7 +11,7 @@ from resight.training.recipes.fast import validation_share
 
 
 def build(facts: Facts) -> Recipe:
-    """Return the settings for a data set and the weights that it starts from."""
+    """Return the settings for a data set and its starting weights."""
     small = facts.side <= 64
     return Recipe(
         model=facts.model or "resnet18",
@@ -33,9 +33,9 @@ def build(facts: Facts) -> Recipe:
 
 
 def input_size(facts: Facts) -> int:
-    """Return the side of what the network sees, in pixels.
+    """Return the side of the network's input, in pixels.
 
-    A trunk that learned on small pictures sees larger ones at up to four times its size.
+    A trunk trained on small pictures sees larger ones at up to four times its size.
     """
     size = facts.weights_size or 128
     return size if size >= facts.side else max(size, min(128, 4 * size))

@@ -5,10 +5,10 @@
 
 Published test accuracy: 91.61 % (FitNet 4, 19 layers; its teacher 90.18 %).
 
-A quarter of the training regresses the guided layer onto the teacher's hint layer, the rest learns from
-labels and teacher together (`objective.py`). Without teacher= it learns from labels alone.
+The first quarter of training regresses the guided layer onto the teacher's hint layer, the rest trains on
+labels and teacher together (`objective.py`). Without teacher= it trains on labels alone.
 
-Deviations. How long the hints last is not published; a quarter is ours. The released rate is 0.005 with
+Deviations. The length of the hint phase is not published; a quarter is ours. The released rate is 0.005 with
 RMSProp.
 """
 

@@ -6,8 +6,8 @@ Published test error: 8.75 % (ResNet-20), 7.51 (32), 7.17 (44), 6.97 (56), 6.43 
 
 Deviations. 64,000 iterations of 128 are 163.8 epochs of 50,000 pictures: 164 epochs, with the drops at the
 same shares; on the 45,000 that remain after the validation split this makes 57,564 iterations. The paper
-warms 110 layers up at 0.01 until the training error is under 80 %, which takes it about 400 iterations; here
-it is 400 iterations, and proportionally fewer of a training of less than 57,000. Test-time batch statistics
+warms up 110 layers at 0.01 until the training error is under 80 %, about 400 iterations; here
+it is 400 iterations, and proportionally fewer in a training of less than 57,000. Test-time batch statistics
 are the running averages.
 """
 

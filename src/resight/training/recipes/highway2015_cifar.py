@@ -4,7 +4,7 @@
 
 Published test error: 7.54 % (19 layers; mean 7.72), 8.80 % (32 layers).
 
-Deviations. 210,000 iterations of 100 are 420 epochs of 50,000 pictures; the release does not say where it
+Deviations. 210,000 iterations of 100 are 420 epochs of 50,000 pictures; the release does not state where it
 stops after the last drop at 200,000.
 """
 

@@ -4,13 +4,13 @@
     resight test RUN2            # the new task
     resight test RUN2@OLD        # the old one, by the head that was kept
 
-The old network's answers on the new pictures are learned together with the new labels, softened by a
-temperature of 2 and with the weight 1. First the new head warms up alone, then all learn together. The run
-that this leaves may be the RUN of the next task: every head is kept.
+The network is trained on the old network's answers on the new pictures together with the new labels, softened
+by a temperature of 2 and with the weight 1. First the new head warms up alone, then all weights are trained.
+The run from this may be the RUN of the next task: every head is kept.
 
 Deviations: statistics of batch normalization, which the paper's networks do not have, stay those of the first
-task, for its pictures are normalized by them. The paper trains both phases until they converge; here they
-have a length. Old answers are computed again for every augmented picture, not recorded once.
+task, whose pictures are normalized by them. The paper trains both phases until they converge; here they
+have fixed lengths. Old answers are computed again for every augmented picture, not recorded once.
 """
 
 from resight.training.recipe import Facts, Recipe
@@ -18,7 +18,7 @@ from resight.training.recipes import fine_tune
 
 
 def build(facts: Facts) -> Recipe:
-    """Return the paper's settings for a data set and the weights that it starts from."""
+    """Return the paper's settings for a data set and its starting weights."""
     base = fine_tune.build(facts)
     return Recipe(
         model=base.model,

@@ -4,8 +4,8 @@
 
 Published test error: 9.38 % with augmentation, 11.68 % without (Table 4).
 
-Deviations. Momentum rises from 0.5 to 0.65 over 250 epochs there; here it is 0.65. The rate falls to a
-hundredth over the 474 epochs, there over 500. Pictures are whitened after augmentation, not before.
+Deviations. Momentum rises from 0.5 to 0.65 over 250 epochs in the paper; here it is 0.65. The rate falls to a
+hundredth over the 474 epochs, in the paper over 500. Pictures are whitened after augmentation, not before.
 """
 
 from resight.training.recipe import Facts, Recipe

@@ -4,7 +4,7 @@
 
 Published test error: 8.81 % with augmentation, 10.41 % without (Tables 1 and 5).
 
-Deviations. The paper drops the rate tenfold, twice, when the training error stands still, and gives neither
+Deviations. The paper drops the rate tenfold, twice, when the training error plateaus, and gives neither
 the first rate nor the length; those here are ours. Pictures are whitened after augmentation, not before.
 """
 

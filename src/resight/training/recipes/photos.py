@@ -1,13 +1,14 @@
-"""`photos`, the default for photos: from ImageNet weights to new classes, in a minute or two of a CPU.
+"""`photos`, the default for photos: from ImageNet weights to new classes, in a minute or two on a CPU.
 
     resight train DATA
     resight train DATA --recipe photos --model resnet50 --set weights=torchvision
 
-The head learns alone first, over a trunk that rests (Kumar et al. 2022, "Fine-Tuning can Distort Pretrained
-Features and Underperform Out-of-Distribution"). Then the last stages learn with it, at a tenth of its rate or
-less. The stages before them, the statistics of batch normalization and the kernels of depth-wise convolutions
-stay as the weights have them: a few hundred photos say little about them, and on a CPU their gradients are
-most of a step's cost. Without weights it is `fast`. How the settings were found: docs/experiments.md.
+First only the head is trained, over a frozen trunk (Kumar et al. 2022, "Fine-Tuning can Distort Pretrained
+Features and Underperform Out-of-Distribution"). Then the last stages are trained too, at a tenth of its rate
+or less. The stages before them, the statistics of batch normalization and the kernels of depth-wise
+convolutions stay as in the weights: a few hundred photos carry little information on them, and on a CPU their
+gradients are most of a step's cost. Without weights it is `fast`. How the settings were found:
+docs/experiments.md.
 """
 
 from resight.training.recipe import Facts, Recipe
@@ -20,7 +21,7 @@ LAST_STAGES = {"efficientnet": 4}
 
 
 def build(facts: Facts) -> Recipe:
-    """Return the settings for a data set and the weights that it starts from."""
+    """Return the settings for a data set and its starting weights."""
     if not facts.pretrained:
         return fast.photos(facts)
     return Recipe(
@@ -43,19 +44,19 @@ def build(facts: Facts) -> Recipe:
 
 
 def epochs_for(pictures: int) -> int:
-    """Return the passes over so many photos: 4 to 40, so that few photos are seen often."""
+    """Return the passes over this number of photos: 4 to 40, so that few photos are seen often."""
     return min(40, max(4, round(SEEN / max(pictures, 1))))
 
 
 def trunk_rate(facts: Facts) -> float:
-    """Return the trunk's rate over the head's: a tenth from 300 photos on, less of fewer.
+    """Return the trunk's rate over the head's: a tenth from 300 photos on, less with fewer.
 
-    At a tenth a trunk forgets what it knows when ten photos are all that it sees. Without batch normalization
+    At a tenth a trunk that sees only ten photos forgets its features. Without batch normalization
     it is a tenth of that, as in `fast`.
     """
     return round(min(0.1, facts.pictures / 3_000) * (1.0 if facts.normalized else 0.1), 5)
 
 
 def last_stages(model: str) -> float:
-    """Return how many stages of a network learn, counted from the last."""
+    """Return how many stages of a network are trained, counted from the last."""
     return float(next((n for name, n in LAST_STAGES.items() if model.startswith(name)), 2))
