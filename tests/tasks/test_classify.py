@@ -43,7 +43,7 @@ def test_the_loss_counts_the_wrong_answers_of_the_labels_not_of_what_is_shown(ta
 def test_a_loss_of_one_class_is_refused_where_there_are_several():
     for model, words in (
         (create_model("lenet5", 3), "has a loss of its own"),
-        (create_model("resnet20", 3, sharpen=1.0), "are of one class a picture"),
+        (create_model("resnet20", 3, sharpen=1.0), "need one class per picture"),
     ):
         with pytest.raises(UsageError, match=words):
             AnyClasses().objective(model, Aids())

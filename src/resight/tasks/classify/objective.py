@@ -1,4 +1,4 @@
-"""What training makes small: the network's own loss, or that of a student beside its teacher."""
+"""The training loss: the network's own, or that of a student with its teacher."""
 
 from collections.abc import Callable
 

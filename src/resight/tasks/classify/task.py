@@ -113,12 +113,12 @@ class AnyClasses(OneClass):
         """Return the loss, which counts wrong answers.
 
         Raises:
-            UsageError: if the loss is of one class a picture: the network's own, a teacher's, an attention's.
+            UsageError: if the loss needs one class per picture: the network's own, a teacher's, or attention's.
         """
         if type(network).loss is not Classifier.loss:
-            raise UsageError(f"{network.name}: has a loss of its own, which is of one class a picture")
+            raise UsageError(f"{network.name}: has its own loss, which needs one class per picture")
         if aids.teacher or aids.old or network.sharpen:
-            raise UsageError("teacher= and sharpen= are of one class a picture; these have several")
+            raise UsageError("teacher= and sharpen= need one class per picture; this data set is multi-label")
         return super().objective(network, aids)
 
     def labels(self, probabilities: Tensor, classes: tuple[str, ...]) -> dict[str, list[str]]:
@@ -127,5 +127,5 @@ class AnyClasses(OneClass):
 
 
 def of(labelled: Dataset | Split | Classifier) -> OneClass:
-    """Return the task of a data set, a split or a network: one class a picture, or any number."""
+    """Return the task of a data set, a split or a network: one class per picture, or any number."""
     return AnyClasses() if labelled.multi_label else OneClass()
