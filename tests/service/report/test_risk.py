@@ -20,10 +20,10 @@ def curve(count, wrong):
     "count, wrong, words",
     [
         # Of 100 the first 90 are accepted, errors at places 0 and 45 among them.
-        (100, (0, 45, *range(92, 100)), "10 % of photos, it errs on 1 in 45 of the rest;"),
-        (400, (399, 398, 5), "it errs on 1 in 360 of the rest; of all photos it errs on 1 in 133."),
-        (20, (19, 18), "it makes no error on the other 18; of all photos it errs on 1 in 10."),
-        (10, (0, 1, 2, 9), "it errs on 33 in 100 of the rest; of all photos it errs on 40 in 100."),
+        (100, (0, 45, *range(92, 100)), "10 % of photos, it is wrong on 1 in 45 of the rest;"),
+        (400, (399, 398, 5), "it is wrong on 1 in 360 of the rest; on all photos it is wrong on 1 in 133."),
+        (20, (19, 18), "it makes no error on the other 18; on all photos it is wrong on 1 in 10."),
+        (10, (0, 1, 2, 9), "it is wrong on 33 in 100 of the rest; on all photos it is wrong on 40 in 100."),
         (30, (), "makes no error on these 30 pictures"),
     ],
 )
