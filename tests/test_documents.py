@@ -82,7 +82,7 @@ def test_the_files_that_set_hooks_are_named():
     assert all("hooked(" in source[p] for p in setting)
     assert not [p for p, text in source.items() if ".register_hook(" in text]
     text = (ROOT / "ARCHITECTURE.md").read_text()
-    assert "three files beside it use it, `layers.py`, `sanity.py` and `layer_responses.py`" in text
+    assert "three other files use it, `layers.py`, `sanity.py` and `layer_responses.py`" in text
 
 
 def test_versions_agree():

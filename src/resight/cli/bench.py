@@ -1,4 +1,4 @@
-"""`resight bench`: words and answers."""
+"""`resight bench`: options and output."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -15,26 +15,27 @@ def bench(
         str,
         typer.Argument(
             metavar="[NAME]",
-            help="load (of small pictures, then of photos), train, train50, predict, explain (Grad-CAM), "
+            help="load (small pictures, then photos), train, train50, predict, explain (Grad-CAM), "
             "explain-pp (Grad-CAM++), explain-all (maps of every class), explain-smooth, "
-            "explain-ablation, explain-score (minutes a step: use --rounds 1), scale (1, 2 and 4 processes "
-            "beside the cost model) or photos (accuracy for equal CPU seconds). [default: the first five]",
+            "explain-ablation, explain-score (minutes per step: use --rounds 1), scale (1, 2 and 4 processes "
+            "compared with the cost model) or photos (accuracy for equal CPU seconds). "
+            "[default: the first five]",
         ),
     ] = "",
     data: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[DATA]...", help="photos: data sets. [default: four below the data root]"),
+        typer.Argument(metavar="[DATA]...", help="photos: data sets. [default: four from the data root]"),
     ] = None,
     seconds: Annotated[
         float | None,
         typer.Option(
             min=0.1,
-            help="Time for each block of measurement; photos: CPU seconds of each training. [default: 2; 60]",
+            help="Duration of each measurement block; photos: CPU seconds per training. [default: 2; 60]",
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Blocks of each candidate, interleaved.")] = 5,
-    seeds: Annotated[int, typer.Option(min=1, help="photos: trainings of each candidate on a set.")] = 5,
-    threads: Annotated[int, typer.Option(min=1, help="photos: threads of each training.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Blocks per candidate; candidates alternate.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="photos: trainings per candidate and data set.")] = 5,
+    threads: Annotated[int, typer.Option(min=1, help="photos: threads per training.")] = 1,
     only: Annotated[
         str,
         typer.Option(
@@ -46,18 +47,18 @@ def bench(
         str,
         typer.Option(
             metavar="FILE",
-            help="photos: a row for each training; rows that are there are not run again.",
+            help="photos: results file, one row per training. Trainings that already have a row are skipped.",
         ),
     ] = "bench-photos.jsonl",
     *,
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Measure images a second compared with a plain torchvision loop, interleaved in one run.
+    """Measure images per second and compare them with a plain torchvision loop in the same run.
 
-    The benchmarks of maps compare with pytorch-grad-cam, torch-cam and captum, with peak memory and whether
-    the maps agree; `photos` compares test errors with fastai, a timm loop and, from scratch, a torchvision
-    loop. They need pip install 'resight[bench]'.
+    The explain benchmarks compare with pytorch-grad-cam, torch-cam and captum; they also report peak memory
+    and whether the maps agree. `photos` compares test errors with fastai, a timm loop and, from scratch, a
+    torchvision loop. All of these need pip install 'resight[bench]'.
     """
     if name == "photos":
         from resight.bench.photos.photos import Contest, bench_photos
@@ -77,7 +78,7 @@ def bench(
 
 
 def photos(answer: dict[str, Any], *, as_json: bool) -> None:
-    """Print errors for equal CPU seconds, and ours less each peer's with its interval."""
+    """Print the test errors, and the difference from each peer with its interval."""
     if as_json:
         show.document(answer)
         return
@@ -107,7 +108,7 @@ def photos(answer: dict[str, Any], *, as_json: bool) -> None:
 
 
 def benched(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    """Print measurements: medians, and ratios to the named candidate of the same run."""
+    """Print the medians and their ratios to the named candidate of the same run."""
     if as_json:
         show.document(rows)
         return

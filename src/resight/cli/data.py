@@ -1,4 +1,4 @@
-"""`resight check`, `pack` and `augment`: words and answers."""
+"""`resight check`, `pack` and `augment`: options and output."""
 
 from typing import Annotated, Any
 
@@ -11,15 +11,15 @@ from resight.cli.words import DataRoot, Json
 def check(
     data: Annotated[str, typer.Argument(metavar="DATA", help="As for train.")],
     out: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Also draw the near copies on a page (HTML).")
+        str | None, typer.Option(metavar="FILE", help="Also write an HTML page that shows the near copies.")
     ] = None,
     *,
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Decode every picture of a data set and say what is wrong with it, and what to do.
+    """Decode every picture of a data set; list the faults and how to fix them.
 
-    The exit code is 1 if there are faults, pictures in several splits or pictures in several classes.
+    The exit code is 1 if there are faults, or pictures that occur in several splits or several classes.
     """
     from resight.service.data.check import check as service
 
@@ -29,28 +29,29 @@ def check(
 def pack(
     data: Annotated[str, typer.Argument(metavar="DATA", help="As for train.")],
     shards: Annotated[
-        int, typer.Option(min=1, help="Shards of the largest split; the others have as large ones.")
+        int,
+        typer.Option(min=1, help="Shards of the largest split; those of other splits have equal size."),
     ],
     size: Annotated[
         int | None,
-        typer.Option(min=1, help="Reduce larger pictures to this shorter side. [default: bytes as they are]"),
+        typer.Option(min=1, help="Resize larger pictures to this shorter side. [default: copy the files]"),
     ] = None,
     out: Annotated[
-        str | None, typer.Option(metavar="DIR", help="A new folder. [default: DATA-packed]")
+        str | None, typer.Option(metavar="DIR", help="New folder to write. [default: DATA-packed]")
     ] = None,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of reduced pictures, as JPEG.")] = 90,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality of resized pictures.")] = 90,
     *,
     uncompressed: Annotated[
         bool,
         typer.Option(
             "--uncompressed",
-            help="Write all as PPM: read fastest, 3 bytes a pixel (262 kB each at --size 256).",
+            help="Write all pictures as PPM: fastest to read, 3 bytes per pixel (262 kB each at --size 256).",
         ),
     ] = False,
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Pack a data set into WebDataset tar shards, shuffled once, with an index for reading in any order."""
+    """Pack a data set into WebDataset tar shards, shuffled once, with an index for random access."""
     from resight.service.data.pack import pack as service
 
     packed(service(data, shards, size, out, quality, data_root, uncompressed=uncompressed), as_json=as_json)
@@ -58,23 +59,26 @@ def pack(
 
 def augment(
     where: Annotated[
-        str | None, typer.Argument(metavar="[IMAGE|DATA]", help="A picture, or a data set as for train.")
+        str | None, typer.Argument(metavar="[IMAGE|DATA]", help="A picture, or a data set (as for train).")
     ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="augment (as a recipe has it, such as rotation:15,mixup:0.2; by default every operation), "
-            "seed or image_size; may be repeated.",
+            help="augment (same syntax as in a recipe, such as rotation:15,mixup:0.2; default: every "
+            "operation), seed or image_size; may be repeated.",
         ),
     ] = None,
-    out: Annotated[str, typer.Option(metavar="FILE", help="The picture (PNG).")] = "augment.png",
+    out: Annotated[str, typer.Option(metavar="FILE", help="PNG file to write.")] = "augment.png",
     *,
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Draw every operation on a picture at five strengths, or what `--set augment=` makes of a data set."""
+    """Draw every operation on a picture at five strengths, or the effect of `--set augment=` on a data set.
+
+    Without an argument, list the operations.
+    """
     from resight.service.data.gallery import gallery, list_operations
 
     if where is None:
@@ -84,7 +88,7 @@ def augment(
 
 
 def checked(answer: dict[str, Any], *, as_json: bool) -> int:
-    """Print what a data set is made of and what is wrong with it; returns the exit code, 1 for faults."""
+    """Print the contents and the faults of a data set; return the exit code, 1 if there are faults."""
     wrong = {name: len(answer[name]) for name in ("faults", "leaks", "conflicts")}
     if as_json:
         show.document(answer)
@@ -106,7 +110,7 @@ def checked(answer: dict[str, Any], *, as_json: bool) -> int:
     if across:
         show.say(
             f"note      {len(across)} pairs of near copies lie in different splits, the commonest leak: the "
-            "test counts pictures that were learned; keep both of a pair in one split"
+            "test then counts training pictures; keep both pictures of a pair in one split"
         )
     for line in answer["unused"]:
         show.say(f"unused    {line}")
@@ -122,20 +126,22 @@ def checked(answer: dict[str, Any], *, as_json: bool) -> int:
     if not any(wrong.values()):
         good = "every picture can be read, and none is in two splits or two classes"
         show.say(
-            f"look at the near copies in different splits; else {good}" if across else f"all is well: {good}"
+            f"look at the near copies in different splits; otherwise {good}"
+            if across
+            else f"no faults: {good}"
         )
         return 0
-    show.say(f"to mend: {', '.join(f'{count} {name}' for name, count in wrong.items() if count)}")
+    show.say(f"to fix: {', '.join(f'{count} {name}' for name, count in wrong.items() if count)}")
     return 1
 
 
 def _places(group: dict[str, Any], what: str) -> str:
-    """Return the pictures of a group, each with its split or its class."""
+    """Return the paths of a group, each with its split or its class."""
     return ", ".join(f"{p} ({w})" for p, w in zip(group["paths"], group[what], strict=True))
 
 
 def packed(answer: dict[str, Any], *, as_json: bool) -> None:
-    """Print what was packed, and what was left out."""
+    """Print how many pictures were packed, and which were left out."""
     if as_json:
         show.document(answer)
         return
@@ -163,11 +169,11 @@ def operations(rows: list[dict[str, Any]], *, as_json: bool) -> None:
             for r in rows
         ],
     )  # fmt: skip
-    show.say("A recipe names them as name, name:value or name:value@share, such as rotation:15@0.5")
+    show.say("Write them in a recipe as name, name:value or name:value@share, such as rotation:15@0.5")
 
 
 def drawn(answer: dict[str, Any], *, as_json: bool) -> None:
-    """Print where a gallery is."""
+    """Print the path of a gallery."""
     if as_json:
         show.document(answer)
         return

@@ -1,4 +1,4 @@
-"""`resight explain`: words and answers."""
+"""`resight explain`: options and output."""
 
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ METHOD_NAMES = (
     "hires_cam", "xgrad_cam", "ablation_cam", "score_cam", "augmented_grad_cam", "guided_grad_cam",
     "gradient", "rise", "occlusion", "perception_visualization",
 )  # fmt: skip
-"""The saliency methods, written out: their table needs torch, and `--help` must not wait for it."""
+"""The saliency methods, listed here because their table imports torch, which would delay `--help`."""
 
 
 def explain(
@@ -23,26 +23,27 @@ def explain(
         str | None,
         typer.Option(
             metavar="NAME,...",
-            help=f"Overlays and maps by these methods, several with commas. [default: grad_cam] "
-            f"One of: {', '.join(METHOD_NAMES)}.",
+            help=f"Saliency methods, separated by commas. [default: grad_cam] "
+            f"Choices: {', '.join(METHOD_NAMES)}.",
         ),
     ] = None,
     methods: Annotated[
         str | None,
         typer.Option(
             metavar="NAME,...|all",
-            help="Instead: a comparison sheet, DIR/sheet.png, a row a picture, a column a method.",
+            help="Draw a comparison sheet instead (DIR/sheet.png): a row per picture, a column per method.",
         ),
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="Class name, number, or topK. [default: the best class]")
+        str | None,
+        typer.Option(help="Class to explain: name, number, topK. [default: the predicted class]"),
     ] = None,
     layer: Annotated[
         str | None,
         typer.Option(
             metavar="NAME,...",
-            help="Layer to read; the maps of several are fused. Names: resight summary. "
-            "[default: the last map]",
+            help="Layer to explain; maps of several layers are fused. `resight summary` lists the names. "
+            "[default: the last layer with a map]",
         ),
     ] = None,
     changes: Annotated[
@@ -50,24 +51,24 @@ def explain(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Change an option of the methods that have it, such as samples=1000; may be repeated.",
+            help="Set an option of the methods that have it, such as samples=1000; may be repeated.",
         ),
     ] = None,
     out: Annotated[
-        str, typer.Option(metavar="DIR", help="Where overlays (PNG), maps (npy) and sheets go.")
+        str, typer.Option(metavar="DIR", help="Folder for overlays (PNG), maps (npy) and sheets.")
     ] = "explained",
     *,
     evaluate: Annotated[
         bool,
         typer.Option(
             "--evaluate",
-            help="Write no pictures: measure whether the maps are to be believed, compared with a random "
-            "map and a spot in the middle, and whether they change when the weights are made random.",
+            help="Measure how reliable the maps are instead of writing them: faithfulness compared with a "
+            "random map and a spot in the middle, and whether the maps change with random weights.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write where a network looks: an overlay (PNG) and the map (npy) of each picture."""
+    """Show where a network looks: write an overlay (PNG) and the map (npy) for each picture."""
     layers = show.names(layer, "--layer") if layer is not None else None
     if methods is not None:
         if evaluate or method is not None:
@@ -96,7 +97,7 @@ def explain(
 
 
 def explained(rows: list[dict[str, Any]], *, as_json: bool) -> int:
-    """Print where the overlays are; returns the exit code: 1 if no picture could be read."""
+    """Print the paths of the overlays; return the exit code, 1 if no picture could be read."""
     good = [row for row in rows if "error" not in row]
     if as_json:
         show.document(rows)
@@ -113,7 +114,7 @@ def explained(rows: list[dict[str, Any]], *, as_json: bool) -> int:
 
 
 def sheets(answer: dict[str, Any], *, as_json: bool) -> None:
-    """Print where the comparison sheets are."""
+    """Print the paths of the comparison sheets."""
     if as_json:
         show.document(answer)
         return
@@ -124,7 +125,7 @@ def sheets(answer: dict[str, Any], *, as_json: bool) -> None:
 
 
 def believed(answer: dict[str, Any], *, as_json: bool) -> None:
-    """Print what an evaluation of saliency maps found: a row a figure, the best first, then the warnings."""
+    """Print the evaluation of saliency maps: one row per figure, best first, then the warnings."""
     if as_json:
         show.document(answer)
         return

@@ -1,4 +1,4 @@
-"""`resight locate`: words and answers."""
+"""`resight locate`: options and output."""
 
 from typing import Annotated, Any
 
@@ -12,37 +12,38 @@ def locate(
     run: RunName,
     paths: Annotated[list[str], typer.Argument(metavar="PATH...|DATA", help="Pictures, or a data set.")],
     method: Annotated[
-        str, typer.Option(help="As for explain; of several, or all, the first gives the boxes.")
+        str, typer.Option(help="As for explain; with several methods, or all, the first one gives the boxes.")
     ] = "grad_cam",
-    threshold: Annotated[float, typer.Option(help="Share above which a pixel belongs to the object.")] = 0.2,
+    threshold: Annotated[float, typer.Option(help="A pixel above this share belongs to the object.")] = 0.2,
     normalization: Annotated[
-        str, typer.Option(help="What it is a share of: max, or minmax (from minimum to maximum).")
+        str,
+        typer.Option(help="The threshold is a share of max, or of the range minmax (minimum to maximum)."),
     ] = "max",
     boxes: Annotated[str, typer.Option(help="largest, all, peaks or tight-loose.")] = "largest",
     classes: Annotated[
-        str, typer.Option(help="Boxes of which class: predicted, or true (as a data set says).")
+        str, typer.Option(help="Draw boxes for the predicted class, or for the true one (from a data set).")
     ] = "predicted",
-    top: Annotated[int, typer.Option(min=1, help="How many predicted classes of a picture.")] = 1,
-    split: Annotated[str | None, typer.Option(help="Of a data set. [default: test, or all]")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Number of predicted classes per picture.")] = 1,
+    split: Annotated[str | None, typer.Option(help="Split of the data set. [default: test, or all]")] = None,
     layer: Annotated[str | None, typer.Option(help="As for explain.")] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As for explain.")
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="json, coco, voc or yolo: what --out is.")] = "json",
+    form: Annotated[str, typer.Option("--format", help="Format of --out: json, coco, voc or yolo.")] = "json",
     out: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="File, or folder of a VOC or YOLO set. [default: located.json, located]"
+            metavar="FILE", help="Output file; for voc and yolo a folder. [default: located.json, located]"
         ),
     ] = None,
     draw: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Also write the pictures with their boxes.")
+        str | None, typer.Option(metavar="DIR", help="Also draw the boxes on the pictures, into this folder.")
     ] = None,
     *,
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Find boxes on pictures from class labels alone; where boxes are known, measure how well."""
+    """Find boxes with a network trained on class labels only; measure them where true boxes are known."""
     from resight.localize.rule import Rule
     from resight.service.locate.locate import locate as service
 
@@ -56,7 +57,7 @@ def locate(
 
 
 def located(answer: dict[str, Any], *, as_json: bool) -> int:
-    """Print boxes, or how good they are where boxes are known; returns the exit code: 1 without a picture."""
+    """Print the boxes, or their figures if true boxes are known; return the exit code, 1 without pictures."""
     if as_json:
         from resight.service.locate.locate import document as of
 
@@ -79,9 +80,9 @@ def located(answer: dict[str, Any], *, as_json: bool) -> int:
         )  # fmt: skip
         n = next(iter(answer["metrics"].values()))["n"]
         show.say(
-            f"{answer['how']}; n = {n}. The columns with a % are errors with 95 % intervals, the others "
-            "accuracies in percent; MaxBoxAcc (at its best threshold), V2 and PxAP are of maps scaled "
-            "by minimum and maximum"
+            f"{answer['how']}; n = {n}. Columns with a % are errors with 95 % intervals, the others are "
+            "accuracies in percent. MaxBoxAcc (at its best threshold), V2 and PxAP use maps scaled from "
+            "minimum to maximum"
         )
         for line in paired_lines(answer["metrics"]):
             show.say(line)
@@ -106,8 +107,8 @@ def located(answer: dict[str, Any], *, as_json: bool) -> int:
 def paired_lines(metrics: dict[str, Any]) -> list[str]:
     """Return how each method compares with the spot in the middle on the same pictures."""
     return [
-        f"{name} against a spot in the middle, GT-known: finds {found['only_this']} that the spot misses, "
-        f"misses {found['only_other']} that it finds (p = {found['p']:.2g}, McNemar's exact test)"
+        f"{name} compared with a spot in the middle, GT-known: finds {found['only_this']} that the spot "
+        f"misses, misses {found['only_other']} that it finds (p = {found['p']:.2g}, McNemar's exact test)"
         for name, figures in metrics.items()
         if (found := figures.get("paired", {}).get("gt_known"))
     ]

@@ -1,4 +1,4 @@
-"""`resight look`: its words and its answer."""
+"""`resight look`: options and output."""
 
 from typing import Annotated, Any
 
@@ -7,36 +7,36 @@ import typer
 from resight.cli import show
 from resight.cli.words import DataRoot, Json, RunName
 
-PARTS = "filters, patches, features, surface or curves"
+PARTS = "filters, patches, features, surface, curves"
 
 
 def look(
     run: RunName,
     out: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Where the pictures go. [default: RUN/look]")
+        str | None, typer.Option(metavar="FOLDER", help="Output folder. [default: RUN/look]")
     ] = None,
     data: Annotated[
         str | None,
         typer.Option(
-            "--data", help="Data set. [default: the run's own; without it filters and curves alone]"
+            "--data", help="Data set. [default: the run's own; if it is missing, only filters and curves]"
         ),
     ] = None,
     layer: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME,...", help="Layers whose units are shown. [default: the last of each stage]"
+            metavar="NAME,...", help="Layers whose units to show. [default: the last of each stage]"
         ),
     ] = None,
-    units: Annotated[int, typer.Option(min=1, help="Units of each layer.")] = 3,
+    units: Annotated[int, typer.Option(min=1, help="Units per layer.")] = 3,
     only: Annotated[
-        str | None, typer.Option(metavar="PART,...", help=f"Some of {PARTS}. [default: all]")
+        str | None, typer.Option(metavar="PART,...", help=f"Parts to draw: {PARTS}. [default: all]")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of t-SNE and of the surface's directions.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of t-SNE and of the surface's directions.")] = 0,
     *,
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Draw what a network learned: first filters, what drives units, features, the loss around it, curves."""
+    """Draw what a network learned: first filters, what activates units, features, loss surface, curves."""
     from resight.service.look.look import PARTS as ALL
     from resight.service.look.look import look as service
 
@@ -64,7 +64,7 @@ def looked(answer: dict[str, Any], *, as_json: bool) -> None:
         )
     if surface := answer["surface"]:
         typer.echo(
-            f"surface    loss {surface['centre']:.4g} in the middle, {surface['least']:.4g} the least; "
+            f"surface    loss {surface['centre']:.4g} at the centre, lowest {surface['least']:.4g}; "
             f"{surface['points']} x {surface['points']} points, {surface['pictures']} pictures, "
             f"{surface['seconds']:.0f} s"
         )

@@ -1,6 +1,6 @@
-"""The command: reads the words, calls one service function, shows the answer.
+"""The command: parses the options, calls one service function, prints the result.
 
-Nothing here imports torch at module level: `--help` answers at once. Results go to standard output,
+Nothing here imports torch at module level, so `--help` answers at once. Results go to standard output,
 progress and log lines to standard error.
 """
 
@@ -31,8 +31,7 @@ from resight.core.text import one_line
 
 app = typer.Typer(
     name="resight",
-    help="Train deep residual image classifiers on your own pictures, prove how good they are, and show "
-    "what they look at.",
+    help="Train image classifiers on your own pictures, test them, and show what they look at.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -40,26 +39,24 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command(short_help="Train, test and explain a network; writes a run folder with a report.")(train)
-app.command(short_help="Test a run, or several as an ensemble.")(test)
-app.command(short_help="Name what is on pictures.")(predict)
+app.command(short_help="Train and test a network; write a run folder with a report.")(train)
+app.command(short_help="Test a run, or several runs as an ensemble.")(test)
+app.command(short_help="Classify pictures.")(predict)
 app.command(short_help="Show where a network looks: overlays and maps.")(explain)
-app.command(short_help="Find boxes on pictures from class labels alone, and measure them.")(locate)
-app.command("train-decoder", short_help="Train the decoder of Perception Visualization for a run.")(
+app.command(short_help="Find boxes with a network trained on class labels only, and measure them.")(locate)
+app.command("train-decoder", short_help="Train a run's decoder for the method Perception Visualization.")(
     train_decoder
 )
-app.command("train-gan", short_help="Train a network that draws more pictures of each class.")(train_gan)
+app.command("train-gan", short_help="Train a GAN that generates pictures of each class.")(train_gan)
 app.command(short_help="Test a run again and write its report.html.")(report)
-app.command(short_help="Draw what a network learned: filters, units, features, loss, curves.")(look)
-app.command(short_help="Look a data set over: faults, copies, near copies, leaks, balance.")(check)
-app.command(short_help="Pack a data set into tar shards that are read fast.")(pack)
-app.command(short_help="Draw what augmentation does to pictures; without a picture, list the operations.")(
-    augment
-)
+app.command(short_help="Draw what a network learned: filters, units, features, loss surface, curves.")(look)
+app.command(short_help="Check a data set: faults, copies, near copies, leaks, class balance.")(check)
+app.command(short_help="Pack a data set into tar shards for fast reading.")(pack)
+app.command(short_help="Draw the effect of augmentation; without an argument, list the operations.")(augment)
 app.command(short_help="List networks.")(models)
 app.command(short_help="Show a network layer by layer.")(summary)
-app.command(short_help="Draw published accuracy against cost and size of the networks.")(compare)
-app.command(short_help="Run a published experiment again and compare the figures.")(reproduce)
+app.command(short_help="Plot the published accuracy of the networks against their cost and size.")(compare)
+app.command(short_help="Repeat a published experiment and compare the figures.")(reproduce)
 app.command(short_help="Measure speed compared with plain torchvision and other libraries.")(bench)
 
 
@@ -70,7 +67,7 @@ def _version(*, wanted: bool) -> None:
 
 
 SHARED = ("train", "test", "predict", "explain")
-"""Commands that several processes can share."""
+"""Commands that can run in several processes."""
 
 
 @app.callback()
@@ -87,7 +84,7 @@ def main(
         ),
     ] = False,
 ) -> None:
-    """Set up what every command shares."""
+    """Set up the console and check the launcher."""
     del version
     show_on(stderr_console(quiet=os.environ.get("RANK", "0") != "0"))
     if launched() and context.invoked_subcommand not in SHARED:
@@ -97,7 +94,7 @@ def main(
 def run() -> None:
     """Run the command and exit: 0 done, 1 the work failed, 2 invalid command line, 130 interrupted.
 
-    Where a launcher started several processes, the first one alone shows answers.
+    If a launcher started several processes, only the first one prints results.
     """
     keep_pages()
     streams.prepare()
@@ -113,9 +110,9 @@ def run() -> None:
             typer.echo(f"resight{f' (process {rank})' if rank else ''}: {one_line(str(error))}", errors)
         if isinstance(error, HangingError):
             errors.flush()
-            os._exit(error.exit_code)  # whoever hangs would be waited for
+            os._exit(error.exit_code)  # a normal exit would wait for the process that hangs
         code = error.exit_code
-    except BrokenPipeError:  # the reader of our output went away
+    except BrokenPipeError:  # the reader of our output closed the pipe
         code = 1
     finally:
         sys.stderr = errors
@@ -127,7 +124,7 @@ def _answered() -> int:
     """Run the command and return its exit code.
 
     Raises:
-        ResightError: also for what the operating system refuses: a name, a place, memory.
+        ResightError: also if the operating system refuses a name, a path or memory.
     """
     try:
         app(standalone_mode=True)
@@ -151,10 +148,10 @@ def _answered() -> int:
 
 
 def _told(error: RuntimeError | MemoryError) -> str:
-    """Return in one line what torch says of a machine that has too little memory, or lost a process."""
+    """Return one line for an error of torch that means too little memory or a lost process; else nothing."""
     fault = (str(error) or "no memory").splitlines()[0][:200]
     if ran_out_of_memory(error):
-        return f"out of memory ({fault}); take smaller pictures, or set CUDA_VISIBLE_DEVICES= to use the CPU"
+        return f"out of memory ({fault}); use smaller pictures, or set CUDA_VISIBLE_DEVICES= to use the CPU"
     if lost_another(error):
         return f"another process of this command ended or does not answer ({fault}); start it again"
     return ""

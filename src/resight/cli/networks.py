@@ -1,4 +1,4 @@
-"""`resight models`, `summary` and `compare`: words and answers."""
+"""`resight models`, `summary` and `compare`: options and output."""
 
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ def models(
     *,
     as_json: Json = False,
 ) -> None:
-    """List networks with their size, their cost and what is published of them."""
+    """List the networks with their size, cost and published error."""
     from resight.service.networks.models import list_networks
 
     networks(list_networks(pattern), as_json=as_json)
@@ -26,12 +26,12 @@ def summary(
     ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="An option of the network, such as head=gap."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Set an option of the network, such as head=gap."),
     ] = None,
     *,
     as_json: Json = False,
 ) -> None:
-    """Show what each layer of a network gives, holds, costs and sees, for one image."""
+    """Show the output, parameters, cost and receptive field of each layer, for one image."""
     from resight.service.networks.summary import summary as service
 
     summarized(service(model, size, changes or ()), as_json=as_json)
@@ -42,18 +42,18 @@ def compare(
         str,
         typer.Option(
             metavar="FILE",
-            help="What the figures' names begin with, ending .svg or .png dropped: compare.svg gives "
+            help="Prefix of the figures' names, without .svg or .png: compare.svg writes "
             "compare-cost.svg, compare-cost.png, compare-parameters.svg and compare-parameters.png.",
         ),
     ] = "compare.svg",
     *,
     measure: Annotated[
         bool,
-        typer.Option("--measure", help="Also measure each network's images a second here: compare-speed."),
+        typer.Option("--measure", help="Also measure images per second on this machine: compare-speed."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Draw the published ImageNet accuracy of the networks against multiply-adds and against parameters."""
+    """Plot the published ImageNet accuracy of the networks against multiply-adds and against parameters."""
     from resight.service.networks.compare import compare as service
 
     compared(service(out, measure=measure, progress=show.progress), as_json=as_json)
@@ -81,11 +81,11 @@ def networks(rows: list[dict[str, Any]], *, as_json: bool) -> None:
         ],
     )
     if any(r["published"] and r["published"][0]["certainty"] == "uncertain" for r in rows):
-        show.say("? uncertain: remembered or read off a curve; protocols and sources with --json", err=True)
+        show.say("? uncertain: from memory or read off a curve; --json gives protocols and sources", err=True)
 
 
 def headline(records: list[dict[str, Any]]) -> str:
-    """Return the first of a network's published figures in words: an accuracy is called one."""
+    """Return the first published figure of a network as text; an accuracy is named as one."""
     if not records:
         return "-"
     first = records[0]
@@ -101,7 +101,7 @@ def first_author(paper: str) -> str:
 
 
 def summarized(answer: dict[str, Any], *, as_json: bool) -> None:
-    """Print a network layer by layer, then the totals and how they are counted."""
+    """Print a network layer by layer, then the totals and the counting rules."""
     if as_json:
         show.document(answer)
         return
@@ -126,17 +126,17 @@ def summarized(answer: dict[str, Any], *, as_json: bool) -> None:
     show.say(f"{answer['name']} at {side} x {side} x {answer['channels']}, {answer['classes']} classes")
     show.say(f"parameters        {answer['parameters']:,}")
     show.say(f"multiply-adds     {answer['multiply_adds']:,} ({2 * answer['multiply_adds']:,} FLOPs)")
-    show.say(f"activations       {show.in_bytes(answer['activation_bytes'])} an image, forward, float32")
+    show.say(f"activations       {show.in_bytes(answer['activation_bytes'])} per image, forward, float32")
     show.say(f"receptive field   {answer['receptive_field']} pixels at the last map")
     show.say(
-        "One multiply-add is one, FLOPs are twice that; convolutions and linear layers count. "
+        "Multiply-adds are those of convolutions and linear layers; FLOPs are twice that. "
         "Memory: the input and the outputs of convolutions, poolings, linear layers and concatenations; "
-        "the rest is done in place. Field and stride are in pixels of the input."
+        "all other layers work in place. Field and stride are in pixels of the input."
     )
 
 
 def compared(answer: dict[str, Any], *, as_json: bool) -> None:
-    """Print where the figures are."""
+    """Print the paths of the figures."""
     if as_json:
         show.document(answer)
         return

@@ -1,4 +1,4 @@
-"""`resight predict`: words and answers."""
+"""`resight predict`: options and output."""
 
 import csv
 import sys
@@ -15,22 +15,22 @@ def predict(
     run: RunName,
     paths: Paths,
     top: Annotated[
-        int | None, typer.Option(min=1, help="How many classes to list. [default: 5; csv: 1]")
+        int | None, typer.Option(min=1, help="Number of classes to list. [default: 5; csv: 1]")
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
+    form: Annotated[str, typer.Option("--format", help="Output: table, json or csv.")] = "table",
     at_least: Annotated[
         float | None,
         typer.Option(
             metavar="P",
-            help="Mark answers below this probability as unsure; a photo of something else can still get a "
+            help="Mark answers below this probability as unsure. A photo of something else can still get a "
             "sure answer.",
         ),
     ] = None,
     *,
-    exact: Annotated[bool, typer.Option("--exact", help="float32 instead of the fastest precision.")] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Use float32, not the fastest precision.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Name what is on pictures; a broken file among them is reported and the rest answered."""
+    """Classify pictures; files that cannot be read are reported and skipped."""
     from resight.service.test.accepted import accepted_in_words, require_probability
     from resight.service.test.predict import predict as service
 
@@ -46,13 +46,13 @@ def predict(
 
 
 def predicted(rows: Iterable[dict[str, Any]], form: str, top: int = 1, *, unsure: bool = False) -> int:
-    """Print predictions; returns the exit code: 1 if no picture could be read.
+    """Print predictions; return the exit code, 1 if no picture could be read.
 
     Args:
-        rows: of the service.
+        rows: from the service.
         form: "table", "json" or "csv".
-        top: classes that csv has columns for.
-        unsure: whether csv says which answers are unsure.
+        top: number of classes with columns in csv.
+        unsure: whether csv has the column `unsure`.
     """
     answered = 0
     faults = 0

@@ -1,4 +1,4 @@
-"""`resight reproduce`: its words and its answer."""
+"""`resight reproduce`: options and output."""
 
 from typing import Annotated, Any
 
@@ -12,47 +12,48 @@ def reproduce(
     experiment: Annotated[
         str,
         typer.Argument(
-            metavar="[EXPERIMENT]", help="Its name, or a file of your own; without one all are listed."
+            metavar="[EXPERIMENT]", help="Name, or a file of your own. [default: list all experiments]"
         ),
     ] = "",
     scale: Annotated[
-        str, typer.Option(help="smoke: the same code in minutes; full: the paper's protocol.")
+        str,
+        typer.Option(help="full: the paper's protocol; smoke: the same code, small scale, in minutes."),
     ] = "smoke",
-    epochs: Annotated[int | None, typer.Option(min=1, help="In place of the scale's epochs.")] = None,
-    pictures: Annotated[int | None, typer.Option(min=10, help="Training pictures that are kept.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs. [default: those of the scale]")] = None,
+    pictures: Annotated[int | None, typer.Option(min=10, help="Number of training pictures to use.")] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of every recipe; may be repeated."),
     ] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, max=100, help="Trainings of each condition: seeds 0, 1, ...")
+        int, typer.Option(min=1, max=100, help="Trainings per condition, with seeds 0, 1, ...")
     ] = 1,
-    jobs: Annotated[int, typer.Option(min=1, help="Trainings side by side, as on one GPU.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings to run in parallel.")] = 1,
     only: Annotated[
         str,
         typer.Option(
-            metavar="CONDITION,...", help="Train these conditions, such as plain-20,plain-56. [default: all]"
+            metavar="CONDITION,...", help="Conditions to train, such as plain-20,plain-56. [default: all]"
         ),
     ] = "",
     data: Annotated[
         list[str] | None,
-        typer.Option("--data", help="Pictures, where the experiment needs some; may be repeated."),
+        typer.Option("--data", help="Data set, if the experiment needs one; may be repeated."),
     ] = None,
     out: Annotated[
-        str, typer.Option(metavar="FOLDER", help="Where the runs go; finished ones are not run again.")
+        str, typer.Option(metavar="FOLDER", help="Folder for the runs; finished runs are reused.")
     ] = "runs/reproduce",
     results: Annotated[
-        str, typer.Option(metavar="FOLDER", help="Where the figures go, as JSON.")
+        str, typer.Option(metavar="FOLDER", help="Folder for the figures (JSON).")
     ] = "results",
     page: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Write all results and the published figures as Markdown."),
+        typer.Option(metavar="FILE", help="Only write a Markdown page of all results and published figures."),
     ] = None,
     *,
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Run a published experiment again: its figures and ours, with interval, command and cost."""
+    """Repeat a published experiment; print its figures and ours, with interval, command and cost."""
     if page:
         from resight.reproduce.page import write_page
 
@@ -86,7 +87,7 @@ def listed(rows: list[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def reproduced(answer: dict[str, Any], *, as_json: bool) -> None:
-    """Print our figures, the published ones, and whether the claim holds."""
+    """Print our figures, the published figures, and whether the claim holds."""
     if as_json:
         show.document(answer["rows"])
         return

@@ -1,4 +1,4 @@
-"""Answers as people read them, or as JSON."""
+"""Output as text and tables, or as JSON."""
 
 import json
 import sys
@@ -14,26 +14,26 @@ from resight.core.text import printable, printable_json
 
 
 def whole_numbers(words: str, option: str) -> tuple[int, ...]:
-    """Read a list of whole numbers with commas.
+    """Read whole numbers separated by commas.
 
     Raises:
-        UsageError: if a word is none.
+        UsageError: if one is not a whole number.
     """
     try:
         return tuple(int(w) for w in words.split(",") if w.strip())
     except ValueError:
-        raise UsageError(f"{option} {words!r}: give whole numbers with commas") from None
+        raise UsageError(f"{option} {words!r}: give whole numbers separated by commas") from None
 
 
 def names(words: str, option: str) -> list[str]:
-    """Read a list of names with commas.
+    """Read names separated by commas.
 
     Raises:
         UsageError: if one is empty.
     """
     found = [word.strip() for word in words.split(",")]
     if not all(found):
-        raise UsageError(f"{option} {words!r}: give names with commas")
+        raise UsageError(f"{option} {words!r}: give names separated by commas")
     return found
 
 
@@ -41,10 +41,10 @@ def form(word: str, allowed: tuple[str, ...]) -> str:
     """Return the output format.
 
     Raises:
-        UsageError: if there is no such format.
+        UsageError: if the format is unknown.
     """
     if word not in allowed:
-        raise UsageError(f"--format {word!r} is none of {', '.join(allowed)}")
+        raise UsageError(f"--format {word!r} is not one of {', '.join(allowed)}")
     return word
 
 
@@ -54,8 +54,8 @@ def document(answer: Any) -> None:
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Print a table; as wide as its content where the output is not a terminal."""
-    console = Console(soft_wrap=not sys.stdout.isatty(), emoji=False, markup=False)  # names are no markup
+    """Print a table; as wide as its content if the output is not a terminal."""
+    console = Console(soft_wrap=not sys.stdout.isatty(), emoji=False, markup=False)  # names are not markup
     if not console.is_terminal:
         console.width = 10_000
     grid = Table(box=None, pad_edge=False, header_style="dim")
@@ -67,7 +67,7 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
 
 
 def say(line: str, *, err: bool = False) -> None:
-    """Print a line; control characters, which names of files and classes may hold, become escapes."""
+    """Print a line; control characters, which file and class names may contain, become escapes."""
     typer.echo(printable(line), err=err)
 
 
@@ -80,16 +80,16 @@ def one(name: str, value: str, *, as_json: bool) -> None:
 
 
 def progress(line: str) -> None:
-    """Print a line of progress, to standard error."""
+    """Print a progress line to standard error."""
     say(line, err=True)
 
 
 def error(figures: dict[str, Any], name: str) -> str:
-    """Return an error with its interval in words."""
+    """Return an error with its interval as text."""
     low, high = figures[f"{name}_interval"]
     return f"{figures[f'{name}_error']:.1f} ({low:.0f}-{high:.0f})"
 
 
 def in_bytes(count: int) -> str:
-    """Return a number of bytes in words: 1 MB is 10^6 bytes."""
+    """Return a number of bytes as text: 1 MB is 10^6 bytes."""
     return f"{count / 1e6:.2f} MB" if count >= 1e4 else f"{count:,} B"

@@ -1,7 +1,7 @@
-"""Standard output and error as they may be: closed, full, read by nobody, or without an encoding for a name.
+"""Standard output and standard error that may be closed, full, unread, or unable to encode a name.
 
-Standard output carries the answer: when it cannot be written, the command fails with one line. Standard error
-carries progress: when it cannot be written, the work continues.
+Results go to standard output: if it cannot be written, the command fails with one line. Progress goes to
+standard error: if it cannot be written, the work continues.
 """
 
 import io
@@ -14,7 +14,7 @@ from resight.core.errors import ResightError
 
 
 class Around(io.TextIOBase):
-    """A text stream around another one."""
+    """A text stream that wraps another one."""
 
     def __init__(self, target: TextIO) -> None:
         self.target = target
@@ -24,16 +24,16 @@ class Around(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """The target's; None would make others write to its buffer."""
+        """The target's; with None, callers would write to its buffer."""
         return self.target.encoding
 
     @property
     def errors(self) -> str | None:  # type: ignore[override]
-        """How the target treats what its encoding lacks."""
+        """How the target handles characters that its encoding lacks."""
         return self.target.errors
 
     def isatty(self) -> bool:
-        """Return whether a person reads along."""
+        """Return whether the target is a terminal."""
         return self.target.isatty()
 
     def fileno(self) -> int:
@@ -42,15 +42,15 @@ class Around(io.TextIOBase):
 
 
 class Answers(Around):
-    """Standard output: what cannot be written is an error in one line; a reader that left is none."""
+    """Standard output: a failed write is an error in one line, except when the reader closed the pipe."""
 
     def write(self, text: str) -> int:
         """Write the text.
 
         Raises:
-            ResightError: if the target cannot take it.
+            ResightError: if the target cannot be written.
         """
-        if text == "":  # typer asks so whether this is a text stream, and swallows what it hears
+        if text == "":  # typer writes this to detect a text stream, and ignores the errors
             return 0
         try:
             return self.target.write(text)
@@ -61,7 +61,7 @@ class Answers(Around):
         """Flush the target.
 
         Raises:
-            ResightError: if the target cannot take what was written.
+            ResightError: if the target cannot be written.
         """
         try:
             self.target.flush()
@@ -69,7 +69,7 @@ class Answers(Around):
             raise self._fault(error) from error
 
     def _fault(self, error: OSError | ValueError) -> Exception:
-        """Return what to raise, and drop what is not written yet: Python would complain at its end."""
+        """Return the error to raise, and drop the unwritten text: Python would complain about it on exit."""
         with suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.target.fileno())
@@ -78,31 +78,31 @@ class Answers(Around):
             return error
         why = getattr(error, "strerror", None) or "it is closed"
         return ResightError(
-            f"standard output cannot be written ({why}); send it to a file or program that can take it"
+            f"standard output cannot be written ({why}); redirect it to a writable file or program"
         )
 
 
 class Progress(Around):
-    """Standard error: what it cannot take is dropped."""
+    """Standard error: text that cannot be written is dropped."""
 
     def write(self, text: str) -> int:
-        """Write, or drop, the text."""
+        """Write the text, or drop it."""
         with suppress(OSError, ValueError):
             self.target.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush what can be written."""
+        """Flush if possible."""
         with suppress(OSError, ValueError):
             self.target.flush()
 
 
 def prepare() -> None:
-    """Make standard output take every name and say when it takes nothing, and standard error never stop."""
+    """Make standard output accept every name and report failed writes; make standard error never fail."""
     if sys.stdout is None:  # closed before the process began
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid text
         sys.stdout = cast(TextIO, Answers(sys.stdout))
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors="backslashreplace")

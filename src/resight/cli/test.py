@@ -1,4 +1,4 @@
-"""`resight test` and `resight report`: words and answers."""
+"""`resight test` and `resight report`: options and output."""
 
 from typing import Annotated, Any
 
@@ -9,12 +9,12 @@ from resight.cli.words import Data, DataRoot, Json, RunName, Strict
 
 
 def test(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="One run, or several as an ensemble.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="One run, or several for an ensemble.")],
     data: Data = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    views: Annotated[str, typer.Option(help="single, flip or ten-crop.")] = "single",
+    split: Annotated[str, typer.Option(help="Split to test: train, val or test.")] = "test",
+    views: Annotated[str, typer.Option(help="Views per picture: single, flip or ten-crop.")] = "single",
     scales: Annotated[
-        str, typer.Option(help="Shorter sides of whole pictures, such as 224,256,384,480,640.")
+        str, typer.Option(help="Test whole pictures at these shorter sides, such as 224,256,384,480,640.")
     ] = "",
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode pictures.")] = 0,
     *,
@@ -22,7 +22,7 @@ def test(
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """Test a run on a split; several runs are an ensemble that averages probabilities."""
+    """Test a run on a split. Several runs are tested as an ensemble that averages their probabilities."""
     from resight.service.test.test import test as service
 
     answer = service(
@@ -40,14 +40,14 @@ def report(run: RunName, data: Data = None, *, data_root: DataRoot = None, as_js
 
 
 def tested(answer: dict[str, Any], *, as_json: bool) -> None:
-    """Print test figures."""
+    """Print the test figures."""
     if as_json:
         show.document(answer)
         return
     low, high = answer["top1_interval"]
     protocol = answer["views"] + (f" at {answer['scales']}" if answer["scales"] else "")
     several = answer["multi_label"]
-    rows = _of_several(answer) if several else []
+    rows = _multi_label(answer) if several else []
     rows += [
         ("one-error" if several else "top-1 error", f"{answer['top1_error']:.2f} %"),
         ("95 % interval", f"{low:.2f} to {high:.2f} %"),
@@ -77,7 +77,7 @@ def tested(answer: dict[str, Any], *, as_json: bool) -> None:
         ],
     )
     if len(worst) > 20:
-        show.say(f"and {len(worst) - 20} better classes; all with --json")
+        show.say(f"and {len(worst) - 20} better classes; --json lists all")
     for note in answer["notes"]:
         show.say(f"note: {note}", err=True)
     for fault in answer["skipped"]:
@@ -85,7 +85,7 @@ def tested(answer: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _of_folds(answer: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the rows about folds, where the figure comes from them."""
+    """Return the rows about folds, if the figure comes from folds."""
     if "protocol" not in answer:
         return []
     errors = answer["folds"]["errors"]
@@ -93,25 +93,25 @@ def _of_folds(answer: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _learned(answer: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the rows about pictures that the run learned, if the test has some."""
+    """Return the rows about test pictures that the run was trained on, if there are any."""
     if not answer["trained_on"]:
         return []
-    rows = [("learned before", f"{answer['trained_on']:,}")]
+    rows = [("seen in training", f"{answer['trained_on']:,}")]
     if others := answer["others"]:
         low, high = others["top1_interval"]
         rows.append(("error on the others", f"{others['top1_error']:.2f} % ({low:.2f} to {high:.2f})"))
     return rows
 
 
-def _of_several(answer: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the rows of figures that only pictures of several classes have."""
+def _multi_label(answer: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the rows of figures that only multi-label tests have."""
     if answer["map"] is None:
         return []
     low, high = answer["map_interval"]
     return [
         ("mean average precision", f"{answer['map']:.2f} %"),
         ("95 % interval", f"{low:.2f} to {high:.2f} %"),
-        ("F1, all answers", f"{answer['f1_micro'] or 0:.3f}"),
-        ("F1, mean of classes", f"{answer['f1_macro'] or 0:.3f}"),
-        ("any class wrong", f"{answer['subset_error']:.2f} %"),
+        ("F1, micro", f"{answer['f1_micro'] or 0:.3f}"),
+        ("F1, macro", f"{answer['f1_macro'] or 0:.3f}"),
+        ("subset error", f"{answer['subset_error']:.2f} %"),
     ]

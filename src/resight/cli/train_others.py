@@ -1,4 +1,4 @@
-"""`resight train-decoder` and `resight train-gan`: words and answers."""
+"""`resight train-decoder` and `resight train-gan`: options and output."""
 
 from typing import Annotated, Any
 
@@ -12,7 +12,8 @@ def train_decoder(
     run: RunName,
     data: Data = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Passes over the pictures. [default: 20; the paper's code: 100 to 250]")
+        int | None,
+        typer.Option(help="Passes over the training pictures. [default: 20; the paper's code: 100 to 250]"),
     ] = None,
     changes: Annotated[
         list[str] | None,
@@ -29,7 +30,7 @@ def train_decoder(
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """Train a decoder that turns a run's last map back into the picture; the network stays as it is."""
+    """Train a decoder that reconstructs the picture from a run's last map; the network is not changed."""
     from resight.service.explain.decoder import train_decoder as service
 
     answer = service(run, data, epochs, changes or (), resume=resume, data_root=data_root, strict=strict)
@@ -39,15 +40,13 @@ def train_decoder(
 def train_gan(
     places: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="DATA", help="As for train. With --resume: the GAN, and DATA only if it moved."
-        ),
+        typer.Argument(metavar="DATA", help="As for train. With --resume: GAN, and DATA only if it moved."),
     ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="Passes over the pictures; more than a finished run has continue it. [default: as many "
-            "as make 5,000 steps]"
+            help="Passes over the training pictures; a larger number continues a finished run. [default: "
+            "5,000 steps]"
         ),
     ] = None,
     seed: Seed = None,
@@ -66,7 +65,7 @@ def train_gan(
     features: Annotated[
         str | None,
         typer.Option(
-            metavar="RUN", help="Judge what is drawn by this run's features and answers. [default: no judge]"
+            metavar="RUN", help="Score the generated pictures with this run's network. [default: no score]"
         ),
     ] = None,
     *,
@@ -75,7 +74,7 @@ def train_gan(
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """Train a conditional GAN on the training pictures; validation and test pictures are not looked at."""
+    """Train a conditional GAN on the training pictures; validation and test pictures are not used."""
     from resight.service.gan.train import train_gan as service
     from resight.service.run.folder import named
 
@@ -88,7 +87,7 @@ def train_gan(
 
 
 def decoded(answer: dict[str, Any], *, as_json: bool) -> None:
-    """Print how well a decoder inverts its network, and what its residual says about wrong answers."""
+    """Print how well a decoder inverts its network, and how well its residual detects wrong answers."""
     if as_json:
         show.document(answer)
         return
@@ -96,7 +95,7 @@ def decoded(answer: dict[str, Any], *, as_json: bool) -> None:
     for name in ("validation", "test"):
         if (figures := answer.get(name)) is None:
             continue
-        area = "-, too few wrong or right answers"
+        area = "-, too few wrong or correct answers"
         if figures["auc"] is not None:
             low, high = figures["auc_interval"]
             area = f"{figures['auc']:.3f} (95 % interval {low:.3f} to {high:.3f})"
@@ -111,7 +110,7 @@ def decoded(answer: dict[str, Any], *, as_json: bool) -> None:
 
 
 def gan_trained(answer: dict[str, Any], *, as_json: bool) -> None:
-    """Print where a GAN and its last samples are, and what its judge says of it."""
+    """Print the paths of a GAN and its last samples, and its score."""
     if as_json:
         show.document(answer)
         return
@@ -120,10 +119,10 @@ def gan_trained(answer: dict[str, Any], *, as_json: bool) -> None:
     if score := answer["score"]:
         show.say(
             f"score    Frechet distance {score['frechet']:.4g} in {score['features']}'s features, n = "
-            f"{score['n']:,}; {score['frechet_floor']:.4g} between as many real pictures (not comparable "
-            "with published FID)"
+            f"{score['n']:,}; {score['frechet_floor']:.4g} between equally many real pictures (not "
+            "comparable with published FID)"
         )
         show.say(
-            f"         {score['features']} names {score['right']:.1f} % of the drawn pictures as they were "
-            f"asked for, {score['right_real']:.1f} % of the real ones"
+            f"         {score['features']} assigns the intended class to {score['right']:.1f} % of the "
+            f"generated pictures, and the true class to {score['right_real']:.1f} % of the real ones"
         )

@@ -1,4 +1,4 @@
-"""The words that several commands share."""
+"""Options and arguments that several commands share."""
 
 from typing import Annotated
 
@@ -7,11 +7,13 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 DataRoot = Annotated[
     str | None,
-    typer.Option("--data-root", help="Where built-in data sets lie. [default: $RESIGHT_DATA]"),
+    typer.Option("--data-root", help="Folder of the built-in data sets. [default: $RESIGHT_DATA]"),
 ]
 Data = Annotated[str | None, typer.Option("--data", help="Data set. [default: the run's own]")]
-Strict = Annotated[bool, typer.Option("--strict", help="Stop at a broken picture instead of leaving it out.")]
-Seed = Annotated[int | None, typer.Option(help="Of every random choice. [default: 0]")]
-Resume = Annotated[bool, typer.Option("--resume", help="Resume a run: --resume RUN needs no other word.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Stop at an unreadable picture instead of skipping it.")
+]
+Seed = Annotated[int | None, typer.Option(help="Random seed. [default: 0]")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume a run: --resume RUN needs no other option.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run folder, model.safetensors or zoo:NAME.")]
-Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders and patterns.")]
+Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Picture files, folders or patterns.")]

@@ -40,7 +40,7 @@ def scenes(root, splits=("train", "test"), count=4):
 def test_a_good_set_is_said_to_be_good(tmp_path):
     root = scenes(tmp_path / "d")
     done = resight("check", root, check=0)
-    assert done.stdout.strip().splitlines()[-1].startswith("all is well")
+    assert done.stdout.strip().splitlines()[-1].startswith("no faults")
     answer = json.loads(resight("check", root, "--json", check=0).stdout)
     assert set(answer) == KEYS and answer["n"] == answer["ok"] == 16
     assert not any(answer[k] for k in ("faults", "duplicates", "near_copies", "leaks", "conflicts", "unused"))
@@ -61,7 +61,7 @@ def test_faults_leaks_and_conflicts_are_exit_1_and_copies_are_not(tmp_path, plan
     else:
         shutil.copy(root / "train/ant/0.png", root / "train/bee/conflict.png")
     done = resight("check", root, check=1)
-    assert done.stdout.strip().splitlines()[-1] == f"to mend: 1 {planted}s"
+    assert done.stdout.strip().splitlines()[-1] == f"to fix: 1 {planted}s"
     assert resight("check", root, "--json").returncode == 1
 
 
@@ -106,7 +106,7 @@ def test_near_copies_are_named_with_their_splits_those_across_first(tmp_path):
     assert 0 <= within["distance"] <= 6 and set(across) == {"paths", "splits", "classes", "distance"}
     shown = resight("check", root, check=0).stdout
     assert "1 pairs of near copies lie in different splits, the commonest leak" in shown
-    assert "all is well" not in shown and "look at the near copies" in shown.strip().splitlines()[-1]
+    assert "no faults" not in shown and "look at the near copies" in shown.strip().splitlines()[-1]
 
 
 def test_equal_pixels_are_copies_and_not_near_copies_too(tmp_path):

@@ -246,7 +246,7 @@ def test_names_that_are_no_text_and_names_of_two_lines_are_shown(tiny_run):
         (("--methods", "cam,gmp_cam"), "gmp_cam needs"),
         (("--methods", "cam", "--method", "cam"), "leave --method and --evaluate out"),
         (("--method", "rise", "--set", "samples=few"), "samples='few': needs a whole number"),
-        (("--layer", "layer1,"), "--layer 'layer1,': give names with commas"),
+        (("--layer", "layer1,"), "--layer 'layer1,': give names separated by commas"),
     ],
 )
 def test_the_command_refuses_words_in_one_line(tiny_run, pictures, words, message):

@@ -126,8 +126,8 @@ def test_a_data_set_with_boxes_is_measured_and_beats_nothing_by_luck(finder, tmp
     assert good["paired"] == {"against": "centre", "gt_known": found, "top1": found} and "paired" not in blind
     words = paired_lines(answer["metrics"])
     assert words[0] == (
-        "grad_cam against a spot in the middle, GT-known: finds 4 that the spot misses, misses 0 that it "
-        "finds (p = 0.12, McNemar's exact test)"
+        "grad_cam compared with a spot in the middle, GT-known: finds 4 that the spot misses, "
+        "misses 0 that it finds (p = 0.12, McNemar's exact test)"
     )
 
 
@@ -373,7 +373,7 @@ def test_asking_one_method_or_several_gives_the_same_figures(finder, tmp_path):
         (["--classes", "real"], "none of predicted, true"),
         (["--classes", "true"], "needs a data set with the classes"),
         (["--split", "val"], "--split needs a data set"),
-        (["--layer", ""], "--layer '': give names with commas"),
+        (["--layer", ""], "--layer '': give names separated by commas"),
         (["--method", "gradient", "--layer", "layer1"], "leave --layer out"),
         (["--out", "."], "is a folder; give a file"),
         (["--set", "samples=3"], "not an option of grad_cam"),

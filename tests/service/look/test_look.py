@@ -247,6 +247,6 @@ def test_the_cloud_answers_the_pointer_in_a_browser(tmp_path):
     assert found, done.stderr
     notes = json.loads(html.unescape(found.group(1)))
     drawn, hover, thumbnail, left, pinned, pressed, fewer, pictured, wrong_alone = notes
-    told = "class: dog </script><b>said: catp3.png"
+    told = "class: dog </script><b>predicted: catp3.png"
     assert drawn and hover == told and thumbnail and left.startswith("Point at") and pinned == told
     assert pressed == "false" and fewer and pictured and wrong_alone

@@ -21,9 +21,9 @@ def curve(count, wrong):
     [
         # Of 100 the first 90 are accepted, errors at places 0 and 45 among them.
         (100, (0, 45, *range(92, 100)), "10 % of photos, it is wrong on 1 in 45 of the rest;"),
-        (400, (399, 398, 5), "it is wrong on 1 in 360 of the rest; of all photos it is wrong on 1 in 133."),
-        (20, (19, 18), "it is right on the other 18; of all photos it is wrong on 1 in 10."),
-        (10, (0, 1, 2, 9), "it is wrong on 33 in 100 of the rest; of all photos it is wrong on 40 in 100."),
+        (400, (399, 398, 5), "it is wrong on 1 in 360 of the rest; on all photos it is wrong on 1 in 133."),
+        (20, (19, 18), "it makes no error on the other 18; on all photos it is wrong on 1 in 10."),
+        (10, (0, 1, 2, 9), "it is wrong on 33 in 100 of the rest; on all photos it is wrong on 40 in 100."),
         (30, (), "makes no error on these 30 pictures"),
     ],
 )

@@ -75,7 +75,7 @@ def test_learned_pictures_among_others_are_counted_and_the_figure_on_the_others_
     assert answer["others"]["top1_error"] > answer["top1_error"] > 0
     assert f"{len(learned)} of these 69 pictures were used to train" in answer["notes"][-1]
     shown = resight("test", tiny_run, "--data", copy, check=0)
-    assert "learned before" in shown.stdout and "error on the others" in shown.stdout
+    assert "seen in training" in shown.stdout and "error on the others" in shown.stdout
 
 
 def test_a_test_folder_of_learned_pictures_is_no_test(tiny_run, copy, tmp_path):

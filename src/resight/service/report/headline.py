@@ -44,7 +44,7 @@ def _counts(tested: Tested, interval: tuple[float, float]) -> str:
 
 def _warnings(tested: Tested) -> list[str]:
     if leaks := tested.leaks:
-        return [f"▲ {leaks} test pictures were also used for training: on new pictures the error is higher."]
+        return [f"▲ {leaks} test pictures were also trained on: on new pictures the error is higher."]
     return []
 
 
@@ -67,9 +67,9 @@ def _facts(tested: Tested) -> list[dict[str, str]]:
         one = f"one-error: the first answer is not one of the picture's classes ({low:.1f} to {high:.1f} %)"
         facts = [
             (f"{figures['top1_error']:.2f} %", one),
-            (f"{figures['f1_micro'] or 0:.3f}", "F1 of all answers with 50 % or more"),
-            (f"{figures['f1_macro'] or 0:.3f}", "F1, mean over the classes"),
-            (f"{figures['subset_error']:.2f} %", "pictures with any class answered wrongly"),
+            (f"{figures['f1_micro'] or 0:.3f}", "micro F1: over all answers"),
+            (f"{figures['f1_macro'] or 0:.3f}", "macro F1: mean over the classes"),
+            (f"{figures['subset_error']:.2f} %", "pictures with at least one wrong class"),
         ]  # fmt: skip
     if figures["top5_error"] is not None:
         five = "top-5 error: the true class is not among the first five answers"

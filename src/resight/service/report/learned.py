@@ -38,18 +38,18 @@ def _units(run: Run, dataset: Dataset) -> Part | None:
     layers = stage_ends(run.model, run.preprocessing.size)[-LAYERS:]
     found = find_units(run, searched_split(dataset), layers, UNITS, SEARCHED, EACH)
     units = [unit for rows in found.units.values() for unit in rows]
-    words = " ".join([*explained(found), "resight look draws more of them, and the loss around the network."])
+    words = " ".join([*explained(found), "resight look draws more of them, and the loss surface."])
     if not units:
         return None
     image = data_uri(draw_units(units, f"{run.model.name}: a unit of each of the last stages"), photo=True)
-    return Part("What drives its units", words, images=[(image, "patches that drive units")])
+    return Part("What activates its units", words, images=[(image, "patches that activate units")])
 
 
 def _cloud(run: Run, dataset: Dataset) -> Part:
     cloud = find_cloud(run, dataset.split("test"), EMBEDDED, 0, STEPS)
     return Part(
         "How it sees the pictures",
-        f"Each mark is a test picture; near ones look similar to the network; rings mark wrong answers.  "
+        "Each mark is a test picture. Nearby pictures look similar to the network; rings mark wrong answers. "
         f"{read_cloud(cloud, 'test')}",
         html=interactive(cloud),
     )

@@ -8,9 +8,10 @@ from resight.service.report.tested import Tested
 LEFT_OUT = 0.1
 """The share of the pictures that the sentence leaves to a person."""
 READING = (
-    "From left to right more answers are accepted, the most certain first; at the right end all are, and the "
-    "error is that of the test. resight predict --at-least P marks answers below a probability P as unsure. "
-    "The curve is for photos of these classes: a photo of something else can still get a certain answer."
+    "From left to right, more answers are accepted, the most certain first. At the right end all are "
+    "accepted, and the error is the test error. resight predict --at-least P marks answers below a "
+    "probability P as unsure. The curve holds for photos of these classes: a photo of something else can "
+    "still get a sure answer."
 )
 
 
@@ -20,7 +21,7 @@ def unsure(tested: Tested) -> list[Part]:
         return []
     curve = tested.result.risk_coverage()
     chart = f'<div class="card" style="max-width:480px">{risk_chart(curve)}</div>'
-    return [Part("What if it may say that it is unsure", READING, [risk_words(curve)], html=chart)]
+    return [Part("Leaving uncertain answers to a person", READING, [risk_words(curve)], html=chart)]
 
 
 def risk_chart(curve: RiskCoverage) -> str:
@@ -36,12 +37,14 @@ def risk_words(curve: RiskCoverage) -> str:
     if not everything.wrong:
         return f"It makes no error on these {everything.n:,} pictures, so no answer has to go to a person."
     if rest.n == everything.n:
-        return "Its least certain answers are all equally certain, so none can go to a person first."
+        return "All its answers are equally certain, so none can be left to a person first."
     share = f"{100 * (1 - rest.coverage):.0f} %"
-    errs = f"is wrong on {_often(rest)} of the rest" if rest.wrong else f"is right on the other {rest.n:,}"
+    errs = (
+        f"is wrong on {_often(rest)} of the rest" if rest.wrong else f"makes no error on the other {rest.n:,}"
+    )
     return (
-        f'If it may say "unsure" on the least certain {share} of photos, it {errs}; of all photos '
-        f"it is wrong on {_often(everything)}."
+        f'If it may say "unsure" on the least certain {share} of photos, it {errs}; on all photos it is '
+        f"wrong on {_often(everything)}."
     )
 
 
