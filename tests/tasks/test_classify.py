@@ -42,7 +42,7 @@ def test_the_loss_counts_the_wrong_answers_of_the_labels_not_of_what_is_shown(ta
 
 def test_a_loss_of_one_class_is_refused_where_there_are_several():
     for model, words in (
-        (create_model("lenet5", 3), "has a loss of its own"),
+        (create_model("lenet5", 3), "its own loss"),
         (create_model("resnet20", 3, sharpen=1.0), "need one class per picture"),
     ):
         with pytest.raises(UsageError, match=words):
