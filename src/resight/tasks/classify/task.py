@@ -113,7 +113,7 @@ class AnyClasses(OneClass):
         """Return the loss, which counts wrong answers.
 
         Raises:
-            UsageError: if the loss needs one class per picture: the network's own, a teacher's, or attention's.
+            UsageError: if the loss needs one class per picture: the network's own, a teacher's, attention's.
         """
         if type(network).loss is not Classifier.loss:
             raise UsageError(f"{network.name}: has its own loss, which needs one class per picture")
