@@ -1,6 +1,7 @@
 """A package of EfficientNet-lite0's weights, as pip would install it, with random tensors."""
 
 import re
+import sys
 
 import torch
 
@@ -40,5 +41,6 @@ def put_wheel(place, monkeypatch, seed=0):
     (place / MODULE / "__init__.py").write_text("raise RuntimeError('the package was imported')")
     torch.save(released(state), file)
     monkeypatch.syspath_prepend(place)
+    monkeypatch.delitem(sys.modules, MODULE, raising=False)  # the real one, where a test imported it
     monkeypatch.setenv("RESIGHT_WEIGHTS", "installed")
     return state, file

@@ -15,7 +15,7 @@ from resight.data.decode import decode
 from resight.data.files import FILE_LIMIT, read_file
 from resight.data.frames import read_frame
 from resight.service.pictures import expand
-from resight.service.test.predict import _Files
+from resight.service.test.predict import _found, _Pictures
 
 
 def fifo(place):
@@ -114,6 +114,6 @@ def no_memory(*_, **__):
 
 def test_the_pictures_of_a_call_may_hold_a_pipe(tmp_path):
     fifo(tmp_path / "x.jpg")
-    read = _Files(tuple(expand([str(tmp_path)])), 32, Levels())
+    read = _Pictures(*_found([str(tmp_path)]), 32, Levels())
     with pytest.raises(PictureError, match="a named pipe"):
         read(0)

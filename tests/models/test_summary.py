@@ -143,7 +143,7 @@ def test_the_command(capsys):
     json.dumps(answer)
     networks.summarized(summary("resnet20"), as_json=False)
     text = capsys.readouterr().out
-    assert "40,551,040 (81,102,080 FLOPs)" in text and "One multiply-add is one" in text
+    assert "40,551,040 (81,102,080 FLOPs)" in text and "FLOPs are twice that" in text
     with pytest.raises(UsageError, match="nearest: resnet5"):
         summary("resnet51")
     assert "does not take colour" in one_line(resight("summary", "resnet20", "--set", "colour=red"), 2)

@@ -513,7 +513,7 @@ def test_a_side_output_that_runs_last_is_not_the_trunk(images):
     model = Sides().eval()
     found = explain(model, images, target=lambda out: out["out"][:, 1])
     assert found.layer == "body" and found.maps.std() > 0.01
-    with pytest.raises(UsageError, match="no gradient at layer 'side': name one"):
+    with pytest.raises(UsageError, match="no gradient at layer 'side': give a layer="):
         explain(model, images, target=lambda out: out["out"][:, 1], layer="side")
 
 

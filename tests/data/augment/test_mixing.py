@@ -144,5 +144,5 @@ def test_generated_pictures_need_a_generator_and_one_label():
         Pipeline(parse(("gan:x",)), 3)
     pipeline = Pipeline(parse(("gan:x",)), 3, generated, noise=3)
     source = ResidentBatches(levels(8), ClassMarks.of(torch.zeros(8, 3)), NORMALIZE, pipeline, Order(8, 8, 0))
-    with pytest.raises(UsageError, match="several labels"):
+    with pytest.raises(UsageError, match="this data set is multi-label"):
         next(source.epoch(0))

@@ -220,7 +220,7 @@ def test_words_are_read(words, expected):
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        (("spin",), "'spin' is not an operation; known: "),
+        (("spin",), "'spin' is not an operation; nearest: "),
         (("rotatoin:15",), "nearest: rotation"),
         (("rotation:400",), "above 0 and up to 180 (degrees in either direction), such as rotation:15"),
         (("rotation:0",), "above 0"),

@@ -199,7 +199,7 @@ def test_cvat_s_tags_subsets_and_other_shapes(tmp_path):
     assert {k: len(v) for k, v in dataset.splits.items()} == {"train": 7, "test": 1}
     assert dataset.train.labels.tolist() == [1, 0, 1, 0, 1, 0, 0]
     notes = "\n".join(dataset.notes)
-    assert "7 shapes of the kind polygon are not read" in notes and "1 boxes are rotated" in notes
+    assert "7 shapes of the kind polygon are not supported" in notes and "1 boxes are rotated" in notes
     (tmp_path / "annotations.xml").write_text("<annotations><track id='0'/></annotations>")
     with pytest.raises(DataError, match="CVAT XML for video, which is not supported"):
         open_dataset(tmp_path)

@@ -210,7 +210,7 @@ def test_kinds_of_convolution():
     ("make", "word"), [(activation, "an activation"), (normalization, "a normalization")]
 )
 def test_unknown_names_give_the_nearest(make, word):
-    with pytest.raises(UsageError, match=f"is not {word}; nearest"):
+    with pytest.raises(UsageError, match=f"is not {word}; (nearest|known): "):
         make("reluu", 3)
 
 

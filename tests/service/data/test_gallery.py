@@ -93,7 +93,7 @@ def test_the_command_draws_and_answers(tmp_path):
         ("one.png", ["colour=1"], UsageError, "unknown setting 'colour'"),
         ("one.png", ["seed=-1"], UsageError, "seed=-1"),
         ("bad.png", [], PictureError, "bad.png"),
-        ("none.png", [], DataError, "none.png: there is no such file"),
+        ("none.png", [], DataError, "none.png: no such file"),
     ],
 )
 def test_what_is_off_is_named(where, changes, error, text):

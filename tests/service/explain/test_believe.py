@@ -72,7 +72,7 @@ def test_what_was_measured_before_an_interrupt_is_kept(tiny_run, pictures, monke
 def test_pictures_that_the_run_learned_are_counted(tiny_run):
     learned = tiny_run.parent / "colours" / "red"
     answer = believe(str(tiny_run), [str(learned)], ("grad_cam",), share=0.5)
-    (line,) = [w for w in answer["warnings"] if "were learned" in w]
+    (line,) = [w for w in answer["warnings"] if "were used to train" in w]
     count = int(line.split()[0])
     assert 10 <= count <= 20 and f"of these 20 pictures were used to train or select {tiny_run}" in line
 

@@ -369,8 +369,8 @@ def test_asking_one_method_or_several_gives_the_same_figures(finder, tmp_path):
         (["--threshold", "1"], "below 1"),
         (["--boxes", "some"], "must be one of largest, all, peaks, tight-loose"),
         (["--normalization", "sum"], "must be one of max, minmax"),
-        (["--format", "yaml"], "none of json, coco, voc, yolo"),
-        (["--classes", "real"], "none of predicted, true"),
+        (["--format", "yaml"], "must be one of json, coco, voc, yolo"),
+        (["--classes", "real"], "must be one of predicted, true"),
         (["--classes", "true"], "needs a data set with the classes"),
         (["--split", "val"], "--split needs a data set"),
         (["--layer", ""], "--layer '': give names separated by commas"),
@@ -531,7 +531,7 @@ def test_a_network_that_cannot_be_asked_is_one_line(finder, monkeypatch):
     opened = open_run(finder)
     monkeypatch.setattr("resight.service.locate.locate.open_run", lambda _: opened)
     monkeypatch.setattr(opened.model, "in_channels", 1)
-    with pytest.raises(DataError, match="sees 1 channels"):
+    with pytest.raises(DataError, match="takes 1 channels"):
         locate(finder, ["p.png"])
     monkeypatch.setattr(opened.model, "classes", ())
     with pytest.raises(DataError, match="does not know its class names"):

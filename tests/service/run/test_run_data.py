@@ -220,7 +220,7 @@ def test_the_run_behind_the_weights_is_asked_too(tiny_run, tmp_path):
 def test_a_run_behind_that_does_not_say_its_pictures_is_named(folder):
     members = note_members(open_dataset(folder), "", [("weights=old", {"data": "colours"})])
     (note,) = notes_of(members)
-    assert note.startswith("weights=old does not state which pictures it was trained on")
+    assert note.startswith("weights=old does not state its training pictures")
 
 
 def test_a_model_file_alone_knows_its_pictures(tiny_run, tmp_path, copy):

@@ -159,7 +159,7 @@ def test_settings_that_mean_nothing_here_are_refused(place, words, message, tmp_
 
 def test_its_weights_start_no_training_of_a_network(place):
     done = resight("train", place / "stripes", "--set", f"weights={place / 'run'}", "--out", "next")
-    assert "are of bovw, which is fitted anew" in one_line(done, 2)
+    assert "are for bovw, which is fitted from scratch" in one_line(done, 2)
 
 
 def test_broken_pictures_are_left_out_and_named(place, tmp_path):

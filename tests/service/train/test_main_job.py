@@ -357,7 +357,7 @@ def bad_words():
     yield (*train, "--recipe", "fats"), 2, "'fats' is not a recipe; nearest: fast"
     yield (*train, "--set", "learning_rate=1"), 2, "unknown setting 'learning_rate'"
     yield (*train, "--set", "ema=1"), 2, "must be in [0, 1)"
-    yield (*train, "--set", "augment=flip,spin"), 2, "'spin' is none of"
+    yield (*train, "--set", "augment=flip,spin"), 2, "'spin' is not an operation"
     yield (*train, "--set", "batch_size=0"), 2, "must be 2 or more"
     yield (*train, "--recipe", "fine-tune"), 2, "add --set weights="
     yield (*train, "--resume"), 1, "not a run to resume"

@@ -249,8 +249,8 @@ def test_what_needs_one_class_is_refused(listed, words, fault):
 
 
 def test_shards_and_gans_refuse_several_classes(listed):
-    assert "several classes" in one_line(resight("pack", listed, "--shards", "2", "--out", "x"), 2)
-    assert "several classes" in one_line(resight("train-gan", listed, "--out", "x"), 2)
+    assert "multi-label" in one_line(resight("pack", listed, "--shards", "2", "--out", "x"), 2)
+    assert "multi-label" in one_line(resight("train-gan", listed, "--out", "x"), 2)
 
 
 def test_a_run_of_one_class_is_not_tested_on_several(listed, tiny_run):

@@ -154,7 +154,7 @@ def test_data_that_moved_are_named_beside_the_run(place, run, tmp_path):
     command("train", "--resume", run, "moved")
     assert record(run)["data"] == str(tmp_path / "moved")
     other = make_folder("other", count=14, start=5)
-    with pytest.raises(ModelFileError, match=r"other data: .*put them back"):
+    with pytest.raises(ModelFileError, match=r"other data: .*restore them"):
         train(str(other), resume=run, console=QUIET)
 
 

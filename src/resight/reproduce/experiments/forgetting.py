@@ -1,9 +1,8 @@
 """How a second task affects the first (Li and Hoiem 2016, "Learning without Forgetting", table 1).
 
 A network trained on the first --data learns the second in four ways. Feature extraction freezes the trunk.
-Fine-tuning changes all weights; the old head is put back for the old task. Learning without Forgetting also
-learns the old network's outputs. Joint training also has the old pictures. Each task is tested among its own
-classes.
+Fine-tuning changes all weights; the old head is restored for the old task. Learning without Forgetting also
+learns the old outputs. Joint training also has the old pictures. Each task is tested among its own classes.
 """
 
 from collections.abc import Iterator

@@ -98,7 +98,7 @@ def with_words(chosen: ClassicRecipe, words: Sequence[str]) -> ClassicRecipe:
         elif key in known:
             rest.append(f"{key}={value}")
         else:
-            kind = "of networks" if key in _settings_of_networks() else "unknown"
+            kind = "for networks" if key in _settings_of_networks() else "unknown"
             raise UsageError(
                 f"{key}={value}: is {kind}; {model} has the settings {', '.join(known)} and the options "
                 f"{', '.join(own)}"

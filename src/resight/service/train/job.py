@@ -232,7 +232,8 @@ class Job:
         r, share = self.recipe, -(-self.batches.order.share // self.progress.parts)
         copies = 3 + bool(r.ema) + (r.optimizer == "adamw")
         set_mode(self.model, r, r.epochs - 1)  # what is held fixed keeps nothing
-        step = share * kept_for_backward(self.model, r.image_size, self.precision)
+        with put_together(self.objective):
+            step = share * kept_for_backward(self.model, r.image_size, self.precision)
         pictures = kept_bytes(self.dataset.train, r)
         pictures += 0 if self.validation is None else self.validation[0].numel()
         return training_bytes(self.model, copies, step, pictures)
