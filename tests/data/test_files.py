@@ -14,7 +14,6 @@ from resight.data.dataset import FilePictures
 from resight.data.decode import decode
 from resight.data.files import FILE_LIMIT, read_file
 from resight.data.frames import read_frame
-from resight.service.pictures import expand
 from resight.service.test.predict import _found, _Pictures
 
 
