@@ -225,8 +225,7 @@ def place_labels(
         before = boxes.copy()
         for i in order:
             near = (boxes[:, :2] <= reach[i, 2:]).all(1) & (boxes[:, 2:] >= reach[i, :2]).all(1)
-            near[i] = False
-            others = boxes[near]
+            others = boxes[np.flatnonzero(near & (np.arange(len(boxes)) != i))]
             cost = (
                 fixed[i]
                 + 6 * _overlap(places[i], others).sum(1)

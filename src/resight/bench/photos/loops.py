@@ -7,6 +7,7 @@ which equals a cosine over the steps if their number were known in advance.
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -35,7 +36,8 @@ def timm_network(weights: Path, classes: int) -> nn.Module:
 
 def timm_loop(task: Task) -> Outcome:
     """Fine-tune with AdamW: the trunk at a tenth of the rate of the head, timm's own augmentation."""
-    from timm.data import create_transform, resolve_model_data_config  # pyright: ignore[reportMissingImports]
+    from timm.data.config import resolve_model_data_config  # pyright: ignore[reportMissingImports]
+    from timm.data.transforms_factory import create_transform  # pyright: ignore[reportMissingImports]
 
     started = cpu_seconds()
     torch.manual_seed(task.seed)
@@ -46,10 +48,11 @@ def timm_loop(task: Task) -> Outcome:
     trunk = [p for p in network.parameters() if id(p) not in head]
     groups = [{"params": trunk, "lr": TRUNK_LR}, {"params": network.get_classifier().parameters()}]  # type: ignore[operator]
     optimizer = torch.optim.AdamW(groups, lr=HEAD_LR, weight_decay=DECAY)
-    transform = create_transform(**config, is_training=True)
+    transform: Any = create_transform(**config, is_training=True)
+    plain: Any = create_transform(**config, is_training=False)
     steps, pictures, spent = _train(task, network, optimizer, transform, started)
     return Outcome(
-        pictures, steps, spent, _answers(task, network, create_transform(**config, is_training=False)),
+        pictures, steps, spent, _answers(task, network, plain),
         f"timm, AdamW, head {HEAD_LR:g}, trunk {TRUNK_LR:g}, decay {DECAY:g}, cosine, batches of {BATCH}, "
         "create_transform(is_training=True)",
     )  # fmt: skip
