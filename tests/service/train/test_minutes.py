@@ -20,7 +20,7 @@ from resight.service.train.minutes import (
     most_epochs,
     seconds_of,
     sizes_for,
-    training_minutes,
+    training_share,
 )
 from resight.service.train.train import train
 from resight.training.recipe import Recipe
@@ -109,9 +109,9 @@ def test_too_little_time_trains_one_epoch_of_the_least_size():
 
 def test_folds_share_the_minutes():
     """Four folds train on three quarters each, then the final network on all: four times the time of one."""
-    final = training_minutes(20, 4)
+    final = training_share(20, 4)
     assert 4 * 0.75 * final + final == 20
-    assert training_minutes(20) == training_minutes(20, 1) == 20
+    assert training_share(20) == training_share(20, 1) == 20
 
 
 @pytest.fixture(scope="module")

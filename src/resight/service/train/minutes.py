@@ -93,17 +93,17 @@ class Amount:
     test: int
 
 
-def training_minutes(minutes: float, folds: int = 0) -> float:
-    """Return the minutes for one training over all pictures where `folds` trainings come before it.
+def training_share(whole: float, folds: int = 0) -> float:
+    """Return the time for one training over all pictures where `folds` trainings come before it.
 
     Each of K folds trains with the same epochs and size on (K - 1) / K of the pictures, so it takes
     (K - 1) / K of the time; together with the final network that is K times the time of the latter.
 
     Args:
-        minutes: for all of them.
+        whole: time for all of them.
         folds: how many; 0 or 1 for none.
     """
-    return minutes / max(folds, 1)
+    return whole / max(folds, 1)
 
 
 def seconds_of(epochs: int, recipe: Recipe, speed: Speed, amount: Amount, *, again: bool = False) -> float:
@@ -221,7 +221,7 @@ def in_time(plan: Plan, folder: Path, console: Console, started: float) -> Plan:
     """Return a plan whose minutes have become epochs and a picture size; says which.
 
     Several processes measure together, the slowest counts, and so all find the same. The trainings of folds
-    share the minutes of the one on all pictures, see `training_minutes`, and take over its epochs and size.
+    share the minutes of the one on all pictures, see `training_share`, and take over its epochs and size.
 
     Args:
         plan: with minutes.
@@ -230,7 +230,7 @@ def in_time(plan: Plan, folder: Path, console: Console, started: float) -> Plan:
         started: when the command began, by `time.perf_counter`.
     """
     assert plan.minutes is not None
-    again, limit = plan.again, 60 * training_minutes(plan.minutes, plan.folds)
+    again, limit = plan.again, 60 * plan.minutes
     recipe: Recipe = plan.recipe
     if again:  # as long as its longest stage, in the recipe's place
         recipe = replace(recipe, epochs=max(stage["epochs"] for stage in plan.stages))
@@ -243,7 +243,8 @@ def in_time(plan: Plan, folder: Path, console: Console, started: float) -> Plan:
     say(f"measuring the speed to choose the epochs for {plan.minutes:g} minutes")
 
     def left() -> float:
-        return world().greatest([limit - (time.perf_counter() - started)])[0]
+        seconds = world().greatest([limit - (time.perf_counter() - started)])[0]
+        return training_share(seconds, plan.folds)
 
     def measure(sized: Recipe) -> Speed:
         return measured(dataset, replace(plan.choice, recipe=sized), folder, SHARE * limit)
