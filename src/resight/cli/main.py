@@ -14,7 +14,9 @@ import resight
 from resight.cli import streams
 from resight.cli.bench import bench
 from resight.cli.data import augment, check, pack
+from resight.cli.decoder import train_decoder
 from resight.cli.explain import explain
+from resight.cli.gan import train_gan
 from resight.cli.locate import locate
 from resight.cli.look import look
 from resight.cli.networks import compare, models, summary
@@ -22,7 +24,6 @@ from resight.cli.predict import predict
 from resight.cli.reproduce import reproduce
 from resight.cli.test import report, test
 from resight.cli.train import train
-from resight.cli.train_others import train_decoder, train_gan
 from resight.core.console import show_on, stderr_console
 from resight.core.device import keep_pages, ran_out_of_memory
 from resight.core.distributed import launched, leave, lost_another
