@@ -6,6 +6,7 @@ import typer
 
 from resight.cli import show
 from resight.cli.words import Json
+from resight.core.errors import UsageError
 
 
 def models(
@@ -51,9 +52,31 @@ def compare(
         bool,
         typer.Option("--measure", help="Also measure images per second on this machine: compare-speed."),
     ] = False,
+    history: Annotated[
+        bool,
+        typer.Option(
+            "--history",
+            help="Instead: the winners of ImageNet by year, their depth, and people: compare-history.",
+        ),
+    ] = False,
+    tracks: Annotated[
+        bool,
+        typer.Option(
+            "--tracks",
+            help="Instead: the five tracks of ILSVRC and COCO 2015 (compare-tracks); with --json also tables 7 to "
+            "14 of He et al. 2015.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Plot the published ImageNet accuracy of the networks against multiply-adds and against parameters."""
+    if sum((measure, history, tracks)) > 1:
+        raise UsageError("--measure, --history and --tracks are different figures; give one of them")
+    if history or tracks:
+        from resight.service.networks.history import show_history, show_tracks
+
+        compared(show_history(out) if history else show_tracks(out), as_json=as_json)
+        return
     from resight.service.networks.compare import compare as service
 
     compared(service(out, measure=measure, progress=show.progress), as_json=as_json)

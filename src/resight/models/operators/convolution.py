@@ -19,24 +19,39 @@ def conv_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilatio
     return (size + 2 * padding - (dilation * (kernel - 1) + 1)) // stride + 1
 
 
-def dilated(channels: int, out: int, kernel: int, dilation: int) -> nn.Conv2d:
-    """Return a convolution that keeps the map's size and skips `dilation` - 1 positions between weights."""
-    return nn.Conv2d(channels, out, kernel, padding=dilation * (kernel - 1) // 2, dilation=dilation)
+GROUPS = 4
+"""Of "grouped"."""
+KINDS = ("dilated", "grouped", "separable")
 
 
-def grouped(channels: int, out: int, kernel: int, groups: int) -> nn.Conv2d:
-    """Return a convolution that keeps the map's size; each output sees `channels` / `groups` inputs."""
-    return nn.Conv2d(channels, out, kernel, padding=(kernel - 1) // 2, groups=groups)
+def conv3x3(
+    channels: int, out: int, stride: int = 1, groups: int = 1, kind: str = "", *, bias: bool = False
+) -> nn.Module:
+    """Return a 3x3 convolution that keeps the map's size, or halves it at stride 2.
 
+    Args:
+        channels: of the input, C.
+        out: channels of the output, C_out.
+        stride: of the kernel.
+        groups: each output channel sees C / groups input channels.
+        kind: "" as it is; "dilated": the weights are 2 positions apart, a receptive field of 5x5 for 9 C C_out
+            weights (Yu and Koltun 2015); "grouped": in `GROUPS` groups, 9 C C_out / 4 weights; "separable":
+            a depth-wise 3x3 and a 1x1, 9 C + C C_out weights (Howard et al. 2017).
+        bias: False where batch normalization follows.
 
-def depthwise(channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """Return a convolution in which every channel has its own kernel: C K^2 weights."""
-    return nn.Conv2d(channels, channels, kernel, stride, (kernel - 1) // 2, groups=channels)
-
-
-def separable(channels: int, out: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Return a depth-wise convolution and a 1x1: C K^2 + C C_out weights instead of C C_out K^2."""
-    return nn.Sequential(depthwise(channels, kernel, stride), nn.Conv2d(channels, out, 1))
+    Raises:
+        UsageError: if there is no such kind, or the channels do not divide into the groups.
+    """
+    if kind and kind not in KINDS:
+        raise UsageError(f"conv={kind} is not one of {', '.join(KINDS)}")
+    if kind in ("grouped", "separable") and groups > 1:
+        raise UsageError(f"conv={kind}: the 3x3 convolutions of this network are in {groups} groups already")
+    if kind == "separable":
+        depthwise = nn.Conv2d(channels, channels, 3, stride, 1, groups=channels, bias=False)
+        return nn.Sequential(depthwise, nn.Conv2d(channels, out, 1, bias=bias))
+    apart = 2 if kind == "dilated" else 1
+    parts = GROUPS if kind == "grouped" else groups
+    return nn.Conv2d(channels, out, 3, stride, apart, apart, groups=parts, bias=bias)
 
 
 class ConvNormAct(nn.Sequential):
