@@ -30,7 +30,9 @@ def test_the_mean_over_classes_is_the_printed_mean(table):
 
 def test_margins_of_the_talk():
     """16, 11 and 12 %; of localization the talk prints 27 %, its figures give 25 %."""
-    assert [round(Pair("", a, b, False).margin) for a, b in ((53.6, 62.1), (33.5, 37.3), (25.1, 28.2))] == [
+    assert [
+        round(Pair("", a, b, lower=False).margin) for a, b in ((53.6, 62.1), (33.5, 37.3), (25.1, 28.2))
+    ] == [
         16,
         11,
         12,

@@ -43,8 +43,8 @@ class Maxout(nn.Module):
 class FeaturePool(nn.Module):
     """f(x)_c = sqrt(mean over j < pieces of x_(c pieces + j)^2 + 1e-12): L2 pooling over features.
 
-    Maxout's groups of channels, pooled by their root mean square (Le et al. 2011, "Building high-level features
-    using large scale unsupervised learning", section 3.2: the square root of a sum of squares).
+    Maxout's groups of channels, pooled by their root mean square (Le et al. 2011, "Building high-level
+    features using large scale unsupervised learning", section 3.2: the root of a sum of squares).
 
     Args:
         pieces: channels in a group.

@@ -34,9 +34,9 @@ def conv3x3(
         out: channels of the output, C_out.
         stride: of the kernel.
         groups: each output channel sees C / groups input channels.
-        kind: "" as it is; "dilated": the weights are 2 positions apart, a receptive field of 5x5 for 9 C C_out
-            weights (Yu and Koltun 2015); "grouped": in `GROUPS` groups, 9 C C_out / 4 weights; "separable":
-            a depth-wise 3x3 and a 1x1, 9 C + C C_out weights (Howard et al. 2017).
+        kind: "" as it is; "dilated": the weights are 2 positions apart, a receptive field of 5x5 for
+            9 C C_out weights (Yu and Koltun 2015); "grouped": in `GROUPS` groups, 9 C C_out / 4 weights;
+            "separable": a depth-wise 3x3 and a 1x1, 9 C + C C_out weights (Howard et al. 2017).
         bias: False where batch normalization follows.
 
     Raises:
