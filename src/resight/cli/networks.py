@@ -63,8 +63,8 @@ def compare(
         bool,
         typer.Option(
             "--tracks",
-            help="Instead: the five tracks of ILSVRC and COCO 2015 (compare-tracks); with --json also tables 7 "
-            "to 14 of He et al. 2015.",
+            help="Instead: the five tracks of ILSVRC and COCO 2015 (compare-tracks); with --json also "
+            "tables 7 to 14 of He et al. 2015.",
         ),
     ] = False,
     as_json: Json = False,

@@ -62,7 +62,7 @@ def show_tracks(out: str = "compare.svg") -> dict[str, Any]:
             pairs.append(Pair(f"{task}\n{first.metric}", second.value, first.value, lower))
     won = places["ImageNet classification"]["ResNet"]
     caption = (
-        f"Published: {history.of('tracks')[0].source}; margins relative to the second place, from the figures "
+        f"Published: {history.of('tracks')[0].source}; margins relative to the second place, from figures "
         f"as printed (for localization the talk says 27 %).\nThe fifth track, ImageNet classification: "
         f"{won.value:g} % {won.metric} ({won.source}, {won.protocol})."
     )
