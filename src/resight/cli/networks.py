@@ -30,9 +30,20 @@ def summary(
         typer.Option("--set", metavar="KEY=VALUE", help="Set an option of the network, such as head=gap."),
     ] = None,
     *,
+    gemm: Annotated[
+        bool,
+        typer.Option(
+            "--gemm", help="Instead: each convolution as one matrix product (im2col), weights times columns."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show the output, parameters, cost and receptive field of each layer, for one image."""
+    if gemm:
+        from resight.service.networks.gemm import gemm as products
+
+        multiplied(products(model, size, changes or ()), as_json=as_json)
+        return
     from resight.service.networks.summary import summary as service
 
     summarized(service(model, size, changes or ()), as_json=as_json)
@@ -155,6 +166,32 @@ def summarized(answer: dict[str, Any], *, as_json: bool) -> None:
         "Multiply-adds are those of convolutions and linear layers; FLOPs are twice that. "
         "Memory: the input and the outputs of convolutions, poolings, linear layers and concatenations; "
         "all other layers work in place. Field and stride are in pixels of the input."
+    )
+
+
+def multiplied(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print the matrix products of the convolutions and how far they are from the convolutions."""
+    if as_json:
+        show.document(answer)
+        return
+    show.table(
+        ("layer", "groups", "weights W", "columns X", "product W X", "multiply-adds", "difference"),
+        [
+            (
+                row["layer"],
+                row["groups"],
+                " x ".join(f"{n:,}" for n in row["weights"]),
+                " x ".join(f"{n:,}" for n in row["columns"]),
+                " x ".join(f"{n:,}" for n in row["product"]),
+                f"{row['multiply_adds']:,}",
+                f"{row['difference']:.1e}",
+            )
+            for row in answer["layers"]
+        ],
+    )
+    show.say(
+        f"{answer['name']} at {answer['input_size']} x {answer['input_size']}: sizes of each group "
+        "for one image; difference: the largest, relative to the largest output, from torch's convolution."
     )
 
 

@@ -123,7 +123,11 @@ class LocallyConnected2d(nn.Module):
 
 
 def im2col(
-    x: Tensor, kernel: tuple[int, int], stride: int = 1, padding: int = 0, dilation: int = 1
+    x: Tensor,
+    kernel: tuple[int, int],
+    stride: int | tuple[int, ...] = 1,
+    padding: int | tuple[int, ...] = 0,
+    dilation: int | tuple[int, ...] = 1,
 ) -> Tensor:
     """Return every receptive field of (B, C, H, W) as a column: (B, C K_h K_w, outputs).
 
@@ -132,24 +136,25 @@ def im2col(
     return F.unfold(x, kernel, dilation, padding, stride)
 
 
-class Im2colConv2d(nn.Conv2d):
-    """Y = W X + b: convolution as one matrix product, W (C_out, C K^2), X the columns of `im2col`.
+def as_product(conv: nn.Conv2d, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """Return what a convolution gives, computed as one matrix product for each group, and the size of X.
 
-    For reading, not for speed; equal to torch's up to rounding. AlexNet's first layer is (96 x 363) (363 x
-    3025). Only zero padding given as a number is supported.
+    Y = W X + b, W (C_out, C K_h K_w), X the columns of `im2col`; equal to torch's up to rounding. AlexNet's
+    first layer is (96 x 363) (363 x 3025).
+
+    Args:
+        conv: with zero padding given as numbers.
+        x: its input, (B, C, H, W).
     """
-
-    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Map (B, C, H, W) to (B, C_out, H', W')."""
-        stride, padding, dilation = self.stride[0], int(self.padding[0]), self.dilation[0]
-        kernel = (self.kernel_size[0], self.kernel_size[1])
-        height, width = (
-            conv_size(side, k, stride, padding, dilation)
-            for side, k in zip(x.shape[-2:], kernel, strict=True)
-        )
-        parts = []
-        for images, weight in zip(x.chunk(self.groups, 1), self.weight.chunk(self.groups, 0), strict=True):
-            columns = im2col(images, kernel, stride, padding, dilation)
-            parts.append(weight.flatten(1) @ columns)
-        y = torch.cat(parts, 1).unflatten(2, (height, width))
-        return y if self.bias is None else y + self.bias[:, None, None]
+    kernel, padding = (conv.kernel_size[0], conv.kernel_size[1]), tuple(map(int, conv.padding))
+    height, width = (
+        conv_size(side, k, s, p, d)
+        for side, k, s, p, d in zip(x.shape[-2:], kernel, conv.stride, padding, conv.dilation, strict=True)
+    )
+    parts, size = [], (0, 0)
+    for images, weight in zip(x.chunk(conv.groups, 1), conv.weight.chunk(conv.groups, 0), strict=True):
+        columns = im2col(images, kernel, conv.stride, padding, conv.dilation)
+        parts.append(weight.flatten(1) @ columns)
+        size = (columns.shape[1], columns.shape[2])
+    y = torch.cat(parts, 1).unflatten(2, (height, width))
+    return (y if conv.bias is None else y + conv.bias[:, None, None]), size
