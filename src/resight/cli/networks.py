@@ -36,9 +36,24 @@ def summary(
             "--gemm", help="Instead: each convolution as one matrix product (im2col), weights times columns."
         ),
     ] = False,
+    matrix: Annotated[
+        str | None,
+        typer.Option(
+            "--matrix",
+            metavar="FILE.png",
+            help="Instead: draw global average pooling as a matrix, next to a fully connected layer.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show the output, parameters, cost and receptive field of each layer, for one image."""
+    if gemm and matrix:
+        raise UsageError("--gemm and --matrix show different things; give one of them")
+    if matrix:
+        from resight.service.networks.matrix import draw_pooling
+
+        pooled_as(draw_pooling(model, matrix, size, changes or ()), as_json=as_json)
+        return
     if gemm:
         from resight.service.networks.gemm import gemm as products
 
@@ -193,6 +208,21 @@ def multiplied(answer: dict[str, Any], *, as_json: bool) -> None:
         f"{answer['name']} at {answer['input_size']} x {answer['input_size']}: sizes of each group "
         "for one image; difference: the largest, relative to the largest output, from torch's convolution."
     )
+
+
+def pooled_as(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print what the matrix of a pooling is."""
+    if as_json:
+        show.document(answer)
+        return
+    rows, columns = answer["matrix"]
+    show.say(
+        f"{answer['name']}: global average pooling is a matrix of {rows:,} x {columns:,}: {rows:,} blocks of "
+        f"{columns // rows} constants {answer['constant']:.4g}, nothing to learn"
+    )
+    show.say(f"a fully connected layer of this size has {rows * columns:,} weights")
+    show.say(f"largest difference between the product and the pooling: {answer['difference']:.1e}")
+    show.say(answer["figure"])
 
 
 def compared(answer: dict[str, Any], *, as_json: bool) -> None:
