@@ -99,8 +99,38 @@ def _centre_crop(image: Picture, side: int) -> Picture:
 
 def fit(image: Picture, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Return the test-time square of a picture, (size, size, 3) uint8."""
+    if preprocessing.frame == "stretch":
+        return pixels_of(_stretch(image, preprocessing.size, preprocessing.interpolation))
+    if preprocessing.frame == "pad":
+        return pixels_of(_stretch(_padded(image), preprocessing.size, preprocessing.interpolation))
     resized = _resize_shorter(image, preprocessing.resize, preprocessing.interpolation)
     return pixels_of(_centre_crop(resized, preprocessing.size))
+
+
+def _stretch(image: Picture, side: int, interpolation: str) -> Picture:
+    """Resize all of a picture to a square."""
+    if isinstance(image, Tensor):
+        return _interpolate(image, (side, side), interpolation)
+    if image.size == (side, side):
+        return image
+    width, height = image.size
+    if WHOLE in image.info:  # scaled inside libjpeg, which rounds up
+        whole = image.info[WHOLE]
+        scale = round(max(whole) / max(image.size))
+        width, height = whole[0] / scale, whole[1] / scale
+    return image.resize((side, side), FILTERS[interpolation], box=(0, 0, width, height))
+
+
+def _padded(image: Picture) -> Picture:
+    """Return a picture in the middle of a black square of its longer side."""
+    width, height = size_of(image)
+    side = max(width, height)
+    left, top = (side - width) // 2, (side - height) // 2
+    if isinstance(image, Tensor):
+        return F.pad(image, (left, side - width - left, top, side - height - top))
+    square = Image.new("RGB", (side, side))
+    square.paste(image, (left, top))
+    return square
 
 
 def seen_window(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[float, float, float, float]:
@@ -111,6 +141,11 @@ def seen_window(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[fl
         preprocessing: as for `fit`.
     """
     side, (width, height) = preprocessing.resize, size
+    if preprocessing.frame == "stretch":
+        return 0.0, 0.0, float(width), float(height)
+    if preprocessing.frame == "pad":
+        left, top = ((max(size) - edge) // 2 for edge in size)
+        return -left, -top, max(size) - left, max(size) - top
     most = MOST_ASPECT * min(size)
     inner = (min(width, most), min(height, most))
     start = (max(0, (width - most) // 2), max(0, (height - most) // 2))
