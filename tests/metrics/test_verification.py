@@ -1,4 +1,4 @@
-"""Verification: ROC, rates and folds against scikit-learn, sums by hand and loops written from the definitions."""
+"""Verification: ROC, rates and folds against scikit-learn, sums by hand and plain loops."""
 
 import itertools
 
@@ -185,7 +185,9 @@ def test_groups_are_those_of_scikit_learn(threshold):
 
 
 def test_average_precision_by_hand_and_by_scikit_learn():
-    assert retrieval.average_precision(np.array([1, 0, 1, 0, 0, 1], bool)) == pytest.approx((1 + 2 / 3 + 1 / 2) / 3)
+    assert retrieval.average_precision(np.array([1, 0, 1, 0, 0, 1], bool)) == pytest.approx(
+        (1 + 2 / 3 + 1 / 2) / 3
+    )
     rng = np.random.default_rng(1)
     for _ in range(20):
         relevant = rng.random(30) < 0.3

@@ -44,8 +44,8 @@ def views_of(
     """
     if preprocessing.frame != "crop" and (scales or views == "ten-crop"):
         raise UsageError(
-            f"this network sees whole pictures (frame {preprocessing.frame}); ten crops and --scales do not go "
-            "with it, flips do"
+            f"this network sees whole pictures (frame {preprocessing.frame}); ten crops and --scales do not "
+            "go with it, flips do"
         )
     if scales:
         how = preprocessing.interpolation

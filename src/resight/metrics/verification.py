@@ -43,7 +43,7 @@ class Pairs:
 
 
 def distances_of(embeddings: Array, others: Array) -> Array:
-    """Return the Euclidean distances of embeddings (N, D) to others (M, D), both of length 1: (N, M) in [0, 2]."""
+    """Return the distances of embeddings (N, D) to others (M, D), all of length 1, (N, M) in [0, 2]."""
     cosines = embeddings.astype(np.float64) @ others.astype(np.float64).T
     return np.sqrt(np.maximum(2 - 2 * cosines, 0))
 
@@ -81,7 +81,7 @@ def threshold_at(pairs: Pairs, rate: float) -> tuple[float, float]:
 
 
 def allowed(rate: float, count: float) -> int:
-    """Return how many of `count` pairs may be accepted at a rate; 1e-3 of 1,000 is 1, whatever the rounding."""
+    """Return how many of `count` pairs may be accepted at a rate; 1e-3 of 1,000 is 1 despite rounding."""
     return min(int(rate * count + 1e-9), max(int(count) - 1, 0))
 
 
@@ -139,8 +139,8 @@ def rank1(distances: Array, people: NDArray[np.int64]) -> tuple[NDArray[np.bool_
         people: number of the person on each picture, (N,).
 
     Returns:
-        Whether each picture that can be identified is, and the numbers of these pictures: those of people with
-        two pictures or more.
+        Whether each picture that can be identified is, and the numbers of these pictures: those of people
+        with two pictures or more.
     """
     apart = distances.copy()
     np.fill_diagonal(apart, np.inf)

@@ -41,12 +41,10 @@ RELEASED = {
         size=224, resize=256, mean=LITE_MEAN, std=LITE_STD, interpolation="bicubic"
     ),
     # Pixels less the mean, over 256; a face is padded to a square, so that its proportions stay.
-    "face_resnet29": Preprocessing(
-        size=150, resize=150, mean=FACE_MEAN, std=(256 / 255,) * 3, frame="pad"
-    ),
+    "face_resnet29": Preprocessing(size=150, resize=150, mean=FACE_MEAN, std=(256 / 255,) * 3, frame="pad"),
 }
-"""Preprocessings of networks whose official weights expect another one than ImageNet's, even if a file does not
-say so."""
+"""Preprocessings of networks whose official weights expect another one than ImageNet's, even if a file does
+not say so."""
 GOOGLES = ("googlenet", "inception_v3", "inception_v4", "inception_resnet_v2", "efficientnet_lite0")
 """Those among them whose pixels are in [-1, 1]."""
 
@@ -201,7 +199,10 @@ def _epsilons(model: nn.Module) -> set[float]:
 
 
 def of_zoo(name: str) -> tuple[str, str]:
-    """Return the network and weights of zoo:NAME, or of zoo:NAME/v1, torchvision's first weights."""
+    """Return the network and weights of zoo:NAME, zoo:NAME/v1 (torchvision's first) or zoo:NAME=FILE."""
+    before, equals, file = name.removeprefix("zoo:").partition("=")
+    if equals:
+        return before, file
     network, _, version = name.removeprefix("zoo:").partition("/")
     if version not in ("", "v1"):
         raise UsageError(

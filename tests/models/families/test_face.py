@@ -93,7 +93,9 @@ def test_the_release_gives_the_same_numbers(real_data):
     pictures = [Image.open(io.BytesIO(archive.read(n))).convert("RGB") for n in names]
     assert model.preprocessing is not None
     squares = torch.from_numpy(np.stack([fit(p, model.preprocessing) for p in pictures]))
-    plain = (squares.permute(0, 3, 1, 2).float() - torch.tensor([122.782, 117.001, 104.298]).view(3, 1, 1)) / 256
+    plain = (
+        squares.permute(0, 3, 1, 2).float() - torch.tensor([122.782, 117.001, 104.298]).view(3, 1, 1)
+    ) / 256
     with torch.no_grad():
         images = Normalize(model.preprocessing, torch.device("cpu"))(squares)
         found = model.forward_head(model.forward_features(images), pre_logits=True)

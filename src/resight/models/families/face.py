@@ -1,9 +1,9 @@
 """The residual network of dlib that turns a face into 128 numbers: 29 convolutions.
 
 Source: King, "High Quality Face Recognition with Deep Metric Learning", 2017, and the network's definition in
-dlib's example of face recognition; its blocks are those of He et al. 2015. It was learned by a metric loss, so
-that faces of one person are nearer to each other than 0.6; it has no classes of its own. The released weights
-have every scale layer folded into its convolution, so there is no normalization.
+dlib's example of face recognition; its blocks are those of He et al. 2015. It was learned by a metric loss,
+so that faces of one person are nearer to each other than 0.6; it has no classes of its own. The released
+weights have every scale layer folded into its convolution, so there is no normalization.
 
 The last layer of the release is linear, over the mean of the map. Here it is a 1x1 convolution before the
 mean, which computes the same: so the map of 128 channels says which place brings which part of the embedding.

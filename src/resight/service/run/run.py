@@ -1,6 +1,7 @@
 """RUN: a run folder, a model.safetensors, or zoo:NAME; opened as one kind of thing."""
 
 import shlex
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -116,12 +117,13 @@ class Run:
         return Member(network, card, self.temperature, torch.float32, order, rule)
 
 
-def open_run(name: str) -> Run:
+def open_run(name: str, *, features: bool = False) -> Run:
     """Open a RUN.
 
     Args:
-        name: a run folder, a model.safetensors, zoo:NAME, or zoo:NAME/v1, see `of_zoo`; RUN@TASK for a task
-            that a run learned before its last one and did not forget.
+        name: a run folder, a model.safetensors, zoo:NAME, zoo:NAME/v1 or zoo:NAME=FILE, see `of_zoo`;
+            RUN@TASK for a task that a run learned before its last one and did not forget.
+        features: only the features are used, so that weights without a last layer are enough.
 
     Raises:
         ModelFileError: if there is no model, or it cannot be used.
@@ -132,8 +134,10 @@ def open_run(name: str) -> Run:
     if name.startswith("zoo:"):
         network, weights = of_zoo(name)
         lookup(NETWORKS, network, "model", "All names: resight models")
-        model = create_model(network, weights=weights).eval()
-        if model.weights_note:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the note is refused or does not matter
+            model = create_model(network, weights=weights).eval()
+        if model.weights_note and not features:
             raise ModelFileError(f"{name}: cannot be used as it is: {model.weights_note}")
         facts, folder = {"data": None}, None
     else:

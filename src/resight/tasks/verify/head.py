@@ -1,0 +1,62 @@
+"""The head of verification: an embedding, and the classes of training that it is learned with."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resight.core.errors import UsageError
+from resight.models.classifier import Classifier
+from resight.models.families.classic import Pipeline
+from resight.models.solver import Head
+
+UNKNOWN = -1.0
+"""The threshold of a network that was fitted on no validation people."""
+
+
+class EmbeddingHead(Head):
+    """Turns the last map into an embedding of length 1: what the trunk's own head knows before its last layer.
+
+    The map is pooled as the trunk pools it, and goes through the layers of its head except the last (DeepFace's
+    F7, VGG's two hidden layers). A trunk with a head of its own kind gives the mean of its map.
+
+    Args:
+        trunk: before its head goes.
+        people: whose pictures are learned.
+
+    Attributes:
+        fitted: the threshold of a pair's distance and the false-match rate that it stands for, (2,);
+            `UNKNOWN` before they are fitted.
+
+    Raises:
+        UsageError: for a classic pipeline, whose vector is not learned by a loss.
+    """
+
+    def __init__(self, trunk: Classifier, people: int) -> None:
+        super().__init__()
+        if isinstance(trunk, Pipeline):
+            raise UsageError(f"--task verify learns by a loss; {trunk.name} is fitted, see resight similar")
+        self.reads, self.scale = (list(trunk.stages)[-1],), trunk.logit_scale
+        own = type(trunk)
+        usual = (own.pool, own.forward_head) == (Classifier.pool, Classifier.forward_head)
+        self.pooling, self.grid = (trunk.head, trunk.grid) if usual else ("gap", 1)
+        before = trunk.before_last() if usual else []
+        self.layers = nn.Sequential(*before)
+        last = trunk.get_classifier()
+        width = last.in_features if usual and isinstance(last, nn.Linear) else trunk.num_features
+        self.people = nn.Linear(int(width), people, bias=False)
+        nn.init.normal_(self.people.weight, std=0.01)
+        self.register_buffer("fitted", torch.full((2,), UNKNOWN))
+
+    def forward(self, maps: dict[str, Tensor]) -> Tensor:
+        """Turn the last map (B, K, h, w) into embeddings (B, D) of length 1."""
+        features = maps[self.reads[0]] * self.scale
+        if self.pooling == "gmp":
+            vectors = torch.flatten(F.adaptive_max_pool2d(features, 1), 1)
+        else:
+            side = self.grid if self.pooling == "flatten" else 1
+            vectors = torch.flatten(F.adaptive_avg_pool2d(features, side), 1)
+        return F.normalize(self.layers(vectors), dim=1)
+
+    def cosines(self, embeddings: Tensor) -> Tensor:
+        """Return the cosines of embeddings (B, D) with a direction for each person, (B, people)."""
+        return F.linear(embeddings, F.normalize(self.people.weight, dim=1))
