@@ -14,7 +14,7 @@ from resight.core.device import cores
 from resight.core.errors import PictureError, UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.data.dataset import Split
-from resight.data.decode import WHOLE
+from resight.data.decode import SEEN, WHOLE
 
 MOST_ASPECT = 16
 
@@ -131,6 +131,11 @@ def _padded(image: Picture) -> Picture:
     square = Image.new("RGB", (side, side))
     square.paste(image, (left, top))
     return square
+
+
+def whole_size(image: Picture) -> tuple[int, int]:
+    """Return (width, height) in pixels of the whole picture, although it may have been decoded smaller."""
+    return size_of(image) if isinstance(image, Tensor) else image.info.get(SEEN, image.size)
 
 
 def seen_window(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[float, float, float, float]:

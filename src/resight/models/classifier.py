@@ -65,6 +65,8 @@ class Classifier(nn.Module):
 
     logit_scale: ClassVar[float] = 1.0
     """What the pooled map is multiplied by."""
+    embeds: ClassVar[bool] = False
+    """Whether its released weights give an embedding and have no classes."""
     auxiliary_weight: ClassVar[float] = 0.0
     """Weight of an auxiliary head's loss relative to the main head's."""
 
@@ -268,6 +270,11 @@ class Classifier(nn.Module):
     def initialize_from(self, images: Tensor) -> None:
         """Let a fresh network initialize from normalized training images (B, C, H, W); most do not."""
 
+    @property
+    def looks_first(self) -> bool:
+        """Whether a fresh network initializes from training images."""
+        return type(self).initialize_from is not Classifier.initialize_from
+
     def end_at(self, stage: str, size: int) -> None:
         """Make a stage the last: later ones are dropped, and one fresh linear layer reads its larger map.
 
@@ -342,6 +349,10 @@ class Classifier(nn.Module):
     def get_classifier(self) -> nn.Module:
         """Return the last layer, which gives the logits."""
         return self.get_submodule(self.classifier_name)
+
+    def before_last(self) -> list[nn.Module]:
+        """Return the layers of the head between its pooling and its last layer, in their order."""
+        return self._parts(self._reader[:-1])
 
     def training_only(self) -> tuple[str, ...]:
         """Return the names of the heads that are used only in training."""

@@ -56,6 +56,8 @@ HEADER = {
     "classes": [str],
     "multi_label?": bool,
     "preprocessing": CARD,
+    "task?": {"name": str, "settings": {str: (bool, float, str)}},
+    "about?": {str: object},
     "tasks?": [{"name": str, "classes": [str], "facts": {**FACTS, "geometry?": GEOMETRY}}],
     **FACTS,
 }

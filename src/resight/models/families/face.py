@@ -11,6 +11,7 @@ mean, which computes the same: so the map of 128 channels says which place bring
 
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -101,6 +102,8 @@ class FaceResNet(Classifier):
         in_channels: channels of the image.
         head: see `Classifier`.
     """
+
+    embeds: ClassVar[bool] = True
 
     def __init__(self, num_classes: int = 7485, in_channels: int = 3, head: str = "gap") -> None:
         super().__init__(num_classes, in_channels, head, grid=2)

@@ -139,7 +139,7 @@ def read(run: Run, items: Sequence[Item]) -> Seen:
             new = [answer for answer in answers if not isinstance(answer, PictureError)]
             if new:
                 squares = torch.from_numpy(np.stack([square for _, square, _, _ in new]))
-                vectors.append(embeddings_of(run.model, normalize(squares.to(run.device))).numpy())
+                vectors.append(embeddings_of(run.network, normalize(squares.to(run.device))).numpy())
             good += [(item, mark, print_) for item, _, mark, print_ in new]
     table = np.concatenate(vectors) if vectors else np.empty((0, 0), np.float32)
     return Seen([g[0] for g in good], table, [g[1] for g in good], [g[2] for g in good], faults)

@@ -55,7 +55,7 @@ def page_of(
         ]
         label = ";".join(asked.items[number].labels)
         drawn.append({"path": row["path"], "label": label, "image": shown(asked, number), "near": found})
-    title = f"{run.model.name}: nearest pictures in {among} ({run.name})"
+    title = f"{run.network.name}: nearest pictures in {among} ({run.name})"
     return render_page(
         title, [_said(summary, len(rows)), Part("", html=render("sections/similar", rows=drawn))]
     )

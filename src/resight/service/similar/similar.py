@@ -15,7 +15,7 @@ from resight.core.errors import DataError
 from resight.core.files import require_place, write_text
 from resight.data.near_copies import are_near
 from resight.metrics.retrieval import average_precision, guessed_precision
-from resight.service.run.run import open_run
+from resight.service.run.run import open_any
 from resight.service.similar.items import Seen, asked_items, items_of, read
 from resight.service.similar.page import page_of
 
@@ -74,7 +74,7 @@ def similar(
     """
     if out:
         require_place(Path(out))
-    opened = open_run(run, features=True)
+    opened = open_any(run, features=True)
     items, notes = items_of(among, data_root)
     seen = read(opened, items)
     if not seen.items:

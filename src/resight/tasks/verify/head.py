@@ -1,5 +1,7 @@
 """The head of verification: an embedding, and the classes of training that it is learned with."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,10 +16,10 @@ UNKNOWN = -1.0
 
 
 class EmbeddingHead(Head):
-    """Turns the last map into an embedding of length 1: what the trunk's own head knows before its last layer.
+    """Turns the last map into an embedding of length 1: what the trunk's own head knows before its last one.
 
-    The map is pooled as the trunk pools it, and goes through the layers of its head except the last (DeepFace's
-    F7, VGG's two hidden layers). A trunk with a head of its own kind gives the mean of its map.
+    The map is pooled as the trunk pools it, and goes through the layers of its head except the last (F7 of
+    DeepFace, the two hidden layers of VGG). A trunk with a head of another kind gives the mean of its map.
 
     Args:
         trunk: before its head goes.
@@ -30,6 +32,8 @@ class EmbeddingHead(Head):
     Raises:
         UsageError: for a classic pipeline, whose vector is not learned by a loss.
     """
+
+    embeds: ClassVar[bool] = True
 
     def __init__(self, trunk: Classifier, people: int) -> None:
         super().__init__()
@@ -44,7 +48,8 @@ class EmbeddingHead(Head):
         last = trunk.get_classifier()
         width = last.in_features if usual and isinstance(last, nn.Linear) else trunk.num_features
         self.people = nn.Linear(int(width), people, bias=False)
-        nn.init.normal_(self.people.weight, std=0.01)
+        if people:
+            nn.init.normal_(self.people.weight, std=0.01)
         self.register_buffer("fitted", torch.full((2,), UNKNOWN))
 
     def forward(self, maps: dict[str, Tensor]) -> Tensor:

@@ -113,12 +113,12 @@ class VerifyResult:
         return (threshold, rate) if threshold >= 0 else None
 
     def figures(self) -> dict[str, Any]:
-        """Return the figures as plain JSON types; all shares in [0, 1].
+        """Return the figures as plain JSON types.
 
-        "auc", "eer"; "tar_at_far": true accepts where at most 1e-2 and 1e-3 of the pairs of two people are
+        Areas, rates and accepts are in [0, 1]. "auc", "eer"; "tar_at_far": true accepts where at most 1e-2 and 1e-3 of the pairs of two people are
         accepted; "accuracy" over `folds` folds of people; "rank1": how often the nearest other picture is of
-        the same person; "threshold" with the shares that it accepts here. Without pairs of both kinds they are
-        None.
+        the same person; "threshold" as a distance, "at_threshold" with the false-match rate that it was fitted
+        for and the shares that it accepts here. Without pairs of both kinds they are None.
         """
         pairs = self.pairs
         counts = {
@@ -131,13 +131,10 @@ class VerifyResult:
         curve, folds = v.roc(pairs), v.ten_folds(pairs, self.names)
         right, able = v.rank1(self.distances, self.people)
         low = [v.interval(column) for column in self.drawn.T] if len(self.drawn) else [None] * 4
-        threshold = None
+        told = None
         if self.fitted:
             accepts, matches = v.rates_at(pairs, self.fitted[0])
-            threshold = {
-                "distance": self.fitted[0], "false_match": self.fitted[1],
-                "true_accepts": accepts, "false_matches": matches,
-            }  # fmt: skip
+            told = {"false_match": self.fitted[1], "true_accepts": accepts, "false_matches": matches}
         return {
             **counts,
             "auc": v.auc(*curve),
@@ -151,7 +148,8 @@ class VerifyResult:
             "folds": folds.count if folds else None,
             "rank1": float(right.mean()) if len(able) else None,
             "rank1_n": len(able),
-            "threshold": threshold,
+            "threshold": self.fitted[0] if self.fitted else None,
+            "at_threshold": told,
             "baselines": {"guessing": {"auc": 0.5, "rank1": self._guessed(able)}, "grey levels": self.plain},
         }
 
@@ -171,10 +169,9 @@ class VerifyResult:
             f"A pair of one person is nearer than a pair of two in {100 * figures['auc']:.1f} % of the cases. "
             f"Where 1 in 1,000 pairs of two people is accepted, {100 * accepts:.1f} % of the pairs of one are."
         )
-        if figures["threshold"]:
-            at = figures["threshold"]
+        if at := figures["at_threshold"]:
             words += (
-                f" The network's own threshold, {at['distance']:.3f}, was set for a false-match rate of "
+                f" The network's own threshold, {figures['threshold']:.3f}, was set for a false-match rate of "
                 f"{at['false_match']:g}; here it accepts {100 * at['true_accepts']:.1f} % of the pairs of one "
                 f"person and {100 * at['false_matches']:.2g} % of those of two."
             )
