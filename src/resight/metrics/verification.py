@@ -43,9 +43,10 @@ class Pairs:
 
 
 def distances_of(embeddings: Array, others: Array) -> Array:
-    """Return the distances of embeddings (N, D) to others (M, D), all of length 1, (N, M) in [0, 2]."""
-    cosines = embeddings.astype(np.float64) @ others.astype(np.float64).T
-    return np.sqrt(np.maximum(2 - 2 * cosines, 0))
+    """Return the Euclidean distances of embeddings (N, D) to others (M, D), (N, M)."""
+    a, b = embeddings.astype(np.float64), others.astype(np.float64)
+    squares = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+    return np.sqrt(np.maximum(squares, 0))
 
 
 def pairs_of(distances: Array, people: NDArray[np.int64]) -> Pairs:

@@ -65,8 +65,8 @@ class Classifier(nn.Module):
 
     logit_scale: ClassVar[float] = 1.0
     """What the pooled map is multiplied by."""
-    embeds: ClassVar[bool] = False
-    """Whether its released weights give an embedding and have no classes."""
+    same_below: ClassVar[float] = 0.0
+    """Distance below which its released weights, which have no classes, mean one person; 0 for all others."""
     auxiliary_weight: ClassVar[float] = 0.0
     """Weight of an auxiliary head's loss relative to the main head's."""
 

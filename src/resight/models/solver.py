@@ -19,7 +19,7 @@ class Head(nn.Module):
 
     reads: tuple[str, ...]
     embeds: ClassVar[bool] = False
-    """Whether its outputs are embeddings, (B, D) of length 1."""
+    """Whether its outputs are embeddings, (B, D)."""
 
 
 class Solver(nn.Module):

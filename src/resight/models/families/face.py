@@ -103,7 +103,7 @@ class FaceResNet(Classifier):
         head: see `Classifier`.
     """
 
-    embeds: ClassVar[bool] = True
+    same_below: ClassVar[float] = 0.6
 
     def __init__(self, num_classes: int = 7485, in_channels: int = 3, head: str = "gap") -> None:
         super().__init__(num_classes, in_channels, head, grid=2)

@@ -30,7 +30,7 @@ from resight.tasks.classify.task import ONE_CLASS
 from resight.tasks.classify.task import of as labelled_task
 from resight.tasks.task import Learned, SolverTask, Task
 from resight.tasks.tasks import built, header_of, task_of
-from resight.tasks.verify.task import Verify
+from resight.tasks.verify.task import AS_RELEASED, Verify
 
 MOST_BYTES = 64 * 2**20
 """Of a recipe.json."""
@@ -184,9 +184,9 @@ def open_any(name: str, *, features: bool = False) -> Run:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the note is refused, or does not matter
             model: Classifier | Solver = create_model(network, weights=weights).eval()
-        if model.embeds:
-            verify, model = Verify(), built(Verify(), model, Learned(())).eval()
-            facts = {**facts, **header_of(verify)}
+        if model.same_below:
+            model = built(Verify(), model, AS_RELEASED).eval()
+            facts = {**facts, **header_of(Verify())}
         elif model.weights_note and not features:
             raise ModelFileError(f"{name}: cannot be used as it is: {model.weights_note}")
     else:

@@ -18,44 +18,44 @@ def divided(dataset: Dataset) -> Dataset:
     """Return a data set whose training, validation and test pictures are of different people.
 
     A person's part follows from the hash of the name alone: adding or removing others never moves it, except
-    that each part gets two people at least, those whose hashes are nearest. A test or validation split that
-    the data set has is kept, whoever is in it; who is in the training split too is said in a note.
+    that each part gets two people at least, those whose hashes are smallest. A test or validation split that
+    the data set has is kept, whoever is in it; test people who are in the training split too are noted.
 
     Raises:
-        DataError: if there are too few people.
+        DataError: if there are too few people, or pictures have several classes.
     """
     if dataset.multi_label:
-        raise DataError(
-            f"{dataset.name}: has several classes per picture; --task verify needs one person each"
-        )
-    splits, notes = dict(dataset.splits), list(dataset.notes)
-    train = splits["train"]
+        raise DataError(f"{dataset.name}: is multi-label; --task verify needs one person per picture")
+    splits = {name: of_its_own(split) for name, split in dataset.splits.items()}
+    notes = list(dataset.notes)
     for name, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):
+        train = splits["train"]
         if name in splits:
-            splits[name] = of_its_own(splits[name])
-            shared = set(splits[name].classes) & set(of_its_own(train).classes)
-            if shared and name == "test":
-                notes.append(
-                    f"{len(shared)} of {len(splits[name].classes)} test people are in the training split too, so "
-                    "the figures are not about other people"
-                )
+            notes += _shared(train, splits[name])
             continue
-        held = held_out(of_its_own(train).classes, share, name)
-        if held is None:
-            if name == "test":
-                raise DataError(
-                    f"{dataset.name}: has {len(of_its_own(train).classes)} people; --task verify needs 6 or more, "
-                    "to hold some out"
-                )
-            continue
-        mine = np.array(
-            [train.class_names(i)[0] in held if train.class_names(i) else False for i in range(len(train))]
-        )
-        splits[name] = of_its_own(train.take(np.flatnonzero(mine), name))
-        train = train.take(np.flatnonzero(~mine))
-        notes.append(f"{len(held)} people, chosen by the hash of their names, are held out as {name}")
-    splits["train"] = of_its_own(train)
+        held = held_out(train.classes, share, name)
+        if held is None and name == "test":
+            raise DataError(
+                f"{dataset.name}: has {len(train.classes)} people; --task verify needs {2 * FEWEST} or more, "
+                "to hold some out"
+            )
+        if held is not None:
+            mine = np.array([train.classes[label] in held for label in train.labels])
+            splits[name] = of_its_own(train.take(np.flatnonzero(mine), name))
+            splits["train"] = of_its_own(train.take(np.flatnonzero(~mine)))
+            notes.append(f"{len(held)} people, by the hash of their names, are held out as {name}")
     return replace(dataset, classes=splits["train"].classes, splits=splits, notes=tuple(notes))
+
+
+def _shared(train: Split, other: Split) -> list[str]:
+    """Return a note where people of another split are learned too."""
+    count = len(set(train.classes) & set(other.classes))
+    if not count:
+        return []
+    return [
+        f"{count} of {len(other.classes)} people of the {other.name} split are in the training split too, so "
+        "its figures are not about other people"
+    ]
 
 
 def held_out(names: tuple[str, ...], share: float, part: str) -> set[str] | None:

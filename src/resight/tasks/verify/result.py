@@ -29,7 +29,7 @@ class Answer:
     """What is known of a picture.
 
     Attributes:
-        embedding: of length 1, (D,) float32.
+        embedding: (D,) float32.
         fitted: threshold and false-match rate of the network, see `EmbeddingHead`.
     """
 
@@ -113,12 +113,12 @@ class VerifyResult:
         return (threshold, rate) if threshold >= 0 else None
 
     def figures(self) -> dict[str, Any]:
-        """Return the figures as plain JSON types.
+        """Return the figures as plain JSON types; shares are in [0, 1].
 
-        Areas, rates and accepts are in [0, 1]. "auc", "eer"; "tar_at_far": true accepts where at most 1e-2 and 1e-3 of the pairs of two people are
-        accepted; "accuracy" over `folds` folds of people; "rank1": how often the nearest other picture is of
-        the same person; "threshold" as a distance, "at_threshold" with the false-match rate that it was fitted
-        for and the shares that it accepts here. Without pairs of both kinds they are None.
+        "auc", "eer"; "tar_at_far": true accepts where at most 1e-2 and 1e-3 of the pairs of two people are
+        accepted; "accuracy" over "folds" of people; "rank1": how often the nearest other picture is of the
+        same person; "threshold", a distance, and "at_threshold": the false-match rate that it was fitted for
+        and what it accepts here. Without pairs of both kinds only the counts, and an "auc" of None.
         """
         pairs = self.pairs
         counts = {
@@ -127,22 +127,23 @@ class VerifyResult:
             "pairs": {"same": int(pairs.same.sum()), "different": int((~pairs.same).sum())},
         }
         if not pairs.both:
-            return {**counts, "auc": None, "baselines": {}}
+            return {**counts, "auc": None, "auc_interval": None, "baselines": {}}
         curve, folds = v.roc(pairs), v.ten_folds(pairs, self.names)
         right, able = v.rank1(self.distances, self.people)
-        low = [v.interval(column) for column in self.drawn.T] if len(self.drawn) else [None] * 4
+        low = [list(v.interval(column)) if len(column) else None for column in self.drawn.T]
         told = None
         if self.fitted:
             accepts, matches = v.rates_at(pairs, self.fitted[0])
-            told = {"false_match": self.fitted[1], "true_accepts": accepts, "false_matches": matches}
+            rate = self.fitted[1] if self.fitted[1] >= 0 else None
+            told = {"false_match": rate, "true_accepts": accepts, "false_matches": matches}
         return {
             **counts,
             "auc": v.auc(*curve),
-            "auc_interval": _listed(low[0]),
+            "auc_interval": low[0],
             "eer": v.equal_error(*curve),
-            "eer_interval": _listed(low[1]),
+            "eer_interval": low[1],
             "tar_at_far": {name: v.true_accepts(*curve, rate) for name, rate in v.RATES.items()},
-            "tar_interval": {name: _listed(low[2 + n]) for n, name in enumerate(v.RATES)},
+            "tar_interval": dict(zip(v.RATES, low[2:], strict=True)),
             "accuracy": folds.accuracy if folds else None,
             "accuracy_error": folds.error if folds else None,
             "folds": folds.count if folds else None,
@@ -163,22 +164,20 @@ class VerifyResult:
         figures = self.figures()
         if figures["auc"] is None:
             words = "It takes pairs of one person and pairs of two; here there are no such pairs."
-            return Headline("auc", float("nan"), "AUC", None, words, None, percent=False)
-        accepts = figures["tar_at_far"]["1e-3"]
+            return Headline("auc", 0.0, "AUC unknown,", None, words, None, percent=False)
+        accepts = 100 * figures["tar_at_far"]["1e-3"]
         words = (
-            f"A pair of one person is nearer than a pair of two in {100 * figures['auc']:.1f} % of the cases. "
-            f"Where 1 in 1,000 pairs of two people is accepted, {100 * accepts:.1f} % of the pairs of one are."
+            f"A pair of one person is nearer than a pair of two in {100 * figures['auc']:.1f} % of cases. "
+            f"Where 1 in 1,000 pairs of two people is accepted, so are {accepts:.1f} % of those of one."
         )
         if at := figures["at_threshold"]:
+            own, other = 100 * at["true_accepts"], 100 * at["false_matches"]
             words += (
-                f" The network's own threshold, {figures['threshold']:.3f}, was set for a false-match rate of "
-                f"{at['false_match']:g}; here it accepts {100 * at['true_accepts']:.1f} % of the pairs of one "
-                f"person and {100 * at['false_matches']:.2g} % of those of two."
+                f" The network's threshold, {figures['threshold']:.3f}, {_told(at['false_match'])}; here it "
+                f"accepts {own:.1f} % of the pairs of one person and {other:.2g} % of those of two."
             )
-        interval = figures["auc_interval"]
-        return Headline(
-            "auc", figures["auc"], "AUC", tuple(interval) if interval else None, words, 0.5, percent=False
-        )
+        interval = tuple(figures["auc_interval"]) if figures["auc_interval"] else None
+        return Headline("auc", figures["auc"], "AUC", interval, words, 0.5, percent=False)
 
     def shown(self) -> list[Shown]:
         """Return the hardest pairs: of one person the farthest, of two the nearest; and the easiest."""
@@ -214,10 +213,8 @@ class VerifyResult:
         plain, guess = self.plain, figures["baselines"]["guessing"]["rank1"]
         shares = figures["tar_at_far"]
         rows = [
-            [
-                "this network",
-                *map(_share, (figures["auc"], figures["eer"], *shares.values(), figures["rank1"])),
-            ],
+            ["this network"]
+            + [_share(x) for x in (figures["auc"], figures["eer"], *shares.values(), figures["rank1"])],
             ["grey levels, 16 x 16", *map(_share, plain.values())],
             ["guessing", *map(_share, (0.5, 0.5, 1e-2, 1e-3, guess))],
         ]
@@ -243,8 +240,11 @@ def _grey(split: Split, index: int) -> NDArray[np.float64]:
     return levels / max(float(np.linalg.norm(levels)), 1e-12)
 
 
-def _listed(interval: tuple[float, float] | None) -> list[float] | None:
-    return None if interval is None else list(interval)
+def _told(rate: float | None) -> str:
+    """Return where a threshold comes from."""
+    if rate is None:
+        return "is that of its release"
+    return f"was fitted on validation people for a false-match rate of {rate:.2g}"
 
 
 def _share(value: float | None) -> str:

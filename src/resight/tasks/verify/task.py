@@ -29,6 +29,8 @@ from resight.tasks.verify import people
 from resight.tasks.verify.head import UNKNOWN, EmbeddingHead
 from resight.tasks.verify.result import Answer, VerifyResult
 
+AS_RELEASED = Learned((), {"released": True})
+"""What a network knows whose weights have no classes."""
 ENOUGH = 2000
 """Validation pictures whose pairs are compared; of more, evenly spaced ones."""
 
@@ -40,7 +42,7 @@ class Verify(SolverTask):
     Attributes:
         false_match: share of the pairs of two people that the threshold may accept, in (0, 1).
         scale: what cosines are multiplied by before the softmax, above 0.
-        margin: by how much the cosine with the true person's direction is made smaller in training, in [0, 1).
+        margin: by how much the cosine with the true person is made smaller in training, in [0, 1).
     """
 
     false_match: float = 1e-3
@@ -72,8 +74,16 @@ class Verify(SolverTask):
         return people.divided(dataset)
 
     def network(self, trunk: Classifier, learned: Learned) -> Solver:
-        """Return the trunk under a head that gives embeddings."""
-        return Solver(trunk, EmbeddingHead(trunk, len(learned.classes)))
+        """Return the trunk under a head that gives embeddings.
+
+        Released weights without classes (see `AS_RELEASED`) are used as they are: not scaled to length 1, and
+        with the threshold that they were released with.
+        """
+        released = bool(learned.about.get("released", False))
+        head = EmbeddingHead(trunk, len(learned.classes), unit=not released)
+        if released:
+            head.get_buffer("fitted").copy_(torch.tensor([trunk.same_below, UNKNOWN]))
+        return Solver(trunk, head)
 
     def objective(self, network: Solver, aids: Aids) -> "VerifyLoss":
         """Return the loss, which counts wrong people.
