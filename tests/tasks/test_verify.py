@@ -237,3 +237,12 @@ def test_released_face_weights_verify_without_training(tmp_path):
     assert pair["same"] is (apart < 0.6) and not np.isclose(np.linalg.norm(vectors[0]), 1)
     figures = score([run], data=str(faces))
     assert figures["n"] == 4 and figures["at_threshold"]["false_match"] is None
+
+
+@pytest.mark.slow
+def test_the_released_face_network_on_all_orl_faces_has_its_known_figures(real_data, unzipped):
+    weights = real_data / "weights" / "dlib_face_resnet29_fp16.safetensors"
+    found = score([f"zoo:face_resnet29={weights}"], data=str(unzipped("orl_faces")))
+    assert found["n"] == 360 and found["people"] == 36
+    assert round(found["auc"], 3) == 0.936 and round(found["rank1"], 3) == 0.969
+    assert found["tar_at_far"]["1e-3"] == pytest.approx(0.525, abs=0.001)

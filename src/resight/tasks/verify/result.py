@@ -87,7 +87,7 @@ class VerifyResult:
         return v.pairs_of(self.distances, self.people)
 
     @cached_property
-    def plain(self) -> dict[str, float]:
+    def plain(self) -> dict[str, Any]:
         """Figures of the same pairs by grey levels alone."""
         vectors = np.stack([_grey(self.split, index) for index in self.indices.tolist()])
         distances = v.distances_of(vectors, vectors)
@@ -96,8 +96,8 @@ class VerifyResult:
         return {
             "auc": v.auc(*curve),
             "eer": v.equal_error(*curve),
-            **{f"tar_at_far {name}": v.true_accepts(*curve, rate) for name, rate in v.RATES.items()},
-            "rank1": float(right.mean()) if len(able) else 0.0,
+            "tar_at_far": {name: v.true_accepts(*curve, rate) for name, rate in v.RATES.items()},
+            "rank1": float(right.mean()) if len(able) else None,
         }
 
     @cached_property
@@ -210,14 +210,15 @@ class VerifyResult:
         figures = self.figures()
         if figures["auc"] is None:
             return []
-        plain, guess = self.plain, figures["baselines"]["guessing"]["rank1"]
-        shares = figures["tar_at_far"]
+
+        def row(name: str, own: dict[str, Any]) -> list[str]:
+            return [name, *map(_share, (own["auc"], own["eer"], *own["tar_at_far"].values(), own["rank1"]))]
+
+        guess = {"auc": 0.5, "eer": 0.5, "tar_at_far": v.RATES, **figures["baselines"]["guessing"]}
         rows = [
-            ["this network"]
-            + [_share(x) for x in (figures["auc"], figures["eer"], *shares.values(), figures["rank1"])],
-            ["grey levels, 16 x 16", *map(_share, plain.values())],
-            ["guessing", *map(_share, (0.5, 0.5, 1e-2, 1e-3, guess))],
-        ]
+            row("this network", figures), row(f"grey levels, {GREY} x {GREY}", self.plain),
+            row("guessing", guess),
+        ]  # fmt: skip
         accuracy = ""
         if figures["accuracy"] is not None:
             accuracy = (

@@ -53,7 +53,7 @@ class Verify(SolverTask):
     kind: ClassVar[type[ClassMarks]] = ClassMarks
     counts: ClassVar[tuple[str, ...]] = ("wrong",)
     columns: ClassVar[tuple[str, ...]] = ("train_error", "val_auc", "val_true_accepts")
-    best: ClassVar[Best] = Best("val_auc", lower=False)
+    best: ClassVar[Best] = Best("val_auc", lower=False, error=False)
     frame: ClassVar[str] = "pad"
     open_set: ClassVar[bool] = True
 
