@@ -18,6 +18,7 @@ from resight.data.marks import ClassMarks
 from resight.metrics import verification as figures
 from resight.models.modelfile import load_header, load_tensors
 from resight.models.zoo import create_model
+from resight.service.explain.explain import explain_paths
 from resight.service.report.report import report
 from resight.service.run.run import open_any
 from resight.service.test.predict import predict
@@ -207,6 +208,25 @@ def test_predict_says_the_same_or_not_and_groups_many(place):
     matrix = np.array([row["distances"] for row in rows[:-1]])
     assert matrix.shape == (4, 4) and matrix[0, 1] == pytest.approx(apart, abs=1e-5)
     assert [row["group"] for row in rows[:-1]] == figures.groups_of(matrix, threshold).tolist()
+
+
+def test_what_makes_two_pictures_alike_is_explained(place, tmp_path):
+    run, faces = str(place / "run"), place / "faces" / NAMES[0]
+    other = str(faces / "1.png")
+    words = {"target": f"similarity:{other}", "out": str(tmp_path / "maps")}
+    (row,) = explain_paths(run, [str(faces / "0.png")], ("grad_cam",), **words)
+    (pair,) = predict(run, [str(faces / "0.png"), other], exact=True)
+    # Of unit vectors d^2 = 2 - 2 cos.
+    assert row["score"] == pytest.approx(1 - pair["distance"] ** 2 / 2, abs=1e-3)
+    assert row["target"] == "similarity:1.png" and Path(row["image"]).is_file()
+    heat = np.load(row["map"])
+    assert heat.shape == (32, 32) and heat.max() <= 1
+    with pytest.raises(UsageError, match="give --target similarity:PATH"):
+        explain_paths(run, [other], ("grad_cam",), out=str(tmp_path / "maps"))
+    with pytest.raises(UsageError, match="nowhere.png"):
+        explain_paths(
+            run, [other], ("grad_cam",), target="similarity:nowhere.png", out=str(tmp_path / "maps")
+        )
 
 
 def test_stopped_and_resumed_to_the_same_bits(place):

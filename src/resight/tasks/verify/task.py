@@ -7,8 +7,9 @@ person if the distance of their embeddings is below a threshold, which is chosen
 people, who are other people too.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,7 +25,7 @@ from resight.metrics import verification as figures
 from resight.models.classifier import Classifier
 from resight.models.criterion import Criterion
 from resight.models.solver import Solver
-from resight.tasks.task import Aids, Best, Learned, Loss, SolverTask
+from resight.tasks.task import Aids, Aim, Best, Learned, Loss, SolverTask
 from resight.tasks.verify import people
 from resight.tasks.verify.head import UNKNOWN, EmbeddingHead
 from resight.tasks.verify.result import Answer, VerifyResult
@@ -151,6 +152,25 @@ class Verify(SolverTask):
         yield from compared([name for name, _ in good], [answer for _, answer in good])
         for name, fault in faults:
             yield {"path": name, "error": f"{fault.fault}; {fault.cure}"}
+
+    def aims(
+        self, network: Solver, image: Tensor, target: str | None, read: Callable[[str], Tensor]
+    ) -> list[Aim]:
+        """Return the cosine with the embedding of another picture, for similarity:PATH.
+
+        Raises:
+            UsageError: if no other picture is named, or it cannot be read.
+        """
+        del image
+        word, _, path = (target or "").partition(":")
+        if word != "similarity" or not path:
+            raise UsageError(
+                f"--target {target or 'is missing'}: --task verify explains what makes a picture like another "
+                "one; give --target similarity:PATH"
+            )
+        with torch.no_grad():
+            other = network(read(path))
+        return [Aim(f"similarity:{Path(path).name}", lambda outputs: F.cosine_similarity(outputs, other))]
 
 
 class VerifyLoss(Loss):
