@@ -223,7 +223,7 @@ def test_what_makes_two_pictures_alike_is_explained(place, tmp_path):
     assert heat.shape == (32, 32) and heat.max() <= 1
     with pytest.raises(UsageError, match="give --target similarity:PATH"):
         explain_paths(run, [other], ("grad_cam",), out=str(tmp_path / "maps"))
-    with pytest.raises(UsageError, match="nowhere.png"):
+    with pytest.raises(UsageError, match="nowhere"):
         explain_paths(
             run, [other], ("grad_cam",), target="similarity:nowhere.png", out=str(tmp_path / "maps")
         )

@@ -165,8 +165,8 @@ class Verify(SolverTask):
         word, _, path = (target or "").partition(":")
         if word != "similarity" or not path:
             raise UsageError(
-                f"--target {target or 'is missing'}: --task verify explains what makes a picture like another "
-                "one; give --target similarity:PATH"
+                f"--target {target or 'is missing'}: --task verify explains what makes a picture like "
+                "another one; give --target similarity:PATH"
             )
         with torch.no_grad():
             other = network(read(path))
