@@ -134,7 +134,7 @@ def test_the_loss_is_cross_entropy_of_scaled_cosines_with_a_margin():
         wrong += int(np.argmax(cosines) != label)
         logits = [10 * (c - 0.3 * (number == label)) for number, c in enumerate(cosines)]
         expected.append(np.log(np.exp(logits).sum()) - logits[label])
-    assert float(loss) == pytest.approx(np.mean(expected), rel=1e-4) and counted.tolist() == [wrong]
+    assert float(loss.detach()) == pytest.approx(np.mean(expected), rel=1e-4) and counted.tolist() == [wrong]
     loss.backward()
     assert network.trunk.conv1.weight.grad is not None and network.head.people.grad.abs().sum() > 0
     for words in ({"margin": 1.0}, {"scale": 0.0}, {"false_match": 0.0}):

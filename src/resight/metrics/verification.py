@@ -42,7 +42,7 @@ class Pairs:
         return bool(self.same.any() and not self.same.all())
 
 
-def distances_of(embeddings: Array, others: Array) -> Array:
+def distances_of(embeddings: NDArray[np.floating], others: NDArray[np.floating]) -> Array:
     """Return the Euclidean distances of embeddings (N, D) to others (M, D), (N, M)."""
     a, b = embeddings.astype(np.float64), others.astype(np.float64)
     squares = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
