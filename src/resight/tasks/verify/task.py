@@ -53,8 +53,8 @@ class Verify(SolverTask):
     name: ClassVar[str] = "verify"
     kind: ClassVar[type[ClassMarks]] = ClassMarks
     counts: ClassVar[tuple[str, ...]] = ("wrong",)
-    columns: ClassVar[tuple[str, ...]] = ("train_error", "val_auc", "val_true_accepts")
-    best: ClassVar[Best] = Best("val_auc", lower=False, error=False)
+    columns: ClassVar[tuple[str, ...]] = ("train_error", "val_eer", "val_auc", "val_true_accepts")
+    best: ClassVar[Best] = Best("val_eer")
     frame: ClassVar[str] = "pad"
     open_set: ClassVar[bool] = True
 
@@ -101,20 +101,23 @@ class Verify(SolverTask):
         return {"train_error": 100 * sums["wrong"] / max(seen, 1)}
 
     def judged(self, outputs: Tensor, marks: ClassMarks) -> dict[str, float]:
-        """Return the area under ROC and the true accepts at the false-match rate, both in [0, 1]."""
+        """Return the equal error rate in percent, the area under ROC and the true accepts, in [0, 1]."""
         pairs = pairs_among(outputs, marks.labels)
         if not pairs.both:
             return {}
         curve = figures.roc(pairs)
         accepts = figures.true_accepts(*curve, self.false_match)
-        return {"val_auc": figures.auc(*curve), "val_true_accepts": accepts}
+        error = 100 * figures.equal_error(*curve)
+        return {"val_eer": error, "val_auc": figures.auc(*curve), "val_true_accepts": accepts}
 
     def words(self, row: dict[str, float]) -> str:
         """Return the errors of an epoch in words."""
         val = ""
         if "val_auc" in row:
             accepts = f"{100 * row['val_true_accepts']:.1f} % at {self.false_match:g}"
-            val = f"  val AUC {row['val_auc']:.4f}, true accepts {accepts}"
+            val = (
+                f"  val equal error {row['val_eer']:5.2f} %, AUC {row['val_auc']:.4f}, true accepts {accepts}"
+            )
         return f"train error {row['train_error']:6.2f} %{val}"
 
     def settle(self, network: Solver, outputs: Tensor, marks: ClassMarks) -> None:
