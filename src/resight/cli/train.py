@@ -14,14 +14,14 @@ def train(
         typer.Argument(
             metavar="DATA",
             help="A folder, .csv, .parquet, .tar shards, hf://owner/name, or a built-in set: digits, mnist, "
-            "fashion_mnist, cifar10, cifar100. With --resume: RUN, and DATA only if it moved.",
+            "fashion_mnist, cifar10, cifar100, svhn. With --resume: RUN, and DATA only if it moved.",
         ),
     ] = None,
     task: Annotated[
         str,
         typer.Option(
-            help="What is learned: classify (which class), localize (one object: its class and its box). "
-            "--set NAME.KEY=VALUE changes a task's setting; see docs/tasks.md. [default: classify]"
+            help="What is learned: classify (which class), localize (one object: its class and its box), "
+            "verify (the same person or not; docs/verifying.md). --set NAME.KEY=VALUE changes a task's setting; see docs/tasks.md. [default: classify]"
         ),
     ] = "",
     model: Annotated[
