@@ -8,7 +8,7 @@ people, who are other people too.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -129,7 +129,8 @@ class Verify(SolverTask):
             head.get_buffer("fitted").copy_(torch.tensor(figures.threshold_at(pairs, self.false_match)))
 
     def answers(self, asked: Asked) -> Iterator[tuple[int, Answer | PictureError]]:
-        """Yield what is known of each picture."""
+        """Yield what is known of each picture; in float32, as the threshold was fitted."""
+        asked = replace(asked, precision=torch.float32)
         threshold, rate = asked.network.get_buffer("head.fitted").tolist()
         for index, output, place in seen(asked):
             yield index, output if place is None else Answer(output.numpy(), (threshold, rate))
