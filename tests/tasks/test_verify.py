@@ -171,6 +171,7 @@ def test_the_whole_job(place):
     # The threshold is that of the validation people, who are neither trained on nor tested.
     val = score([run], split="val")
     assert val["people"] == len(parts["val"])
+    assert val["at_threshold"]["people"] == len(parts["val"])
     assert val["at_threshold"]["false_matches"] <= val["at_threshold"]["false_match"]
     assert val["at_threshold"]["false_match"] == pytest.approx(max(0.1, 1 / val["pairs"]["different"]))
     page = report(run).read_text()

@@ -28,8 +28,8 @@ class EmbeddingHead(Head):
 
     Attributes:
         people: a direction for each person, (people, D).
-        fitted: the threshold of a pair's distance and the false-match rate that it stands for, (2,);
-            `UNKNOWN` before they are fitted.
+        fitted: the threshold of a pair's distance, the false-match rate that it stands for, and the number of
+            validation people that it was fitted on, (3,); `UNKNOWN` before they are.
 
     Raises:
         UsageError: for a classic pipeline, whose vector is not learned by a loss.
@@ -53,7 +53,7 @@ class EmbeddingHead(Head):
         self.people = nn.Parameter(torch.empty(people, int(width)))
         if people:
             nn.init.normal_(self.people, std=0.01)
-        self.register_buffer("fitted", torch.full((2,), UNKNOWN))
+        self.register_buffer("fitted", torch.full((3,), UNKNOWN))
 
     def forward(self, maps: dict[str, Tensor]) -> Tensor:
         """Turn the last map (B, K, h, w) into embeddings (B, D)."""

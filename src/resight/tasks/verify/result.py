@@ -18,6 +18,8 @@ from resight.tasks.result import Drawing, Headline, Shown, Table
 
 MOST = 3000
 """Pictures whose pairs are compared; of more, evenly spaced ones."""
+FEW = 10
+"""Fewer validation people give a threshold that may be far off for others."""
 GREY = 16
 """Side of the pictures that are compared without a network."""
 SIDE, HARDEST = 160, 8
@@ -30,11 +32,11 @@ class Answer:
 
     Attributes:
         embedding: (D,) float32.
-        fitted: threshold and false-match rate of the network, see `EmbeddingHead`.
+        fitted: threshold, false-match rate and people of the network, see `EmbeddingHead`.
     """
 
     embedding: NDArray[np.float32]
-    fitted: tuple[float, float]
+    fitted: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -107,18 +109,17 @@ class VerifyResult:
         return v.over_people(self.pairs, len(self.names), [v.auc, v.equal_error, *accepts])
 
     @property
-    def fitted(self) -> tuple[float, float] | None:
-        """The threshold and its false-match rate; None if none was fitted."""
-        threshold, rate = self.said[0].fitted
-        return (threshold, rate) if threshold >= 0 else None
+    def fitted(self) -> tuple[float, ...] | None:
+        """The threshold, its false-match rate and its people; None if none was fitted."""
+        return self.said[0].fitted if self.said[0].fitted[0] >= 0 else None
 
     def figures(self) -> dict[str, Any]:
         """Return the figures as plain JSON types; shares are in [0, 1].
 
         "auc", "eer"; "tar_at_far": true accepts where at most 1e-2 and 1e-3 of the pairs of two people are
         accepted; "accuracy" over "folds" of people; "rank1": how often the nearest other picture is of the
-        same person; "threshold", a distance, and "at_threshold": the false-match rate that it was fitted for
-        and what it accepts here. Without pairs of both kinds only the counts, and an "auc" of None.
+        same person; "threshold", a distance, and "at_threshold": the false-match rate and the people that it
+        was fitted for, and what it accepts here. Without pairs of both kinds only the counts, and an "auc" of None.
         """
         pairs = self.pairs
         counts = {
@@ -134,8 +135,13 @@ class VerifyResult:
         told = None
         if self.fitted:
             accepts, matches = v.rates_at(pairs, self.fitted[0])
-            rate = self.fitted[1] if self.fitted[1] >= 0 else None
-            told = {"false_match": rate, "true_accepts": accepts, "false_matches": matches}
+            known = self.fitted[1] >= 0
+            told = {
+                "false_match": self.fitted[1] if known else None,
+                "people": int(self.fitted[2]) if known else None,
+                "true_accepts": accepts,
+                "false_matches": matches,
+            }
         return {
             **counts,
             "auc": v.auc(*curve),
@@ -173,7 +179,7 @@ class VerifyResult:
         if at := figures["at_threshold"]:
             own, other = 100 * at["true_accepts"], 100 * at["false_matches"]
             words += (
-                f" The network's threshold, {figures['threshold']:.3f}, {_told(at['false_match'])}; here it "
+                f" The network's threshold, {figures['threshold']:.3f}, {_told(at)}; here it "
                 f"accepts {own:.1f} % of the pairs of one person and {other:.2g} % of those of two."
             )
         interval = tuple(figures["auc_interval"]) if figures["auc_interval"] else None
@@ -241,11 +247,12 @@ def _grey(split: Split, index: int) -> NDArray[np.float64]:
     return levels / max(float(np.linalg.norm(levels)), 1e-12)
 
 
-def _told(rate: float | None) -> str:
+def _told(at: dict[str, Any]) -> str:
     """Return where a threshold comes from."""
-    if rate is None:
+    if at["people"] is None:
         return "is that of its release"
-    return f"was fitted on validation people for a false-match rate of {rate:.2g}"
+    few = ", too few to hold for others" if at["people"] < FEW else ""
+    return f"was fitted on {at['people']} validation people{few}, for a false-match rate of {at['false_match']:.2g}"
 
 
 def _share(value: float | None) -> str:

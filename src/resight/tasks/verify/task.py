@@ -83,7 +83,7 @@ class Verify(SolverTask):
         released = bool(learned.about.get("released", False))
         head = EmbeddingHead(trunk, len(learned.classes), unit=not released)
         if released:
-            head.get_buffer("fitted").copy_(torch.tensor([trunk.same_below, UNKNOWN]))
+            head.get_buffer("fitted").copy_(torch.tensor([trunk.same_below, UNKNOWN, UNKNOWN]))
         return Solver(trunk, head)
 
     def objective(self, network: Solver, aids: Aids) -> "VerifyLoss":
@@ -126,14 +126,16 @@ class Verify(SolverTask):
         if pairs.both:
             head = network.head
             assert isinstance(head, EmbeddingHead)  # `network` makes no other
-            head.get_buffer("fitted").copy_(torch.tensor(figures.threshold_at(pairs, self.false_match)))
+            threshold, rate = figures.threshold_at(pairs, self.false_match)
+            count = len(np.unique(pairs.people))
+            head.get_buffer("fitted").copy_(torch.tensor([threshold, rate, float(count)]))
 
     def answers(self, asked: Asked) -> Iterator[tuple[int, Answer | PictureError]]:
         """Yield what is known of each picture; in float32, as the threshold was fitted."""
         asked = replace(asked, precision=torch.float32)
-        threshold, rate = asked.network.get_buffer("head.fitted").tolist()
+        fitted = tuple(asked.network.get_buffer("head.fitted").tolist())
         for index, output, place in seen(asked):
-            yield index, output if place is None else Answer(output.numpy(), (threshold, rate))
+            yield index, output if place is None else Answer(output.numpy(), fitted)
 
     def result(
         self, answers: Sequence[tuple[int, Answer]], split: Split, train: Split | None
@@ -212,7 +214,7 @@ def compared(names: Sequence[str], answers: Sequence[Answer]) -> Iterator[dict[s
     if not answers:
         return
     vectors = np.stack([answer.embedding for answer in answers])
-    distances, (threshold, _) = figures.distances_of(vectors, vectors), answers[0].fitted
+    distances, threshold = figures.distances_of(vectors, vectors), answers[0].fitted[0]
     known = threshold != UNKNOWN
     if len(names) == 1:
         said = f"{vectors.shape[1]} numbers; --json prints them, and two pictures are compared"
