@@ -119,7 +119,7 @@ class VerifyResult:
         "auc", "eer"; "tar_at_far": true accepts where at most 1e-2 and 1e-3 of the pairs of two people are
         accepted; "accuracy" over "folds" of people; "rank1": how often the nearest other picture is of the
         same person; "threshold", a distance, and "at_threshold": the false-match rate and the people that it
-        was fitted for, and what it accepts here. Without pairs of both kinds only counts and an "auc" of None.
+        was fitted for, and what it accepts here. Without pairs of both kinds: counts, and an "auc" of None.
         """
         pairs = self.pairs
         counts = {
