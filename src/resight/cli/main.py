@@ -22,6 +22,7 @@ from resight.cli.look import look
 from resight.cli.networks import compare, models, summary
 from resight.cli.predict import predict
 from resight.cli.reproduce import reproduce
+from resight.cli.similar import similar
 from resight.cli.test import report, test
 from resight.cli.train import train
 from resight.core.console import show_on, stderr_console
@@ -50,6 +51,7 @@ app.command("train-decoder", short_help="Train a run's decoder for the method Pe
 )
 app.command("train-gan", short_help="Train a GAN that generates pictures of each class.")(train_gan)
 app.command(short_help="Test a run again and write its report.html.")(report)
+app.command(short_help="Find the pictures of a data set that are nearest to given ones.")(similar)
 app.command(short_help="Draw what a network learned: filters, units, features, loss surface, curves.")(look)
 app.command(short_help="Check a data set: faults, copies, near copies, leaks, class balance.")(check)
 app.command(short_help="Pack a data set into tar shards for fast reading.")(pack)

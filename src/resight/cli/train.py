@@ -20,8 +20,9 @@ def train(
     task: Annotated[
         str,
         typer.Option(
-            help="What is learned: classify (which class), localize (one object: its class and its box). "
-            "--set NAME.KEY=VALUE changes a task's setting; see docs/tasks.md. [default: classify]"
+            help="What is learned: classify (which class), localize (one object: its class and its box), "
+            "verify (the same person or not: docs/verifying.md). --set NAME.KEY=VALUE changes a task's "
+            "setting; see docs/tasks.md. [default: classify]"
         ),
     ] = "",
     model: Annotated[

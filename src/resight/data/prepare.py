@@ -101,6 +101,8 @@ def fit(image: Picture, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Return the test-time square of a picture, (size, size, 3) uint8."""
     if preprocessing.frame == "stretch":
         return pixels_of(_stretch(image, preprocessing.size, preprocessing.interpolation))
+    if preprocessing.frame == "pad":
+        return pixels_of(_stretch(_padded(image), preprocessing.size, preprocessing.interpolation))
     resized = _resize_shorter(image, preprocessing.resize, preprocessing.interpolation)
     return pixels_of(_centre_crop(resized, preprocessing.size))
 
@@ -119,6 +121,18 @@ def _stretch(image: Picture, side: int, interpolation: str) -> Picture:
     return image.resize((side, side), FILTERS[interpolation], box=(0, 0, width, height))
 
 
+def _padded(image: Picture) -> Picture:
+    """Return a picture in the middle of a black square of its longer side."""
+    width, height = size_of(image)
+    side = max(width, height)
+    left, top = (side - width) // 2, (side - height) // 2
+    if isinstance(image, Tensor):
+        return F.pad(image, (left, side - width - left, top, side - height - top))
+    square = Image.new("RGB", (side, side))
+    square.paste(image, (left, top))
+    return square
+
+
 def whole_size(image: Picture) -> tuple[int, int]:
     """Return (width, height) in pixels of the whole picture, although it may have been decoded smaller."""
     return size_of(image) if isinstance(image, Tensor) else image.info.get(SEEN, image.size)
@@ -134,6 +148,9 @@ def seen_window(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[fl
     side, (width, height) = preprocessing.resize, size
     if preprocessing.frame == "stretch":
         return 0.0, 0.0, float(width), float(height)
+    if preprocessing.frame == "pad":
+        left, top = ((max(size) - edge) // 2 for edge in size)
+        return -left, -top, max(size) - left, max(size) - top
     most = MOST_ASPECT * min(size)
     inner = (min(width, most), min(height, most))
     start = (max(0, (width - most) // 2), max(0, (height - most) // 2))

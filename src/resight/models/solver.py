@@ -1,7 +1,7 @@
 """A trunk of the zoo under another head than a classifier's."""
 
 from collections import OrderedDict
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -18,6 +18,8 @@ class Head(nn.Module):
     """
 
     reads: tuple[str, ...]
+    embeds: ClassVar[bool] = False
+    """Whether its outputs are embeddings, (B, D)."""
 
 
 class Solver(nn.Module):

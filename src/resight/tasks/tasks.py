@@ -11,10 +11,12 @@ from resight.models.solver import Solver
 from resight.tasks.classify.task import OneClass
 from resight.tasks.localize.task import Localize
 from resight.tasks.task import Learned, SolverTask, Task
+from resight.tasks.verify.task import Verify
 
 TASKS: dict[str, type[Task]] = {
     "classify": OneClass,
     "localize": Localize,
+    "verify": Verify,
 }
 """Name to task. That a picture has several classes is said by the data set, see `classify.task.of`."""
 CLASSIFY = "classify"

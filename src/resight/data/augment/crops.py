@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from resight.core.preprocessing import Preprocessing
 from resight.data.augment.draws import Draws
-from resight.data.prepare import MOST_ASPECT
+from resight.data.prepare import MOST_ASPECT, seen_window
 
 TRIES = 10
 SHORTEST, LONGEST = 256, 480
@@ -104,8 +104,8 @@ def cached_side(crop: str, value: float, size: int) -> int:
 
 def fitted_box(width: int, height: int, card: Preprocessing) -> tuple[float, ...]:
     """Return the box that `prepare.fit` shows of a picture, by the same roundings."""
-    if card.frame == "stretch":
-        return (0.0, 0.0, float(width), float(height))
+    if card.frame != "crop":
+        return seen_window((width, height), card)
     most = MOST_ASPECT * min(width, height)
     x, y = max(0, (width - most) // 2), max(0, (height - most) // 2)
     width, height = min(width, most), min(height, most)

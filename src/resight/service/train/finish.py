@@ -15,6 +15,7 @@ from resight.metrics.accuracy import topk_wrong
 from resight.metrics.calibration import fit_temperature
 from resight.models.modelfile import save_model
 from resight.models.probabilities import to_probabilities
+from resight.models.solver import Solver
 from resight.service.run.answers import KEY as ANSWERS
 from resight.service.run.answers import TEST, VALIDATION, packed_answers
 from resight.service.run.data import RunData
@@ -67,6 +68,8 @@ def calibrated(job: Job | ClassicJob) -> Run:
     if isinstance(job, Job) and job.validation and isinstance(run.task, SolverTask):
         outputs, marks = job.answered(run.network, torch.float32)
         facts["temperature"] = run.task.temperature(outputs, marks)
+        assert isinstance(run.network, Solver)  # the task has a head of its own
+        run.task.settle(run.network, outputs, marks)
     elif job.validation:
         logits, labels = job.validation_logits(run.model, torch.float32)
         facts["temperature"] = fit_temperature(logits, labels) if len(labels) >= 20 else 1.0
