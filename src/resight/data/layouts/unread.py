@@ -57,7 +57,9 @@ def _pairs(place: Path) -> Iterator[tuple[Path, Path]]:
 def claim_points(root: Path) -> Claim | None:
     """Claim the layout of Leeds Sports Pose, COCO's files of key points alone, and tables of points."""
     if (root / "joints.mat").is_file():
-        return Claim(POINTS, but="joints.mat, as in Leeds Sports Pose; points are not read as classes")
+        return Claim(
+            POINTS, but="joints.mat, as in Leeds Sports Pose; points are no classes, use --task pose"
+        )
     other = [
         file
         for file in files_in(root / "annotations", ".json")
@@ -91,7 +93,8 @@ def claim_tables(root: Path) -> Claim | None:
         )
         if cells and is_picture(cells[0]) and numbers >= 4 and numbers == len(cells) - 1:
             return Claim(
-                POINTS, but=f"{shown} has {numbers} numbers per picture; points are not read as classes"
+                POINTS,
+                but=f"{shown} has {numbers} numbers per picture; points are no classes, use --task pose",
             )
         if any(name in header for name in ("xmin", "x_min", "x1", "bbox")):
             return Claim(
