@@ -26,8 +26,9 @@ class Points:
     """The joints of the pictures of a batch.
 
     Attributes:
-        places: x and y, (B, J, 2): as they are read, in pixels of the whole picture, 0 being the outer edge of
-            the first pixel, float64; once they are moved, in shares of the sides of the moved picture, float32.
+        places: x and y, (B, J, 2): as they are read, in pixels of the whole picture, 0 being the outer edge
+            of the first pixel, float64; once they are moved, in shares of the sides of the moved picture,
+            float32.
         known: whether a joint is marked and in sight, (B, J).
         sizes: (width, height) of the whole pictures, (B, 2).
         chance: uniform numbers in [0, 1) of each picture and epoch, for what a loss draws, (B, C); C is 0

@@ -1,5 +1,6 @@
-"""Key points of a data set: what the joints are called, which swap in a mirrored picture, and where they are."""
+"""Key points of a data set: their names, which swap in a mirrored picture, and where they are."""
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from resight.core.errors import DataError
 
 UNMARKED, HIDDEN, VISIBLE = 0, 1, 2
-"""States of a joint, as COCO counts them: no place is known; a place is, but something hides the joint; seen."""
+"""States of a joint, as COCO counts them: no place is known; the joint is hidden; it is seen."""
 
 PAIR = re.compile(r"^(?:left|right)|(?:left|right)$|^[lr](?=[_\- ])", re.IGNORECASE)
 OTHER = {"left": "right", "right": "left", "l": "r", "r": "l"}
@@ -73,8 +74,8 @@ def swaps_of(names: Sequence[str], where: str) -> tuple[int, ...]:
         partner = PAIR.sub(OTHER[word], name.lower(), count=1) if word else ""
         if word and partner not in number:
             raise DataError(
-                f"{where}: has {name!r} but no {partner!r}, so a mirrored picture cannot be learned; add that "
-                f"joint (its cells may be empty), or rename {name!r} without its side"
+                f"{where}: has {name!r} but no {partner!r}, so a mirrored picture cannot be learned; add "
+                f"that joint (its cells may be empty), or rename {name!r} without its side"
             )
         swaps.append(number[partner] if word else i)
     return tuple(swaps)
@@ -96,7 +97,7 @@ LSP = Skeleton(
 
 
 def _chain(*numbers: int) -> tuple[tuple[int, int], ...]:
-    return tuple(zip(numbers, numbers[1:], strict=False))
+    return tuple(itertools.pairwise(numbers))
 
 
 FACE = Skeleton(
@@ -112,7 +113,7 @@ FACE = Skeleton(
     ),
     eyes=(36, 45),
 )  # fmt: skip
-"""The 68 points of Multi-PIE and 300-W (Sagonas et al. 2013), numbered from 0; left in the picture comes first."""
+"""The 68 points of Multi-PIE and 300-W (Sagonas et al. 2013), from 0; the person's right comes first."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """How near joints are to the true ones: PCP, PDJ, PCK and errors, with bootstrap intervals over the pictures.
 
-Places are (N, J, 2) in pixels of each picture, N pictures of J joints; known (N, J) says which joints are marked.
-A figure is a ratio of sums over pictures; what is not marked counts in neither.
+Places are (N, J, 2) in pixels of each picture, N pictures of J joints; known (N, J) says which joints are
+marked. A figure is a ratio of sums over pictures; what is not marked counts in neither.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,8 +46,8 @@ class Counted:
     def interval(self) -> tuple[float, float] | None:
         """Return the 95 % interval by the percentile bootstrap over pictures; None for fewer than two.
 
-        Source: Efron 1979, "Bootstrap methods: another look at the jackknife". The draws are fixed, so the same
-        input gives the same interval.
+        Source: Efron 1979, "Bootstrap methods: another look at the jackknife". The draws are fixed, so the
+        same input gives the same interval.
         """
         return interval_of(self.hits, self.of)
 
@@ -83,9 +83,9 @@ def parts_of(names: Sequence[str]) -> dict[str, tuple[tuple[int, int], ...]]:
 def pcp(said: Places, true: Places, known: Known, limbs: Sequence[tuple[int, int]]) -> Counted:
     """Return how many limbs are right, in its strict form: both ends within half of the true limb's length.
 
-    Source: Ferrari, Marin-Jimenez and Zisserman 2008, "Progressive search space reduction"; each end is judged
-    by itself, as Pishchulin et al. 2012 and the tables of Leeds Sports Pose do. (The loose form takes the mean of
-    the two distances.) A limb whose ends are not both marked does not count.
+    Source: Ferrari, Marin-Jimenez and Zisserman 2008, "Progressive search space reduction"; each end is
+    judged by itself, as Pishchulin et al. 2012 and the tables of Leeds Sports Pose do. (The loose form takes
+    the mean of the two distances.) A limb whose ends are not both marked does not count.
     """
     apart, hits, of = distances(said, true), np.zeros(len(said)), np.zeros(len(said))
     for a, b in limbs:
@@ -123,7 +123,8 @@ def error(said: Places, true: Places, known: Known, lengths: NDArray[np.float64]
         said: the places that are judged.
         true: the true ones.
         known: which are marked.
-        lengths: of each picture, (N,): its person's size, or the distance of the eyes; one of 0 does not count.
+        lengths: of each picture, (N,): its person's size, or the distance of the eyes; one of 0 does not
+            count.
     """
     of = known.any(1) & (lengths > 0)
     apart = np.where(known, distances(said, true), 0).sum(1) / np.maximum(known.sum(1), 1)

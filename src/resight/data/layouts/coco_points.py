@@ -55,10 +55,10 @@ def _files(root: Path) -> dict[str, Path]:
 def open_coco_points(name: str, files: dict[str, Path]) -> Dataset:
     """Open COCO's files of key points.
 
-    Every person with a marked point is a sample: its box, a quarter larger, is all that is seen of the picture.
-    Crowds, and people without points, are left out. Points are x, y and v (0 not marked, 1 hidden, 2 seen);
-    names and skeleton are the category's, of which there is one with key points. Points named left_... and
-    right_... swap when a picture is mirrored.
+    Every person with a marked point is a sample: its box, a quarter larger, is all that is seen of the
+    picture. Crowds, and people without points, are left out. Points are x, y and v (0 not marked, 1 hidden,
+    2 seen); names and skeleton are the category's, of which there is one with key points. Points named
+    left_... and right_... swap when a picture is mirrored.
 
     Source: https://cocodataset.org/#format-data, 2. Keypoint Detection
 
@@ -67,7 +67,8 @@ def open_coco_points(name: str, files: dict[str, Path]) -> Dataset:
         files: the file of each split.
 
     Raises:
-        DataError: if a file cannot be read, has no or several categories with key points, or the files differ.
+        DataError: if a file cannot be read, has no or several categories with key points, or the files
+        differ.
     """
     notes, splits, first = Notes(), {}, None
     for split, file in files.items():

@@ -131,7 +131,7 @@ def _splits(root: Path, numbered: dict[int, Path], count: int, *, extended: bool
             match = NUMBERED.fullmatch(Path(name).stem)
             if match is None or int(match[1]) not in numbered or int(match[1]) > count:
                 raise DataError(
-                    f"{file}:{line}: names {name!r}, which is not in {PICTURES}/ or not in {FILE}; fix the name"
+                    f"{file}:{line}: names {name!r}, which is not in {PICTURES}/ or {FILE}; fix the name"
                 )
             number = int(match[1])
             if number in seen:

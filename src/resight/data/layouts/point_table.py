@@ -1,7 +1,7 @@
 """Tables of key points: a csv with a column of pictures and two columns for each point.
 
-The columns of points are NAME_x and NAME_y, with NAME_visible where that is known (0 not marked, 1 hidden, 2 or
-true seen); or x0, y0, x1, y1 and so on; or, as pandas writes an array, 0, 1, 2 and so on, x before y.
+The columns of points are NAME_x and NAME_y, with NAME_visible where that is known (0 not marked, 1 hidden, 2
+or true seen); or x0, y0, x1, y1 and so on; or, as pandas writes an array, 0, 1, 2 and so on, x before y.
 """
 
 import math
@@ -79,11 +79,11 @@ def header_of(file: Path) -> Header | None:
 def open_tables(name: str, tables: list[Path]) -> Dataset:
     """Open tables of points.
 
-    A table's split is in its column "split", else in its file's name (training_points.csv); without either all
-    pictures are for training. Pictures are named from the table's folder, or from the folder of their split
-    beside it. x and y are pixels, 0 the middle of the first one; both cells empty: the point is not marked.
-    Points named left_... and right_... (or l_... and r_...) swap when a picture is mirrored. 68 numbered points
-    are those of 300-W.
+    A table's split is in its column "split", else in its file's name (training_points.csv); without either
+    all pictures are for training. Pictures are named from the table's folder, or from the folder of their
+    split beside it. x and y are pixels, 0 the middle of the first one; both cells empty: the point is not
+    marked. Points named left_... and right_... (or l_... and r_...) swap when a picture is mirrored. 68
+    numbered points are those of 300-W.
 
     Args:
         name: what the user called the data set.
@@ -112,8 +112,8 @@ def open_tables(name: str, tables: list[Path]) -> Dataset:
             key = os.path.normpath(picture.path)
             if key in seen:
                 raise DataError(
-                    f"{picture.source}: names {picture.path.name}, which {seen[key]} names too; keep one row a "
-                    "picture, and cut pictures of several people into one each"
+                    f"{picture.source}: names {picture.path.name}, which {seen[key]} names too; keep one row "
+                    "a picture, and cut pictures of several people into one each"
                 )
             seen[key] = picture.source
             splits.setdefault(split, []).append(picture)

@@ -44,7 +44,7 @@ POINTS = Pointed()
 CLASS = "pose"
 """The one class of all pictures with key points."""
 HALF = 0.5
-"""Annotations count pixels: x = 0 is the middle of the first one. Ours is the distance from its outer edge."""
+"""In annotations x = 0 is the middle of the first pixel, in `KeyPoints` its outer edge."""
 Crop = tuple[int, int, int, int]
 """Left, top, right and bottom of a part of a picture, in whole pixels, half-open."""
 
@@ -56,8 +56,8 @@ class PointedPicture:
     Attributes:
         path: the picture.
         source: the annotation, as a note names it.
-        places: x and y of each joint in pixels of the picture as it is stored, 0 being the middle of the first
-            pixel, (J, 2).
+        places: x and y of each joint in pixels of the picture as it is stored, 0 being the middle of the
+            first pixel, (J, 2).
         states: of each joint, see `resight.data.points`, (J,).
         size: (width, height) that the annotation states; None if it states none.
         box: edges of the person in the same pixels, half-open, which is all that is seen of the picture; None

@@ -11,8 +11,8 @@ LAYERS, WIDTH = 6, 64
 class Flow(nn.Module):
     """RealNVP of two numbers (Dinh, Sohl-Dickstein and Bengio 2017, "Density estimation using Real NVP").
 
-    Each of six couplings leaves one number as it is and scales and shifts the other by functions of it. The sizes
-    are those of Li et al. 2021, section 4.1 of the supplement: two hidden layers of 64.
+    Each of six couplings leaves one number as it is and scales and shifts the other by functions of it. The
+    sizes are those of Li et al. 2021, section 4.1 of the supplement: two hidden layers of 64.
     """
 
     masks: Tensor
@@ -26,7 +26,8 @@ class Flow(nn.Module):
     def towards(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Turn points (N, 2) into those of the normal density; returns them and log |det dz/dx|, (N,)."""
         z, log_det = x, x.new_zeros(len(x))
-        for mask, scale, shift in zip(reversed(self.masks), reversed(self.scales), reversed(self.shifts), strict=True):
+        couplings = zip(self.masks, self.scales, self.shifts, strict=True)
+        for mask, scale, shift in reversed(list(couplings)):
             kept = mask * z
             s = torch.tanh(scale(kept)) * (1 - mask)
             z = kept + (1 - mask) * (z - shift(kept)) * torch.exp(-s)

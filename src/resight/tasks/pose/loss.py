@@ -1,9 +1,10 @@
-"""What makes a pose network learn: distances, or the likelihood of the errors, in every stage of the cascade."""
+"""The loss of a pose network: distances, or the likelihood of the errors, in every stage of the cascade."""
 
 import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from resight.data.point_marks import Points
 from resight.models.operators.flow import Flow
@@ -31,10 +32,10 @@ def squared(said: Tensor, true: Tensor, known: Tensor) -> Tensor:
 
 
 def unlikely(said: Tensor, true: Tensor, known: Tensor, flow: Flow) -> Tensor:
-    """Return the sum over known joints of minus the residual log-likelihood of the error, of each picture, (B,).
+    """Return minus the residual log-likelihood of the errors, a sum over known joints, (B,).
 
-    Li et al. 2021, "Human Pose Regression with Residual Log-likelihood Estimation", equation 8: with e the error
-    over the deviations, Q a Laplace density of scale 1 and G the flow's,
+    Li et al. 2021, "Human Pose Regression with Residual Log-likelihood Estimation", equation 8: with e the
+    error over the deviations, Q a Laplace density of scale 1 and G the flow's,
 
         -log Q(e) - log G(e) - log s + log(deviations),   1/s = the integral of Q G over the plane,
 
@@ -68,8 +69,9 @@ def log_scale(flow: Flow, like: Tensor) -> Tensor:
 class PoseLoss(Loss):
     """Loss of a batch in all stages, with the errors of the first one counted.
 
-    Later stages learn as section 3.2 of DeepPose says: from sub-images around places that are drawn from a normal
-    distribution with the mean and the variance that the stage before has in its errors on training pictures.
+    Later stages learn as section 3.2 of DeepPose says: from sub-images around places that are drawn from a
+    normal distribution with the mean and the variance that the stage before has in its errors on training
+    pictures.
 
     Args:
         model: the network.
@@ -105,7 +107,7 @@ class PoseLoss(Loss):
         return unlikely(said, true, known, self.model.flow)
 
     def _later(self, number: int, images: Tensor, marks: Points) -> tuple[Tensor, Tensor, Tensor]:
-        """Return a later stage's loss, its errors (B CROPS, J, 2) and at which joints they are, (B CROPS, J)."""
+        """Return a later stage's loss, its errors (B CROPS, J, 2) and at which joints they are."""
         model, errors = self.model, self.model.errors[number]
         true, known = marks.places.to(images.dtype), marks.known
         chance = marks.chance[:, 3 * CROPS * number :][:, : 3 * CROPS].view(len(marks), CROPS, 3)
@@ -121,12 +123,12 @@ class PoseLoss(Loss):
         # As if all joints were looked at, so that the stages weigh alike.
         loss = each.view(len(marks), CROPS).mean(1) * known.sum(1)
         left = (said[:, :2].detach() - wanted) * sides.flatten()[:, None]
-        at = torch.nn.functional.one_hot(joints.flatten(), known.shape[1]).bool() & is_known.flatten()[:, None]
+        at = F.one_hot(joints.flatten(), known.shape[1]).bool() & is_known.flatten()[:, None]
         return loss.mean(), left[:, None].expand(-1, known.shape[1], -1), at
 
 
 def drawn_joints(chance: Tensor, known: Tensor) -> Tensor:
-    """Return known joints by uniform numbers (B, C) in [0, 1), (B, C); the first where none is known (B, J)."""
+    """Return known joints (B, C) by uniform numbers (B, C) in [0, 1); the first where none is known."""
     rank = (chance * known.sum(1, keepdim=True)).long()
     order = known.long().cumsum(1)
     return (order[:, None] > rank[..., None]).long().argmax(-1)

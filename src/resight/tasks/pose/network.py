@@ -1,8 +1,8 @@
 """The network of a pose: a head of 2 J numbers on any trunk, and stages that refine each joint (DeepPose).
 
-Toshev and Szegedy 2014, "DeepPose: Human Pose Estimation via Deep Neural Networks". Places are x and y in shares
-of the sides of the square that the network sees, which is the person's box: section 3.1 normalizes by it. B
-images, J joints, D numbers a joint: x, y and, where their spread is learned too, a deviation of each.
+Toshev and Szegedy 2014, "DeepPose: Human Pose Estimation via Deep Neural Networks". Places are x and y in
+shares of the sides of the square that the network sees, which is the person's box: section 3.1 normalizes by
+it. B images, J joints, D numbers a joint: x, y and, where their spread is learned too, a deviation of each.
 """
 
 import copy
@@ -21,6 +21,9 @@ from resight.models.solver import Head, Solver
 
 GRID = 4
 """Places along each side of the map that joints are read from: one mean over the map would tell no place."""
+RATE = 0.005
+"""Of the last layers' weights over that of a recipe: a recipe's is for logits, which are some ten wide and read
+the mean of a map, while places are within one and read sixteen cells."""
 NARROW = -1.5
 """Of a fresh head, what deviations are the sigmoid of."""
 AT_ONCE = 256
@@ -99,9 +102,9 @@ class Errors(nn.Module):
 class Cascade(Solver):
     """A first stage that sees the whole square, and stages that each see a part of it around each joint.
 
-    Section 3.2: stage s looks at a square of side sigma times the person's size around what stage s - 1 said of
-    a joint, and says how far off that is. One network refines all joints; of its J answers that of the joint in
-    the middle counts.
+    Section 3.2: stage s looks at a square of side sigma times the person's size around what stage s - 1 said
+    of a joint, and says how far off that is. One network refines all joints; of its J answers that of the
+    joint in the middle counts.
 
     Args:
         trunk: of the first stage; it is changed.
@@ -133,27 +136,31 @@ class Cascade(Solver):
         if not len(self.refiners):
             return self.trunk.stages
         trunks = [self.trunk, *(refiner.trunk for refiner in self.refiners)]  # type: ignore[union-attr]
-        return OrderedDict((name, nn.ModuleList(t.stages[name] for t in trunks)) for name in self.trunk.stages)
+        names = self.trunk.stages
+        return OrderedDict((name, nn.ModuleList(own.stages[name] for own in trunks)) for name in names)
 
     def head_parameters(self) -> set[str]:
         """Return the names of the parameters that learn at the full rate: those of heads and flow."""
-        own = {name for name, _ in self.named_parameters() if ".trunk." not in f".{name}"}
-        return own
+        return {name for name, _ in self.named_parameters() if ".trunk." not in f".{name}"}
 
     def learning(self, name: str) -> tuple[float, float]:
         """Return what a parameter's learning rate and weight decay are multiplied by."""
         if name.startswith("refiners."):
             _, number, inner = name.split(".", 2)
-            return self.refiners[int(number)].learning(inner)  # type: ignore[operator]
-        return super().learning(name)
+            return _slower(inner, self.refiners[int(number)].learning(inner))  # type: ignore[operator]
+        return _slower(name, super().learning(name))
 
     def constrain(self) -> None:
         """Bring the trunks' weights back within their bounds; called after every step."""
         for solver in (super(), *self.refiners):
             solver.constrain()  # type: ignore[operator]
 
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Give what the first stage says of the last map (B, K, h, w), (B, 1, J, D)."""
+        return super().forward_head(features)[:, None]
+
     def forward(self, images: Tensor) -> Tensor:
-        """Turn images (B, C, S, S) into what each stage says, (B, stages, J, D), all in shares of the square."""
+        """Turn images (B, C, S, S) into what each stage says, in shares of the square, (B, stages, J, D)."""
         said = [self.head(self.forward_maps(images))]
         for number in range(len(self.refiners)):
             before = said[-1]
@@ -166,10 +173,17 @@ class Cascade(Solver):
         centres, sides = before[..., :2], self.sides(before[..., :2])[:, None].expand(count, joints)
         images_at_once = max(1, AT_ONCE // joints)
         own = torch.arange(joints, device=images.device).repeat(count)
-        offsets = torch.cat([
-            self.offsets(number, images[part], centres[part], sides[part], own[: len(images[part]) * joints])
-            for part in (slice(i, i + images_at_once) for i in range(0, count, images_at_once))
-        ]).view(count, joints, -1) * sides[..., None]
+        offsets = (
+            torch.cat(
+                [
+                    self.offsets(
+                        number, images[part], centres[part], sides[part], own[: len(images[part]) * joints]
+                    )
+                    for part in (slice(i, i + images_at_once) for i in range(0, count, images_at_once))
+                ]
+            ).view(count, joints, -1)
+            * sides[..., None]
+        )
         return torch.cat([centres + offsets[..., :2], offsets[..., 2:]], -1)
 
     def offsets(self, number: int, images: Tensor, centres: Tensor, sides: Tensor, joints: Tensor) -> Tensor:
@@ -200,6 +214,11 @@ class Cascade(Solver):
             apart = (places[:, a] - places[:, b]).norm(dim=-1)
             size = torch.where(known[:, a] & known[:, b], apart, size)
         return (self.cut * size).nan_to_num(0, 0, 0).clamp(LEAST_CUT, MOST_CUT)
+
+
+def _slower(name: str, learning: tuple[float, float]) -> tuple[float, float]:
+    rate, decay = learning
+    return (RATE * rate if name == "head.places.weight" else rate), decay
 
 
 def pose_network(
