@@ -13,8 +13,8 @@ from resight.tasks.task import Loss
 
 CROPS = 2
 """Sub-images of each picture, epoch and later stage, each around a joint that is drawn."""
-REACH, STEP = 6.0, 0.3
-"""Of the sum that stands for an integral over the plane."""
+QUANTILES = 24
+"""Of the density of each coordinate, in the sum that stands for an integral over the plane."""
 TINY = 1e-6
 
 
@@ -39,7 +39,7 @@ def unlikely(said: Tensor, true: Tensor, known: Tensor, flow: Flow) -> Tensor:
 
         -log Q(e) - log G(e) - log s + log(deviations),   1/s = the integral of Q G over the plane,
 
-    which is a sum over a grid here.
+    which is a sum here, see `log_scale`.
 
     Args:
         said: x, y and their deviations, (B, J, 4).
@@ -60,10 +60,14 @@ def laplace(apart: Tensor) -> Tensor:
 
 
 def log_scale(flow: Flow, like: Tensor) -> Tensor:
-    """Return log s: minus the logarithm of the integral of Q G, in the type of a tensor."""
-    axis = torch.arange(-REACH, REACH + STEP / 2, STEP, device=like.device, dtype=like.dtype)
-    grid = torch.cartesian_prod(axis, axis)
-    return -torch.logsumexp(laplace(grid) + flow.log_density(grid), 0) - 2 * math.log(STEP)
+    """Return log s: minus the logarithm of the integral of Q G, in the type of a tensor.
+
+    The mean of G over places that Q has equally often: a sum over the quantiles of Q.
+    """
+    share = (torch.arange(QUANTILES, device=like.device, dtype=like.dtype) + 0.5) / QUANTILES - 0.5
+    axis = -share.sign() * torch.log1p(-2 * share.abs())
+    density = flow.log_density(torch.cartesian_prod(axis, axis))
+    return math.log(len(density)) - torch.logsumexp(density, 0)
 
 
 class PoseLoss(Loss):

@@ -22,8 +22,8 @@ from resight.models.solver import Head, Solver
 GRID = 4
 """Places along each side of the map that joints are read from: one mean over the map would tell no place."""
 RATE = 0.005
-"""Of the last layers' weights over that of a recipe: a recipe's is for logits, which are some ten wide and read
-the mean of a map, while places are within one and read sixteen cells."""
+"""Of the last layers' weights over that of a recipe: a recipe's is for logits, which are some ten wide and read the
+mean of a map, while places are within one and read sixteen cells."""
 NARROW = -1.5
 """Of a fresh head, what deviations are the sigmoid of."""
 AT_ONCE = 256

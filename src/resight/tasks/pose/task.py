@@ -54,7 +54,7 @@ class Pose(SolverTask):
     columns: ClassVar[tuple[str, ...]] = (
         "train_pose_error", "val_pose_error", "val_first_pose_error", "val_pck",
     )  # fmt: skip
-    best: ClassVar[Best] = Best("val_pose_error")
+    best: ClassVar[Best] = Best("val_pose_error", error=False)
     frame: ClassVar[str] = "stretch"
 
     def __post_init__(self) -> None:
