@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,9 +14,17 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from resight.core.errors import DataError, ModelFileError
+from resight.core.errors import DataError, ModelFileError, UsageError
+from resight.data.decode import decode
+from resight.evaluate.asked import Asked
 from resight.metrics import pose
 from resight.models.modelfile import load_header, load_tensors
+from resight.render.skeleton import SIDES
+from resight.service.data.check import check
+from resight.service.data.gallery import gallery
+from resight.service.data.pack import pack
+from resight.service.explain.explain import explain_paths
+from resight.service.networks.summary import summary
 from resight.service.report.report import report
 from resight.service.run.data import data_of
 from resight.service.run.run import open_any
@@ -178,3 +189,77 @@ def test_data_without_points_are_refused(tmp_path):
         train(str(tmp_path / "folder"), task="pose", console=QUIET)
     with pytest.raises(DataError, match="has no key points; --task pose learns from"):
         train("digits", task="pose", console=QUIET)
+
+
+def test_a_joint_is_explained_by_name(place, run, tmp_path):
+    """The score is the first stage's distance of the joint from the middle of the square."""
+    picture = str(place / "people/p004.png")
+    (one,) = explain_paths(run, [picture], target="joint:left_hip", out=str(tmp_path / "out"))
+    (other,) = explain_paths(run, [picture], target="joint:right_elbow", out=str(tmp_path / "out"))
+    assert one["target"] == "joint:left_hip" and np.load(one["map"]).shape == (32, 32)
+    assert not np.array_equal(np.load(one["map"]), np.load(other["map"]))
+    opened = open_any(run)
+    answer = next(opened.task.answers(asked_about(opened, picture)))[1]
+    x, y = answer.stages[0][NAMES.index("left_hip")]
+    assert one["score"] == pytest.approx(np.hypot(x / 60 - 0.5, y / 40 - 0.5), abs=1e-3)
+    with pytest.raises(UsageError, match="joint:left_hipp: is not a target of --task pose; nearest"):
+        explain_paths(run, [picture], target="joint:left_hipp", out=str(tmp_path / "out"))
+
+
+def asked_about(opened, picture):
+    card = opened.preprocessing
+    return Asked(
+        opened.network, card, torch.float32, lambda _: decode(Path(picture), at_least=card.resize), [0]
+    )
+
+
+def test_other_joints_are_refused(place, run, tmp_path):
+    people = make_people(tmp_path / "people")
+    table = people / "points.csv"
+    table.write_text(table.read_text().replace("_elbow_", "_knee_"))
+    with pytest.raises(
+        DataError, match="other joints than the network says: left_elbow, right_elbow, left_knee"
+    ):
+        score([run], data=str(people))
+
+
+def test_the_summary_counts_all_stages(run):
+    own = open_any(run).network
+    assert summary(run)["parameters"] == sum(p.numel() for p in own.parameters())
+
+
+def test_check_takes_the_set_augment_draws_joints_and_pack_refuses(place, tmp_path):
+    people = str(place / "people")
+    assert check(people, task="pose")["n"] == 30
+    gallery(people, str(tmp_path / "g.png"), ["augment=flip", "image_size=48"], task="pose")
+    drawn = np.asarray(Image.open(tmp_path / "g.png").convert("RGB")).astype(int)
+    for side in ("left", "right"):
+        assert (np.abs(drawn - SIDES[side]).max(-1) < 30).sum() > 200
+    with pytest.raises(UsageError, match="has key points, which shards do not support"):
+        pack(people, 1, None, str(tmp_path / "packed"), task="pose")
+
+
+def test_two_processes_train_what_one_does(place, tmp_path):
+    """The same samples, joints and draws and, but for the order of sums, the same weights and errors."""
+    settings = (
+        "model=lenet5_modern", "image_size=32", "batch_size=8", "epochs=2", "lr=0.02", "precision=fp32",
+        "normalize=imagenet", "pose.stages=2",
+    )  # fmt: skip
+    words = [
+        "train", str(place / "people"), "--task", "pose", "--recipe", "fast", "--json",
+        *(w for key in settings for w in ("--set", key)),
+    ]  # fmt: skip
+    for count in (1, 2):
+        launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"] * (count == 2)
+        done = subprocess.run(
+            [sys.executable, *launch, "-m", "resight", *words, "--out", str(tmp_path / str(count))],
+            capture_output=True, text=True, timeout=300, check=False,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (load_tensors(tmp_path / str(n) / "last/state.safetensors")[0] for n in (1, 2))
+    assert one.keys() == two.keys() and any("errors.0.variance" in name for name in one)
+    assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-5
+    rows = [read_csv(tmp_path / str(n) / "metrics.csv") for n in (1, 2)]
+    for a, b in zip(*rows, strict=True):
+        assert a["train_pose_error"] == pytest.approx(b["train_pose_error"], abs=1e-3)

@@ -32,18 +32,20 @@ def draw_skeleton(
         limbs: pairs of joints.
         sides: of each joint, "left", "right" or "".
         true: true places, (J, 2); None to draw none.
-        known: which joints are drawn, of the true ones, (J,); all by default.
+        known: which joints are drawn, of the true ones if there are some, else of the others, (J,); all by
+            default.
     """
     factor = max(1.0, LEAST_SIDE / max(picture.size))
     size = tuple(round(side * factor) for side in picture.size)
     canvas = picture.convert("RGB").resize([FINER * side for side in size], Image.Resampling.BICUBIC)
     pen, scale = ImageDraw.Draw(canvas), FINER * factor
     line = max(2, max(size) * FINER // 120)
+    every = np.ones(len(places), bool)
+    shown = every if known is None else known
     if true is not None:
-        shown = np.ones(len(true), bool) if known is None else known
         _draw(pen, true * scale, limbs, [TRUE] * len(true), shown, max(1, line // 2))
     colours = [SIDES[side] for side in sides]
-    _draw(pen, places * scale, limbs, colours, np.ones(len(places), bool), line)
+    _draw(pen, places * scale, limbs, colours, shown if true is None else every, line)
     return canvas.resize(size, Image.Resampling.LANCZOS)
 
 

@@ -66,9 +66,10 @@ def claim_points(root: Path) -> Claim | None:
         if file.stem.startswith(("person_keypoints", "captions"))
     ]
     if other:
-        return Claim(
-            "a COCO folder", but=f"{other[0].name} lists no classes; add annotations/instances_train*.json"
-        )
+        cure = "add annotations/instances_train*.json"
+        if other[0].stem.startswith("person_keypoints"):
+            cure += ", or use --task pose"
+        return Claim("a COCO folder", but=f"{other[0].name} lists no classes; {cure}")
     return None
 
 

@@ -22,8 +22,8 @@ from resight.models.solver import Head, Solver
 GRID = 4
 """Places along each side of the map that joints are read from: one mean over the map would tell no place."""
 RATE = 0.005
-"""Of the last layers' weights over that of a recipe: a recipe's is for logits, which are some ten wide and read the
-mean of a map, while places are within one and read sixteen cells."""
+"""Of the last layers' weights over a recipe's: that is for logits, which are some ten wide and read the mean
+of a map, while places are within one and read sixteen cells."""
 NARROW = -1.5
 """Of a fresh head, what deviations are the sigmoid of."""
 AT_ONCE = 256
@@ -65,7 +65,8 @@ class PoseHead(Head):
         """Turn a map (B, K, h, w) into (B, J, D); deviations are sigmoids (Li et al. 2021, section 3.4)."""
         features = maps[self.reads[0]] * self.scale
         cells = torch.flatten(F.adaptive_avg_pool2d(features, GRID), 1) / GRID
-        said = self.places(cells).unflatten(1, (-1, self.numbers))
+        with torch.autocast(cells.device.type, enabled=False):  # a place in bf16 would be off by pixels
+            said = self.places(cells.to(self.places.weight.dtype)).unflatten(1, (-1, self.numbers))
         return torch.cat([said[..., :2], torch.sigmoid(said[..., 2:])], -1) if self.numbers > 2 else said
 
 

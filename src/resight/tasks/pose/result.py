@@ -31,11 +31,13 @@ class Posed:
     """What is said of a picture, in pixels of the whole picture as seen, 0 being its outer edge.
 
     Attributes:
+        joints: their names, (J,).
         stages: x and y of each joint by each stage of the cascade, the last one being the answer, (S, J, 2).
         spread: deviations of x and y of each joint, (J, 2); empty where the network does not say them.
         size: (width, height) of the picture.
     """
 
+    joints: tuple[str, ...]
     stages: tuple[tuple[tuple[float, float], ...], ...]
     spread: tuple[tuple[float, float], ...]
     size: tuple[int, int]

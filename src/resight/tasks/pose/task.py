@@ -146,13 +146,15 @@ class Pose(SolverTask):
 
     def answers(self, asked: Asked) -> Iterator[tuple[int, Posed | PictureError]]:
         """Yield the pose of each picture."""
+        names = tuple(asked.network.about["joints"])  # type: ignore[index]
         for index, output, place in seen(asked):
             if place is None:
                 yield index, output
                 continue
             places = place.to_picture(output[..., :2])
             stages = tuple(tuple((x, y) for x, y in stage) for stage in places.tolist())
-            yield index, Posed(stages, tuple((x, y) for x, y in output[-1, :, 2:].tolist()), place.size)
+            spread = tuple((x, y) for x, y in output[-1, :, 2:].tolist()) if output.shape[-1] > 2 else ()
+            yield index, Posed(names, stages, spread, place.size)
 
     def result(self, answers: Sequence[tuple[int, Posed]], split: Split, train: Split | None) -> PoseResult:
         """Return what a test gave.
@@ -161,9 +163,14 @@ class Pose(SolverTask):
             DataError: if the pictures have other joints than the network says.
         """
         assert split.points is not None  # `labelled` sees to it
-        said, true = len(answers[0][1].stages[0]), len(split.points.skeleton)
+        said, true = answers[0][1].joints, split.points.skeleton.names
         if said != true:
-            raise DataError(f"the pictures have {true} joints, the network says {said}; give others")
+            differ = [name for name in dict.fromkeys((*said, *true)) if (name in said) != (name in true)]
+            raise DataError(
+                "the pictures have other joints than the network says: "
+                + (f"{', '.join(differ[:6])} on one side only" if differ else "the same in another order")
+                + "; give pictures with the joints that it learned"
+            )
         return PoseResult.of(answers, split, train)
 
     def answer_row(self, answer: Posed, network: Solver) -> dict[str, Any]:
