@@ -88,9 +88,13 @@ class Points:
     @classmethod
     def joined(cls, parts: Sequence["Points"]) -> "Points":
         """Return the joints of all parts, in order."""
-        names = ("places", "known", "sizes", "chance")
-        tensors = (torch.cat([getattr(part, name) for part in parts]) for name in names)
-        return cls(*tensors, parts[0].swaps)
+        return cls(
+            torch.cat([part.places for part in parts]),
+            torch.cat([part.known for part in parts]),
+            torch.cat([part.sizes for part in parts]),
+            torch.cat([part.chance for part in parts]),
+            parts[0].swaps,
+        )
 
     def to(self, device: torch.device) -> "Points":
         """Return the same; places stay on the CPU until they are moved, which is computed there."""
@@ -130,8 +134,7 @@ class Points:
         def cut(tensor: Tensor) -> Tensor:
             return tensor[part if isinstance(part, slice) else part.to(tensor.device)]
 
-        tensors = (self.places, self.known, self.sizes, self.chance)
-        return Points(*map(cut, tensors), self.swaps)
+        return Points(cut(self.places), cut(self.known), cut(self.sizes), cut(self.chance), self.swaps)
 
 
 def mirrors(warp: Warp, count: int) -> Tensor:

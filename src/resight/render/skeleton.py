@@ -36,7 +36,7 @@ def draw_skeleton(
             default.
     """
     factor = max(1.0, LEAST_SIDE / max(picture.size))
-    size = tuple(round(side * factor) for side in picture.size)
+    size = (round(picture.width * factor), round(picture.height * factor))
     canvas = picture.convert("RGB").resize([FINER * side for side in size], Image.Resampling.BICUBIC)
     pen, scale = ImageDraw.Draw(canvas), FINER * factor
     line = max(2, max(size) * FINER // 120)

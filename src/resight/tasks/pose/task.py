@@ -146,7 +146,8 @@ class Pose(SolverTask):
 
     def answers(self, asked: Asked) -> Iterator[tuple[int, Posed | PictureError]]:
         """Yield the pose of each picture."""
-        names = tuple(asked.network.about["joints"])  # type: ignore[index]
+        assert isinstance(asked.network, Cascade)  # of this task
+        names = tuple(asked.network.about["joints"])
         for index, output, place in seen(asked):
             if place is None:
                 yield index, output
