@@ -12,6 +12,7 @@ from resight.core.errors import UsageError
 from resight.data.point_marks import CHANCE, Points
 from resight.models.operators.flow import Flow
 from resight.models.operators.subimages import subimages
+from resight.models.summary import summarize
 from resight.models.zoo import create_model
 from resight.tasks.pose.loss import CROPS, PoseLoss, drawn_joints, log_scale, normal, squared, unlikely
 from resight.tasks.pose.network import Errors, cut_size, pose_network
@@ -222,3 +223,13 @@ def test_settings_out_of_range_are_refused():
             Pose(**words)
     with pytest.raises(UsageError, match="balance= is of classes alone"):
         Pose().objective(network(), Aids(weights=torch.ones(1)))
+
+
+def test_places_are_exact_beside_products_in_bf16_and_one_stage_is_counted():
+    own, images = network().eval(), torch.randn(1, 3, 64, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert own(images).dtype == torch.float32
+    counted = summarize(own, 64)
+    assert counted.parameters == sum(p.numel() for p in own.parameters())
+    assert next(layer for layer in counted.layers if layer.name == "head.places").multiply_adds > 0
+    assert own.countable and not network(2).countable

@@ -39,7 +39,7 @@ def draw_skeleton(
     size = (round(picture.width * factor), round(picture.height * factor))
     canvas = picture.convert("RGB").resize([FINER * side for side in size], Image.Resampling.BICUBIC)
     pen, scale = ImageDraw.Draw(canvas), FINER * factor
-    line = max(2, max(size) * FINER // 120)
+    line = max(2, max(size) * FINER // 90)
     every = np.ones(len(places), bool)
     shown = every if known is None else known
     if true is not None:

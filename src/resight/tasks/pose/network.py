@@ -36,6 +36,18 @@ MOMENTUM, BROAD = 0.05, 0.1
 """Of the running moments of a stage's errors, and their deviation before anything is seen."""
 
 
+class Exact(nn.Linear):
+    """A linear layer in the type of its weights, whatever the products around it are in.
+
+    A place of 8 bits, as bf16 has them, would be off by pixels.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Turn vectors (B, N) into (B, M)."""
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input.to(self.weight.dtype))
+
+
 class PoseHead(Head):
     """Reads D numbers for each of J joints from a map.
 
@@ -50,7 +62,7 @@ class PoseHead(Head):
     def __init__(self, stage: str, channels: int, joints: int, numbers: int, scale: float = 1.0) -> None:
         super().__init__()
         self.reads, self.scale, self.numbers = (stage,), scale, numbers
-        self.places = nn.Linear(channels * GRID**2, joints * numbers)
+        self.places = Exact(channels * GRID**2, joints * numbers)
         nn.init.normal_(self.places.weight, std=0.001)
         nn.init.zeros_(self.places.bias)
         with torch.no_grad():
@@ -65,8 +77,7 @@ class PoseHead(Head):
         """Turn a map (B, K, h, w) into (B, J, D); deviations are sigmoids (Li et al. 2021, section 3.4)."""
         features = maps[self.reads[0]] * self.scale
         cells = torch.flatten(F.adaptive_avg_pool2d(features, GRID), 1) / GRID
-        with torch.autocast(cells.device.type, enabled=False):  # a place in bf16 would be off by pixels
-            said = self.places(cells.to(self.places.weight.dtype)).unflatten(1, (-1, self.numbers))
+        said = self.places(cells).unflatten(1, (-1, self.numbers))
         return torch.cat([said[..., :2], torch.sigmoid(said[..., 2:])], -1) if self.numbers > 2 else said
 
 
@@ -130,6 +141,11 @@ class Cascade(Solver):
         self.refiners, self.flow = nn.ModuleList(refiners), flow
         self.errors = nn.ModuleList(Errors(joints) for _ in refiners)
         self.cut, self.torso = cut, torso
+
+    @property
+    def countable(self) -> bool:
+        """Whether `resight summary` can count it: what later stages look at depends on the picture."""
+        return not len(self.refiners)
 
     @property
     def stages(self) -> "OrderedDict[str, nn.Module]":
