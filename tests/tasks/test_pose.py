@@ -253,7 +253,7 @@ def test_two_processes_train_what_one_does(place, tmp_path):
         launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"] * (count == 2)
         done = subprocess.run(
             [sys.executable, *launch, "-m", "resight", *words, "--out", str(tmp_path / str(count))],
-            capture_output=True, text=True, timeout=300, check=False,
+            capture_output=True, text=True, timeout=1200, check=False,
             env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
