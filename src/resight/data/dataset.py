@@ -19,6 +19,7 @@ from resight.data.files import too_large_for_memory
 from resight.data.pictures import ArrayPictures as ArrayPictures
 from resight.data.pictures import FilePictures as FilePictures
 from resight.data.pictures import Pictures
+from resight.data.points import KeyPoints
 
 
 class Box(NamedTuple):
@@ -75,6 +76,7 @@ class Split:
             which are not among `boxes`, and difficult objects, which are; None if none are known.
         sizes: (width, height) of each of the source's pictures, decoded whole; None where it is not known.
         levels: which values are black and white in pictures of more than 8 bits.
+        points: of the source's pictures; None if the data set has no key points.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Split:
     ignored: Sequence[tuple[Box, ...]] | None = None
     sizes: Sequence[tuple[int, int] | None] | None = None
     levels: Levels = BY_TYPE
+    points: KeyPoints | None = None
 
     def __len__(self) -> int:
         return len(self.positions)

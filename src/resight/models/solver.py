@@ -43,6 +43,8 @@ class Solver(nn.Module):
 
     guided_layer = ""
     """No regressor learns beside the head."""
+    countable = True
+    """Whether its layers see the same of every picture, so that they can be counted."""
 
     def __init__(self, trunk: Classifier, head: Head) -> None:
         super().__init__()

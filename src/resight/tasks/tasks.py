@@ -10,6 +10,7 @@ from resight.models.classifier import Classifier
 from resight.models.solver import Solver
 from resight.tasks.classify.task import OneClass
 from resight.tasks.localize.task import Localize
+from resight.tasks.pose.task import Pose
 from resight.tasks.task import Learned, SolverTask, Task
 from resight.tasks.verify.task import Verify
 
@@ -17,6 +18,7 @@ TASKS: dict[str, type[Task]] = {
     "classify": OneClass,
     "localize": Localize,
     "verify": Verify,
+    "pose": Pose,
 }
 """Name to task. That a picture has several classes is said by the data set, see `classify.task.of`."""
 CLASSIFY = "classify"
