@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from resight.data.given import expand
 from resight.core.console import counted
 from resight.core.errors import NotFiniteError, PictureError, UsageError
 from resight.core.files import digest
@@ -21,7 +22,7 @@ from resight.models.probabilities import rule_of
 from resight.saliency.methods import METHODS, explain, read_options
 from resight.service.explain import perceive
 from resight.service.explain.target import best_of, wanted
-from resight.service.pictures import batches, expand
+from resight.service.pictures import batches
 from resight.service.run.folder import stop_asked
 from resight.service.run.members import LETTERS, members_of
 from resight.service.run.run import Run, open_run

@@ -1,6 +1,5 @@
 """Name what is on pictures: files, folders and patterns, a broken one among them reported."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -13,11 +12,13 @@ from resight.core.device import cores
 from resight.core.distributed import world
 from resight.core.errors import DataError, PictureError
 from resight.core.levels import Levels
-from resight.data.given import Given, decode_given, listed
+from resight.data.given import Given, decode_given, found, listed
 from resight.evaluate.scores import probabilities_of
-from resight.service.pictures import expand
+from resight.export.deployed import is_onnx
+from resight.service.deployed.predict import predict as predict_deployed
+from resight.service.deployed.predict import require_probability
 from resight.service.run.run import open_run
-from resight.service.test.accepted import require_one_answer, require_probability
+from resight.service.test.accepted import require_one_answer
 from resight.tasks.classify.task import of as task_of
 
 
@@ -51,7 +52,10 @@ def predict(
     """
     if at_least is not None:
         require_probability(at_least)
-    names, pictures = _found(listed(images))
+    if is_onnx(run):
+        yield from predict_deployed(run, images, top, at_least=at_least)
+        return
+    names, pictures = found(listed(images))
     opened = open_run(run)
     if at_least is not None:
         require_one_answer(opened)
@@ -84,17 +88,6 @@ def predict(
             **task.labels(answer, classes),
             **({} if at_least is None else {"unsure": pairs[0][1] < at_least}),
         }
-
-
-def _found(given: Sequence[Given]) -> tuple[tuple[str, ...], tuple[Given, ...]]:
-    """Return names and pictures, paths expanded; a file that comes again counts once."""
-    found: dict[str, Given] = {}
-    for number, picture in enumerate(given):
-        if isinstance(picture, str | os.PathLike):
-            found |= {str(path): path for path in expand([os.fspath(picture)])}
-        else:
-            found[f"images[{number}]"] = picture
-    return tuple(found), tuple(found.values())
 
 
 @dataclass(frozen=True)

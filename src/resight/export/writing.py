@@ -1,0 +1,112 @@
+"""A deployed network as the bytes of a file: ONNX by torch's exporter, or a program of `torch.export`."""
+
+import io
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from resight.core.errors import ModelFileError
+from resight.export.deployed import KEY, require_extra
+from resight.export.graph import INPUT, Deployed
+
+EXAMPLE = (2, 40, 50)
+"""Number, height and width of the pictures that the exporter runs; all three stay open in the file."""
+OUTPUT_AXES = {
+    "probabilities": ("batch", "classes"),
+    "logits": ("batch", "classes"),
+    "maps": ("batch", "maps", "cells down", "cells across"),
+    "map_classes": ("batch", "maps"),
+    "picture_maps": ("batch", "height", "width"),
+}
+"""What the axes of each output are."""
+
+
+def to_onnx(network: Deployed, name: str) -> Any:
+    """Return the ONNX model of a network, without a document in it.
+
+    Args:
+        network: what is exported.
+        name: what to call it in an error.
+
+    Raises:
+        ModelFileError: if an operation of the network cannot be exported; it names the reason.
+    """
+    require_extra("onnx", "onnxscript")
+    dynamic = torch.export.Dim.DYNAMIC
+    with _exporting(name):
+        program = torch.onnx.export(
+            network, (_example(),), dynamo=True, verbose=False, input_names=[INPUT],
+            output_names=[*network.outputs, *network.inside],
+            dynamic_shapes=({0: dynamic, 1: dynamic, 2: dynamic},),
+        )  # fmt: skip
+    assert program is not None  # with dynamo=True
+    model = program.model_proto
+    kept = [output for output in model.graph.output if output.name in network.outputs]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
+    return model
+
+
+def with_document(model: Any, document: dict[str, Any]) -> bytes:
+    """Return an ONNX model as bytes, with a document in its metadata."""
+    del model.metadata_props[:]
+    model.metadata_props.add(key=KEY, value=json.dumps(document))
+    return model.SerializeToString()
+
+
+def to_program(network: Deployed, name: str) -> torch.export.ExportedProgram:
+    """Return the program of `torch.export` of a network.
+
+    Raises:
+        ModelFileError: as `to_onnx`.
+    """
+    dynamic = torch.export.Dim.DYNAMIC
+    with _exporting(name):
+        return torch.export.export(
+            network, (_example(),), dynamic_shapes=({0: dynamic, 1: dynamic, 2: dynamic},)
+        )
+
+
+def program_bytes(program: torch.export.ExportedProgram, document: dict[str, Any]) -> bytes:
+    """Return a program as the bytes of a .pt2 file, with a document as its extra file "resight"."""
+    stream = io.BytesIO()
+    torch.export.save(program, stream, extra_files={KEY: json.dumps(document)})
+    return stream.getvalue()
+
+
+def program_outputs(content: bytes, network: Deployed, picture: NDArray[np.uint8]) -> dict[str, Any]:
+    """Return the outputs of a .pt2 file for one picture (H, W, 3), by name, as arrays."""
+    program = torch.export.load(io.BytesIO(content)).module()
+    with torch.no_grad():
+        found = program(torch.from_numpy(np.ascontiguousarray(picture))[None])
+    return {name: value.numpy() for name, value in zip(network.outputs, found, strict=False)}
+
+
+def _example() -> torch.Tensor:
+    count, height, width = EXAMPLE
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, height, width, 3), dtype=torch.uint8, generator=generator)
+
+
+@contextmanager
+def _exporting(name: str) -> Iterator[None]:
+    """Turn whatever an exporter raises into one line, and silence its warnings about itself."""
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:  # an exporter meets any code of any network
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+        reason = (lines or [type(cause).__name__])[0][:200]
+        raise ModelFileError(
+            f"{name}: cannot be exported: torch's exporter does not take one of its operations ({reason})"
+        ) from error
