@@ -11,7 +11,7 @@ from resight.core.console import counted
 from resight.core.device import cores
 from resight.core.errors import PictureError, UsageError
 from resight.core.preprocessing import Preprocessing
-from resight.data.decode import WHOLE
+from resight.data.decode import SEEN, WHOLE
 
 if TYPE_CHECKING:  # torch takes seconds to load, and an exported network needs none
     import torch
@@ -104,8 +104,29 @@ def _centre_crop(image: Picture, side: int) -> Picture:
 
 def fit(image: Picture, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Return the test-time square of a picture, (size, size, 3) uint8."""
+    if preprocessing.frame == "stretch":
+        return pixels_of(_stretch(image, preprocessing.size, preprocessing.interpolation))
     resized = _resize_shorter(image, preprocessing.resize, preprocessing.interpolation)
     return pixels_of(_centre_crop(resized, preprocessing.size))
+
+
+def _stretch(image: Picture, side: int, interpolation: str) -> Picture:
+    """Resize all of a picture to a square."""
+    if not isinstance(image, Image.Image):
+        return _interpolate(image, (side, side), interpolation)
+    if image.size == (side, side):
+        return image
+    width, height = image.size
+    if WHOLE in image.info:  # scaled inside libjpeg, which rounds up
+        whole = image.info[WHOLE]
+        scale = round(max(whole) / max(image.size))
+        width, height = whole[0] / scale, whole[1] / scale
+    return image.resize((side, side), FILTERS[interpolation], box=(0, 0, width, height))
+
+
+def whole_size(image: Picture) -> tuple[int, int]:
+    """Return (width, height) in pixels of the whole picture, although it may have been decoded smaller."""
+    return image.info.get(SEEN, image.size) if isinstance(image, Image.Image) else size_of(image)
 
 
 def seen_window(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[float, float, float, float]:
@@ -116,6 +137,8 @@ def seen_window(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[fl
         preprocessing: as for `fit`.
     """
     side, (width, height) = preprocessing.resize, size
+    if preprocessing.frame == "stretch":
+        return 0.0, 0.0, float(width), float(height)
     most = MOST_ASPECT * min(size)
     inner = (min(width, most), min(height, most))
     start = (max(0, (width - most) // 2), max(0, (height - most) // 2))

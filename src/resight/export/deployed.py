@@ -37,7 +37,17 @@ DOCUMENT = {
         "format": Whole(FORMAT, FORMAT),
         "outputs": {str: [str]},
         "probabilities": str,
-        "map?": ({"method": str, "layer": str, "rectified": bool, "cells": [Whole(1)], "of": object}, None),
+        "map?": (
+            {
+                "method": str,
+                "layer": str,
+                "pooling": str,
+                "rectified": bool,
+                "relu": bool,
+                "cells": [Whole(1)],
+            },
+            None,
+        ),
     },
     "classes": [str],
     "preprocessing": CARD,
@@ -181,8 +191,7 @@ class Onnx:
         found: dict[int, Answer] = {}
         for places in _by_size(pictures):
             batch = np.stack([np.asarray(pictures[i]) for i in places])
-            for place, answer in zip(places, self.outputs_of(batch), strict=True):
-                found[place] = answer
+            found |= dict(zip(places, self.outputs_of(batch), strict=True))
         return [found[i] for i in range(len(pictures))]
 
     def outputs_of(self, batch: NDArray[np.uint8]) -> list[Answer]:
@@ -223,9 +232,7 @@ class Onnx:
             )
         return found
 
-    def _prepared(
-        self, pictures: Sequence[Image.Image]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _prepared(self, pictures: Sequence[Image.Image]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         card = self.preprocessing
         pixels = np.stack([fit(picture, card) for picture in pictures]).astype(np.float32)
         mean, std = np.array(card.mean, np.float32), np.array(card.std, np.float32)

@@ -1,8 +1,8 @@
 """One module from pictures to answers: what an exported file computes.
 
-    pictures (B, H, W, 3) uint8 --resize, crop--> squares --normalize--> images --trunk--> features
-        --head--> logits --temperature--> probabilities (B, classes)
-    features --the head's own weights--> maps (B, classes, h, w) --> picture_maps (B, H, W)
+pictures (B, H, W, 3) uint8 --resize, crop--> squares --normalize--> images --trunk--> features
+--head--> logits --temperature--> probabilities (B, classes)
+features --the head's own weights--> maps (B, classes, h, w) --> picture_maps (B, H, W)
 """
 
 import copy

@@ -101,7 +101,7 @@ def window(own: Tensor, other: Tensor, card: Preprocessing) -> tuple[Tensor, Ten
 
 
 def length(count: int) -> Tensor:
-    """Return the length of a side as a tensor, int64 without dimensions, also where a graph leaves it open."""
+    """Return the length of a side as a tensor, int64 without dimensions; a graph leaves it open."""
     return torch.ones(count, dtype=torch.int64).sum()
 
 

@@ -84,7 +84,7 @@ def program_outputs(content: bytes, network: Deployed, picture: NDArray[np.uint8
     """Return the outputs of a .pt2 file for one picture (H, W, 3), by name, as arrays."""
     program = torch.export.load(io.BytesIO(content)).module()
     with torch.no_grad():
-        found = program(torch.from_numpy(np.ascontiguousarray(picture))[None])
+        found = program(torch.from_numpy(np.array(picture))[None])
     return {name: value.numpy() for name, value in zip(network.outputs, found, strict=False)}
 
 

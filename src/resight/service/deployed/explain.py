@@ -41,9 +41,7 @@ def explain(
     """
     network = Onnx(run)
     if not network.has_maps:
-        raise UsageError(
-            f"{run}: holds no maps; use --method rise or occlusion, which need only its answers"
-        )
+        raise UsageError(f"{run}: holds no maps; use --method rise or occlusion, which need only its answers")
     own = network.export["map"]
     if methods and list(methods) != [own["method"]]:
         raise UsageError(f"{run}: holds the maps of {own['method']}; leave --method out")
@@ -121,7 +119,7 @@ def map_of(network: Onnx, answer: Answer, number: int) -> NDArray[np.float32]:
 
 
 def resized(cells: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """Resize a map (h, w) to (side, side), bilinear, pixel centres aligned; see `geometry.heatmaps.resize`."""
+    """Resize a map (h, w) to (side, side), bilinear, pixel centres aligned, as `heatmaps.resize` does."""
     weights = []
     for count in cells.shape:
         place = ((np.arange(side) + 0.5) * (count / side) - 0.5).clip(0, count - 1)

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resight.data.given import expand
 from resight.core.console import counted
 from resight.core.errors import NotFiniteError, PictureError, UsageError
 from resight.core.files import digest
 from resight.core.registry import lookup
 from resight.data.files import read_file
+from resight.data.given import expand
 from resight.evaluate import faithfulness, sanity
 from resight.evaluate.faithfulness import MEASURES, Examination, Verdict
 from resight.models.probabilities import rule_of

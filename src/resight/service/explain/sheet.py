@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resight.data.given import expand
 from resight.core.errors import PictureError, UsageError
 from resight.core.registry import lookup
+from resight.data.given import expand
 from resight.render.overlay import over
 from resight.render.sheet import TILE, Row, draw_sheet
 from resight.saliency.methods import METHODS, explain, fitting, read_options

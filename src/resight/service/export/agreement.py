@@ -146,7 +146,7 @@ def compared(
 def by_torch(run: Run, form: ClosedForm | None, picture: Image.Image) -> Answer:
     """Return what torch says of a decoded picture, by the code that test and explain use."""
     card = run.preprocessing
-    pixels = torch.from_numpy(np.ascontiguousarray(fit(picture, card)))[None]
+    pixels = torch.from_numpy(np.array(fit(picture, card)))[None]
     images = Normalize(card, run.device)(pixels.to(run.device))
     with torch.inference_mode():
         logits = logits_of(run.model(images))
@@ -160,7 +160,7 @@ def by_torch(run: Run, form: ClosedForm | None, picture: Image.Image) -> Answer:
 
 
 def by_reduced_decoding(answer: Callable[[Image.Image], Answer], trial: Trial, side: int) -> dict[str, Any]:
-    """Return what scaling JPEGs inside libjpeg changes end to end, {"n", "same_answer", "largest_difference"}.
+    """Return what scaling JPEGs inside libjpeg changes: {"n", "same_answer", "largest_difference"}.
 
     Args:
         answer: what the file says of a picture.

@@ -26,6 +26,7 @@ from resight.export.writing import (
 from resight.localize.rule import Rule
 from resight.models.classifier import Classifier
 from resight.models.zoo import NETWORKS
+from resight.saliency.methods import METHODS
 from resight.service.export.agreement import Agreement, Trial, by_reduced_decoding, compared, trial_of
 from resight.service.run.run import Run, open_run
 
@@ -163,7 +164,8 @@ def _document(run: Run, network: Deployed, form: ClosedForm | None) -> dict[str,
             "map": form and {
                 "method": form.method,
                 "layer": form.layer,
-                "rectified": False,
+                "rectified": METHODS[form.method].rectified,
+                "relu": form.rectified,
                 "pooling": form.pooling,
                 "cells": list(form.cells),
                 "of": "all" if network.maps == ALL else network.maps,

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from resight.data.given import expand
 from resight.core.errors import DataError, PictureError, UsageError
 from resight.core.levels import BY_TYPE, Levels
 from resight.data.dataset import Dataset, Split
 from resight.data.decode import SUFFIXES, decode
 from resight.data.frames import Frame, read_frame
+from resight.data.given import expand
 from resight.data.layouts.builtin import BUILTIN
 from resight.data.open import as_test, is_annotated, open_as_it_is, require_fit
 from resight.data.prepare import FILTERS

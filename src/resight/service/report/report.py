@@ -1,14 +1,14 @@
 """The report of a run: a page with ordered sections, each made from the finished test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from resight.core.errors import ModelFileError
 from resight.core.files import write_text
 from resight.data.dataset import Dataset
 from resight.evaluate.classify import TestResult
+from resight.export.network import OnnxNetwork
 from resight.render.page import Part, render_page
 from resight.service.report.classes import class_by_class, confusions
 from resight.service.report.groups import groups
@@ -16,13 +16,17 @@ from resight.service.report.headline import headline
 from resight.service.report.learned import learned
 from resight.service.report.pictures import errors, right_answers
 from resight.service.report.risk import unsure
+from resight.service.report.solved import parts_of
 from resight.service.report.tested import Tested
 from resight.service.report.training import curves, left_out, made
 from resight.service.report.trust import calibration
 from resight.service.run.data import data_of
-from resight.service.run.run import REPORT_FILE, Run, open_run, read_recipe_file
+from resight.service.run.run import RECIPE_FILE, REPORT_FILE, Run, open_any, read_recipe_file
 from resight.service.test.folds import has_folds, judge_folds, note_of
+from resight.service.test.solved import solved
 from resight.service.test.test import seen_before, test_split
+from resight.tasks.result import Result
+from resight.tasks.task import SolverTask
 from resight.training.journal import read_csv
 
 SECTIONS: tuple[Callable[[Tested], list[Part]], ...] = (
@@ -41,6 +45,9 @@ SECTIONS: tuple[Callable[[Tested], list[Part]], ...] = (
 )
 """Of a report, in their order: what a person asks first comes first. A section may have no parts."""
 
+WITH_MAPS = (errors, right_answers, groups)
+"""The sections that draw maps."""
+
 
 def report(run: str, data: str | None = None, data_root: str | None = None) -> Path:
     """Test a run again on its data and write its report.
@@ -51,11 +58,16 @@ def report(run: str, data: str | None = None, data_root: str | None = None) -> P
     Raises:
         ResightError: in one line.
     """
-    opened = open_run(run)
+    opened = open_any(run)
     if opened.folder is None:
-        raise ModelFileError(f"{run}: a report needs the run folder, which holds the curves")
+        opened = replace(opened, folder=_folder_beside(opened.name))
     given = data_of(opened, data, data_root)
-    if given.own and has_folds(opened) and "test" not in given.dataset.splits:
+    result: TestResult | Result
+    if isinstance(opened.task, SolverTask):
+        found = solved(opened, given)
+        result, figures = found.result, found.figures()
+        _, seen = seen_before([opened], given, "test", result)
+    elif given.own and has_folds(opened) and "test" not in given.dataset.splits:
         pooled = judge_folds(opened, data, data_root)
         splits = {**given.dataset.splits, "test": pooled.split}
         given = replace(given, dataset=replace(given.dataset, splits=splits))
@@ -64,14 +76,30 @@ def report(run: str, data: str | None = None, data_root: str | None = None) -> P
     else:
         result = test_split([opened], given.dataset)
         figures = result.figures()
-        _, seen = seen_before([opened], given, "test", result, figures)
+        _, seen = seen_before([opened], given, "test", result)
     figures["skipped"] = [*opened.facts.get("left_out", []), *figures["skipped"]]
     noted = replace(given.dataset, notes=(*given.dataset.notes, *seen))
     return write_report(opened, noted, result, figures, own=given.own)
 
 
+def _folder_beside(name: str) -> Path:
+    """Return the folder for the report of a network that has no run folder, in the current folder."""
+    word = "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(name).name)
+    folder = Path(f"{word.lstrip('.')}-report")
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _audit_of(run: Run) -> Sequence[Callable[[Tested], list[Part]]]:
+    """Return the sections that need no training; those with maps only where the network has a map."""
+    needed = (curves, learned, left_out, made)
+    mapped = () if isinstance(run.model, OnnxNetwork) and run.model.trunk is None else WITH_MAPS
+    left = {*needed, *(set(WITH_MAPS) - set(mapped))}
+    return [section for section in SECTIONS if section not in left]
+
+
 def write_report(
-    run: Run, dataset: Dataset, result: TestResult, figures: dict[str, Any], *, own: bool
+    run: Run, dataset: Dataset, result: TestResult | Result, figures: dict[str, Any], *, own: bool
 ) -> Path:
     """Write the report of a run from a finished test; see `report`.
 
@@ -83,13 +111,17 @@ def write_report(
         own: whether the data set is what the run was trained on.
     """
     assert run.folder is not None  # both callers have one
-    path = run.folder / "metrics.csv"
+    path, trained = run.folder / "metrics.csv", (run.folder / RECIPE_FILE).exists()
     tested = Tested(
-        run, dataset, dataset.split("test").relabelled(run.model.classes), result, figures,
-        read_recipe_file(run.folder, whole=True), read_csv(path) if path.exists() else [], own,
+        run, dataset, dataset.split("test").relabelled(run.network.classes), result, figures,  # type: ignore[arg-type]
+        read_recipe_file(run.folder, whole=True) if trained else {}, read_csv(path) if path.exists() else [], own,
     )  # fmt: skip
-    parts = [part for section in SECTIONS for part in section(tested)]
+    if isinstance(result, TestResult):
+        sections = SECTIONS if trained else _audit_of(run)
+        parts = [part for section in sections for part in section(tested)]
+    else:
+        parts = parts_of(tested, result)
     place = run.folder / REPORT_FILE
     name = Path(dataset.name).name if Path(dataset.name).is_absolute() else dataset.name
-    write_text(place, render_page(f"Resight report: {name}, {run.model.name}", parts))
+    write_text(place, render_page(f"Resight report: {name}, {run.network.name}", parts))
     return place

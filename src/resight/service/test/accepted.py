@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from resight.core.errors import UsageError
-from resight.metrics.risk_coverage import Accepted
 from resight.export.deployed import Onnx, is_onnx
+from resight.metrics.risk_coverage import Accepted
 from resight.models.modelfile import load_header
 from resight.service.run.answers import TEST, VALIDATION, answers_of
 from resight.service.run.run import MODEL_FILE, Run

@@ -1,0 +1,173 @@
+"""An opened .onnx file as a module of torch, for the commands that read networks."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from resight.core.console import counted
+from resight.core.distributed import world
+from resight.core.errors import ModelFileError, PictureError, UsageError
+from resight.export.deployed import Onnx, session
+from resight.models.adopted import adopt
+
+BATCH = 32
+"""Pictures that are read before they go through the network, those of one size together."""
+
+
+class OnnxNetwork(nn.Module):
+    """A network whose layers run in onnxruntime.
+
+    It takes normalized images, as other networks do, and gives logits. Of a file of `resight export` the trunk
+    runs in onnxruntime, up to the map that the head reads, and the head in torch where it has a closed form: so
+    the methods that need gradients only behind the last map work. Of other files only the answers are known.
+
+    Args:
+        opened: the file.
+    """
+
+    def __init__(self, opened: Onnx) -> None:
+        super().__init__()
+        self.opened = opened
+        self.register_parameter("placed", nn.Parameter(torch.zeros(()), requires_grad=False))
+        kind = opened.export.get("map") if opened.own else None
+        self.trunk = _Part(opened, "features") if kind else None
+        self.head = _Head(opened, kind["pooling"]) if kind else None
+        self.answer = None if kind else _Part(opened, "logits") if opened.own else _Whole(opened)
+        adopt(self, opened.path.name, opened.classes, opened.preprocessing, opened.rule)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Turn images (B, 3, S, S) into logits (B, classes)."""
+        if self.trunk is not None and self.head is not None:
+            return self.head(self.trunk(images))
+        assert self.answer is not None  # one of both is there
+        return self.answer(images)
+
+
+def answers_of(
+    opened: Onnx, read: Callable[[int], object], count: int
+) -> Iterator[tuple[int, Tensor | PictureError]]:
+    """Yield (index, probabilities (classes,) or the fault) of pictures as the file itself answers.
+
+    Args:
+        opened: the file.
+        read: gives picture `index` as an RGB image, or raises PictureError.
+        count: number of pictures; those of this process are taken.
+    """
+    share = world().share(count)
+    for start in counted(range(0, len(share), BATCH), "testing pictures", len(share), BATCH):
+        good: dict[int, Any] = {}
+        faults: dict[int, PictureError] = {}
+        for index in share[start : start + BATCH]:
+            try:
+                good[index] = read(index)
+            except PictureError as error:
+                faults[index] = error
+        answers = dict(zip(good, opened.answer(list(good.values())) if good else [], strict=True))
+        for index in share[start : start + BATCH]:
+            yield index, faults[index] if index in faults else torch.from_numpy(answers[index].probabilities)
+
+
+class _Part(nn.Module):
+    """The part of a file of `resight export` from the images to one of its values."""
+
+    def __init__(self, opened: Onnx, value: str) -> None:
+        super().__init__()
+        self.opened, self.value = opened, value
+        self._session: Any = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        if missing := self.opened.export.get("tables"):
+            raise UsageError(
+                f"{self.opened.name}: its preprocessing has tables ({', '.join(missing)}) that only the file "
+                "itself applies; test, predict and explain with its own maps take it"
+            )
+        if self._session is None:
+            self._session = session(_between(self.opened, "images", self.value), self.opened.name)
+        (found,) = self._session.run([self.value], {"images": images.detach().cpu().numpy()})
+        return torch.from_numpy(found).to(images.device)
+
+
+class _Whole(nn.Module):
+    """A file of another program: from the images to its output."""
+
+    def __init__(self, opened: Onnx) -> None:
+        super().__init__()
+        self.opened = opened
+
+    def forward(self, images: Tensor) -> Tensor:
+        found = self.opened.logits(np.ascontiguousarray(images.detach().cpu().numpy()))
+        return torch.from_numpy(found).to(images.device)
+
+
+class _Head(nn.Module):
+    """Pooling and the linear layer whose weights the maps are made with."""
+
+    def __init__(self, opened: Onnx, pooling: str) -> None:
+        super().__init__()
+        self.pooling, self.relu = pooling, bool(opened.export["map"]["relu"])
+        weight, bias = _head_of(opened)
+        self.linear = nn.Linear(weight.shape[1], weight.shape[0])
+        with torch.no_grad():
+            self.linear.weight.copy_(weight)
+            self.linear.bias.copy_(bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        features = features.relu() if self.relu else features
+        pooled = features.mean((2, 3)) if self.pooling == "gap" else features.amax((2, 3))
+        return self.linear(pooled)
+
+
+def _loaded(opened: Onnx) -> Any:
+    import onnx
+
+    return onnx.load(str(opened.path))
+
+
+def _between(opened: Onnx, start: str, end: str) -> bytes:
+    """Return the part of a file between two of its values as a model of its own."""
+    from onnx import helper
+    from onnx.utils import Extractor
+
+    model = _loaded(opened)
+    known = {value.name for value in (*model.graph.value_info, *model.graph.output)}
+    for name in (start, end):
+        if name not in known:
+            rank = 4 if name in ("images", "features") else 2
+            model.graph.value_info.append(helper.make_tensor_value_info(name, 1, [None] * rank))
+    return Extractor(model).extract_model([start], [end]).SerializeToString()
+
+
+def _head_of(opened: Onnx) -> tuple[Tensor, Tensor]:
+    """Return weight (classes, K) and bias (classes,) of the linear layer behind the map.
+
+    The weight is that of the convolution that gives the maps; the bias is what it leaves of the logits.
+
+    Raises:
+        ModelFileError: if the file was changed, so that neither is found.
+    """
+    from onnx import numpy_helper
+
+    model = _loaded(opened)
+    makers = {name: node for node in model.graph.node for name in node.output}
+    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    node = next((n for n in model.graph.node if n.op_type == "Conv" and n.input[1] in held
+                 and _reads(n.input[0], makers)), None)  # fmt: skip
+    if node is None:
+        raise ModelFileError(f"{opened.name}: its maps are not made as resight export writes them")
+    weight = torch.from_numpy(numpy_helper.to_array(held[node.input[1]]).copy())[:, :, 0, 0]
+    side = opened.preprocessing.size
+    part = _Part(opened, "features"), _Part(opened, "logits")
+    images = torch.zeros(1, 3, side, side)
+    features, logits = (p(images) for p in part)
+    features = features.relu() if opened.export["map"]["relu"] else features
+    pooled = features.mean((2, 3)) if opened.export["map"]["pooling"] == "gap" else features.amax((2, 3))
+    return weight, logits[0] - (pooled @ weight.T)[0]
+
+
+def _reads(name: str, makers: dict[str, Any]) -> bool:
+    """Return whether a value is the map that the head reads, or its positive part."""
+    node = makers.get(name)
+    return name == "features" or (node is not None and node.op_type == "Relu" and node.input[0] == "features")
