@@ -12,8 +12,8 @@ from resight.export.resizing import squares
 from resight.saliency.capture import Layout
 
 SIZES = (
-    (64, 48), (48, 64), (240, 180), (32, 32), (36, 32), (1, 1), (2, 1), (1, 40), (33, 900), (900, 33), (15, 500),
-    (100, 210), (100, 200), (97, 301), (40, 33), (35, 36),
+    (64, 48), (48, 64), (240, 180), (32, 32), (36, 32), (1, 1), (2, 1), (1, 40), (33, 900), (900, 33),
+    (15, 500), (100, 210), (100, 200), (97, 301), (40, 33), (35, 36),
 )  # fmt: skip
 
 
@@ -49,7 +49,8 @@ class Bars(torch.nn.Module):
 def deployed(maps=ALL, *, picture_maps=False):
     card = Preprocessing(size=16, resize=16, mean=(0, 0, 0), std=(1, 1, 1))
     model = Bars()
-    form = ClosedForm("trunk", Layout("channels", 4, 4), model.linear.weight.detach(), "gap", False, (4, 4))
+    weight, layout = model.linear.weight.detach(), Layout("channels", 4, 4)
+    form = ClosedForm("trunk", layout, weight, "gap", rectified=False, cells=(4, 4))
     return Deployed(model, card, 0.5, "softmax", form, maps, picture_maps=picture_maps).eval(), card
 
 

@@ -22,16 +22,22 @@ def export(
     picture_maps: Annotated[
         bool, typer.Option("--picture-maps", help="Also give the best class's map at the picture's size.")
     ] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="8-bit weights and activations, if they cost at most --loss.")
+    ] = False,
+    loss: Annotated[
+        float, typer.Option(min=0, metavar="POINTS", help="Most points of error that --int8 may cost.")
+    ] = 0.5,
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> None:
     """Write a run as one file with its preprocessing and its maps, compared with torch on test pictures."""
     from resight.service.export.export import export as service
 
-    exported(
-        service(run, out, form, maps, picture_maps=picture_maps, data=data, data_root=data_root),
-        as_json=as_json,
-    )
+    answer = service(
+        run, out, form, maps, picture_maps=picture_maps, int8=int8, loss=loss, data=data, data_root=data_root,
+    )  # fmt: skip
+    exported(answer, as_json=as_json)
 
 
 def exported(answer: dict[str, Any], *, as_json: bool) -> None:
@@ -58,6 +64,23 @@ def exported(answer: dict[str, Any], *, as_json: bool) -> None:
                 f"{reduced['largest_difference']:.1e}",
             )
         )
+    rows += _of_int8(answer["int8"]) if answer["int8"] else []
     show.table(("exported", ""), rows)
     for note in answer["notes"]:
         show.say(f"note: {note}", err=True)
+
+
+def _of_int8(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the rows about 8 bits."""
+    rows = [
+        ("8 bits, error", f"{found['int8_error']:.2f} % (float {found['float_error']:.2f} %)"),
+        ("measured on", found["tested_on"]),
+        ("same answer as float", f"{found['agreement']:.2f} %"),
+        ("speed, one picture", f"{found['speed']:.2f} times float"),
+        ("layers that stay float", f"{len(found['floating'])} of {found['layers']}"),
+        ("calibrated on", found["calibrated_on"]),
+    ]
+    if found["map_correlation"]:
+        median, lowest = found["map_correlation"]
+        rows.append(("correlation of the maps", f"{median:.3f} (median), {lowest:.3f} (lowest)"))
+    return rows

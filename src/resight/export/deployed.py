@@ -32,22 +32,13 @@ CARD = {
     "std": [Within(1e-6, 1e6)],
     "interpolation?": str,
 }
+MAP = {"method": str, "layer": str, "pooling": str, "rectified": bool, "relu": bool, "cells": [Whole(1)]}
 DOCUMENT = {
     "export": {
         "format": Whole(FORMAT, FORMAT),
         "outputs": {str: [str]},
         "probabilities": str,
-        "map?": (
-            {
-                "method": str,
-                "layer": str,
-                "pooling": str,
-                "rectified": bool,
-                "relu": bool,
-                "cells": [Whole(1)],
-            },
-            None,
-        ),
+        "map?": (MAP, None),
     },
     "classes": [str],
     "preprocessing": CARD,

@@ -20,9 +20,9 @@ BATCH = 32
 class OnnxNetwork(nn.Module):
     """A network whose layers run in onnxruntime.
 
-    It takes normalized images, as other networks do, and gives logits. Of a file of `resight export` the trunk
-    runs in onnxruntime, up to the map that the head reads, and the head in torch where it has a closed form: so
-    the methods that need gradients only behind the last map work. Of other files only the answers are known.
+    It takes normalized images, as other networks do, and gives logits. Where a file of `resight export` has
+    maps, its trunk runs in onnxruntime and its head, which has a closed form, in torch: methods that need
+    gradients only behind the last map work. Of other files only the answers are known.
 
     Args:
         opened: the file.

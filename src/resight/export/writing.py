@@ -53,6 +53,13 @@ def to_onnx(network: Deployed, name: str) -> Any:
     return model
 
 
+def onnx_of(content: bytes) -> Any:
+    """Return the ONNX model in a file's bytes."""
+    import onnx
+
+    return onnx.load_from_string(content)
+
+
 def with_document(model: Any, document: dict[str, Any]) -> bytes:
     """Return an ONNX model as bytes, with a document in its metadata."""
     del model.metadata_props[:]

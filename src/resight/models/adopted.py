@@ -31,9 +31,8 @@ def adopt(
     """
     if not classes or len(set(classes)) < len(classes):
         twice = next((c for c in classes if list(classes).count(c) > 1), "")
-        raise ModelFileError(
-            f"{name}: {f'the class {twice!r} is listed twice' if twice else 'lists no classes'}"
-        )
+        fault = f"the class {twice!r} is listed twice" if twice else "no classes are listed"
+        raise ModelFileError(f"{name}: {fault}")
     if rule not in RULES:
         raise ModelFileError(f"{name}: probabilities {rule!r}: must be one of {', '.join(RULES)}")
     facts = {

@@ -39,6 +39,7 @@ class Trial:
         numbers: of the pictures.
         labels: class numbers, -1 where unknown; (N, classes) of multi-label pictures; None of made ones.
         words: what they are.
+        split: data set and split in words; "" of made ones.
         encoded: whether they come from files, so that reduced decoding matters.
     """
 
@@ -47,6 +48,7 @@ class Trial:
     labels: NDArray[Any] | None
     words: str
     encoded: bool
+    split: str = ""
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -67,7 +69,8 @@ def trial_of(
     count = len(part) if most is None else min(most, len(part))
     numbers = np.unique(np.linspace(0, len(part) - 1, count).astype(int)).tolist()
     words = f"{len(numbers)} of {len(part)} {name} pictures of {dataset.name}"
-    return Trial(part.decode, numbers, part.labels, words, encoded=part.encoded(0) is not None)
+    encoded = part.encoded(0) is not None
+    return Trial(part.decode, numbers, part.labels, words, encoded, f"{dataset.name} {name}")
 
 
 @dataclass

@@ -28,8 +28,11 @@ from resight.models.classifier import Classifier
 from resight.models.zoo import NETWORKS
 from resight.saliency.methods import METHODS
 from resight.service.export.agreement import Agreement, Trial, by_reduced_decoding, compared, trial_of
+from resight.service.export.int8 import in_8_bits
 from resight.service.run.run import Run, open_run
 
+LOSS = 0.5
+"""Points of error that 8 bits may cost by default."""
 ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2"}
 """Formats, and how their files end."""
 
@@ -41,6 +44,8 @@ def export(
     maps: str = "all",
     *,
     picture_maps: bool = False,
+    int8: bool = False,
+    loss: float = LOSS,
     data: str | None = None,
     data_root: str | None = None,
 ) -> dict[str, Any]:
@@ -52,6 +57,8 @@ def export(
         form: "onnx" or "torch-export".
         maps: whose maps of a picture the file gives, where the head has a closed form: "all" classes', those
             of the best K ("5"), or "none".
+        int8: write the network in 8 bits, see `resight.service.export.int8`.
+        loss: most points of error that the 8 bits may cost.
         picture_maps: also give the map of the best class at the picture's own size.
         data: pictures to compare on; by default the run's own.
         data_root: see `open_dataset`.
@@ -64,6 +71,8 @@ def export(
     """
     if form not in ENDINGS:
         raise UsageError(f"--format {form!r}: must be one of {', '.join(ENDINGS)}")
+    if int8 and form != "onnx":
+        raise UsageError(f"--int8 writes an .onnx file; leave --format {form} out")
     wanted = _maps(maps)
     opened = open_run(run)
     _require_exportable(opened)
@@ -78,6 +87,9 @@ def export(
     document = _document(opened, network, found)
     write = _write_onnx if form == "onnx" else _write_program
     content, agreement, reduced = write(opened, network, found, trial, document)
+    small = None
+    if int8:
+        content, small = in_8_bits(opened, content, document, loss, data, data_root)
     with replacing(place) as temporary:
         temporary.write_bytes(content)
     return {
@@ -87,6 +99,7 @@ def export(
         "agreement": agreement.figures(),
         "compared_on": trial.words,
         "reduced_decoding": reduced,
+        "int8": small,
         "bytes": len(content),
         "notes": _notes(network, wanted) + [f"left out: {line}" for line in agreement.unreadable],
     }

@@ -114,7 +114,8 @@ def write_report(
     path, trained = run.folder / "metrics.csv", (run.folder / RECIPE_FILE).exists()
     tested = Tested(
         run, dataset, dataset.split("test").relabelled(run.network.classes), result, figures,  # type: ignore[arg-type]
-        read_recipe_file(run.folder, whole=True) if trained else {}, read_csv(path) if path.exists() else [], own,
+        read_recipe_file(run.folder, whole=True) if trained else {},
+        read_csv(path) if path.exists() else [], own,
     )  # fmt: skip
     if isinstance(result, TestResult):
         sections = SECTIONS if trained else _audit_of(run)

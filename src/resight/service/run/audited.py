@@ -1,4 +1,4 @@
-"""Networks that were trained elsewhere as a RUN: timm:NAME, torchvision:NAME, file.py:function, an .onnx file."""
+"""Networks from elsewhere as a RUN: timm:NAME, torchvision:NAME, file.py:function, an .onnx file."""
 
 import hashlib
 import importlib.util
@@ -32,8 +32,8 @@ def opened_elsewhere(name: str) -> tuple[Classifier, dict[str, Any]] | None:
     """Return network and facts of a RUN that was not trained here; None if it names none of these.
 
     Args:
-        name: timm:NAME or torchvision:NAME, with their own weights; NAME=none for random ones, NAME=FILE for a
-            file of weights; file.py:function, which runs the file; or an .onnx file.
+        name: timm:NAME or torchvision:NAME, with their own weights; NAME=none for random ones, NAME=FILE for
+            a file of weights; file.py:function, which runs the file; or an .onnx file.
 
     Raises:
         ModelFileError: if it cannot be used, in one line.
