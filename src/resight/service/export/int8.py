@@ -86,8 +86,8 @@ def in_8_bits(
         raise ResightError(
             f"{run.name}: in 8 bits its error rises by {compared.loss:.2f} points "
             f"({compared.float_error:.2f} to {compared.int8_error:.2f} % of {compared.n} pictures), although "
-            f"{len(floating)} of {len(quantizer.layers)} layers stay float; --loss allows {loss:g}, so nothing "
-            "was written"
+            f"{len(floating)} of {len(quantizer.layers)} layers stay float; --loss allows {loss:g}, so nothing was "
+            "written"
         )
     figures = {
         "n": compared.n,
