@@ -3,7 +3,7 @@
 import io
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,12 +87,16 @@ def program_bytes(program: torch.export.ExportedProgram, document: dict[str, Any
     return stream.getvalue()
 
 
-def program_outputs(content: bytes, network: Deployed, picture: NDArray[np.uint8]) -> dict[str, Any]:
-    """Return the outputs of a .pt2 file for one picture (H, W, 3), by name, as arrays."""
+def program_of(content: bytes, network: Deployed) -> Callable[[NDArray[np.uint8]], dict[str, Any]]:
+    """Return what gives the outputs of a .pt2 file for one picture (H, W, 3), by name, as arrays."""
     program = torch.export.load(io.BytesIO(content)).module()
-    with torch.no_grad():
-        found = program(torch.from_numpy(np.array(picture))[None])
-    return {name: value.numpy() for name, value in zip(network.outputs, found, strict=False)}
+
+    def run(picture: NDArray[np.uint8]) -> dict[str, Any]:
+        with torch.no_grad():
+            found = program(torch.from_numpy(np.array(picture))[None])
+        return {name: value.numpy() for name, value in zip(network.outputs, found, strict=False)}
+
+    return run
 
 
 def _example() -> torch.Tensor:

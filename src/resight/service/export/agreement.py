@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resight.core.console import counted
-from resight.core.errors import PictureError, ResightError
+from resight.core.errors import DataError, PictureError, ResightError
 from resight.data.prepare import Normalize, fit
 from resight.export.deployed import Answer
 from resight.export.graph import ClosedForm
@@ -59,11 +59,13 @@ def trial_of(
 ) -> Trial:
     """Return pictures to try an export of a run on: the run's own, of `data`, or made ones without either."""
     if not data and not run.facts.get("data"):
-        noise = np.random.default_rng(0)
-        made = [Image.fromarray(noise.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in SIZES]
-        words = f"{len(made)} pictures of noise, because the run states no data; give pictures with --data"
-        return Trial(lambda i, at_least=None: made[i], range(len(made)), None, words, encoded=False)
-    dataset = data_of(run, data, data_root).dataset
+        return _made("the run states no data")
+    try:
+        dataset = data_of(run, data, data_root).dataset
+    except DataError as error:
+        if data:
+            raise
+        return _made(str(error))
     name = split if split in dataset.splits else list(dataset.splits)[-1]
     part = dataset.split(name).relabelled(run.model.classes)
     count = len(part) if most is None else min(most, len(part))
@@ -71,6 +73,14 @@ def trial_of(
     words = f"{len(numbers)} of {len(part)} {name} pictures of {dataset.name}"
     encoded = part.encoded(0) is not None
     return Trial(part.decode, numbers, part.labels, words, encoded, f"{dataset.name} {name}")
+
+
+def _made(why: str) -> Trial:
+    """Return made pictures, for a run whose own are not there."""
+    noise = np.random.default_rng(0)
+    made = [Image.fromarray(noise.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in SIZES]
+    words = f"{len(made)} pictures of noise, because {why}"
+    return Trial(lambda i, at_least=None: made[i], range(len(made)), None, words, encoded=False)
 
 
 @dataclass

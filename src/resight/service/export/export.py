@@ -15,10 +15,11 @@ from resight.core.errors import DataError, ModelFileError, UsageError
 from resight.core.files import replacing, require_place
 from resight.export.deployed import FORMAT, Answer, Onnx
 from resight.export.graph import ALL, INPUT, ClosedForm, Deployed, closed_form
+from resight.export.network import OnnxNetwork
 from resight.export.writing import (
     OUTPUT_AXES,
     program_bytes,
-    program_outputs,
+    program_of,
     to_onnx,
     to_program,
     with_document,
@@ -121,10 +122,10 @@ def _write_program(
 ) -> tuple[bytes, Agreement, dict[str, Any] | None]:
     """Return the same for a .pt2 file."""
     program = to_program(network, run.name)
-    content = program_bytes(program, document)
+    outputs_of = program_of(program_bytes(program, document), network)
 
     def answer(picture: Image.Image) -> Answer:
-        found = program_outputs(content, network, np.asarray(picture))
+        found = outputs_of(np.asarray(picture))
         likely = found["probabilities"][0].astype(np.float64)
         if "maps" not in found:
             return Answer(likely)
@@ -201,6 +202,8 @@ def _require_exportable(run: Run) -> None:
     """
     if not run.model.classes:
         raise DataError(f"{run.name}: does not know its class names; an exported file must name its classes")
+    if isinstance(run.model, OnnxNetwork):
+        raise ModelFileError(f"{run.name}: is an .onnx file already; export the run that it was made of")
     row = NETWORKS.get(run.model.name) if isinstance(run.model, Classifier) else None
     if row is not None and row.family == "classic":
         raise ModelFileError(

@@ -86,8 +86,8 @@ def in_8_bits(
         raise ResightError(
             f"{run.name}: in 8 bits its error rises by {compared.loss:.2f} points "
             f"({compared.float_error:.2f} to {compared.int8_error:.2f} % of {compared.n} pictures), although "
-            f"{len(floating)} of {len(quantizer.layers)} layers stay float; --loss allows {loss:g}, so nothing was "
-            "written"
+            f"{len(floating)} of {len(quantizer.layers)} layers stay float; --loss allows {loss:g}; nothing "
+            "was written"
         )
     figures = {
         "n": compared.n,
@@ -164,6 +164,8 @@ def _trials(run: Run, data: str | None, data_root: str | None) -> tuple[Trial, T
         raise UsageError("--int8 measures the error of one class per picture; this run is multi-label")
     tested = trial_of(run, data, data_root, most=None)
     calibration = trial_of(run, data, data_root, split="val", most=CALIBRATION)
+    if tested.labels is None:
+        raise UsageError(f"--int8 needs labelled pictures, but there are only {tested.words}; give --data")
     if calibration.split != tested.split:
         return calibration, tested
     step = max(2, len(tested) // CALIBRATION)
