@@ -40,7 +40,7 @@ def pictures(sizes):
 
 
 def compare(name, model, sizes=SIZES):
-    """Return the largest difference of a probability, of a map as a share of its range, and of batch 8 to 1."""
+    """Return the largest differences: of a probability, of a map by its range, of batch 8 to 1."""
     row, card = NETWORKS[name], model.preprocessing
     images = torch.randn(2, 3, card.size, card.size, generator=torch.Generator().manual_seed(0))
     form = closed_form(model, images)

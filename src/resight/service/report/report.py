@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from resight.core.errors import ModelFileError
 from resight.core.files import write_text
 from resight.data.dataset import Dataset
 from resight.evaluate.classify import TestResult
@@ -21,7 +22,7 @@ from resight.service.report.tested import Tested
 from resight.service.report.training import curves, left_out, made
 from resight.service.report.trust import calibration
 from resight.service.run.data import data_of
-from resight.service.run.run import RECIPE_FILE, REPORT_FILE, Run, open_any, read_recipe_file
+from resight.service.run.run import REPORT_FILE, Run, open_any, read_recipe_file
 from resight.service.test.folds import has_folds, judge_folds, note_of
 from resight.service.test.solved import solved
 from resight.service.test.test import seen_before, test_split
@@ -59,15 +60,16 @@ def report(run: str, data: str | None = None, data_root: str | None = None) -> P
         ResightError: in one line.
     """
     opened = open_any(run)
-    if opened.folder is None:
-        opened = replace(opened, folder=_folder_beside(opened.name))
+    trained = opened.folder is not None
+    if not trained and isinstance(opened.task, SolverTask):
+        raise ModelFileError(f"{run}: a report of this task needs the run folder, which holds the curves")
     given = data_of(opened, data, data_root)
     result: TestResult | Result
     if isinstance(opened.task, SolverTask):
         found = solved(opened, given)
         result, figures = found.result, found.figures()
         _, seen = seen_before([opened], given, "test", result)
-    elif given.own and has_folds(opened) and "test" not in given.dataset.splits:
+    elif given.own and trained and has_folds(opened) and "test" not in given.dataset.splits:
         pooled = judge_folds(opened, data, data_root)
         splits = {**given.dataset.splits, "test": pooled.split}
         given = replace(given, dataset=replace(given.dataset, splits=splits))
@@ -79,7 +81,9 @@ def report(run: str, data: str | None = None, data_root: str | None = None) -> P
         _, seen = seen_before([opened], given, "test", result)
     figures["skipped"] = [*opened.facts.get("left_out", []), *figures["skipped"]]
     noted = replace(given.dataset, notes=(*given.dataset.notes, *seen))
-    return write_report(opened, noted, result, figures, own=given.own)
+    if not trained:
+        opened = replace(opened, folder=_folder_beside(opened.name))
+    return write_report(opened, noted, result, figures, own=given.own and trained, trained=trained)
 
 
 def _folder_beside(name: str) -> Path:
@@ -99,7 +103,13 @@ def _audit_of(run: Run) -> Sequence[Callable[[Tested], list[Part]]]:
 
 
 def write_report(
-    run: Run, dataset: Dataset, result: TestResult | Result, figures: dict[str, Any], *, own: bool
+    run: Run,
+    dataset: Dataset,
+    result: TestResult | Result,
+    figures: dict[str, Any],
+    *,
+    own: bool,
+    trained: bool = True,
 ) -> Path:
     """Write the report of a run from a finished test; see `report`.
 
@@ -109,9 +119,10 @@ def write_report(
         result: of the test.
         figures: of the result.
         own: whether the data set is what the run was trained on.
+        trained: whether its folder is a run folder; else the page has no curves.
     """
     assert run.folder is not None  # both callers have one
-    path, trained = run.folder / "metrics.csv", (run.folder / RECIPE_FILE).exists()
+    path = run.folder / "metrics.csv"
     tested = Tested(
         run, dataset, dataset.split("test").relabelled(run.network.classes), result, figures,  # type: ignore[arg-type]
         read_recipe_file(run.folder, whole=True) if trained else {},
