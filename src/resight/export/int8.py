@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from resight.core.console import counted
 from resight.export.deployed import require_extra
 from resight.export.graph import INPUT
+from resight.export.writing import map_layer
 
 KINDS = ("Conv", "Gemm", "MatMul")
 """Operations that are quantized."""
@@ -48,10 +49,10 @@ class Quantizer:
     def __init__(self, model: Any, pictures: Sequence[NDArray[np.uint8]]) -> None:
         require_extra("onnx", "onnxruntime")
         import onnx
+        import onnx.shape_inference
         from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 
-        self.model = onnx.ModelProto()
-        self.model.CopyFrom(model)
+        self.model = onnx.shape_inference.infer_shapes(model)
         self.layers = layers_of(self.model)
         with tempfile.TemporaryDirectory() as place:
             file = Path(place) / "float.onnx"
@@ -103,11 +104,11 @@ def most_sensitive(
 
 def layers_of(model: Any) -> list[str]:
     """Return the names of the network's convolutions and products in an ONNX model, in their order."""
-    inside = _behind(model, "images")
+    inside, maps = _behind(model, "images"), map_layer(model)
     return [
         node.name
         for node in model.graph.node
-        if node.op_type in KINDS and node.name in inside and "maps" not in node.output
+        if node.op_type in KINDS and node.name in inside and (maps is None or node.name != maps.name)
     ]
 
 

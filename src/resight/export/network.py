@@ -1,6 +1,7 @@
 """An opened .onnx file as a module of torch, for the commands that read networks."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from resight.core.console import counted
 from resight.core.distributed import world
 from resight.core.errors import ModelFileError, PictureError, UsageError
 from resight.export.deployed import Onnx, session
+from resight.export.writing import map_layer
 from resight.models.adopted import adopt
 
 BATCH = 32
@@ -33,8 +35,9 @@ class OnnxNetwork(nn.Module):
         self.opened = opened
         self.register_parameter("placed", nn.Parameter(torch.zeros(()), requires_grad=False))
         kind = opened.export.get("map") if opened.own else None
-        self.trunk = _Part(opened, "features") if kind else None
-        self.head = _Head(opened, kind["pooling"]) if kind else None
+        head = _head_of(opened) if kind else None
+        self.trunk = _Part(opened, head.value) if head else None
+        self.head = _Head(head, opened.export["map"]["pooling"]) if head else None
         self.answer = None if kind else _Part(opened, "logits") if opened.own else _Whole(opened)
         adopt(self, opened.path.name, opened.classes, opened.preprocessing, opened.rule)
 
@@ -105,19 +108,16 @@ class _Whole(nn.Module):
 class _Head(nn.Module):
     """Pooling and the linear layer whose weights the maps are made with."""
 
-    def __init__(self, opened: Onnx, pooling: str) -> None:
+    def __init__(self, found: "_Linear", pooling: str) -> None:
         super().__init__()
-        self.pooling, self.relu = pooling, bool(opened.export["map"]["relu"])
-        weight, bias = _head_of(opened)
-        self.linear = nn.Linear(weight.shape[1], weight.shape[0])
+        self.pooling = pooling
+        self.linear = nn.Linear(found.weight.shape[1], found.weight.shape[0])
         with torch.no_grad():
-            self.linear.weight.copy_(weight)
-            self.linear.bias.copy_(bias)
+            self.linear.weight.copy_(found.weight)
+            self.linear.bias.copy_(found.bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        features = features.relu() if self.relu else features
-        pooled = features.mean((2, 3)) if self.pooling == "gap" else features.amax((2, 3))
-        return self.linear(pooled)
+        return self.linear(_pooled(features, self.pooling))
 
 
 def _loaded(opened: Onnx) -> Any:
@@ -135,13 +135,22 @@ def _between(opened: Onnx, start: str, end: str) -> bytes:
     known = {value.name for value in (*model.graph.value_info, *model.graph.output)}
     for name in (start, end):
         if name not in known:
-            rank = 4 if name in ("images", "features") else 2
+            rank = 2 if name == "logits" else 4
             model.graph.value_info.append(helper.make_tensor_value_info(name, 1, [None] * rank))
     return Extractor(model).extract_model([start], [end]).SerializeToString()
 
 
-def _head_of(opened: Onnx) -> tuple[Tensor, Tensor]:
-    """Return weight (classes, K) and bias (classes,) of the linear layer behind the map.
+@dataclass(frozen=True)
+class _Linear:
+    """The linear layer behind the map: the value that is pooled, weight (classes, K) and bias (classes,)."""
+
+    value: str
+    weight: Tensor
+    bias: Tensor
+
+
+def _head_of(opened: Onnx) -> _Linear:
+    """Return the linear layer of a file with maps.
 
     The weight is that of the convolution that gives the maps; the bias is what it leaves of the logits.
 
@@ -151,23 +160,20 @@ def _head_of(opened: Onnx) -> tuple[Tensor, Tensor]:
     from onnx import numpy_helper
 
     model = _loaded(opened)
-    makers = {name: node for node in model.graph.node for name in node.output}
     held = {tensor.name: tensor for tensor in model.graph.initializer}
-    node = next((n for n in model.graph.node if n.op_type == "Conv" and n.input[1] in held
-                 and _reads(n.input[0], makers)), None)  # fmt: skip
-    if node is None:
-        raise ModelFileError(f"{opened.name}: its maps are not made as resight export writes them")
-    weight = torch.from_numpy(numpy_helper.to_array(held[node.input[1]]).copy())[:, :, 0, 0]
+    node = map_layer(model)
+    if node is not None and node.input[1] in held:
+        weight = torch.from_numpy(numpy_helper.to_array(held[node.input[1]]).copy())[:, :, 0, 0]
+        return _Linear(node.input[0], weight, _bias(opened, node.input[0], weight))
+    raise ModelFileError(f"{opened.name}: its maps are not made as resight export writes them")
+
+
+def _bias(opened: Onnx, value: str, weight: Tensor) -> Tensor:
     side = opened.preprocessing.size
-    part = _Part(opened, "features"), _Part(opened, "logits")
     images = torch.zeros(1, 3, side, side)
-    features, logits = (p(images) for p in part)
-    features = features.relu() if opened.export["map"]["relu"] else features
-    pooled = features.mean((2, 3)) if opened.export["map"]["pooling"] == "gap" else features.amax((2, 3))
-    return weight, logits[0] - (pooled @ weight.T)[0]
+    read, logits = _Part(opened, value)(images), _Part(opened, "logits")(images)
+    return logits[0] - (_pooled(read, opened.export["map"]["pooling"]) @ weight.T)[0]
 
 
-def _reads(name: str, makers: dict[str, Any]) -> bool:
-    """Return whether a value is the map that the head reads, or its positive part."""
-    node = makers.get(name)
-    return name == "features" or (node is not None and node.op_type == "Relu" and node.input[0] == "features")
+def _pooled(features: Tensor, pooling: str) -> Tensor:
+    return features.mean((2, 3)) if pooling == "gap" else features.amax((2, 3))

@@ -17,6 +17,8 @@ from resight.export.graph import INPUT, Deployed
 
 EXAMPLE = (2, 40, 50)
 """Number, height and width of the pictures that the exporter runs; all three stay open in the file."""
+BETWEEN = ("Relu", "QuantizeLinear", "DequantizeLinear")
+"""Operations that may be between the trunk's last map and the convolution that gives the maps."""
 OUTPUT_AXES = {
     "probabilities": ("batch", "classes"),
     "logits": ("batch", "classes"),
@@ -58,6 +60,17 @@ def onnx_of(content: bytes) -> Any:
     import onnx
 
     return onnx.load_from_string(content)
+
+
+def map_layer(model: Any) -> Any:
+    """Return the convolution of an ONNX model that gives the maps; None if there is none."""
+    made = {"features"}
+    for node in model.graph.node:  # in an order in which they can run
+        if node.op_type in BETWEEN and node.input[0] in made:
+            made.add(node.output[0])
+        elif node.op_type == "Conv" and node.input[0] in made:
+            return node
+    return None
 
 
 def with_document(model: Any, document: dict[str, Any]) -> bytes:
