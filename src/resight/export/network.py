@@ -12,6 +12,7 @@ from resight.core.console import counted
 from resight.core.distributed import world
 from resight.core.errors import ModelFileError, PictureError, UsageError
 from resight.export.deployed import Onnx, session
+from resight.export.graph import INPUT
 from resight.export.writing import map_layer
 from resight.models.adopted import adopt
 
@@ -88,8 +89,10 @@ class _Part(nn.Module):
                 "itself applies; test, predict and explain with its own maps take it"
             )
         if self._session is None:
-            self._session = session(_between(self.opened, "images", self.value), self.opened.name)
-        (found,) = self._session.run([self.value], {"images": images.detach().cpu().numpy()})
+            self._session = session(_behind_images(self.opened, self.value), self.opened.name)
+        count = np.zeros((len(images), 1, 1, 3), np.uint8)  # only the number of pictures is read of them
+        given = {"images": images.detach().cpu().numpy(), INPUT: count}
+        (found,) = self._session.run([self.value], given)
         return torch.from_numpy(found).to(images.device)
 
 
@@ -126,18 +129,17 @@ def _loaded(opened: Onnx) -> Any:
     return onnx.load(str(opened.path))
 
 
-def _between(opened: Onnx, start: str, end: str) -> bytes:
-    """Return the part of a file between two of its values as a model of its own."""
+def _behind_images(opened: Onnx, end: str) -> bytes:
+    """Return the part of a file from the normalized images to one of its values as a model of its own."""
     from onnx import helper
     from onnx.utils import Extractor
 
     model = _loaded(opened)
     known = {value.name for value in (*model.graph.value_info, *model.graph.output)}
-    for name in (start, end):
-        if name not in known:
-            rank = 2 if name == "logits" else 4
-            model.graph.value_info.append(helper.make_tensor_value_info(name, 1, [None] * rank))
-    return Extractor(model).extract_model([start], [end]).SerializeToString()
+    for name in {"images", end} - known:
+        rank = 2 if name == "logits" else 4
+        model.graph.value_info.append(helper.make_tensor_value_info(name, 1, [None] * rank))
+    return Extractor(model).extract_model(["images", INPUT], [end]).SerializeToString()
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ EXAMPLE = (2, 40, 50)
 """Number, height and width of the pictures that the exporter runs; all three stay open in the file."""
 BETWEEN = ("Relu", "QuantizeLinear", "DequantizeLinear")
 """Operations that may be between the trunk's last map and the convolution that gives the maps."""
+AXES = ("batch", "height", "width")
+"""The open axes of the input."""
 OUTPUT_AXES = {
     "probabilities": ("batch", "classes"),
     "logits": ("batch", "classes"),
@@ -52,7 +54,21 @@ def to_onnx(network: Deployed, name: str) -> Any:
     kept = [output for output in model.graph.output if output.name in network.outputs]
     del model.graph.output[:]
     model.graph.output.extend(kept)
+    _name_axes(model)
     return model
+
+
+def _name_axes(model: Any) -> None:
+    """Give the open axes of inputs and outputs names that a person understands."""
+    shapes = [value.type.tensor_type.shape.dim for value in (*model.graph.input, *model.graph.output)]
+    names = {axis.dim_param: name for axis, name in zip(shapes[0], AXES, strict=False) if axis.dim_param}
+    for axis in (axis for shape in (*shapes, *_shapes_inside(model)) for axis in shape):
+        if axis.dim_param in names:
+            axis.dim_param = names[axis.dim_param]
+
+
+def _shapes_inside(model: Any) -> list[Any]:
+    return [value.type.tensor_type.shape.dim for value in model.graph.value_info]
 
 
 def onnx_of(content: bytes) -> Any:
