@@ -10,7 +10,7 @@ LAYERS = [
     {"metrics", "saliency", "localize", "classic", "render"},
     {"evaluate"},
     {"tasks"},
-    {"training"},
+    {"training", "export"},
     {"service"},
     {"reproduce", "bench"},
     {"cli"},
@@ -24,11 +24,14 @@ FENCED = {
     "cv2": {"models", "classic"},
     "skimage": {"models", "classic"},
     "scipy": {"data", "localize", "reproduce"},
+    "onnx": {"export"},
+    "onnxruntime": {"export"},
 }
 ROOMS = SOURCE / "service"
 DOORS = {
     "train": {"test", "report", "gan"},
     "report": {"test", "look"},
+    "test": {"deployed"},
     "gan": {"train"},
     "explain": {"train"},
 }

@@ -16,6 +16,7 @@ from resight.cli.bench import bench
 from resight.cli.data import augment, check, pack
 from resight.cli.decoder import train_decoder
 from resight.cli.explain import explain
+from resight.cli.export import export
 from resight.cli.gan import train_gan
 from resight.cli.locate import locate
 from resight.cli.look import look
@@ -46,6 +47,7 @@ app.command(short_help="Test a run, or several runs as an ensemble.")(test)
 app.command(short_help="Classify pictures.")(predict)
 app.command(short_help="Show where a network looks: overlays and maps.")(explain)
 app.command(short_help="Find boxes with a network trained on class labels only, and measure them.")(locate)
+app.command(short_help="Write a run as one file that runs without Resight.")(export)
 app.command("train-decoder", short_help="Train a run's decoder for the method Perception Visualization.")(
     train_decoder
 )

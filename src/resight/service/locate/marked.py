@@ -15,11 +15,11 @@ from resight.core.levels import BY_TYPE, Levels
 from resight.data.dataset import Dataset, Split
 from resight.data.decode import SUFFIXES, decode
 from resight.data.frames import Frame, read_frame
+from resight.data.given import expand
 from resight.data.layouts.builtin import BUILTIN
 from resight.data.open import as_test, is_annotated, open_as_it_is, require_fit
 from resight.data.prepare import FILTERS
 from resight.data.splitting import with_test_split
-from resight.service.pictures import expand
 from resight.service.run.data import RunData, learned_among, recognized, unknown_note
 from resight.service.run.run import Run, absolute
 

@@ -26,6 +26,7 @@ from resight.models.modelfile import load_network
 from resight.models.solver import Solver
 from resight.models.weights import of_zoo
 from resight.models.zoo import NETWORKS, create_model, list_options
+from resight.service.run.audited import opened_elsewhere
 from resight.tasks.classify.task import ONE_CLASS
 from resight.tasks.classify.task import of as labelled_task
 from resight.tasks.task import Learned, SolverTask, Task
@@ -134,6 +135,7 @@ class Run:
             raise DataError(f"{self.name}: has other classes than the first run ({', '.join(differ[:4])})")
         order = torch.tensor([own.index(c) for c in classes])
         precision = pick_precision("auto", self.device) if fast else torch.float32
+        fast = fast and isinstance(self.model, Classifier)
         network = Inference(self.model, precision) if fast else self.model
         card, rule = self.preprocessing, self.model.probabilities
         return Member(network, card, self.temperature, torch.float32, order, rule)
@@ -168,7 +170,8 @@ def open_any(name: str, *, features: bool = False) -> Run:
 
     Args:
         name: a run folder, a model.safetensors, zoo:NAME, zoo:NAME/v1 or zoo:NAME=FILE, see `of_zoo`;
-            RUN@TASK for a task that a run learned before its last one and did not forget.
+            RUN@TASK for a task that a run learned before its last one and did not forget; or a network from
+            elsewhere, see `opened_elsewhere`.
         features: only the features are used, so that weights without a last layer are enough.
 
     Raises:
@@ -177,6 +180,9 @@ def open_any(name: str, *, features: bool = False) -> Run:
     if not name.strip():
         raise ModelFileError("the run's name is empty; give a run folder, a model.safetensors or zoo:NAME")
     device = pick_device()
+    if (elsewhere := opened_elsewhere(name)) is not None:
+        other, facts = elsewhere
+        return Run(name, None, other, facts, device, labelled_task(other))
     if name.startswith("zoo:"):
         facts, folder = {"data": None}, None
         network, weights = of_zoo(name)
