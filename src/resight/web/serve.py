@@ -4,12 +4,14 @@ import asyncio
 import ipaddress
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from resight.core.errors import ResightError, UsageError
 from resight.core.files import locked
@@ -75,6 +77,9 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         before = {number: signal.signal(number, self._leave) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -120,10 +125,6 @@ def serve(
     with locked(desk.labels.folder) if desk else nullcontext():
         policy = Policy(address.names, address.token, address.cors)
         app = create_app(networks, desk, policy, limits)
-        config = uvicorn.Config(
-            app, http=Protocol, ws="none", log_level="warning", access_log=False, server_header=False,
-            proxy_headers=False, timeout_graceful_shutdown=DRAINING, timeout_keep_alive=15, lifespan="on",
-        )  # fmt: skip
         host, port = listening.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         token = f"#token={address.token}" if address.token else ""
@@ -132,7 +133,17 @@ def serve(
             say(
                 f"boxes are saved to {desk.labels.folder}; the pictures and their annotations are not changed"
             )
-        asyncio.run(_Server(config).serve([listening]))
+        asyncio.run(server_of(app).serve([listening]))
+
+
+def server_of(app: ASGIApp) -> uvicorn.Server:
+    """Return the server of an application; its `should_exit` ends it."""
+    return _Server(
+        uvicorn.Config(
+            app, http=Protocol, ws="none", log_level="warning", access_log=False, server_header=False,
+            proxy_headers=False, timeout_graceful_shutdown=DRAINING, timeout_keep_alive=15, lifespan="on",
+        )
+    )  # fmt: skip
 
 
 def _bound(address: Address) -> socket.socket:
