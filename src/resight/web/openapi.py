@@ -80,6 +80,7 @@ RUNS = record(
 MAPS = record(
     {
         "method": STRING,
+        "title": STRING,
         "layer": STRING,
         "rectified": {"type": "boolean"},
         "width": INTEGER,

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from resight.core.errors import ResightError
 from resight.data.decode import decode
 from resight.localize.rule import Rule
+from resight.saliency.methods import METHODS
 from resight.service.serve.network import Maps, Served
 from resight.service.serve.showing import jpeg, png
 from resight.web import parameters as p
@@ -134,6 +135,7 @@ def as_json(maps: Maps, network: Served) -> dict[str, Any]:
     ]
     return {
         "method": maps.method,
+        "title": METHODS[maps.method].title,
         "layer": maps.layer,
         "rectified": maps.rectified,
         "width": maps.size[0],

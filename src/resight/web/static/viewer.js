@@ -139,7 +139,7 @@ export class Viewer {
     this.stages[run].boxes = this.found.get(`${run} ${label} ${this.threshold.value}`) ?? [];
     this.stages[run].map(maps, place, label);
     const [, rows, columns] = maps.shape;
-    this.#note(this.stages[run], run, `${label} ${percent(maps.classes[place].probability)} · ${maps.method} at ${maps.layer}, ${rows} × ${columns}`);
+    this.#note(this.stages[run], run, `${label} ${percent(maps.classes[place].probability)} · ${maps.title} at ${maps.layer}, ${rows} × ${columns}`);
     if (this.boxes.checked) this.#boxes(run);
   }
 
