@@ -102,12 +102,12 @@ class Client:
 
 
 @contextmanager
-def serving(runs, data=None, policy=None, limits=None, **desk):
+def serving(runs, data=None, policy=None, limits=None, port=0, **desk):
     """Serve runs in a thread; yields a client."""
     networks = [open_served(str(run)) for run in runs]
     table = open_desk(networks[0], str(data), **desk) if data else None
     server = server_of(create_app(networks, table, policy or Policy(), limits or Limits()))
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = socket.create_server(("127.0.0.1", port))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), daemon=True)
     thread.start()
     client = Client(listening.getsockname()[1])

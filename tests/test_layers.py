@@ -12,7 +12,7 @@ LAYERS = [
     {"tasks"},
     {"training"},
     {"service"},
-    {"reproduce", "bench"},
+    {"reproduce", "bench", "web"},
     {"cli"},
 ]
 LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in packages}
@@ -24,6 +24,9 @@ FENCED = {
     "cv2": {"models", "classic"},
     "skimage": {"models", "classic"},
     "scipy": {"data", "localize", "reproduce"},
+    "starlette": {"web"},
+    "uvicorn": {"web"},
+    "h11": {"web"},
 }
 ROOMS = SOURCE / "service"
 DOORS = {
@@ -31,6 +34,7 @@ DOORS = {
     "report": {"test", "look"},
     "gan": {"train"},
     "explain": {"train"},
+    "serve": {"explain", "locate"},
 }
 """Rooms of service that may open others; all open `run`."""
 MODULE_LEVEL_TORCH_FREE = {"cli", "core"}

@@ -1,7 +1,6 @@
 """The labelling desk over HTTP: listed, opened, saved at once, and never one person over another."""
 
 import json
-
 import signal
 import socket
 import subprocess
@@ -73,12 +72,9 @@ def test_the_second_person_gets_what_the_first_one_saved(desk):
 
 def test_of_many_at_once_one_is_saved(desk):
     key = waited(desk)["pictures"][0]["key"]
-    codes = []
+    codes, state = [], {"version": 0, "done": True, "boxes": [BOX]}
     threads = [
-        threading.Thread(
-            target=lambda: codes.append(desk.put(f"/v1/desk/{key}", {"version": 0, "done": True, "boxes": [BOX]})[0])
-        )
-        for _ in range(8)
+        threading.Thread(target=lambda: codes.append(desk.put(f"/v1/desk/{key}", state)[0])) for _ in range(8)
     ]
     for thread in threads:
         thread.start()

@@ -175,7 +175,8 @@ def _file(name: str) -> Response:
         HttpError: 404, if there is none.
     """
     kind = TYPES.get(name[name.rfind(".") :])
-    known = {file.name: file for file in importlib.resources.files("resight.web").joinpath("static").iterdir()}
+    folder = importlib.resources.files("resight.web").joinpath("static")
+    known = {file.name: file for file in folder.iterdir()}
     if kind is None or name not in known:
         raise HttpError(404, "There is no such file.")
     return Response(known[name].read_bytes(), media_type=kind, headers={"Cache-Control": "no-cache"})

@@ -162,13 +162,11 @@ def document(*, with_desk: bool) -> dict[str, Any]:
         },
         "/v1/locate": {"post": _picture("Find boxes by the map.", {JSON: FOUND}, pictures.LOCATE)},
         "/v1/picture": {
-            "post": _picture(
-                "A picture as JPEG, upright, without metadata.", {"image/jpeg": BYTES}, pictures.SHOW
-            )
+            "post": _picture("A picture as JPEG, without metadata.", {"image/jpeg": BYTES}, pictures.SHOW)
         },
         "/v1/runs": {"get": _operation("The runs that are served.", {JSON: RUNS})},
         "/health": {"get": _operation("Whether the server answers.", {JSON: record({"status": STRING})})},
-        "/metrics": {"get": _operation("What the server counts, for Prometheus.", {"text/plain": STRING})},
+        "/metrics": {"get": _operation("What the server counts (Prometheus).", {"text/plain": STRING})},
         "/openapi.json": {"get": _operation("This document.", {JSON: {"type": "object"}})},
     }
     if with_desk:

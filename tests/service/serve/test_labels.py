@@ -59,13 +59,13 @@ def test_saved_boxes_are_read_back_by_the_product(network, photos):
     folder = photos.parent / "photos-boxes"
     dataset = resight.open_dataset(folder)
     found = {
-        split.picture_name(i).rsplit("/", 1)[-1]: [(split.classes[b.label], *b[1:]) for b in split.picture_boxes(i)]
+        split.picture_name(i).rsplit("/", 1)[-1]: [
+            (split.classes[b.label], *b[1:]) for b in split.picture_boxes(i)
+        ]
         for split in dataset.splits.values()
         for i in range(len(split))
     }
-    assert found == {
-        f"{n}.png": [(("red", "blue")[n % 2], 4.0 + n, 5.0, 30.0 + n, 35.0)] for n in range(6)
-    }
+    assert found == {f"{n}.png": [(("red", "blue")[n % 2], 4.0 + n, 5.0, 30.0 + n, 35.0)] for n in range(6)}
     done = command("check", folder, "--json")
     report = json.loads(done.stdout)
     assert (report["n"], report["faults"]) == (6, [])
@@ -84,7 +84,8 @@ def test_boxes_are_saved_in_the_stored_picture_and_shown_in_the_displayed_one(ne
     size = desk.state(item)["width"], desk.state(item)["height"]
     assert size == ((48, 64) if TURNS[orientation][0] else (64, 48))
     desk.save(item, 0, [{"label": "red", "box": [3, 4, 20, 10]}], done=True)
-    (note,) = json.loads((tmp_path / "photos-boxes/annotations/instances_default.json").read_text())["annotations"]
+    file = tmp_path / "photos-boxes/annotations/instances_default.json"
+    (note,) = json.loads(file.read_text())["annotations"]
     # The oracle: the same rectangle painted on the displayed picture, turned back by Pillow.
     shown = np.zeros((size[1], size[0]), np.uint8)
     shown[4:14, 3:23] = 255
@@ -224,7 +225,8 @@ def test_the_most_doubtful_come_first(network, tmp_path):
         spotted((red, 20, 20)).save(tmp_path / "photos" / f"{name}.png")
     (tmp_path / "photos" / "d.png").write_bytes(b"no picture")
     desk = open_desk(network, "photos", None)
-    assert [row["name"] for row in desk.listed("doubt", "all", 0, 9)[1]] == ["a.png", "b.png", "c.png", "d.png"]
+    names = [row["name"] for row in desk.listed("doubt", "all", 0, 9)[1]]
+    assert names == ["a.png", "b.png", "c.png", "d.png"]
     desk.answer(desk.unanswered(10))
     count, rows = desk.listed("doubt", "open", 0, 9)
     assert (count, [row["name"] for row in rows]) == (4, ["b.png", "c.png", "a.png", "d.png"])

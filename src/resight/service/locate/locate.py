@@ -370,7 +370,7 @@ def locate_in(
     search = _Search(run, [method], {method: {}}, None, top, rule, "json", known=label is not None)
     batch = [(Picture("picture", label=label), image)]
     kind = FILTERS[run.preprocessing.interpolation]
-    squares = torch.from_numpy(np.asarray(image.resize((search.side, search.side), kind)))[None]
+    squares = torch.from_numpy(np.array(image.resize((search.side, search.side), kind)))[None]
     (row,) = search(
         batch, squares, {name: Tally(rule.threshold, rule.normalization) for name in (method, CENTRE)}
     )

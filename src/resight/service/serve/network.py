@@ -68,7 +68,7 @@ class Maps:
     window: tuple[float, float, float, float]
 
     def shown(self, count: int) -> NDArray[np.float32]:
-        """Return the first maps as `resight explain` does, at the square's size: (count, side, side), [0, 1]."""
+        """Return the first maps as `resight explain` does: (count, side, side) in [0, 1]."""
         raw = torch.from_numpy(self.raw[:count])
         resized = heatmaps.resize(heatmaps.rectify(raw) if self.rectified else raw, self.side, self.side)
         return heatmaps.normalize(resized).numpy()
@@ -109,7 +109,7 @@ class Served:
 
     def prepared(self, image: Image.Image) -> NDArray[np.uint8]:
         """Return the square (S, S, 3) that the network sees of a picture."""
-        return np.ascontiguousarray(fit(image, self.run.preprocessing))
+        return np.array(fit(image, self.run.preprocessing))  # its own memory, which torch may take
 
     def answers(self, squares: Sequence[NDArray[np.uint8]]) -> list[Tensor | ResightError]:
         """Return the probabilities (classes,) of each square, or why there are none."""
