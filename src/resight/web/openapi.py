@@ -176,7 +176,7 @@ def document(*, with_desk: bool) -> dict[str, Any]:
         "info": {
             "title": "Resight",
             "version": resight.__version__,
-            "description": "One picture a request, as the bytes of its file. Pictures that arrive together are "
+            "description": "One picture a request, as the bytes of its file. Those that arrive together are "
             "classified together.",
         },
         "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from resight.core.errors import DataError, NotFiniteError, ResightError, UsageError
 from resight.core.registry import lookup
-from resight.data.decode import WHOLE
-from resight.data.prepare import Normalize, fit, seen_window
+from resight.data.prepare import Normalize, fit, seen_window, whole_size
 from resight.evaluate.scores import Member, logits_of
 from resight.geometry import heatmaps
 from resight.localize.rule import Rule
@@ -155,7 +154,7 @@ class Served:
         likely = to_probabilities(logits.double() / self.run.temperature, model.probabilities)[0]
         targets = self._targets(logits, target)
         answer = explain(model, images, method, targets)
-        size = image.info.get(WHOLE, image.size)
+        size = whole_size(image)
         numbers = answer.targets[0].tolist()
         raw = answer.raw[0].float().cpu().numpy()
         return Maps(
