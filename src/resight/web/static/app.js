@@ -2,31 +2,9 @@
 
 import * as api from "./api.js";
 import { byId, el, say } from "./dom.js";
+import { showRuns } from "./runs.js";
 import { Pictures } from "./pictures.js";
 import { DeskView } from "./desk.js";
-
-function told(run) {
-  const test = run.test;
-  const figure =
-    test?.top1_error === undefined
-      ? ""
-      : ` · ${test.top1_error.toFixed(1)} % error on ${test.n} test pictures`;
-  return `${run.network} · ${run.classes.length.toLocaleString("en")} classes · ${run.size} px${figure}`;
-}
-
-function showRuns(runs) {
-  byId("runs").append(
-    ...runs.map((run, number) =>
-      el(
-        "p",
-        { class: "run" },
-        ...(runs.length > 1 ? [el("i", { class: `dot dot-${number}`, "aria-hidden": "true" })] : []),
-        el("b", {}, run.name),
-        el("span", { class: "soft" }, told(run)),
-      ),
-    ),
-  );
-}
 
 function show(view) {
   for (const name of ["pictures", "boxes"]) {

@@ -29,8 +29,7 @@ export const tint = (value) => {
 export class Maps {
   constructor(answer) {
     Object.assign(this, answer);
-    const bytes = Uint8Array.from(atob(answer.data), (letter) => letter.charCodeAt(0));
-    this.raw = new Float32Array(bytes.buffer);
+    this.raw ??= new Float32Array(Uint8Array.from(atob(answer.data), (letter) => letter.charCodeAt(0)).buffer);
     this.data = undefined;
     this.kept = new Map();
   }
@@ -47,23 +46,27 @@ export class Maps {
   }
 
   #resized(place) {
+    const map = this.signed(place);
+    let [least, most] = [Infinity, -Infinity];
+    for (const value of map) {
+      if (value < least) least = value;
+      if (value > most) most = value;
+    }
+    const span = most - least;
+    return map.map((value) => (span > 1e-12 ? (value - least) / span : 0));
+  }
+
+  /** The map of one class at the network's size, not normalized. */
+  signed(place) {
     const [, rows, columns] = this.shape;
     const side = this.side;
     const cells = this.raw.subarray(place * rows * columns, (place + 1) * rows * columns);
     const across = between(side, columns, 0, side);
     const down = between(side, rows, 0, side);
     const map = new Float32Array(side * side);
-    let least = Infinity;
-    let most = -Infinity;
     for (let y = 0, at = 0; y < side; y++) {
-      for (let x = 0; x < side; x++, at++) {
-        map[at] = mixed(cells, columns, across, down, x, y, this.rectified);
-        if (map[at] < least) least = map[at];
-        if (map[at] > most) most = map[at];
-      }
+      for (let x = 0; x < side; x++, at++) map[at] = mixed(cells, columns, across, down, x, y, this.rectified);
     }
-    const span = most - least;
-    for (let at = 0; at < map.length; at++) map[at] = span > 1e-12 ? (map[at] - least) / span : 0;
     return map;
   }
 }
