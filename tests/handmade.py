@@ -1,4 +1,4 @@
-"""A network as `resight export` writes it, put together by hand: it compares how red and how blue a picture is."""
+"""A network as `resight export` writes it, put together by hand: is a picture more red, or more blue?"""
 
 import json
 

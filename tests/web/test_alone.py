@@ -171,7 +171,7 @@ def test_the_window_is_that_of_python(tmp_path, browser):
         write_page(handmade.network(), document, "x", runtime.find_runtime(RUNTIME), place)
         page.goto(place.as_uri())
         found = page.evaluate(
-            'async (sizes) => { const { seenWindow } = await import("resight/api.js"); return sizes.map(seenWindow); }',
+            'async (sizes) => sizes.map((await import("resight/api.js")).seenWindow)',
             sizes,
         )
         card = Preprocessing(size=size, resize=resize)
@@ -249,5 +249,5 @@ def test_without_npm_or_network_the_cure_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ResightError, match=r"there is no npm.*--runtime DIR"):
         runtime.find_runtime(None)
-    with pytest.raises(ResightError, match="--runtime .* needs"):
+    with pytest.raises(ResightError, match=r"--runtime .* needs"):
         runtime.find_runtime(str(tmp_path))

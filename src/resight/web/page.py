@@ -23,7 +23,8 @@ PREFIX = "resight/"
 IMPORT = re.compile(r"""(\bfrom |\bimport\()"\./([\w.]+)\"""")
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'wasm-unsafe-eval' data: blob: 'self'; worker-src blob:; "
-    "style-src 'unsafe-inline'; img-src data: blob:; connect-src {connect}; base-uri 'none'; form-action 'none'"
+    "style-src 'unsafe-inline'; img-src data: blob:; connect-src {connect}; "
+    "base-uri 'none'; form-action 'none'"
 )
 """Nothing is loaded from elsewhere: the browser itself refuses it."""
 

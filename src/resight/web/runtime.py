@@ -1,7 +1,7 @@
 """onnxruntime-web, which runs a network in a browser: two files of the npm package of that name.
 
-They are not part of Resight. They come from a folder that the user names, or from npm once, into the cache; what npm
-sends must have the expected checksum.
+They are not part of Resight. They come from a folder that the user names, or from npm once, into the cache; what
+npm sends must have the expected checksum.
 """
 
 import hashlib
