@@ -1,7 +1,7 @@
 """onnxruntime-web, which runs a network in a browser: two files of the npm package of that name.
 
-They are not part of Resight. They come from a folder that the user names, or from npm once, into the cache; what
-npm sends must have the expected checksum.
+They are not part of Resight. They come from a folder that the user names, or once from npm, into the cache;
+what npm sends must have the expected checksum.
 """
 
 import hashlib
@@ -53,9 +53,7 @@ def find_runtime(folder: str | None) -> Runtime:
         for place in places:
             if all((place / name).is_file() for name in CHECKSUMS):
                 return _read(place)
-        raise ResightError(
-            f"--runtime {folder}: needs {SCRIPT} and {WASM}, of the npm package {PACKAGE}, in it or in dist"
-        )
+        raise ResightError(f"--runtime {folder}: needs {SCRIPT} and {WASM} of {PACKAGE}, in it or in dist")
     place = cache_folder() / PACKAGE / VERSION
     if not all((place / name).is_file() for name in CHECKSUMS):
         _fetch(place)
@@ -73,7 +71,8 @@ def _fetch(place: Path) -> None:
         ResightError: without npm or network, or if a file is not the expected one.
     """
     npm = shutil.which("npm")
-    cure = f"give its files with --runtime DIR (npm install {PACKAGE}@{VERSION}, then node_modules/{PACKAGE}/dist)"
+    own = f"npm install {PACKAGE}@{VERSION}, then node_modules/{PACKAGE}/dist"
+    cure = f"give its files with --runtime DIR ({own})"
     if npm is None:
         raise ResightError(f"the page needs {PACKAGE}, and there is no npm to get it; {cure}")
     with tempfile.TemporaryDirectory() as folder:
