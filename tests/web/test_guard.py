@@ -32,7 +32,7 @@ def test_foreign_names(host):
 
 
 def test_a_given_name_is_ones_own():
-    assert Policy(names=("desk.lab",)).is_own("desk.lab:80")
+    assert Policy(names=("Desk.lab",)).is_own("desk.LAB:80")
 
 
 def test_a_foreign_host_is_refused_before_anything_else(client):

@@ -109,7 +109,7 @@ def test_dropped_pictures_are_answered_and_shown_with_the_map_of_any_class(clien
     expect(dialog.locator("canvas")).to_have_attribute(
         "aria-label", "1.png, with the map of red over it, 1 box"
     )
-    dialog.get_by_label("Map").fill("0")
+    dialog.get_by_role("slider", name="Map", exact=True).fill("0")
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     expect(page.locator(".card").nth(1)).to_be_focused()
@@ -133,8 +133,8 @@ def test_the_page_computes_the_maps_of_python(client, finder, photos, pages):
     own = resight.explain(model, [photos / "1.png"], "cam", [["blue", "red"]]).maps[0]
     for (values, peak), wanted in zip(maps, own, strict=True):
         assert max(abs(a - b) for a, b in zip(values, wanted.flatten().tolist(), strict=True)) < 1e-5
-        place = int(wanted.flatten().argmax())
-        assert peak == [(place % 32 + 0.5) / 32, (place // 32 + 0.5) / 32]
+        # Its peak is one of Python's; several cells of a plateau may differ by rounding only.
+        assert wanted[round(32 * peak[1] - 0.5), round(32 * peak[0] - 0.5)] > 1 - 1e-5
 
 
 def test_two_runs_are_next_to_each_other(finder, photos, pages, tmp_path):
@@ -162,7 +162,7 @@ def drag(page, start, by):
 
 def test_a_box_is_corrected_by_mouse_saved_and_there_after_a_reload(desk, photos, pages):
     page = pages(desk, "/#boxes", bypass_csp=True)
-    page.get_by_label("Sort").select_option("name")
+    page.locator("#desk-order").select_option("name")
     page.locator(".desk-row").first.click()
     expect(page.locator(".desk-title h2")).to_have_text("0.png")
     expect(box_at(page)).to_be_visible()
@@ -182,7 +182,7 @@ def test_a_box_is_corrected_by_mouse_saved_and_there_after_a_reload(desk, photos
     expect(page.locator(".desk-title h2")).to_have_text("1.png")
     expect(page.locator(".desk-head")).to_contain_text("1 of 3 pictures done")
     page.reload()
-    page.get_by_label("Show").select_option("done")
+    page.locator("#desk-state").select_option("done")
     page.locator(".desk-row").first.click()
     expect(page.locator(".desk-title h2")).to_have_text("0.png")
     expect(page.locator(".box")).to_have_count(2)
@@ -272,7 +272,7 @@ def test_nothing_is_lost_when_the_server_or_the_browser_dies(finder, photos, pag
 def test_a_second_person_is_asked_before_anything_is_overwritten(desk, photos, pages):
     first, second = pages(desk, "/#boxes"), pages(desk, "/#boxes")
     for page in (first, second):
-        page.get_by_label("Sort").select_option("name")
+        page.locator("#desk-order").select_option("name")
         page.locator(".desk-row").first.click()
         expect(page.locator(".desk-title h2")).to_have_text("0.png")
         expect(box_at(page)).to_be_visible()

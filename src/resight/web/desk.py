@@ -1,6 +1,7 @@
 """The requests of the labelling desk."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ MOST_BYTES = 2**20
 AT_ONCE = 8
 """Pictures that the network sees in one go while no request waits."""
 
+_log = logging.getLogger("resight.web")
+
 
 @dataclass
 class DeskApi:
@@ -76,8 +79,11 @@ class DeskApi:
                 await self._task
 
     async def _answer_all(self) -> None:
-        while items := self.desk.unanswered(AT_ONCE):
-            await self.work.compute(lambda items=items: self.desk.answer(items), idle=True)
+        try:
+            while items := self.desk.unanswered(AT_ONCE):
+                await self.work.compute(lambda items=items: self.desk.answer(items), idle=True)
+        except Exception:  # noqa: BLE001 - the order by doubt ends there; everything else goes on
+            _log.exception("The network could not see all pictures.")
 
     async def listed(self, request: Request) -> Response:
         """Return a part of the list."""

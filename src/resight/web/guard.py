@@ -79,7 +79,7 @@ class Policy:
             return False
         if not name or "@" in host or "/" in host:
             return False
-        if name == "localhost" or name in self.names:
+        if name == "localhost" or name in {own.lower() for own in self.names}:
             return True
         try:
             ipaddress.ip_address(name)
