@@ -19,6 +19,7 @@ export class DeskView {
     this.future = [];
     this.current = null;
     this.turn = 0;
+    this.loads = 0;
     this.editor = new Editor({ changed: (how) => this.#changed(how), chosen: () => this.#drawBoxes() });
     this.#build();
     addEventListener("keydown", (event) => this.#key(event));
@@ -26,13 +27,8 @@ export class DeskView {
 
   async open() {
     this.shown = true;
+    this.timer ??= setInterval(() => this.shown && this.told?.scored < this.told?.total && this.#load(false), 3000);
     await this.#load(true);
-    if (!this.saving) {
-      this.saving = new Saving(this.told.file, (...news) => this.#told(...news));
-      for (const key of this.saving.left()) if (key !== this.current?.key) this.saving.put(key, this.saving.kept(key));
-    }
-    if (!this.current && this.rows.length) await this.pick(this.rows[0].key);
-    this.timer ??= setInterval(() => this.shown && this.told.scored < this.told.total && this.#load(false), 3000);
   }
 
   close() {
@@ -108,12 +104,22 @@ export class DeskView {
 
   async #load(anew) {
     const count = anew ? PAGE : Math.max(this.rows.length, PAGE);
+    const load = ++this.loads;
     const answer = await api.listed({ state: this.state.value, order: this.order.value, count: Math.min(count, 1000) });
+    if (load !== this.loads) return; // a later request has other words
     this.told = answer;
     this.rows = answer.pictures;
     this.editor.classes = answer.classes;
     if (!this.editor.label) this.#newLabel(answer.classes[0]);
     this.#drawList();
+    if (!this.saving) this.#begin();
+    if (!this.turn && this.rows.length) await this.pick(this.rows[0].key);
+  }
+
+  /** Send what a browser that ended has left behind. */
+  #begin() {
+    this.saving = new Saving(this.told.file, (...news) => this.#told(...news));
+    for (const key of this.saving.left()) this.saving.put(key, this.saving.kept(key));
   }
 
   async #more() {
