@@ -191,6 +191,7 @@ export class DeskView {
     const turn = ++this.turn;
     this.name.textContent = "…";
     try {
+      await this.saving?.rest(key);
       const [state, picture] = await Promise.all([api.boxesOf(key), api.pictureOf(key, LARGE)]);
       if (turn !== this.turn) return;
       this.current = state;

@@ -47,6 +47,11 @@ export class Saving {
     this.#run(key);
   }
 
+  /** Wait for a request that is under way: before it ends, nobody knows which version the server has. */
+  async rest(key) {
+    while (this.pending.get(key)?.busy) await this.pending.get(key).running;
+  }
+
   #keep(key, state) {
     try {
       localStorage.setItem(this.prefix + key, JSON.stringify(state));
@@ -55,10 +60,14 @@ export class Saving {
     }
   }
 
-  async #run(key) {
+  #run(key) {
     const entry = this.pending.get(key);
     if (!entry || entry.busy) return;
     entry.busy = true;
+    entry.running = this.#send(key, entry);
+  }
+
+  async #send(key, entry) {
     const sent = entry.state;
     this.told("saving", key);
     try {
