@@ -121,21 +121,19 @@ def serve(
     Raises:
         ResightError: in one line.
     """
-    listening = _bound(address)
-    networks = [open_served(run) for run in runs]
-    desk = open_desk(networks[0], data, out, split, data_root) if data else None
-    with locked(desk.labels.folder) if desk else nullcontext():
-        policy = Policy(address.names, address.token, address.cors)
-        app = create_app(networks, desk, policy, limits)
-        host, port = listening.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        token = f"#token={address.token}" if address.token else ""
-        say(f"http://{shown}:{port}/{token}")
-        if desk:
-            say(
-                f"boxes are saved to {desk.labels.folder}; the pictures and their annotations are not changed"
-            )
-        asyncio.run(server_of(app).serve([listening]))
+    with _bound(address) as listening:
+        networks = [open_served(run) for run in runs]
+        desk = open_desk(networks[0], data, out, split, data_root) if data else None
+        with locked(desk.labels.folder) if desk else nullcontext():
+            app = create_app(networks, desk, Policy(address.names, address.token, address.cors), limits)
+            host, port = listening.getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            say(f"http://{shown}:{port}/{f'#token={address.token}' if address.token else ''}")
+            if desk:
+                say(
+                    f"boxes are saved to {desk.labels.folder}; pictures and annotations of yours stay as they are"
+                )
+            asyncio.run(server_of(app).serve([listening]))
 
 
 def server_of(app: ASGIApp) -> uvicorn.Server:
