@@ -163,6 +163,7 @@ def drag(page, start, by):
 def test_a_box_is_corrected_by_mouse_saved_and_there_after_a_reload(desk, photos, pages):
     page = pages(desk, "/#boxes", bypass_csp=True)
     page.locator("#desk-order").select_option("name")
+    expect(page.locator(".desk-row").first).to_contain_text("0.png")
     page.locator(".desk-row").first.click()
     expect(page.locator(".desk-title h2")).to_have_text("0.png")
     expect(box_at(page)).to_be_visible()
@@ -183,6 +184,7 @@ def test_a_box_is_corrected_by_mouse_saved_and_there_after_a_reload(desk, photos
     expect(page.locator(".desk-head")).to_contain_text("1 of 3 pictures done")
     page.reload()
     page.locator("#desk-state").select_option("done")
+    expect(page.locator(".desk-row")).to_have_count(1)
     page.locator(".desk-row").first.click()
     expect(page.locator(".desk-title h2")).to_have_text("0.png")
     expect(page.locator(".box")).to_have_count(2)
@@ -230,7 +232,7 @@ def test_a_box_is_drawn_by_touch(desk, photos, pages):
     sheet = page.locator(".sheet svg").bounding_box()
     scale = sheet["width"] / 160
     touch = page.context.new_cdp_session(page)
-    start = sheet["x"] + 100 * scale, sheet["y"] + 100 * scale
+    start = sheet["x"] + 130 * scale, sheet["y"] + 4 * scale  # beside the proposed box
     for kind, by in (("touchStart", 0), ("touchMove", 8), ("touchMove", 16), ("touchEnd", None)):
         points = [] if by is None else [{"x": start[0] + by * scale, "y": start[1] + by * scale}]
         touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
@@ -273,6 +275,7 @@ def test_a_second_person_is_asked_before_anything_is_overwritten(desk, photos, p
     first, second = pages(desk, "/#boxes"), pages(desk, "/#boxes")
     for page in (first, second):
         page.locator("#desk-order").select_option("name")
+        expect(page.locator(".desk-row").first).to_contain_text("0.png")
         page.locator(".desk-row").first.click()
         expect(page.locator(".desk-title h2")).to_have_text("0.png")
         expect(box_at(page)).to_be_visible()

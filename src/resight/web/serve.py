@@ -130,9 +130,7 @@ def serve(
             shown = f"[{host}]" if ":" in host else host
             say(f"http://{shown}:{port}/{f'#token={address.token}' if address.token else ''}")
             if desk:
-                say(
-                    f"boxes are saved to {desk.labels.folder}; pictures and annotations of yours stay as they are"
-                )
+                say(f"boxes are saved to {desk.labels.folder}; your pictures and annotations are not changed")
             asyncio.run(server_of(app).serve([listening]))
 
 
