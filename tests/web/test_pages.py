@@ -232,7 +232,7 @@ def test_a_box_is_drawn_by_touch(desk, photos, pages):
     sheet = page.locator(".sheet svg").bounding_box()
     scale = sheet["width"] / 160
     touch = page.context.new_cdp_session(page)
-    start = sheet["x"] + 130 * scale, sheet["y"] + 4 * scale  # beside the proposed box
+    start = sheet["x"] + 130 * scale, sheet["y"] + 4 * scale  # next to the proposed box
     for kind, by in (("touchStart", 0), ("touchMove", 8), ("touchMove", 16), ("touchEnd", None)):
         points = [] if by is None else [{"x": start[0] + by * scale, "y": start[1] + by * scale}]
         touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
