@@ -23,6 +23,7 @@ from resight.cli.look import look
 from resight.cli.networks import compare, models, summary
 from resight.cli.predict import predict
 from resight.cli.reproduce import reproduce
+from resight.cli.serve import serve
 from resight.cli.similar import similar
 from resight.cli.test import report, test
 from resight.cli.train import train
@@ -48,6 +49,7 @@ app.command(short_help="Classify pictures.")(predict)
 app.command(short_help="Show where a network looks: overlays and maps.")(explain)
 app.command(short_help="Find boxes with a network trained on class labels only, and measure them.")(locate)
 app.command(short_help="Write a run as one file that runs without Resight.")(export)
+app.command(short_help="Answer over HTTP: an API, a page to try pictures, a desk to correct boxes.")(serve)
 app.command("train-decoder", short_help="Train a run's decoder for the method Perception Visualization.")(
     train_decoder
 )

@@ -137,7 +137,7 @@ def _read(file: Path, notes: Notes) -> list[AnnotatedPicture]:
     pictures, folders = [], picture_folders(file)
     for image in images:
         found = objects.pop(image["id"], [])
-        path = find_picture(folders, str(image["file_name"]))
+        path = find_picture(folders, str(image["file_name"]), file.parent)
         if path is None:
             notes.add("annotated pictures are missing and are left out", f"{file}, {image['file_name']}")
             continue
@@ -297,10 +297,16 @@ def picture_folders(file: Path, prefix: str = PREFIX) -> list[Path]:
     return [*places, above / "images", above, *folders]
 
 
-def find_picture(folders: list[Path], name: str) -> Path | None:
+def find_picture(folders: list[Path], name: str, own: Path) -> Path | None:
     r"""Return a picture that a file names, with slashes or backslashes.
 
-    Of a path on another machine (C:\data\0.png, ../upload/0.png) only the last part is looked for.
+    Of a path that is not there, of another machine (C:\data\0.png, ../upload/0.png), only the last part is
+    looked for.
+
+    Args:
+        folders: where it may be.
+        name: as the file names it.
+        own: the folder of that file.
     """
     posix = PurePosixPath(name.replace("\\", "/"))
     if not name or "\0" in name:
@@ -310,5 +316,7 @@ def find_picture(folders: list[Path], name: str) -> Path | None:
     if not wanted:
         return None
     with suppress(OSError):  # a name that no file can have
+        if foreign and (own / posix).is_file():
+            return own / posix
         return next((folder / wanted for folder in folders if (folder / wanted).is_file()), None)
     return None
