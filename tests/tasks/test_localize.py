@@ -20,7 +20,8 @@ from resight.data.stream import Readers
 from resight.metrics.localization import overlap
 from resight.models.modelfile import load_header
 from resight.models.zoo import create_model
-from resight.tasks.localize import Localize, overlaps
+from resight.tasks.localize.result import overlaps
+from resight.tasks.localize.task import Localize
 from resight.tasks.task import Aids
 from resight.training.checkpoints import FILE, Progress, load_state, save_state
 from resight.training.loop import Actions, Stopped, fit
