@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from resight.metrics.detection import (
-    FIFTY, SEVENTY_FIVE, interval, matches_of, precision_of, voc_average,
+    FIFTY,
+    SEVENTY_FIVE,
+    intervals,
+    matches_of,
+    precision_of,
+    voc_average,
 )  # fmt: skip
 from resight.metrics.detection_errors import errors_by_class, judge
 from resight.metrics.matching import AREAS, Detections, Truths, match
@@ -18,7 +23,9 @@ CANVAS = 200
 
 def boxes_of(chance, count):
     low = chance.uniform(0, 140, (count, 2))
-    return np.concatenate([low, low + chance.uniform(4, 130, (count, 2)) * chance.choice([0.2, 1], (count, 1))], 1)
+    return np.concatenate(
+        [low, low + chance.uniform(4, 130, (count, 2)) * chance.choice([0.2, 1], (count, 1))], 1
+    )
 
 
 def pictures(seed, count=12, *, crowds=True):
@@ -36,7 +43,9 @@ def pictures(seed, count=12, *, crowds=True):
         again = np.repeat(np.arange(objects), 3)
         near = boxes[again] + chance.normal(0, 6, (len(again), 4))
         near[:, 2:] = np.maximum(near[:, 2:], near[:, :2] + 1)
-        wrong = np.where(chance.random(len(again)) < 0.2, chance.integers(0, CLASSES, len(again)), labels[again])
+        wrong = np.where(
+            chance.random(len(again)) < 0.2, chance.integers(0, CLASSES, len(again)), labels[again]
+        )
         all_boxes = np.concatenate([near, boxes_of(chance, 4)])
         all_labels = np.concatenate([wrong, chance.integers(0, CLASSES, 4)])
         scores = np.round(chance.random(len(all_labels)), 1)  # many are equal
@@ -61,7 +70,12 @@ def coco_json(found, truths, mask_of=None):
             if mask_of:
                 row |= {"segmentation": mask_of(t.masks[g]), "area": float(t.masks[g].sum())}
             annotations.append(
-                {"id": len(annotations) + 1, "image_id": i, "category_id": int(label), "iscrowd": int(t.crowd[g])}
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": i,
+                    "category_id": int(label),
+                    "iscrowd": int(t.crowd[g]),
+                }
                 | row
             )
     for i, d in enumerate(found):
@@ -142,7 +156,7 @@ def test_nothing_is_none_not_a_number():
     own = precision_of(matches_of([nothing, nothing], [empty, empty], 2))
     assert own.average() is None and own.average_recall() is None and own.curve(0) is None
     assert voc_average([nothing], [empty], 0) is None
-    assert interval(matches_of([nothing], [empty], 1), lambda p: p.average(), rounds=5) is None
+    assert intervals(matches_of([nothing], [empty], 1), [lambda p: p.average()], rounds=5) == [None]
     one = Truths(box(0, 0, 10, 10), np.array([0]))
     own = precision_of(matches_of([nothing, nothing], [one, empty], 2))
     assert own.average() == 0.0 and own.average(label=1) is None and own.average(area="large") is None
@@ -239,7 +253,9 @@ def test_weights_stand_for_repeated_pictures():
 
 def test_an_interval_holds_its_figure_and_is_the_same_again():
     matches = matches_of(*pictures(1, 30), CLASSES)
-    first, second = (interval(matches, lambda p: p.average(overlap=FIFTY), rounds=60) for _ in range(2))
+    (first,), (second,) = (
+        intervals(matches, [lambda p: p.average(overlap=FIFTY)], rounds=60) for _ in range(2)
+    )
     assert first == second and first.low < first.value < first.high
 
 
@@ -255,6 +271,6 @@ def test_intervals_cover_what_they_promise():
     for _ in range(trials):
         drawn_pictures = chance.choice(len(found), 60)
         own = matches_of([found[i] for i in drawn_pictures], [truths[i] for i in drawn_pictures], CLASSES - 1)
-        got = interval(own, lambda p: p.average(overlap=FIFTY), rounds=150)
+        (got,) = intervals(own, [lambda p: p.average(overlap=FIFTY)], rounds=150)
         held += got.low <= wanted <= got.high
     assert 0.88 <= held / trials <= 0.99, held / trials

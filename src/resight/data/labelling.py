@@ -126,6 +126,38 @@ class AllBoxes:
         return Dataset(name, classes, built, notes=notes.lines())
 
 
+class EveryObject(AllBoxes):
+    """As `AllBoxes`, for what finds objects: one class is enough, and other splits may show more classes.
+
+    Their objects stay, with the label -1: they are neither found nor missed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(least=1)
+
+    def dataset(self, name: str, splits: Framed, notes: Notes) -> Dataset:
+        """Return a data set of any number of classes a picture, those of the training pictures' boxes."""
+        classes = tuple(sorted({box[0] for picture, _ in splits["train"] for box in picture.boxes}))
+        if not classes:
+            raise DataError(f"{name}: none of its training pictures has a box")
+        built = {}
+        for split, pictures in splits.items():
+            if not pictures:
+                notes.add(EMPTY, split)
+                continue
+            part, names = split_of(split, pictures), []
+            for picture, _ in pictures:
+                shown = {box[0] for box in picture.boxes}
+                for other in sorted(shown - {*classes}):
+                    notes.add(
+                        f"{split} pictures show a class that no training picture has; it is not counted",
+                        other,
+                    )
+                names.append(shown & {*classes})
+            built[split] = replace(part, labels=multi_hot(names, part.classes)).relabelled(classes)
+        return Dataset(name, classes, built, notes=notes.lines())
+
+
 LARGEST, ALL = LargestBox(), AllBoxes()
 
 

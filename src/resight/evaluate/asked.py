@@ -18,6 +18,8 @@ from resight.core.preprocessing import Preprocessing
 from resight.data.prepare import Normalize, fit, seen_window, whole_size
 from resight.evaluate.scores import batch_size, logits_of, require_finite
 
+Outputs = Callable[[nn.Module, Tensor, Normalize, torch.dtype], Any]
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -101,10 +103,14 @@ def _keep(samples: list) -> list:
 
 
 @torch.inference_mode()
-def seen(asked: Asked) -> Iterator[tuple[int, Any, Place | None]]:
-    """Yield (index, output (...) float32 on the CPU, place) of each picture, in order.
+def seen(asked: Asked, outputs_of: Outputs = logits_of) -> Iterator[tuple[int, Any, Place | None]]:
+    """Yield (index, output on the CPU, place) of each picture, in order.
 
     Of one that cannot be read the output is the PictureError, and the place is None.
+
+    Args:
+        asked: network and pictures.
+        outputs_of: gives what a network says of squares, see `Task.outputs`; float32 tensors (...) by default.
 
     Raises:
         ModelFileError: if an output is not finite.
@@ -118,8 +124,9 @@ def seen(asked: Asked) -> Iterator[tuple[int, Any, Place | None]]:
         squares = [square for _, square, _ in samples if not isinstance(square, PictureError)]
         outputs = iter(())
         if squares:
-            found = logits_of(asked.network, torch.from_numpy(np.stack(squares)), normalize, asked.precision)
-            require_finite(found.flatten(1))
+            found = outputs_of(asked.network, torch.from_numpy(np.stack(squares)), normalize, asked.precision)
+            if isinstance(found, Tensor):
+                require_finite(found.flatten(1))
             outputs = iter(found)
         for index, square, place in samples:
             yield index, square if isinstance(square, PictureError) else next(outputs), place

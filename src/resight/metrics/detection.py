@@ -4,7 +4,7 @@ A figure that nothing can be counted for is None, never a number. T overlaps, A 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,9 @@ class Precision:
     at: NDArray[np.float64]
     recall: NDArray[np.float64]
 
-    def average(self, area: str = "all", overlap: int | None = None, label: int | None = None) -> float | None:
+    def average(
+        self, area: str = "all", overlap: int | None = None, label: int | None = None
+    ) -> float | None:
         """Return the average precision in [0, 1], the mean over classes that have objects.
 
         Args:
@@ -68,7 +70,9 @@ def matches_of(found: Sequence[Detections], truths: Sequence[Truths], classes: i
     return [match(found, truths, label) for label in range(classes)]
 
 
-def precision_of(matches: Sequence[Matches], times: NDArray[np.int64] | None = None, most: int = MOST) -> Precision:
+def precision_of(
+    matches: Sequence[Matches], times: NDArray[np.int64] | None = None, most: int = MOST
+) -> Precision:
     """Return the precision of all classes.
 
     Args:
@@ -117,39 +121,50 @@ class Interval:
     high: float
 
 
-def interval(
+def intervals(
     matches: Sequence[Matches],
-    figure: Callable[[Precision], float | None],
+    figures: Sequence[Callable[[Precision], float | None]],
     seed: int = 0,
     rounds: int = ROUNDS,
     coverage: float = COVERAGE,
-) -> Interval | None:
-    """Return a figure with the interval of a bootstrap over pictures; None if it cannot be computed.
+) -> list[Interval | None]:
+    """Return figures with the intervals of a bootstrap over pictures; None for one that cannot be computed.
 
     Pictures are drawn with repetition, as many as there are; the interval runs between the quantiles of the
     figures of such draws (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13).
 
     Args:
         matches: of each class, over the same pictures.
-        figure: what is read off the precision.
+        figures: what is read off the precision of objects of all areas.
         seed: of the draws.
         rounds: how many draws.
         coverage: share of repetitions of the test in which the interval should hold the true figure.
     """
-    value = figure(precision_of(matches))
-    if value is None:
-        return None
-    pictures, chance, values = matches[0].objects.shape[1], np.random.default_rng(seed), []
-    for _ in range(rounds):
+    own = [replace(m, right=m.right[:1], ignored=m.ignored[:1], objects=m.objects[:1]) for m in matches]
+    precision = precision_of(own)
+    values = [figure(precision) for figure in figures]
+    pictures, chance = own[0].objects.shape[1], np.random.default_rng(seed)
+    drawn: list[list[float]] = [[] for _ in figures]
+    for _ in range(rounds if any(value is not None for value in values) else 0):
         times = np.bincount(chance.integers(pictures, size=pictures), minlength=pictures)
-        values.append(figure(precision_of(matches, times)))
-    drawn = [v for v in values if v is not None]
-    low, high = np.quantile(drawn or [value], [(1 - coverage) / 2, (1 + coverage) / 2])
-    return Interval(value, float(low), float(high))
+        again = precision_of(own, times)
+        for place, figure in zip(drawn, figures, strict=True):
+            value = figure(again)
+            place += [] if value is None else [value]
+    ends = [(1 - coverage) / 2, (1 + coverage) / 2]
+    return [
+        None if value is None else Interval(value, *np.quantile(place or [value], ends).tolist())
+        for value, place in zip(values, drawn, strict=True)
+    ]
 
 
 def voc_average(
-    found: Sequence[Detections], truths: Sequence[Truths], label: int, *, eleven: bool = False, overlap: float = 0.5
+    found: Sequence[Detections],
+    truths: Sequence[Truths],
+    label: int,
+    *,
+    eleven: bool = False,
+    overlap: float = 0.5,
 ) -> float | None:
     """Return Pascal VOC's average precision of a class, in [0, 1]; None if it has no object that counts.
 

@@ -142,7 +142,9 @@ def match(
 
     Source: Lin et al. 2014, "Microsoft COCO", and its evaluation code.
     """
-    rows = [_match_picture(f.best(label), t.of(label), thresholds) for f, t in zip(found, truths, strict=True)]
+    rows = [
+        _match_picture(f.best(label), t.of(label), thresholds) for f, t in zip(found, truths, strict=True)
+    ]
     scores = [row[0] for row in rows]
     return Matches(
         np.concatenate([*scores, np.zeros(0)]),

@@ -9,12 +9,14 @@ from resight.core.registry import lookup
 from resight.models.classifier import Classifier
 from resight.models.solver import Solver
 from resight.tasks.classify.task import OneClass
+from resight.tasks.detect.task import Detect
 from resight.tasks.localize.task import Localize
 from resight.tasks.task import Learned, SolverTask, Task
 
 TASKS: dict[str, type[Task]] = {
     "classify": OneClass,
     "localize": Localize,
+    "detect": Detect,
 }
 """Name to task. That a picture has several classes is said by the data set, see `classify.task.of`."""
 CLASSIFY = "classify"

@@ -89,7 +89,9 @@ def test_masks_are_pasted_as_torchvision_does(theirs):
     from torchvision.models.detection.roi_heads import paste_masks_in_image
 
     masks = torch.rand(4, 28, 28, generator=torch.Generator().manual_seed(0))
-    boxes = torch.tensor([[3.2, 4.1, 30.7, 40.2], [0, 0, 59.9, 49], [50.5, 30.0, 60.0, 50.0], [20.0, 20, 20.4, 20.2]])
+    boxes = torch.tensor(
+        [[3.2, 4.1, 30.7, 40.2], [0, 0, 59.9, 49], [50.5, 30.0, 60.0, 50.0], [20.0, 20, 20.4, 20.2]]
+    )
     wanted = paste_masks_in_image(masks[:, None], boxes, (50, 60))[:, 0]
     torch.testing.assert_close(pasted(masks, boxes.tolist(), (50, 60)), wanted)
 
@@ -199,7 +201,9 @@ def test_draws_follow_the_word_alone():
     assert counts[140:].sum() == 0
 
 
-@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0", "vgg11", "densenet121", "speednet8_narrow"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "efficientnet_lite0", "vgg11", "densenet121", "speednet8_narrow"]
+)
 def test_any_trunk_carries_both_heads(name):
     image = torch.zeros(1, 3, 128, 128)
     for plan in (Plan(width=16), Plan("c4", width=16, anchor=2.0)):

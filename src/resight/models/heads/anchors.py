@@ -31,7 +31,9 @@ def grid_anchors(cell: Tensor, shape: tuple[int, int], canvas: tuple[int, int]) 
         shape: (h, w) of the map.
         canvas: (H, W) of the images.
     """
-    rows, columns = (torch.arange(n, device=cell.device) * (side // n) for n, side in zip(shape, canvas, strict=True))
+    rows, columns = (
+        torch.arange(n, device=cell.device) * (side // n) for n, side in zip(shape, canvas, strict=True)
+    )
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     shifts = torch.stack([x, y, x, y], 2).view(-1, 1, 4)
     return (shifts + cell).view(-1, 4)

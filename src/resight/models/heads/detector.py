@@ -146,7 +146,9 @@ class Detector(Head):
         logits, steps = self.rpn(given)
         return Raw(tuple(given[: len(own)]), tuple(given), tuple(logits), tuple(steps))
 
-    def losses(self, raw: Raw, true: Sequence[Objects], canvas: tuple[int, int], anchors: int, regions: int) -> Tensor:
+    def losses(
+        self, raw: Raw, true: Sequence[Objects], canvas: tuple[int, int], anchors: int, regions: int
+    ) -> Tensor:
         """Return the losses (4,), or (5,) with masks, each a mean over the pictures.
 
         Of the proposals' logits and steps, of the regions' classes and steps, and of masks.
@@ -190,7 +192,9 @@ class Detector(Head):
         own = [regions[rows] for (regions, _, _), rows in zip(taken, of, strict=True)]
         logits = self.masks(Pooling(FINE)(raw.maps, own, canvas)).split([len(rows) for rows in of])
         losses = []
-        for objects, (_, labels, which), rows, regions, said in zip(true, taken, of, own, logits, strict=True):
+        for objects, (_, labels, which), rows, regions, said in zip(
+            true, taken, of, own, logits, strict=True
+        ):
             if objects.masks is None:
                 raise ValueError("masks are learned, but the objects have none")
             losses.append(mask_loss(said, regions, labels[rows], objects.masks, which[rows]))

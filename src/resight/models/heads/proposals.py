@@ -7,7 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resight.models.heads.anchors import RATIOS, cell_anchors, clipped, decoded, encoded, grid_anchors, large_enough
+from resight.models.heads.anchors import (
+    RATIOS,
+    cell_anchors,
+    clipped,
+    decoded,
+    encoded,
+    grid_anchors,
+    large_enough,
+)
 from resight.models.heads.sampling import POSITIVE, Bounds, Objects, assigned, sampled
 
 BOUNDS = Bounds(0.7, 0.3, every=True)
@@ -92,13 +100,18 @@ class Proposals(nn.Module):
         """
         from torchvision.ops import batched_nms
 
-        levels = torch.cat([torch.full((one.shape[1],), i, device=anchors.device) for i, one in enumerate(logits)])
+        levels = torch.cat(
+            [torch.full((one.shape[1],), i, device=anchors.device) for i, one in enumerate(logits)]
+        )
         chosen, start = [], 0
         for one in logits:
             chosen.append(one.topk(min(counts.before, one.shape[1]), 1).indices + start)
             start += one.shape[1]
         best = torch.cat(chosen, 1)
-        all_logits, all_steps = torch.cat(list(logits), 1).detach().float(), torch.cat(list(steps), 1).detach().float()
+        all_logits, all_steps = (
+            torch.cat(list(logits), 1).detach().float(),
+            torch.cat(list(steps), 1).detach().float(),
+        )
         found = []
         for row, extent in enumerate(extents):
             own = best[row]
@@ -110,7 +123,12 @@ class Proposals(nn.Module):
         return found
 
     def loss(
-        self, logits: Sequence[Tensor], steps: Sequence[Tensor], anchors: Tensor, true: Sequence[Objects], count: int
+        self,
+        logits: Sequence[Tensor],
+        steps: Sequence[Tensor],
+        anchors: Tensor,
+        true: Sequence[Objects],
+        count: int,
     ) -> tuple[Tensor, Tensor]:
         """Return the loss of the logits and that of the steps, each a mean over the pictures.
 
@@ -131,7 +149,9 @@ class Proposals(nn.Module):
             targets = (state[taken] == POSITIVE).float()
             said.append(F.binary_cross_entropy_with_logits(all_logits[row, taken], targets))
             of = taken[state[taken] == POSITIVE]
-            wanted = encoded(own.boxes[which[of]], anchors[of], PLAIN) if len(of) else all_steps.new_zeros(0, 4)
+            wanted = (
+                encoded(own.boxes[which[of]], anchors[of], PLAIN) if len(of) else all_steps.new_zeros(0, 4)
+            )
             apart = F.smooth_l1_loss(all_steps[row, of], wanted, beta=BETA, reduction="sum")
             moved.append(apart / max(len(taken), 1))
         return torch.stack(said).mean(), torch.stack(moved).mean()

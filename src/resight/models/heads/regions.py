@@ -147,7 +147,13 @@ def region_loss(
 
 
 def suppressed(
-    logits: Tensor, steps: Tensor, regions: Tensor, extent: tuple[int, int], score: float, nms: float, most: int
+    logits: Tensor,
+    steps: Tensor,
+    regions: Tensor,
+    extent: tuple[int, int],
+    score: float,
+    nms: float,
+    most: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the detections of a picture, the best first: boxes (D, 4), class numbers from 0, scores (D,).
 

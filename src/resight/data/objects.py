@@ -1,0 +1,138 @@
+"""Objects as marks: any number of boxes a picture, moved with it, each with its class."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resight.core import seeds
+from resight.core.errors import DataError
+from resight.data.augment.draws import Draws
+from resight.data.augment.warp import move_boxes
+from resight.data.dataset import Split, named_classes
+from resight.data.marks import WarpOf
+
+IN_SIGHT = 0.3
+"""Share of a box that must be left in sight, or the object is neither found nor missed."""
+
+
+@dataclass(frozen=True)
+class ObjectMarks:
+    """The objects of B pictures.
+
+    Attributes:
+        boxes: of each picture x0, y0, x1, y1, half-open, (n, 4): as they are read, in pixels of the whole
+            picture, float64; once they are moved, in shares of the sides of the moved picture, clipped to it,
+            float32.
+        labels: class numbers of each picture, (n,).
+        ignored: which are neither found nor missed, (n,) bool: difficult ones, crowds, and what a move has
+            taken out of sight but for a rest.
+        crowds: which stand for several objects, (n,) bool.
+        sizes: (width, height) of the whole pictures, (B, 2).
+        words: 64 random bits of each picture and epoch for what a loss draws, (B,); 0 where nothing is.
+    """
+
+    boxes: tuple[Tensor, ...]
+    labels: tuple[Tensor, ...]
+    ignored: tuple[Tensor, ...]
+    crowds: tuple[Tensor, ...]
+    sizes: Tensor
+    words: Tensor
+
+    @classmethod
+    def read(cls, split: Split, index: int) -> tuple[Any, ...]:
+        """Return boxes (n, 4), labels, which are ignored and which are crowds, (n,) each, and the size.
+
+        Raises:
+            DataError: if the data set has no boxes, or the picture's size is not known.
+        """
+        own, size = split.picture_boxes(index), split.picture_size(index)
+        if own is None or size is None:
+            fault = "the data set has no boxes" if own is None else "its size is not known"
+            raise DataError(f"{split.picture_name(index)}: {fault}; this task needs both; take it out")
+        passed = split.ignored[int(split.positions[index])] if split.ignored is not None else ()
+        crowds = [box for box in passed if box not in own]
+        every = [*own, *crowds]
+        # Of a class that is not learned: such an object is neither found nor missed.
+        ignored = [box in passed or box.label < 0 for box in every]
+        return (
+            np.array([box[1:] for box in every], dtype=np.float64).reshape(-1, 4),
+            np.array([box.label for box in every], dtype=np.int64),
+            np.array(ignored, dtype=bool),
+            np.arange(len(every)) >= len(own),
+            size,
+        )
+
+    @classmethod
+    def said(cls, split: Split, index: int) -> str:
+        """Return the classes of the picture, and each object's class, box and flags."""
+        boxes, labels, ignored, crowds, size = cls.read(split, index)
+        rows = zip(boxes.tolist(), labels.tolist(), ignored.tolist(), crowds.tolist(), strict=True)
+        named = (
+            f"{split.classes[label] if label >= 0 else ''}:{','.join(f'{edge:g}' for edge in box)}:{i:d}{c:d}"
+            for box, label, i, c in rows
+        )
+        return f"{named_classes(split, index)} {' '.join(named)} of {size}"
+
+    @classmethod
+    def together(cls, read: Sequence[tuple[Any, ...]]) -> "ObjectMarks":
+        """Return the objects of B pictures as one."""
+        count = len(read)
+        columns = [tuple(torch.from_numpy(row[i]) for row in read) for i in range(4)]
+        sizes = torch.tensor([row[4] for row in read], dtype=torch.int64).view(count, 2)
+        return cls(*columns, sizes, torch.zeros(count, dtype=torch.int64))  # type: ignore[arg-type]
+
+    @classmethod
+    def of_split(cls, split: Split) -> "ObjectMarks":
+        """Return the objects of a split."""
+        return cls.together([cls.read(split, index) for index in range(len(split))])
+
+    @classmethod
+    def joined(cls, parts: Sequence["ObjectMarks"]) -> "ObjectMarks":
+        """Return the objects of all parts, in order."""
+        columns = ("boxes", "labels", "ignored", "crowds")
+        lists = [tuple(one for part in parts for one in getattr(part, name)) for name in columns]
+        return cls(*lists, torch.cat([p.sizes for p in parts]), torch.cat([p.words for p in parts]))
+
+    def to(self, device: torch.device) -> "ObjectMarks":
+        """Return the same; boxes stay on the CPU until they are moved, which is computed there."""
+        return replace(self, labels=tuple(own.to(device) for own in self.labels))
+
+    def moved(self, warp_of: WarpOf) -> "ObjectMarks":
+        """Return the boxes round what the moved pictures show of them; what is out of sight is left out.
+
+        An object of which less than `IN_SIGHT` is left becomes one that is ignored.
+        """
+        if not len(self):
+            return self
+        warp, rows = warp_of(self.sizes.numpy()), []
+        for row, boxes in enumerate(self.boxes):
+            moved, seen = move_boxes(boxes[None], warp.of(row), self.sizes[row : row + 1], 1)
+            shown = ((moved[0, :, 2:] - moved[0, :, :2]) > 0).all(1)
+            ignored = self.ignored[row] | (seen[0] < IN_SIGHT)
+            device = self.labels[row].device
+            rows.append((
+                moved[0, shown].to(device, torch.float32), self.labels[row][shown.to(device)],
+                ignored[shown], self.crowds[row][shown],
+            ))  # fmt: skip
+        columns = [tuple(row[i] for row in rows) for i in range(4)]
+        return ObjectMarks(*columns, self.sizes, self.words)  # type: ignore[arg-type]
+
+    def drawn(self, draws: Draws) -> "ObjectMarks":
+        """Return the marks with the random bits of each picture and epoch."""
+        words = seeds.bits(draws.seed, draws.epoch, draws.samples, "objects")
+        return replace(self, words=torch.from_numpy(words.view(np.int64)[: len(draws.samples)].copy()))
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, part: slice | Tensor) -> "ObjectMarks":
+        rows = range(len(self))[part] if isinstance(part, slice) else part.tolist()
+        columns = [
+            tuple(own[row] for row in rows) for own in (self.boxes, self.labels, self.ignored, self.crowds)
+        ]
+        places = torch.tensor(list(rows), dtype=torch.int64)
+        return ObjectMarks(*columns, self.sizes[places], self.words[places])  # type: ignore[arg-type]
