@@ -5,6 +5,7 @@ section 4); from equal weights it answers as torchvision's does. `c4`: proposals
 the trunk's remaining stages for regions (He et al. 2015, appendix A).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -237,8 +238,7 @@ def maps_of(trunk: Classifier) -> dict[str, tuple[int, int]]:
     image = torch.zeros(1, trunk.in_channels, PROBE, PROBE, device=weight.device, dtype=weight.dtype)
     with torch.no_grad(), evaluating(trunk):
         maps = trunk.forward_maps(image, list(trunk.stages))
-    powers = {name: float(torch.tensor(PROBE / own.shape[-1]).log2().round()) for name, own in maps.items()}
-    return {name: (own.shape[1], int(2 ** powers[name])) for name, own in maps.items()}
+    return {name: (own.shape[1], 2 ** round(math.log2(PROBE / own.shape[-1]))) for name, own in maps.items()}
 
 
 def detector_on(trunk: Classifier, classes: int, plan: Plan) -> Solver:

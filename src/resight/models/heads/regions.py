@@ -1,5 +1,6 @@
 """What is in a region: pooled from the maps, named, and its box refined (Girshick 2015, "Fast R-CNN")."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -43,7 +44,7 @@ class Pooling:
         """
         from torchvision.ops import roi_align
 
-        powers = [int(torch.tensor(canvas[0] / one.shape[-2]).log2().round()) for one in maps]
+        powers = [round(math.log2(canvas[0] / one.shape[-2])) for one in maps]
         rows = torch.cat(list(regions))
         owner = torch.cat([own.new_full((len(own), 1), row) for row, own in enumerate(regions)])
         numbered = torch.cat([owner, rows], 1)
