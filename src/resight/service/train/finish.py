@@ -64,7 +64,7 @@ def calibrated(job: Job | ClassicJob) -> Run:
     run = open_any(str(job.run))
     facts = {**job.facts(), "best_epoch": run.facts["best_epoch"]}
     facts["temperature"] = 1.0
-    if job.validation and isinstance(run.task, SolverTask):
+    if isinstance(job, Job) and job.validation and isinstance(run.task, SolverTask):
         outputs, marks = job.answered(run.network, torch.float32)
         facts["temperature"] = run.task.temperature(outputs, marks)
     elif job.validation:

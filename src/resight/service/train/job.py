@@ -351,7 +351,8 @@ class Job:
         squares, marks = self.validation
         said = self.task.outputs(model, squares, self.normalize, precision) if len(squares) else ()
         parts = [part for part in world().all_of((said, marks)) if len(part[1])]
-        outputs, marks = [p for p, _ in parts], self.task.kind.joined([p for _, p in parts])
+        outputs: list[Any] = [p for p, _ in parts]
+        marks = self.task.kind.joined([p for _, p in parts])
         if isinstance(outputs[0], Tensor):
             return torch.cat(outputs), marks
         return [output for part in outputs for output in part], marks

@@ -136,7 +136,7 @@ class LocalizeResult:
         """Return the figures as plain JSON types; errors and intervals in percent.
 
         "localization_error": class wrong or overlap below 0.5; "top1_error": class wrong; "box_error":
-        overlap below 0.5 whatever the class; "iou": mean overlap, whatever the class, with a bootstrap interval.
+        overlap below 0.5 whatever the class; "iou": mean overlap, whatever the class.
         """
         count, figures = len(self.said), {}
         errors = {
@@ -171,8 +171,8 @@ class LocalizeResult:
         """Return the localization error."""
         count, missed = len(self.said), int(self.missed.sum())
         words = (
-            f"On {count - missed} of {count} pictures the class is right and the box overlaps the true one by "
-            f"half or more; mean overlap {float(self.shared.mean()):.3f}."
+            f"On {count - missed} of {count} pictures the class is right and the box overlaps the true one "
+            f"by half or more; mean overlap {float(self.shared.mean()):.3f}."
         )
         guess = self.baselines.get("most frequent class", {}).get("localization_error")
         interval = wilson_interval(missed, count)
@@ -223,7 +223,10 @@ class LocalizeResult:
         ]  # fmt: skip
         each = sorted(figures["per_class"].items(), key=lambda item: -(item[1]["localization_error"] or 0))
         classes = [
-            [name, str(row["n"]), _percent(row["error"]), _percent(row["localization_error"]), _number(row["iou"])]
+            [
+                name, str(row["n"]), _percent(row["error"]), _percent(row["localization_error"]),
+                _number(row["iou"]),
+            ]
             for name, row in each
         ]  # fmt: skip
         tables = []
@@ -241,7 +244,7 @@ def shares_of(marks: OneBox) -> Tensor:
 
 
 def best_constant(boxes: Tensor) -> tuple[float, ...]:
-    """Return the box that overlaps most of some boxes by half or more; of equal ones the largest mean overlap.
+    """Return the box that overlaps most of some boxes by half or more; of equal ones that of most overlap.
 
     It is looked for among the mean box, boxes around the middle and evenly spaced ones of the boxes
     themselves: overlap does not change when the sides of a picture are stretched.
