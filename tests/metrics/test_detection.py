@@ -1,4 +1,4 @@
-"""Average precision equals the COCO API's to 1e-12, VOC's its definition; intervals hold what they promise."""
+"""Average precision equals the COCO API's, VOC's its definition; intervals hold what they promise."""
 
 import contextlib
 import io
@@ -89,7 +89,7 @@ def coco_json(found, truths, mask_of=None):
 
 
 def peers(found, truths, masks=False):
-    """The precision (T, R, classes, A) and recall (T, classes, A) that the COCO API and its faster twin give."""
+    """The precision (T, R, classes, A) and recall (T, classes, A) that the COCO API gives."""
     api = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed")
     evaluation = pytest.importorskip("pycocotools.cocoeval")
     from pycocotools import mask as codes
@@ -211,7 +211,8 @@ def test_voc_equals_its_definition_on_random_pictures():
                 rows.append((d.scores[k], right))
         rows.sort(key=lambda row: -row[0])
         total = sum(int((t.labels == label).sum()) for t in truths)
-        points = [(sum(r for _, r in rows[: n + 1]) / total, sum(r for _, r in rows[: n + 1]) / (n + 1)) for n in range(len(rows))]  # fmt: skip
+        hits = [sum(right for _, right in rows[: n + 1]) for n in range(len(rows))]
+        points = [(hit / total, hit / (n + 1)) for n, hit in enumerate(hits)]
 
         def best_at(recall, points=points):
             return max([p for r, p in points if r >= recall], default=0.0)
@@ -245,7 +246,8 @@ def test_weights_stand_for_repeated_pictures():
     again = matches_of([found[i] for i in repeated], [truths[i] for i in repeated], CLASSES)
     weighted = precision_of(matches_of(found, truths, CLASSES), times)
     assert np.abs(weighted.recall - precision_of(again).recall).max() < 1e-12
-    distinct = [Detections(d.boxes, d.labels, d.scores + 1e-6 * np.arange(len(d.scores)) + 1e-4 * i) for i, d in enumerate(found)]  # fmt: skip
+    apart = [1e-6 * np.arange(len(d.scores)) + 1e-4 * i for i, d in enumerate(found)]
+    distinct = [Detections(d.boxes, d.labels, d.scores + a) for d, a in zip(found, apart, strict=True)]
     again = matches_of([distinct[i] for i in repeated], [truths[i] for i in repeated], CLASSES)
     weighted = precision_of(matches_of(distinct, truths, CLASSES), times)
     assert np.abs(weighted.at - precision_of(again).at).max() < 1e-12

@@ -193,6 +193,7 @@ def split_of(name: str, pictures: Sequence[tuple[AnnotatedPicture, Frame]]) -> S
 
     files = FilePictures([p.path for p, _ in pictures])
     segments = [p.segments for p, _ in pictures]
+    outlines = [{box[1:]: outline for box, outline in p.outlines.items()} for p, _ in pictures]
     return Split(
         name,
         files,
@@ -202,5 +203,7 @@ def split_of(name: str, pictures: Sequence[tuple[AnnotatedPicture, Frame]]) -> S
         boxes=[numbered(p.boxes) for p, _ in pictures],
         ignored=[numbered(p.ignored) for p, _ in pictures],
         sizes=[frame.turned_size() for _, frame in pictures],
-        masks=FileMasks(files, [frame for _, frame in pictures], segments) if any(segments) else None,
+        masks=FileMasks(files, [frame for _, frame in pictures], segments, outlines)
+        if any(segments)
+        else None,
     )

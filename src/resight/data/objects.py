@@ -1,8 +1,8 @@
-"""Objects as marks: any number of boxes a picture, moved with it, each with its class."""
+"""Objects as marks: boxes with classes, and masks where they are learned, moved with the picture."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -78,7 +78,7 @@ class ObjectMarks:
         return f"{named_classes(split, index)} {' '.join(named)} of {size}"
 
     @classmethod
-    def together(cls, read: Sequence[tuple[Any, ...]]) -> "ObjectMarks":
+    def together(cls, read: Sequence[tuple[Any, ...]]) -> Self:
         """Return the objects of B pictures as one."""
         count = len(read)
         columns = [tuple(torch.from_numpy(row[i]) for row in read) for i in range(4)]
@@ -86,22 +86,25 @@ class ObjectMarks:
         return cls(*columns, sizes, torch.zeros(count, dtype=torch.int64))  # type: ignore[arg-type]
 
     @classmethod
-    def of_split(cls, split: Split) -> "ObjectMarks":
+    def of_split(cls, split: Split) -> Self:
         """Return the objects of a split."""
         return cls.together([cls.read(split, index) for index in range(len(split))])
 
     @classmethod
-    def joined(cls, parts: Sequence["ObjectMarks"]) -> "ObjectMarks":
+    def joined(cls, parts: Sequence[Self]) -> Self:
         """Return the objects of all parts, in order."""
-        columns = ("boxes", "labels", "ignored", "crowds")
-        lists = [tuple(one for part in parts for one in getattr(part, name)) for name in columns]
-        return cls(*lists, torch.cat([p.sizes for p in parts]), torch.cat([p.words for p in parts]))
+        lists = {}
+        for field in fields(cls):
+            columns = [getattr(part, field.name) for part in parts]
+            whole = field.name in ("sizes", "words")
+            lists[field.name] = torch.cat(columns) if whole else tuple(one for own in columns for one in own)
+        return cls(**lists)
 
-    def to(self, device: torch.device) -> "ObjectMarks":
+    def to(self, device: torch.device) -> Self:
         """Return the same; boxes stay on the CPU until they are moved, which is computed there."""
         return replace(self, labels=tuple(own.to(device) for own in self.labels))
 
-    def moved(self, warp_of: WarpOf) -> "ObjectMarks":
+    def moved(self, warp_of: WarpOf) -> Self:
         """Return the boxes round what the moved pictures show of them; what is out of sight is left out.
 
         An object of which less than `IN_SIGHT` is left becomes one that is ignored.
@@ -118,10 +121,12 @@ class ObjectMarks:
                 moved[0, shown].to(device, torch.float32), self.labels[row][shown.to(device)],
                 ignored[shown], self.crowds[row][shown],
             ))  # fmt: skip
-        columns = [tuple(row[i] for row in rows) for i in range(4)]
-        return ObjectMarks(*columns, self.sizes, self.words)  # type: ignore[arg-type]
+        boxes, labels, ignored, crowds = ([row[i] for row in rows] for i in range(4))
+        return replace(
+            self, boxes=tuple(boxes), labels=tuple(labels), ignored=tuple(ignored), crowds=tuple(crowds)
+        )
 
-    def drawn(self, draws: Draws) -> "ObjectMarks":
+    def drawn(self, draws: Draws) -> Self:
         """Return the marks with the random bits of each picture and epoch."""
         words = seeds.bits(draws.seed, draws.epoch, draws.samples, "objects")
         return replace(self, words=torch.from_numpy(words.view(np.int64)[: len(draws.samples)].copy()))
@@ -129,7 +134,7 @@ class ObjectMarks:
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def __getitem__(self, part: slice | Tensor) -> "ObjectMarks":
+    def __getitem__(self, part: slice | Tensor) -> Self:
         rows = range(len(self))[part] if isinstance(part, slice) else part.tolist()
         columns = [
             tuple(own[row] for row in rows) for own in (self.boxes, self.labels, self.ignored, self.crowds)

@@ -110,7 +110,7 @@ def seen(asked: Asked, outputs_of: Outputs = logits_of) -> Iterator[tuple[int, A
 
     Args:
         asked: network and pictures.
-        outputs_of: gives what a network says of squares, see `Task.outputs`; float32 tensors (...) by default.
+        outputs_of: what a network says of squares, see `Task.outputs`; float32 tensors (...) by default.
 
     Raises:
         ModelFileError: if an output is not finite.

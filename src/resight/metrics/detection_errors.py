@@ -35,7 +35,7 @@ class Judged:
 
 
 def judge(found: Detections, truths: Truths) -> Judged:
-    """Say of each detection of a picture what it is, the highest score first, and which objects are missed."""
+    """Say of each detection what it is, the highest score first, and which objects are missed."""
     shared = overlaps_of(found, truths)
     kinds, others = [""] * len(found.scores), np.full(len(found.scores), -1)
     taken = np.zeros(len(truths.labels), bool)

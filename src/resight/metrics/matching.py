@@ -103,7 +103,7 @@ class Matches:
 
 
 def overlaps_of(found: Detections, truths: Truths) -> NDArray[np.float64]:
-    """Return intersection over union, (D, G): of masks where both have them; for a crowd over the detection."""
+    """Return intersection over union, (D, G), of masks if both have them; of a crowd over the detection."""
     if found.masks is not None and truths.masks is not None:
         pixels = truths.masks.shape[1] * truths.masks.shape[2]
         first = found.masks.reshape(len(found.scores), pixels).astype(np.float32)

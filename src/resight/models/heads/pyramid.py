@@ -1,4 +1,4 @@
-"""A feature pyramid: maps of all scales with the same channels (Lin et al. 2017, "Feature Pyramid Networks")."""
+"""A pyramid: maps of all scales with the same channels (Lin et al. 2017, "Feature Pyramid Networks")."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ class Pyramid(nn.Module):
                 nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Turn maps, the finest first, into as many of `width` channels, and one of half the coarsest's size."""
+        """Turn maps, the finest first, into as many of `width` channels, and one of half the last size."""
         above = self.inner_blocks[-1](maps[-1])
         given = [self.layer_blocks[-1](above)]
         for number in range(len(maps) - 2, -1, -1):

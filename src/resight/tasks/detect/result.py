@@ -13,7 +13,8 @@ from torch import Tensor
 
 from resight.core.errors import DataError
 from resight.data.dataset import Split
-from resight.data.objects import ObjectMarks
+from resight.data.layouts.masks import run_lengths
+from resight.data.objects import ObjectMarks, masks_of
 from resight.data.prepare import whole_size
 from resight.metrics.detection import (
     FIFTY,
@@ -53,12 +54,22 @@ class Detected:
         labels: class numbers, (D,).
         scores: (D,).
         size: (width, height) of that picture.
+        masks: of each as COCO's uncompressed run lengths; None where no masks are learned.
     """
 
     boxes: NDArray[np.float64]
     labels: NDArray[np.int64]
     scores: NDArray[np.float64]
     size: tuple[int, int]
+    masks: tuple[dict[str, Any], ...] | None = None
+
+    def drawn(self) -> NDArray[np.bool_] | None:
+        """Return the masks (D, H, W)."""
+        if self.masks is None:
+            return None
+        width, height = self.size
+        each = [run_lengths(mask["counts"], self.size) for mask in self.masks]
+        return np.array(each, dtype=bool).reshape(-1, height, width)
 
 
 @dataclass(frozen=True)
@@ -69,25 +80,29 @@ class DetectResult:
         said: of N pictures.
         indices: which pictures of the split they are, (N,).
         split: the tested one.
+        masks: whether masks are judged too.
     """
 
     said: tuple[Detected, ...]
     indices: Tensor
     split: Split
+    masks: bool = False
 
     @classmethod
-    def of(cls, answers: Sequence[tuple[int, Detected]], split: Split) -> "DetectResult":
+    def of(
+        cls, answers: Sequence[tuple[int, Detected]], split: Split, *, masks: bool = False
+    ) -> "DetectResult":
         """Return the result of (index, answer) pairs.
 
         Raises:
             DataError: if no picture has an object that counts.
         """
         indices = torch.tensor([index for index, _ in answers], dtype=torch.int64)
-        made = cls(tuple(answer for _, answer in answers), indices, split)
+        made = cls(tuple(answer for _, answer in answers), indices, split, masks)
         if all(truth.ignored.all() for truth in made.truths):
             raise DataError(
-                f"the {split.name} pictures have no object of the classes {', '.join(split.classes[:6])}, so there "
-                "is nothing to measure; add pictures that show some"
+                f"the {split.name} pictures have no object of the classes "
+                f"{', '.join(split.classes[:6])}, so there is nothing to measure; add pictures that show some"
             )
         return made
 
@@ -150,6 +165,7 @@ class DetectResult:
             "ap75": precision.average(overlap=SEVENTY_FIVE),
             "by_size": {size: precision.average(size) for size in list(AREAS)[1:]},
             "recall": precision.average_recall(),
+            **(self._of_masks() if self.masks else {}),
             "voc": _mean(voc[0]),
             "voc07": _mean(voc[1]),
             "baselines": {},
@@ -158,6 +174,20 @@ class DetectResult:
             "recalls": RECALLS.tolist(),
             "per_class": per_class,
         }
+
+    def _of_masks(self) -> dict[str, Any]:
+        """Return the average precision of masks: overlaps are those of the masks, pixel by pixel."""
+        found = [replace(own, masks=said.drawn()) for own, said in zip(self.found, self.said, strict=True)]
+        truths = [
+            replace(own, masks=masks_of(self.split, index))
+            for own, index in zip(self.truths, self.indices.tolist(), strict=True)
+        ]
+        matches = matches_of(found, truths, len(self.split.classes))
+        ap, ap50 = intervals(matches, [lambda p: p.average(), lambda p: p.average(overlap=FIFTY)])
+        return {
+            "mask_ap": ap and ap.value, "mask_ap_interval": ap and [ap.low, ap.high],
+            "mask_ap50": ap50 and ap50.value, "mask_ap50_interval": ap50 and [ap50.low, ap50.high],
+        }  # fmt: skip
 
     def headline(self) -> Headline:
         """Return COCO's average precision."""
@@ -168,6 +198,8 @@ class DetectResult:
             f"AP50 {figures['ap50']:.3f}. With a score of {SHOWN:g} or more, {counts['found']} of "
             f"{figures['objects']} objects are found; wrong detections: {wrong}."
         )
+        if self.masks:
+            words += f" AP of masks {_number(figures['mask_ap'])}, AP50 {_number(figures['mask_ap50'])}."
         low, high = figures["ap_interval"]
         return Headline("ap", figures["ap"], "average precision", (low, high), words, percent=False)
 

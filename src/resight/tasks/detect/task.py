@@ -7,18 +7,21 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from resight.core.device import autocast
 from resight.core.errors import DataError, PictureError, UsageError
 from resight.data.dataset import Dataset, Split
 from resight.data.labelling import EveryObject, Rule
-from resight.data.objects import ObjectMarks
+from resight.data.objects import MaskedObjects, ObjectMarks
 from resight.data.prepare import Normalize
 from resight.evaluate.asked import Asked, Place, seen
+from resight.localize.segments import run_lengths_of
 from resight.metrics.detection import FIFTY, matches_of, precision_of
 from resight.metrics.matching import Detections, Truths
 from resight.models.classifier import Classifier
 from resight.models.heads.detector import KINDS, Found, Kept, Plan, detector_on
+from resight.models.heads.instance_masks import pasted
 from resight.models.heads.sampling import Objects
 from resight.models.solver import Solver
 from resight.tasks.detect.result import SHOWN, Detected, DetectResult
@@ -26,6 +29,8 @@ from resight.tasks.task import Aids, Best, Learned, Loss, SolverTask
 
 BATCH = 4
 """Pictures that are tested at once."""
+MASK = 0.5
+"""Probability above which a pixel is of the object."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Detect(SolverTask):
         score: that a detection must exceed.
         nms: overlap from which the lower of two detections of a class goes.
         most: detections of a picture.
+        masks: whether each detection has a mask (Mask R-CNN); the data need masks.
     """
 
     head: str = "fpn"
@@ -52,12 +58,12 @@ class Detect(SolverTask):
     score: float = 0.05
     nms: float = 0.5
     most: int = 100
+    masks: bool = False
 
     name: ClassVar[str] = "detect"
-    kind: ClassVar[type[ObjectMarks]] = ObjectMarks
-    counts: ClassVar[tuple[str, ...]] = ("likely", "moved", "named", "refined")
+    counts: ClassVar[tuple[str, ...]] = ("likely", "moved", "named", "refined", "drawn")
     columns: ClassVar[tuple[str, ...]] = (
-        "train_proposal_loss", "train_region_loss", "val_ap", "val_ap50",
+        "train_proposal_loss", "train_region_loss", "train_mask_loss", "val_ap", "val_ap50",
     )  # fmt: skip
     best: ClassVar[Best] = Best("val_ap", lower=False, error=False)
     recipe: ClassVar[str] = "detect"
@@ -78,8 +84,15 @@ class Detect(SolverTask):
             raise UsageError(
                 f"detect.score={self.score:g}, detect.nms={self.nms:g}: must lie between 0 and 1"
             )
+        if self.masks and self.head == "c4":
+            raise UsageError("detect.masks=true: masks are built on the pyramid; take detect.head=fpn")
         if self.anchor < 0:
             raise UsageError(f"detect.anchor={self.anchor:g}: must not be negative")
+
+    @property
+    def kind(self) -> type[ObjectMarks]:  # type: ignore[override]
+        """Objects, with their masks where these are learned."""
+        return MaskedObjects if self.masks else ObjectMarks
 
     @property
     def rule(self) -> Rule:
@@ -89,7 +102,7 @@ class Detect(SolverTask):
     @property
     def plan(self) -> Plan:
         """What the head is built of: anchors of 8 strides on a pyramid, from 2 strides on a single map."""
-        return Plan(self.head, self.width, self.anchor or (8.0 if self.head == "fpn" else 2.0))
+        return Plan(self.head, self.width, self.anchor or (8.0 if self.head == "fpn" else 2.0), self.masks)
 
     @property
     def kept(self) -> Kept:
@@ -104,6 +117,10 @@ class Detect(SolverTask):
         """
         if all(split.boxes is None for split in dataset.splits.values()):
             raise DataError(f"{dataset.name}: has no boxes; --task detect learns from VOC, COCO or YOLO")
+        if self.masks and all(split.masks is None for split in dataset.splits.values()):
+            raise DataError(
+                f"{dataset.name}: has no masks; detect.masks=true learns from COCO with segmentations"
+            )
         splits, notes = {}, list(dataset.notes)
         for name, split in dataset.splits.items():
             known = np.array([split.picture_size(i) is not None for i in range(len(split))], dtype=bool)
@@ -138,12 +155,13 @@ class Detect(SolverTask):
         return DetectLoss(network, self)
 
     def row(self, sums: dict[str, float], seen: int) -> dict[str, float]:
-        """Return the losses of proposals and of regions, means over the pictures."""
+        """Return the losses of proposals, of regions and of masks, means over the pictures."""
         count = max(seen, 1)
-        return {
+        row = {
             "train_proposal_loss": (sums["likely"] + sums["moved"]) / count,
             "train_region_loss": (sums["named"] + sums["refined"]) / count,
         }
+        return {**row, "train_mask_loss": sums["drawn"] / count} if self.masks else row
 
     def outputs(
         self, network: nn.Module, squares: Tensor, normalize: Normalize, precision: torch.dtype
@@ -156,7 +174,9 @@ class Detect(SolverTask):
                 raw = network(images)
                 canvas = (side, side)
                 own = network.head.detections(raw, canvas, [canvas] * len(images), self.kept)  # type: ignore[union-attr]
-            found += [Found(f.boxes.cpu() / side, f.labels.cpu(), f.scores.cpu()) for f in own]
+            for f in own:
+                masks = None if f.masks is None else f.masks.cpu()
+                found.append(Found(f.boxes.cpu() / side, f.labels.cpu(), f.scores.cpu(), masks))
         return found
 
     def judged(self, outputs: Sequence[Found], marks: ObjectMarks) -> dict[str, float]:
@@ -189,19 +209,21 @@ class Detect(SolverTask):
     ) -> DetectResult:
         """Return what a test gave."""
         del train
-        return DetectResult.of(answers, split)
+        return DetectResult.of(answers, split, masks=self.masks)
 
     def answer_row(self, answer: Detected, network: Solver) -> dict[str, Any]:
         """Return {"objects": [{"label", "index", "score", "box": [x, y, w, h]}], "size", "said"}.
 
-        Boxes are in pixels of the picture, the best first.
+        Boxes are in pixels of the picture, the best first; a mask is in "segmentation" as COCO's uncompressed
+        run lengths.
         """
-        rows = []
-        for box, label, score in zip(answer.boxes, answer.labels, answer.scores, strict=True):
+        rows, drawn = [], answer.masks or [None] * len(answer.scores)
+        for box, label, score, mask in zip(answer.boxes, answer.labels, answer.scores, drawn, strict=True):
             x0, y0, x1, y1 = (round(float(edge), 1) for edge in box)
             rows.append({
                 "label": network.classes[label], "index": int(label), "score": float(score),
                 "box": [x0, y0, round(x1 - x0, 1), round(y1 - y0, 1)],
+                **({"segmentation": mask} if mask else {}),
             })  # fmt: skip
         shown = [row for row in rows if row["score"] >= SHOWN]
         named = ", ".join(f"{row['label']} {row['score']:.2f}" for row in shown[:8])
@@ -213,12 +235,16 @@ class Detect(SolverTask):
 
 def detected(found: Found, place: Place) -> Detected:
     """Return detections of a square as objects of its picture; what lies beside the picture is left out."""
-    boxes = place.to_picture(found.boxes.view(-1, 2, 2)).view(-1, 4).numpy()
+    whole = place.to_picture(found.boxes.view(-1, 2, 2)).view(-1, 4).numpy()
     width, height = place.size
-    boxes = np.clip(boxes, 0, [width, height, width, height])
+    boxes = np.clip(whole, 0, [width, height, width, height])
     inside = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    masks = None
+    if found.masks is not None:
+        drawn = pasted(found.masks[torch.from_numpy(inside)], whole[inside].tolist(), (height, width))
+        masks = tuple(run_lengths_of(mask) for mask in (drawn > MASK).numpy())
     return Detected(
-        boxes[inside], found.labels.numpy()[inside], found.scores.double().numpy()[inside], place.size
+        boxes[inside], found.labels.numpy()[inside], found.scores.double().numpy()[inside], place.size, masks
     )
 
 
@@ -235,7 +261,7 @@ class DetectLoss(Loss):
         self.task = task
 
     def forward(self, images: Tensor, marks: ObjectMarks, done: float) -> tuple[Tensor, Tensor]:
-        """Return the loss, a mean over the pictures, and the sums of its parts, (4,).
+        """Return the loss, a mean over the pictures, and the sums of its parts, (5,); the last is of masks.
 
         Args:
             images: (B, C, H, W).
@@ -247,14 +273,17 @@ class DetectLoss(Loss):
         parts = self.model.head.losses(
             self.model(images), targets_of(marks, canvas), canvas, self.task.anchors, self.task.regions
         )
-        return parts.sum(), len(marks) * parts.detach()
+        return parts.sum(), len(marks) * F.pad(parts.detach(), (0, 5 - len(parts)))
 
 
 def targets_of(marks: ObjectMarks, canvas: tuple[int, int]) -> list[Objects]:
     """Return the objects of each picture in pixels of the canvas (H, W)."""
     targets, words = [], marks.words.tolist()
-    for boxes, labels, ignored, word in zip(marks.boxes, marks.labels, marks.ignored, words, strict=True):
+    columns = zip(marks.boxes, marks.labels, marks.ignored, words, strict=True)
+    for row, (boxes, labels, ignored, word) in enumerate(columns):
         scaled = boxes * torch.tensor([canvas[1], canvas[0]] * 2, device=boxes.device)
-        passed = ignored.to(boxes.device)
-        targets.append(Objects(scaled[~passed], labels[~passed], scaled[passed], word))
+        passed, masks = ignored.to(boxes.device), None
+        if isinstance(marks, MaskedObjects):
+            masks = marks.drawn_masks(row, canvas[0])[~ignored].to(boxes.device)
+        targets.append(Objects(scaled[~passed], labels[~passed], scaled[passed], word, masks))
     return targets
