@@ -1,17 +1,19 @@
 """Objects as marks: boxes with classes, and masks where they are learned, moved with the picture."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from resight.core import seeds
 from resight.core.errors import DataError
 from resight.data.augment.draws import Draws
-from resight.data.augment.warp import move_boxes
+from resight.data.augment.warp import Warp, move_boxes, move_masks
 from resight.data.dataset import Split, named_classes
 from resight.data.marks import WarpOf
 
@@ -135,9 +137,97 @@ class ObjectMarks:
         return len(self.sizes)
 
     def __getitem__(self, part: slice | Tensor) -> Self:
-        rows = range(len(self))[part] if isinstance(part, slice) else part.tolist()
-        columns = [
-            tuple(own[row] for row in rows) for own in (self.boxes, self.labels, self.ignored, self.crowds)
-        ]
-        places = torch.tensor(list(rows), dtype=torch.int64)
-        return ObjectMarks(*columns, self.sizes[places], self.words[places])  # type: ignore[arg-type]
+        rows = list(range(len(self))[part]) if isinstance(part, slice) else part.tolist()
+        lists = {
+            field.name: tuple(getattr(self, field.name)[row] for row in rows)
+            for field in fields(self)
+            if field.name not in ("sizes", "words") and len(getattr(self, field.name))
+        }
+        return replace(self, **lists, sizes=self.sizes[rows], words=self.words[rows])
+
+
+@dataclass(frozen=True)
+class MaskedObjects(ObjectMarks):
+    """The objects of B pictures with their masks.
+
+    Attributes:
+        masks: of the objects of each picture as it is read, (N, H, W) bool.
+        numbers: which of these each box has, (n,).
+        warps: how each picture is moved; empty as it is read.
+    """
+
+    masks: tuple[Tensor, ...] = ()
+    numbers: tuple[Tensor, ...] = ()
+    warps: tuple[Warp, ...] = ()
+
+    @classmethod
+    def read(cls, split: Split, index: int) -> tuple[Any, ...]:
+        """Return what `ObjectMarks.read` does, and masks (n, H, W).
+
+        Raises:
+            DataError: if an object has no mask, or it cannot be read.
+        """
+        return (*super().read(split, index), masks_of(split, index))
+
+    @classmethod
+    def said(cls, split: Split, index: int) -> str:
+        """Return what `ObjectMarks.said` does, and a checksum of the masks."""
+        packed = np.packbits(masks_of(split, index))
+        return f"{super().said(split, index)} {zlib.crc32(packed.tobytes()):08x}"
+
+    @classmethod
+    def together(cls, read: Sequence[tuple[Any, ...]]) -> Self:
+        """Return the objects of B pictures as one."""
+        plain = ObjectMarks.together(read)
+        own = {field.name: getattr(plain, field.name) for field in fields(plain)}
+        masks = tuple(torch.from_numpy(row[5]) for row in read)
+        return cls(**own, masks=masks, numbers=tuple(torch.arange(len(mask)) for mask in masks))
+
+    def moved(self, warp_of: WarpOf) -> Self:
+        """Return the marks where the moves take them; masks are moved when they are drawn."""
+        if not len(self):
+            return self
+        warp = warp_of(self.sizes.numpy())
+        columns = (self.boxes, self.numbers, self.ignored, self.crowds, self.sizes, self.words)
+        # Numbers go with the boxes, as labels do.
+        plain = ObjectMarks(*columns).moved(lambda sizes: warp)
+        device, numbers = self.labels[0].device, plain.labels
+        return replace(
+            self, boxes=tuple(own.to(device) for own in plain.boxes),
+            ignored=plain.ignored, crowds=plain.crowds,
+            labels=tuple(own[rows.to(device)] for own, rows in zip(self.labels, numbers, strict=True)),
+            numbers=numbers, warps=tuple(warp.of(row) for row in range(len(self))),
+        )  # fmt: skip
+
+    def drawn_masks(self, row: int, side: int) -> Tensor:
+        """Return the masks of the boxes of a picture as it is moved, (n, side, side) bool, on the CPU."""
+        masks = self.masks[row][self.numbers[row]]
+        if not len(masks):
+            return torch.zeros(0, side, side, dtype=torch.bool)
+        return move_masks(masks[None], self.warps[row], side)[0]
+
+
+def masks_of(split: Split, index: int) -> NDArray[np.bool_]:
+    """Return the masks of a picture's objects, in the order of `ObjectMarks.read`, (n, H, W).
+
+    A crowd or a difficult object without a mask fills its box.
+
+    Raises:
+        DataError: if another object has no mask, or one cannot be read.
+    """
+    size, own = split.picture_size(index), split.picture_boxes(index) or ()
+    passed = split.ignored[int(split.positions[index])] if split.ignored is not None else ()
+    width, height = size or (0, 0)
+    found = []
+    for box in (*own, *(box for box in passed if box not in own)):
+        mask = split.picture_instance(index, box)
+        if mask is None and box in passed:
+            mask = np.zeros((height, width), bool)
+            mask[round(box.y0) : round(box.y1), round(box.x0) : round(box.x1)] = True
+        if mask is None:
+            raise DataError(
+                f"{split.picture_name(index)}: an object has a box but no mask; add it, or set "
+                "detect.masks=false"
+            )
+        found.append(mask)
+    return np.array(found, dtype=bool).reshape(-1, height, width)
