@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,11 +16,17 @@ from PIL import Image
 from rich.console import Console
 
 from resight.core.errors import DataError, ModelFileError, ResightError, UnknownNameError, UsageError
+from resight.data.marks import OneBox
 from resight.data.open import open_as_it_is
 from resight.metrics.localization import overlap
 from resight.models.modelfile import load_header, load_model, load_tensors
+from resight.service.data.check import check
+from resight.service.data.gallery import gallery
+from resight.service.data.pack import pack
+from resight.service.explain.explain import explain_paths
+from resight.service.networks.summary import summary
 from resight.service.report.report import report
-from resight.service.run.data import data_of
+from resight.service.run.data import data_of, opened_for
 from resight.service.run.run import open_any, open_run
 from resight.service.test.predict import predict
 from resight.service.test.test import test as score
@@ -282,3 +291,77 @@ def test_the_best_constant_box_is_the_best_of_many():
     grid = np.linspace(0, 1, 11)
     every = [(a, b, c, d) for a in grid for b in grid for c in grid for d in grid if c > a and d > b]
     assert reached >= (overlap(np.array(every), boxes.numpy()) >= 0.5).mean(1).max()
+
+
+def test_edges_and_classes_are_explained_by_name(place, run, tmp_path):
+    picture = str(place / "boxes/JPEGImages/p004.png")
+    (best,) = explain_paths(run, [picture], out=str(tmp_path / "out"))
+    (edge,) = explain_paths(run, [picture], target="box:left", out=str(tmp_path / "out"))
+    both = explain_paths(run, [picture], target="top2", out=str(tmp_path / "out"))
+    row = next(predict(run, picture, exact=True))
+    assert best["target"] == row["label"] and edge["target"] == "box:left"
+    assert edge["score"] == pytest.approx(row["box"][0] / 60, abs=0.01)
+    assert {r["target"] for r in both} == {"blue", "red"} and both[0]["score"] >= both[1]["score"]
+    assert np.load(edge["map"]).shape == (32, 32)
+    assert not np.array_equal(np.load(edge["map"]), np.load(best["map"]))
+    with pytest.raises(UsageError, match="box:lef: is not a target of --task localize; nearest: box:left"):
+        explain_paths(run, [picture], target="box:lef", out=str(tmp_path / "out"))
+
+
+def test_the_summary_of_a_run_counts_trunk_and_head(run):
+    rows = summary(run)
+    own = open_any(run).network
+    assert rows["parameters"] == sum(p.numel() for p in own.parameters()) and rows["task"] == "localize"
+    assert rows["input_size"] == 32 and "head.edges" in {layer["name"] for layer in rows["layers"]}
+
+
+def test_boxes_and_sizes_travel_in_shards(place, tmp_path):
+    """Packed pictures give the same marks, in the same words, and can be trained on."""
+    pack(str(place / "boxes"), 2, None, str(tmp_path / "packed"), task="localize")
+    before, after = (
+        opened_for(Localize(), str(where)).train for where in (place / "boxes", tmp_path / "packed")
+    )
+    said = [sorted(OneBox.said(part, i) for i in range(len(part))) for part in (before, after)]
+    assert said[0] == said[1] and len(said[0]) == 48
+    pack(str(place / "boxes"), 2, 20, str(tmp_path / "small"), task="localize")
+    small = opened_for(Localize(), str(tmp_path / "small")).train
+    assert small.picture_size(0) == (30, 20)
+    halves = {tuple(b[1:]) for i in range(len(small)) for b in small.picture_boxes(i)}
+    assert halves == {tuple(e / 2 for e in b[1:]) for i in range(48) for b in before.picture_boxes(i)}
+
+
+def test_check_and_augment_take_the_pictures_of_the_task(tmp_path):
+    one = make_boxes(tmp_path / "one", count=20, classes=("red",))
+    assert check(str(one), task="localize")["n"] == 20
+    answer = gallery(str(one), str(tmp_path / "g.png"), ["augment=flip"], task="localize")
+    assert len(answer["rows"]) == 8
+    with pytest.raises(DataError, match="a classifier needs two"):
+        check(str(one))
+
+
+def test_two_processes_train_what_one_does(place, tmp_path):
+    """The same samples, marks and, but for the order of sums, weights; and one answer of the test."""
+    words = [
+        "train", place / "boxes", "--task", "localize", "--recipe", "fast", "--json",
+        *(w for key in ("model=lenet5_modern", "image_size=32", "batch_size=16", "epochs=2", "lr=0.02",
+                        "precision=fp32", "normalize=imagenet") for w in ("--set", key)),
+    ]  # fmt: skip
+    answers = []
+    for count in (1, 2):
+        launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"] * (count == 2)
+        done = subprocess.run(
+            [sys.executable, *launch, "-m", "resight", *map(str, words), "--out", str(tmp_path / str(count))],
+            capture_output=True, text=True, timeout=300, check=False,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        answers.append(json.loads(done.stdout))
+    one, two = (load_tensors(tmp_path / str(n) / "last/state.safetensors")[0] for n in (1, 2))
+    assert one.keys() == two.keys()
+    assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-5
+    assert answers[0]["n"] == answers[1]["n"] == 12
+    assert answers[0]["iou"] == pytest.approx(answers[1]["iou"], abs=1e-4)
+    rows = [read_csv(tmp_path / str(n) / "metrics.csv") for n in (1, 2)]
+    for a, b in zip(*rows, strict=True):
+        assert a["train_localization_error"] == b["train_localization_error"]
+        assert a["val_iou"] == pytest.approx(b["val_iou"], abs=1e-4)

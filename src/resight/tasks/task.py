@@ -1,13 +1,14 @@
 """What a task is: all that training, test, prediction and report must know of what is learned."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from resight.core.errors import PictureError
+from resight.core.errors import PictureError, UsageError
+from resight.core.registry import suggestion
 from resight.data.dataset import Dataset, Split
 from resight.data.labelling import LARGEST, Rule
 from resight.data.prepare import Normalize
@@ -206,6 +207,14 @@ class Task:
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class Aim:
+    """What is explained: a name, and a number of each picture from the network's outputs of B, (B,)."""
+
+    name: str
+    score: Callable[[Any], Tensor]
+
+
 class SolverTask(Task):
     """A task with a head of its own: what it answers, and how that is judged and shown."""
 
@@ -250,10 +259,52 @@ class SolverTask(Task):
         raise NotImplementedError
 
     def targets(self, network: Solver) -> tuple[str, ...]:
-        """Return the names of what can be explained; empty if nothing can."""
+        """Return the names of what can be explained, the classes first if there are any."""
         del network
         return ()
 
     def scalars(self, outputs: Tensor) -> Tensor:
         """Return the numbers of `targets` from the network's outputs (B, ...): (B, T), with gradients."""
         raise NotImplementedError
+
+    def aims(
+        self, network: Solver, image: Tensor, target: str | None, read: Callable[[str], Tensor]
+    ) -> list[Aim]:
+        """Return what `--target` asks for of one picture; without a word the best class, else the first name.
+
+        Args:
+            network: in eval mode.
+            image: (1, 3, S, S).
+            target: a name in `targets`, a class number, or "topK" for the K best classes.
+            read: gives another picture by its path, (1, 3, S, S), where a target names one.
+
+        Raises:
+            UsageError: if there is no such target, or nothing can be explained.
+        """
+        del read
+        names, classes = self.targets(network), len(network.classes)
+        if not names:
+            raise UsageError(f"--task {self.name}: its answers cannot be explained")
+
+        def aim(number: int) -> Aim:
+            return Aim(names[number], lambda outputs: self.scalars(outputs)[:, number])
+
+        if target in names:
+            return [aim(names.index(target))]
+        known = names[:classes] == network.classes
+        best = 1 if target is None else int(target[3:] or 0) if _is_top(target) else 0
+        if known and target is not None and target.isdecimal() and int(target) < classes:
+            return [aim(int(target))]
+        if not known and target is None:
+            return [aim(0)]
+        if not known or not best:
+            raise UsageError(
+                f"--target {target}: is not a target of --task {self.name}; {suggestion(str(target), names)}"
+            )
+        with torch.no_grad():
+            found = self.scalars(network(image))[0, :classes].topk(min(best, classes)).indices
+        return [aim(number) for number in found.tolist()]
+
+
+def _is_top(target: str) -> bool:
+    return target.startswith("top") and target[3:].isdecimal()

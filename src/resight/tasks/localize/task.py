@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from resight.core.errors import DataError, PictureError, UsageError
@@ -21,46 +21,16 @@ from resight.data.marks import OneBox
 from resight.evaluate.asked import Asked, seen
 from resight.metrics.calibration import fit_temperature
 from resight.models.classifier import Classifier
-from resight.models.solver import Head, Solver
+from resight.models.solver import Solver
 from resight.tasks.classify.task import OneClass
+from resight.tasks.localize.head import BoxHead
 from resight.tasks.localize.result import OVERLAP, LocalizeResult, Located, overlaps
 from resight.tasks.task import Aids, Best, Learned, Loss, SolverTask
 
-GRID = 4
-"""Places along each side of the map that the box is read from: one mean over the map would tell no place."""
 EDGES = ("left", "top", "right", "bottom")
-MIDDLE = (0.25, 0.25, 0.75, 0.75)
-"""The box that a fresh head says, in shares of the sides."""
+ROUND = 0.1
+"""Share of a side up to which smooth l1 is a parabola: with 1 it would be half of l2 wherever an edge is."""
 NO_AIDS = Aids()
-
-
-class BoxHead(Head):
-    """Says a class and a box: class logits from the mean of the map, and edges from its places.
-
-    Args:
-        stage: that it reads.
-        channels: K, of its map.
-        classes: how many there are.
-        boxes: how many: one for all classes, or one for each.
-        scale: what the network multiplies its map by before the last layer, see `Classifier.logit_scale`.
-    """
-
-    def __init__(self, stage: str, channels: int, classes: int, boxes: int, scale: float = 1.0) -> None:
-        super().__init__()
-        self.reads, self.scale = (stage,), scale
-        self.named = nn.Linear(channels, classes)
-        self.edges = nn.Linear(channels * GRID**2, 4 * boxes)
-        nn.init.normal_(self.edges.weight, std=0.001)
-        with torch.no_grad():
-            self.edges.bias.copy_(torch.tensor(MIDDLE).repeat(boxes))
-
-    def forward(self, maps: dict[str, Tensor]) -> Tensor:
-        """Turn a map (B, K, h, w) into (B, classes + 4 boxes): logits, then x0, y0, x1, y1 of each box."""
-        features = maps[self.reads[0]] * self.scale
-        mean = torch.flatten(F.adaptive_avg_pool2d(features, 1), 1)
-        # As long as the vector of one place, so that rates for classes fit boxes too.
-        places = torch.flatten(F.adaptive_avg_pool2d(features, GRID), 1) / GRID
-        return torch.cat([self.named(mean), self.edges(places)], 1)
 
 
 @dataclass(frozen=True)
@@ -114,6 +84,8 @@ class Localize(SolverTask):
                 f"{dataset.name}: has no boxes; --task localize learns from VOC, COCO, YOLO, Tiny-ImageNet, "
                 "or shards of these"
             )
+        if all(split.sizes is None for split in dataset.splits.values()):
+            raise DataError(f"{dataset.name}: does not say how large its pictures are; pack it again")
         splits, notes = {}, list(dataset.notes)
         for name, split in dataset.splits.items():
             marked = np.array([_is_marked(split, index) for index in range(len(split))], dtype=bool)
@@ -151,8 +123,11 @@ class Localize(SolverTask):
         """
         logits, boxes = self.parts(outputs, marks.labels)
         named = OneClass().criterion(aids.smoothing, aids.weights)(logits, marks.labels)
-        apart = F.smooth_l1_loss if self.smooth else F.mse_loss
-        found = apart(boxes, marks.boxes, reduction="none").sum(1) * (marks.seen > 0)
+        if self.smooth:
+            apart = F.smooth_l1_loss(boxes, marks.boxes, reduction="none", beta=ROUND)
+        else:
+            apart = F.mse_loss(boxes, marks.boxes, reduction="none")
+        found = apart.sum(1) * (marks.seen > 0)
         return self.alpha * named + (1 - self.alpha) * found.mean()
 
     def parts(self, outputs: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
