@@ -25,6 +25,7 @@ from resight.data.stream import Readers
 from resight.localize.segments import run_lengths_of
 from resight.models.modelfile import load_tensors
 from resight.models.zoo import create_model
+from resight.service.explain.explain import explain_paths
 from resight.service.report.report import report
 from resight.service.run.run import open_any
 from resight.service.test.predict import predict
@@ -244,6 +245,27 @@ def test_predictions_and_report(place):
     page = report(str(place / "run")).read_text()
     for words in ("average precision", "The worst answers", "What goes wrong", "By size", "detect.width"):
         assert words in page, words
+
+
+def test_a_detection_is_explained_by_the_score_in_its_box(place, tmp_path):
+    """The score is the class's logit in that box; what is nowhere found is refused."""
+    run, path = str(place / "run"), str(place / "coco/val/000.png")
+    opened = open_any(run)
+    rows = explain_paths(run, [path], out=str(tmp_path / "maps"), target="top2")
+    assert 1 <= len(rows) <= 2 and all(Path(row["image"]).is_file() for row in rows)
+    assert np.isfinite([row["score"] for row in rows]).all()
+    image = torch.zeros(1, 3, SIDE, SIDE)
+    with pytest.raises(UsageError, match="is no class of this run; its classes: blue, red"):
+        opened.task.aims(opened.network, image, "green", None)
+    with pytest.raises(UsageError, match="nothing of that is found"):
+        replace(opened.task, score=0.999).aims(opened.network, image, "red", None)
+    aim = replace(opened.task, score=0.0).aims(opened.network, image, None, None)[0]
+    raw = opened.network(image)
+    found = opened.network.head.detections(
+        raw, (SIDE, SIDE), [(SIDE, SIDE)], replace(opened.task, score=0.0).kept
+    )
+    logits, _ = opened.network.head._named(raw, [found[0].boxes[:1]], (SIDE, SIDE))
+    assert torch.equal(aim.score(raw), logits[:, int(found[0].labels[0]) + 1])
 
 
 def test_parts_of_a_step_and_two_processes_equal_the_whole():

@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from resight.core import seeds
-from resight.models.heads.detector import Kept, Plan, detector_on, maps_of, renamed_from_torchvision
+from resight.models.heads.detector import Plan, detector_on, maps_of, renamed_from_torchvision
 from resight.models.heads.instance_masks import pasted
 from resight.models.heads.proposals import Counts
+from resight.models.heads.regions import Kept, refined, suppressed, voted
 from resight.models.heads.sampling import Objects, sampled
 from resight.models.zoo import create_model
 
@@ -234,3 +235,30 @@ def test_c4_keeps_stage_five_as_the_box_head():
     assert torch.equal(network.head.box_head.stages["layer4"][1].conv2.weight, last)
     sizes = network.head.rpn.sizes
     assert sizes == [(128.0, 256.0, 512.0, 1024.0)]
+
+
+def test_boxes_vote_with_their_scores_within_their_class():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 9], [50, 50, 60, 60]])
+    scores, labels = torch.tensor([0.9, 0.3, 0.8, 0.5]), torch.tensor([0, 0, 1, 0])
+    found = voted(torch.tensor([0, 3]), boxes, scores, labels)
+    expected = (0.9 * boxes[0] + 0.3 * boxes[1]) / 1.2  # the third is of another class
+    torch.testing.assert_close(found, torch.stack([expected, boxes[3]]))
+
+
+def test_refinement_looks_again_where_regions_led(small):
+    """By hand: both passes through the head, suppressed together."""
+    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+    head, canvas = small.head, (64, 64)
+    with torch.no_grad():
+        raw = small(image)
+        (found,) = head.detections(raw, canvas, [canvas], Kept(0.0, 0.3, 20, SMALL, refine=True))
+        regions = head.rpn.proposed(
+            raw.logits, raw.steps, head.rpn.anchors(raw.all_maps, canvas), [canvas], SMALL
+        )[0]
+        first = head._named(raw, [regions], canvas)
+        again = refined(*first, regions, canvas)
+        both = [torch.cat(pair) for pair in zip(first, head._named(raw, [again], canvas), strict=True)]
+        expected = suppressed(*both, torch.cat([regions, again]), canvas, Kept(0.0, 0.3, 20, refine=True))
+        plain = head.detections(raw, canvas, [canvas], Kept(0.0, 0.3, 20, SMALL))[0]
+    torch.testing.assert_close((found.boxes, found.labels, found.scores), expected)
+    assert found.boxes.shape != plain.boxes.shape or not torch.equal(found.boxes, plain.boxes)

@@ -19,9 +19,9 @@ from resight.models.cost import evaluating
 from resight.models.heads import proposals as first
 from resight.models.heads import regions as second
 from resight.models.heads.instance_masks import MaskHead, mask_loss
-from resight.models.heads.proposals import Counts, Proposals
+from resight.models.heads.proposals import Proposals
 from resight.models.heads.pyramid import Pyramid
-from resight.models.heads.regions import Named, Pooling, Tail, TwoLayers
+from resight.models.heads.regions import Kept, Named, Pooling, Tail, TwoLayers
 from resight.models.heads.sampling import Objects
 from resight.models.solver import Head, Solver
 
@@ -49,23 +49,6 @@ class Plan:
     width: int = 256
     anchor: float = 8.0
     masks: bool = False
-
-
-@dataclass(frozen=True)
-class Kept:
-    """Which detections are kept.
-
-    Attributes:
-        score: that they must exceed.
-        nms: overlap from which the lower of two of a class goes.
-        most: of a picture.
-        counts: of proposals.
-    """
-
-    score: float = 0.05
-    nms: float = 0.5
-    most: int = 100
-    counts: Counts = first.TESTING
 
 
 @dataclass(frozen=True)
@@ -215,12 +198,32 @@ class Detector(Head):
         boxes = self.rpn.anchors(raw.all_maps, canvas)
         proposed = self.rpn.proposed(raw.logits, raw.steps, boxes, extents, kept.counts)
         logits, steps = self._named(raw, proposed, canvas)
-        counts, found = [len(own) for own in proposed], []
-        for own, extent, said, step in zip(
-            proposed, extents, logits.split(counts), steps.split(counts), strict=True
-        ):
-            found.append(Found(*second.suppressed(said, step, own, extent, kept.score, kept.nms, kept.most)))
+        counts = [len(own) for own in proposed]
+        said = [
+            (*own, regions)
+            for *own, regions in zip(logits.split(counts), steps.split(counts), proposed, strict=True)
+        ]
+        if kept.refine:
+            again = [second.refined(*own, extent) for own, extent in zip(said, extents, strict=True)]
+            logits, steps = self._named(raw, again, canvas)
+            more = zip(said, logits.split(counts), steps.split(counts), again, strict=True)
+            said = [tuple(torch.cat(pair) for pair in zip(old, new, strict=True)) for old, *new in more]
+        found = [
+            Found(*second.suppressed(*own, extent, kept)) for own, extent in zip(said, extents, strict=True)
+        ]
         return self._with_masks(raw, found, canvas) if self.plan.masks else found
+
+    def scores(self, raw: Raw, box: Tensor, label: int, canvas: tuple[int, int]) -> Tensor:
+        """Return the logit of a class in a box of each image, (B,), with gradients to the maps.
+
+        Args:
+            raw: of B images.
+            box: (4,) in pixels of the canvas.
+            label: class number from 0.
+            canvas: (H, W) of the images.
+        """
+        regions = [box[None].to(raw.maps[0].device, torch.float32)] * len(raw.maps[0])
+        return self._named(raw, regions, canvas)[0][:, label + 1]
 
     def _with_masks(self, raw: Raw, found: Sequence[Found], canvas: tuple[int, int]) -> list[Found]:
         logits = self.masks(Pooling(FINE)(raw.maps, [own.boxes for own in found], canvas))

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resight.models.heads.anchors import clipped, decoded, encoded, large_enough
-from resight.models.heads.proposals import BETA
+from resight.models.heads.proposals import BETA, TESTING, Counts
 from resight.models.heads.sampling import POSITIVE, Bounds, Objects, assigned, sampled
 
 BOUNDS = Bounds(0.5, 0.5)
@@ -18,8 +19,30 @@ WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 """Of the steps of boxes: one over the deviations 0.1 and 0.2 that they are measured in."""
 LEAST = 1e-2
 """Pixels of a detection's sides."""
+VOTES = 0.5
+"""Overlap of boxes that vote."""
 CANONICAL, LEVEL = 224, 4
 """A region of 224 pixels reads the map of stride 2^4."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Which detections are kept.
+
+    Attributes:
+        score: that they must exceed.
+        nms: overlap from which the lower of two of a class goes.
+        most: of a picture.
+        counts: of proposals.
+        refine: look again at the boxes that were found, and let those that overlap vote (He et al. 2015,
+            appendix B).
+    """
+
+    score: float = 0.05
+    nms: float = 0.5
+    most: int = 100
+    counts: Counts = TESTING
+    refine: bool = False
 
 
 class Pooling:
@@ -147,14 +170,15 @@ def region_loss(
     return named, F.smooth_l1_loss(said, target, beta=BETA, reduction="sum") / len(labels)
 
 
+def refined(logits: Tensor, steps: Tensor, regions: Tensor, extent: tuple[int, int]) -> Tensor:
+    """Return the boxes that regions lead to, of the likeliest class of each, (R, 4)."""
+    best = logits[:, 1:].argmax(1) + 1
+    boxes = decoded(steps.float(), regions, WEIGHTS)[torch.arange(len(regions), device=best.device), best]
+    return clipped(boxes, extent)
+
+
 def suppressed(
-    logits: Tensor,
-    steps: Tensor,
-    regions: Tensor,
-    extent: tuple[int, int],
-    score: float,
-    nms: float,
-    most: int,
+    logits: Tensor, steps: Tensor, regions: Tensor, extent: tuple[int, int], kept: Kept
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the detections of a picture, the best first: boxes (D, 4), class numbers from 0, scores (D,).
 
@@ -163,9 +187,7 @@ def suppressed(
         steps: (R, 4 (classes + 1)).
         regions: (R, 4).
         extent: (height, width) of the picture on its canvas.
-        score: that a detection must exceed.
-        nms: overlap from which the lower of two of a class goes.
-        most: how many are kept.
+        kept: which are kept.
     """
     from torchvision.ops import batched_nms
 
@@ -173,7 +195,30 @@ def suppressed(
     boxes = clipped(decoded(steps.float(), regions, WEIGHTS)[:, 1:], extent)
     labels = torch.arange(scores.shape[1], device=scores.device).expand_as(scores)
     boxes, scores, labels = boxes.reshape(-1, 4), scores.reshape(-1), labels.reshape(-1)
-    kept = torch.nonzero((scores > score) & large_enough(boxes, LEAST)).flatten()
-    boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
-    order = batched_nms(boxes, scores, labels, nms)[:most]
-    return boxes[order], labels[order], scores[order]
+    likely = torch.nonzero((scores > kept.score) & large_enough(boxes, LEAST)).flatten()
+    boxes, scores, labels = boxes[likely], scores[likely], labels[likely]
+    order = batched_nms(boxes, scores, labels, kept.nms)[: kept.most]
+    chosen = voted(order, boxes, scores, labels) if kept.refine else boxes[order]
+    return chosen, labels[order], scores[order]
+
+
+def voted(order: Tensor, boxes: Tensor, scores: Tensor, labels: Tensor) -> Tensor:
+    """Return some boxes, each the mean of those of its class that overlap it by half, weighted by scores.
+
+    Gidaris and Komodakis 2015, "Object Detection via a Multi-region & Semantic Segmentation-aware CNN Model",
+    section 5.
+
+    Args:
+        order: numbers of the boxes, (D,).
+        boxes: all that may vote, (N, 4).
+        scores: (N,).
+        labels: (N,).
+
+    Returns:
+        (D, 4).
+    """
+    from torchvision.ops import box_iou
+
+    votes = (box_iou(boxes[order], boxes) >= VOTES) & (labels[order][:, None] == labels)
+    weights = votes * scores
+    return (weights @ boxes) / weights.sum(1, keepdim=True)

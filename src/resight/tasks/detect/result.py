@@ -193,7 +193,9 @@ class DetectResult:
         """Return COCO's average precision."""
         figures = self.figures()
         if figures["ap"] is None:
-            return Headline("ap", 0.0, "average precision", None, "There is no object to find.", percent=False)
+            return Headline(
+                "ap", 0.0, "average precision", None, "There is no object to find.", percent=False
+            )
         counts = {key: sum(row[key] for row in figures["per_class"].values()) for key in ("found", *WRONG)}
         wrong = ", ".join(f"{counts[key]} {key}" for key in WRONG)
         words = (

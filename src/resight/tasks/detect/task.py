@@ -1,6 +1,6 @@
 """Many objects of each picture: Faster R-CNN on any trunk (Ren et al. 2015; He et al. 2015, appendix A)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -20,12 +20,14 @@ from resight.localize.segments import run_lengths_of
 from resight.metrics.detection import FIFTY, matches_of, precision_of
 from resight.metrics.matching import Detections, Truths
 from resight.models.classifier import Classifier
-from resight.models.heads.detector import KINDS, Found, Kept, Plan, detector_on
+from resight.models.heads.detector import KINDS, Found, Plan, detector_on
 from resight.models.heads.instance_masks import pasted
+from resight.models.heads.regions import Kept
 from resight.models.heads.sampling import Objects
 from resight.models.solver import Solver
+from resight.tasks.detect.aims import aims_of
 from resight.tasks.detect.result import SHOWN, Detected, DetectResult
-from resight.tasks.task import Aids, Best, Learned, Loss, SolverTask
+from resight.tasks.task import Aids, Aim, Best, Learned, Loss, SolverTask
 
 BATCH = 4
 """Pictures that are tested at once."""
@@ -48,6 +50,8 @@ class Detect(SolverTask):
         nms: overlap from which the lower of two detections of a class goes.
         most: detections of a picture.
         masks: whether each detection has a mask (Mask R-CNN); the data need masks.
+        refine: in tests, regions are looked at again at the boxes that they led to, and boxes of a class
+            that overlap vote (He et al. 2015, appendix B, with nms=0.3).
     """
 
     head: str = "fpn"
@@ -59,6 +63,7 @@ class Detect(SolverTask):
     nms: float = 0.5
     most: int = 100
     masks: bool = False
+    refine: bool = False
 
     name: ClassVar[str] = "detect"
     counts: ClassVar[tuple[str, ...]] = ("likely", "moved", "named", "refined", "drawn")
@@ -107,7 +112,7 @@ class Detect(SolverTask):
     @property
     def kept(self) -> Kept:
         """Which detections are kept."""
-        return Kept(self.score, self.nms, self.most)
+        return Kept(self.score, self.nms, self.most, refine=self.refine)
 
     def labelled(self, dataset: Dataset) -> Dataset:
         """Return a data set of the pictures whose size is known.
@@ -178,6 +183,21 @@ class Detect(SolverTask):
                 masks = None if f.masks is None else f.masks.cpu()
                 found.append(Found(f.boxes.cpu() / side, f.labels.cpu(), f.scores.cpu(), masks))
         return found
+
+    def map_layers(self, network: Solver) -> Sequence[str]:
+        """Return the last layer of the trunk: the head's own maps show one size of objects each."""
+        return (f"trunk.{network.trunk.trunk_layers()[-1][-1]}",)
+
+    def targets(self, network: Solver) -> tuple[str, ...]:
+        """Return the classes: the score of the best detection of one can be explained."""
+        return network.classes
+
+    def aims(
+        self, network: Solver, image: Tensor, target: str | None, read: Callable[[str], Tensor]
+    ) -> list[Aim]:
+        """Return the scores of detections, see `aims_of`."""
+        del read
+        return aims_of(network, image, target, self.kept)
 
     def judged(self, outputs: Sequence[Found], marks: ObjectMarks) -> dict[str, float]:
         """Return the average precision on validation squares; nothing if they show no object."""
