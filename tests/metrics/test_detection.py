@@ -124,7 +124,8 @@ def test_precision_equals_the_coco_api(seed, masks):
     assert (own.at[CLASSES - 1] == -1).all() and 0.03 < own.average(overlap=FIFTY) < 0.9
     for area, name in enumerate(AREAS):
         wanted = precision[..., area]
-        assert own.average(name) == pytest.approx(wanted[wanted > -1].mean(), abs=1e-12)
+        counted = wanted[wanted > -1]
+        assert own.average(name) == (pytest.approx(counted.mean(), abs=1e-12) if counted.size else None)
 
 
 def test_precision_equals_the_faster_api():
@@ -183,7 +184,7 @@ def test_a_difficult_object_counts_neither_way():
     both = box(0, 0, 10, 10, 20, 20, 30, 30)
     truths = [Truths(both, np.array([0, 0]), np.array([False, True]))]
     found = [found_at((0, 0, 10, 10, 20, 20, 30, 30, 20, 20, 30, 29), [0.5, 0.9, 0.8])]
-    assert precision_of(matches_of(found, truths, 1)).average(overlap=FIFTY) == 1.0
+    assert precision_of(matches_of(found, truths, 1)).average(overlap=FIFTY) == pytest.approx(1.0)
     assert voc_average(found, truths, 0) == 1.0 == voc_average(found, truths, 0, eleven=True)
     assert judge(found[0], truths[0]).kinds == ["right", "ignored", "ignored"]
     plain = [Truths(both, np.array([0, 0]))]

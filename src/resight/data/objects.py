@@ -167,13 +167,13 @@ class MaskedObjects(ObjectMarks):
         Raises:
             DataError: if an object has no mask, or it cannot be read.
         """
-        return (*super().read(split, index), masks_of(split, index))
+        return (*ObjectMarks.read(split, index), masks_of(split, index))
 
     @classmethod
     def said(cls, split: Split, index: int) -> str:
         """Return what `ObjectMarks.said` does, and a checksum of the masks."""
         packed = np.packbits(masks_of(split, index))
-        return f"{super().said(split, index)} {zlib.crc32(packed.tobytes()):08x}"
+        return f"{ObjectMarks.said(split, index)} {zlib.crc32(packed.tobytes()):08x}"
 
     @classmethod
     def together(cls, read: Sequence[tuple[Any, ...]]) -> Self:
