@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +28,10 @@ from resight.data.stream import Readers
 from resight.localize.segments import run_lengths_of
 from resight.models.modelfile import load_tensors
 from resight.models.zoo import create_model
+from resight.service.data.check import check
+from resight.service.data.gallery import gallery
 from resight.service.explain.explain import explain_paths
+from resight.service.networks.summary import summary
 from resight.service.report.report import report
 from resight.service.run.run import open_any
 from resight.service.test.predict import predict
@@ -266,6 +272,38 @@ def test_a_detection_is_explained_by_the_score_in_its_box(place, tmp_path):
     )
     logits, _ = opened.network.head._named(raw, [found[0].boxes[:1]], (SIDE, SIDE))
     assert torch.equal(aim.score(raw), logits[:, int(found[0].labels[0]) + 1])
+
+
+def test_the_summary_counts_trunk_and_head(place):
+    rows, network = summary(str(place / "run")), open_any(str(place / "run")).network
+    assert rows["parameters"] == sum(p.numel() for p in network.parameters()) and rows["task"] == "detect"
+    names = {layer["name"] for layer in rows["layers"]}
+    assert "head.fpn.inner_blocks.0.0" in names and "head.rpn.cls_logits" in names
+
+
+def test_check_and_augment_take_the_pictures_of_the_task(place, tmp_path):
+    assert check(str(place / "coco"), task="detect")["n"] == 53
+    words = ["augment=rescale:0.5,flip"]
+    answer = gallery(str(place / "coco"), str(tmp_path / "g.png"), words, task="detect")
+    assert len(answer["rows"]) == 8 and Path(answer["image"]).is_file()
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(place, tmp_path):
+    """The same samples, draws and, but for the order of sums, weights."""
+    words = ["train", place / "coco", "--task", "detect", "--json", "--epochs", "1"]
+    words += [w for key in (*WORDS, "precision=fp32") for w in ("--set", key)]
+    for count in (1, 2):
+        launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"] * (count == 2)
+        done = subprocess.run(
+            [sys.executable, *launch, "-m", "resight", *map(str, words), "--out", str(tmp_path / str(count))],
+            capture_output=True, text=True, timeout=500, check=False,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (load_tensors(tmp_path / str(n) / "last/state.safetensors")[0] for n in (1, 2))
+    assert one.keys() == two.keys()
+    assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-4
 
 
 def test_parts_of_a_step_and_two_processes_equal_the_whole():

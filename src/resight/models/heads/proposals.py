@@ -70,7 +70,7 @@ class Proposals(nn.Module):
         """Return for each map logits (B, h w anchors) and steps (B, h w anchors, 4)."""
         between = [self.conv(one) for one in maps]
         logits = [self.cls_logits(one).permute(0, 2, 3, 1).flatten(1) for one in between]
-        steps = [self.bbox_pred(one).permute(0, 2, 3, 1).reshape(len(one), -1, 4) for one in between]
+        steps = [self.bbox_pred(one).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4)) for one in between]
         return logits, steps
 
     def anchors(self, maps: Sequence[Tensor], canvas: tuple[int, int]) -> Tensor:
