@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from resight.metrics.matching import AREAS, MOST, Detections, Matches, Truths, match, overlaps_of
+from resight.metrics.matching import AREAS, Detections, Matches, Truths, match, overlaps_of
 
 RECALLS = np.linspace(0.0, 1.0, 101)
 """At which COCO reads the precision."""
@@ -70,27 +70,24 @@ def matches_of(found: Sequence[Detections], truths: Sequence[Truths], classes: i
     return [match(found, truths, label) for label in range(classes)]
 
 
-def precision_of(
-    matches: Sequence[Matches], times: NDArray[np.int64] | None = None, most: int = MOST
-) -> Precision:
+def precision_of(matches: Sequence[Matches], times: NDArray[np.int64] | None = None) -> Precision:
     """Return the precision of all classes.
 
     Args:
         matches: of each class.
         times: how often each picture is counted, (P,); None for once.
-        most: detections of a picture and class that are counted.
     """
-    lines = [_precision(m, times, most) for m in matches]
+    lines = [_precision(m, times) for m in matches]
     return Precision(np.stack([at for at, _ in lines]), np.stack([recall for _, recall in lines]))
 
 
-def _precision(m: Matches, times: NDArray[np.int64] | None, most: int) -> tuple[NDArray, NDArray]:
+def _precision(m: Matches, times: NDArray[np.int64] | None) -> tuple[NDArray, NDArray]:
     """Return one class's interpolated precision (A, T, R) and its highest recall (A, T)."""
     areas, overlaps = m.right.shape[:2]
     at, recall = np.full((areas, overlaps, len(RECALLS)), -1.0), np.full((areas, overlaps), -1.0)
     weight = np.ones(m.objects.shape[1]) if times is None else times.astype(np.float64)
     objects = m.objects @ weight
-    kept = np.flatnonzero((m.ranks < most) & (weight[m.pictures] > 0))
+    kept = np.flatnonzero(weight[m.pictures] > 0)
     order = kept[np.argsort(-m.scores[kept], kind="stable")]
     counted = ~m.ignored[:, :, order] * weight[m.pictures[order]]
     hits = np.cumsum(m.right[:, :, order] * counted, 2)

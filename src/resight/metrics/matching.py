@@ -88,7 +88,6 @@ class Matches:
     Attributes:
         scores: (D,).
         pictures: which picture each is in, (D,).
-        ranks: place of each within its picture, from 0, (D,).
         right: which match an object that counts, (A, T, D) bool.
         ignored: which are left out of the count, (A, T, D) bool.
         objects: how many objects count in each picture, (A, P).
@@ -96,7 +95,6 @@ class Matches:
 
     scores: NDArray[np.float64]
     pictures: NDArray[np.int64]
-    ranks: NDArray[np.int64]
     right: NDArray[np.bool_]
     ignored: NDArray[np.bool_]
     objects: NDArray[np.int64]
@@ -149,7 +147,6 @@ def match(
     return Matches(
         np.concatenate([*scores, np.zeros(0)]),
         np.repeat(np.arange(len(rows)), [len(s) for s in scores]),
-        np.concatenate([*(np.arange(len(s)) for s in scores), np.zeros(0, np.int64)]),
         np.concatenate([*(row[1] for row in rows), np.zeros((len(AREAS), len(thresholds), 0), bool)], 2),
         np.concatenate([*(row[2] for row in rows), np.zeros((len(AREAS), len(thresholds), 0), bool)], 2),
         np.stack([*(row[3] for row in rows)], 1) if rows else np.zeros((len(AREAS), 0), np.int64),

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from resight.core import seeds
-from resight.models.heads.detector import Plan, detector_on, maps_of, renamed_from_torchvision
+from resight.models.heads.detector import Plan, detector_on, maps_of
 from resight.models.heads.instance_masks import pasted
 from resight.models.heads.proposals import Counts
 from resight.models.heads.regions import Kept, refined, suppressed, voted
@@ -14,6 +14,23 @@ from resight.models.zoo import create_model
 
 CLASSES, CANVAS = 5, (128, 160)
 SMALL = Counts(200, 100)
+
+
+def renamed_from_torchvision(state):
+    """torchvision's tensors under the names of a detector on a trunk."""
+    places = {
+        "backbone.body.": "trunk.",
+        "backbone.fpn.": "head.fpn.",
+        "rpn.head.": "head.rpn.",
+        "roi_heads.mask_head.": "head.masks.mask_head.",
+        "roi_heads.mask_predictor.": "head.masks.mask_predictor.",
+        "roi_heads.": "head.",
+    }
+    given = {}
+    for name, tensor in state.items():
+        old, new = next((pair for pair in places.items() if name.startswith(pair[0])), ("", ""))
+        given[new + name.removeprefix(old)] = tensor
+    return given
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ the trunk's remaining stages for regions (He et al. 2015, appendix A).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -282,24 +281,3 @@ def _c4(
         [read], [maps[read][0]], [stride], classes, plan, (stages, maps[after[-1]][0])
     )  # the modules stay, although the trunk lets go of them
     return Solver(trunk, head)
-
-
-def renamed_from_torchvision(state: dict[str, Tensor]) -> dict[str, Any]:
-    """Return tensors of torchvision's Faster or Mask R-CNN under the names of a detector on a trunk.
-
-    Args:
-        state: of `fasterrcnn_resnet50_fpn` or `maskrcnn_resnet50_fpn`.
-    """
-    places = {
-        "backbone.body.": "trunk.",
-        "backbone.fpn.": "head.fpn.",
-        "rpn.head.": "head.rpn.",
-        "roi_heads.mask_head.": "head.masks.mask_head.",
-        "roi_heads.mask_predictor.": "head.masks.mask_predictor.",
-        "roi_heads.": "head.",
-    }
-    given = {}
-    for name, tensor in state.items():
-        old, new = next((pair for pair in places.items() if name.startswith(pair[0])), ("", ""))
-        given[new + name.removeprefix(old)] = tensor
-    return given
