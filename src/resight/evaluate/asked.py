@@ -103,14 +103,17 @@ def _keep(samples: list) -> list:
 
 
 @torch.inference_mode()
-def seen(asked: Asked, outputs_of: Outputs = logits_of) -> Iterator[tuple[int, Any, Place | None]]:
+def seen(
+    asked: Asked, outputs_of: Outputs = logits_of, *, mirrored: bool = False
+) -> Iterator[tuple[int, Any, Place | None]]:
     """Yield (index, output on the CPU, place) of each picture, in order.
 
     Of one that cannot be read the output is the PictureError, and the place is None.
 
     Args:
-        asked: network and pictures.
+        asked: the network and the pictures.
         outputs_of: what a network says of squares, see `Task.outputs`; float32 tensors (...) by default.
+        mirrored: whether the network is asked about the mirrored square too: tensors are (2, ...) then.
 
     Raises:
         ModelFileError: if an output is not finite.
@@ -124,9 +127,12 @@ def seen(asked: Asked, outputs_of: Outputs = logits_of) -> Iterator[tuple[int, A
         squares = [square for _, square, _ in samples if not isinstance(square, PictureError)]
         outputs = iter(())
         if squares:
-            found = outputs_of(asked.network, torch.from_numpy(np.stack(squares)), normalize, asked.precision)
-            if isinstance(found, Tensor):
-                require_finite(found.flatten(1))
-            outputs = iter(found)
+            pixels = torch.from_numpy(np.stack(squares))
+            views = [pixels, pixels.flip(2)] if mirrored else [pixels]
+            found = [outputs_of(asked.network, view, normalize, asked.precision) for view in views]
+            for output in found:
+                if isinstance(output, Tensor):
+                    require_finite(output.flatten(1))
+            outputs = iter(torch.stack(found, 1) if mirrored else found[0])
         for index, square, place in samples:
             yield index, square if isinstance(square, PictureError) else next(outputs), place

@@ -164,6 +164,14 @@ class Detector(Head):
     def _named(self, raw: Raw, regions: Sequence[Tensor], canvas: tuple[int, int]) -> tuple[Tensor, Tensor]:
         return self.box_predictor(self.box_head(self.pooling(raw.maps, regions, canvas)))
 
+    def _said(
+        self, raw: Raw, regions: Sequence[Tensor], canvas: tuple[int, int]
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Return class logits, steps and regions of each picture."""
+        counts = [len(own) for own in regions]
+        logits, steps = self._named(raw, regions, canvas)
+        return list(zip(logits.split(counts), steps.split(counts), regions, strict=True))
+
     def _mask_loss(
         self,
         raw: Raw,
@@ -196,19 +204,19 @@ class Detector(Head):
         """
         boxes = self.rpn.anchors(raw.all_maps, canvas)
         proposed = self.rpn.proposed(raw.logits, raw.steps, boxes, extents, kept.counts)
-        logits, steps = self._named(raw, proposed, canvas)
-        counts = [len(own) for own in proposed]
-        said = [
-            (*own, regions)
-            for *own, regions in zip(logits.split(counts), steps.split(counts), proposed, strict=True)
-        ]
+        said = self._said(raw, proposed, canvas)
         if kept.refine:
-            again = [second.refined(*own, extent) for own, extent in zip(said, extents, strict=True)]
-            logits, steps = self._named(raw, again, canvas)
-            more = zip(said, logits.split(counts), steps.split(counts), again, strict=True)
-            said = [tuple(torch.cat(pair) for pair in zip(old, new, strict=True)) for old, *new in more]
+            again = [
+                second.refined(logits, steps, own, extent)
+                for (logits, steps, own), extent in zip(said, extents, strict=True)
+            ]
+            pairs = zip(said, self._said(raw, again, canvas), strict=True)
+            said = [
+                (torch.cat([a[0], b[0]]), torch.cat([a[1], b[1]]), torch.cat([a[2], b[2]])) for a, b in pairs
+            ]
         found = [
-            Found(*second.suppressed(*own, extent, kept)) for own, extent in zip(said, extents, strict=True)
+            Found(*second.suppressed(logits, steps, own, extent, kept))
+            for (logits, steps, own), extent in zip(said, extents, strict=True)
         ]
         return self._with_masks(raw, found, canvas) if self.plan.masks else found
 

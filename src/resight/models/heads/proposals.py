@@ -64,7 +64,7 @@ class Proposals(nn.Module):
         self.cls_logits, self.bbox_pred = nn.Conv2d(width, each, 1), nn.Conv2d(width, 4 * each, 1)
         for layer in (self.conv[0][0], self.cls_logits, self.bbox_pred):  # pyright: ignore[reportIndexIssue]
             nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Return for each map logits (B, h w anchors) and steps (B, h w anchors, 4)."""
