@@ -31,8 +31,10 @@ from resight.models.zoo import create_model
 from resight.service.data.check import check
 from resight.service.data.gallery import gallery
 from resight.service.explain.explain import explain_paths
+from resight.service.locate.annotations import write_coco
 from resight.service.networks.summary import summary
 from resight.service.report.report import report
+from resight.service.run.data import opened_for
 from resight.service.run.run import open_any
 from resight.service.test.predict import predict
 from resight.service.test.test import test as score
@@ -286,6 +288,26 @@ def test_check_and_augment_take_the_pictures_of_the_task(place, tmp_path):
     words = ["augment=rescale:0.5,flip"]
     answer = gallery(str(place / "coco"), str(tmp_path / "g.png"), words, task="detect")
     assert len(answer["rows"]) == 8 and Path(answer["image"]).is_file()
+
+
+def test_boxes_that_locate_writes_are_data_of_a_detector(tmp_path):
+    chance, rows = np.random.default_rng(0), []
+    for number in range(4):
+        pixels, boxes = drawn(chance, 1 + number % 2)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        found = [
+            {"label": name, "score": 0.5, "box": [x0, y0, x1 - x0, y1 - y0], "class_is": "predicted"}
+            for name, x0, y0, x1, y1 in boxes
+        ]
+        rows.append({"path": str(tmp_path / f"{number}.png"), "width": 60, "height": 40, "boxes": found})
+    write_coco(tmp_path / "boxes.json", rows, NAMES, "by hand")
+    train = opened_for(Detect(), str(tmp_path / "boxes.json")).train
+    for index, row in enumerate(rows):
+        boxes, labels, ignored, _, size = ObjectMarks.read(train, index)
+        x, y, w, h = np.array([own["box"] for own in row["boxes"]], float).T
+        assert np.array_equal(boxes, np.stack([x, y, x + w, y + h], 1)) and size == (60, 40)
+        assert [train.classes[n] for n in labels] == [own["label"] for own in row["boxes"]]
+        assert not ignored.any()
 
 
 @pytest.mark.slow
