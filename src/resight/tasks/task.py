@@ -267,11 +267,6 @@ class SolverTask(Task):
         """Return the numbers of `targets` from the network's outputs (B, ...): (B, T), with gradients."""
         raise NotImplementedError
 
-    def map_layers(self, network: Solver) -> Sequence[str]:
-        """Return the layers whose maps are read by default; empty for the last of the network."""
-        del network
-        return ()
-
     def aims(
         self, network: Solver, image: Tensor, target: str | None, read: Callable[[str], Tensor]
     ) -> list[Aim]:

@@ -39,7 +39,6 @@ def explained(
         folder: to write to.
     """
     assert isinstance(run.task, SolverTask) and isinstance(run.network, Solver)  # the caller asked
-    layers = layers or run.task.map_layers(run.network) or None
     rows = []
     for number, path in enumerate(batch.paths):
         image = batch.images[number : number + 1]

@@ -184,10 +184,6 @@ class Detect(SolverTask):
                 found.append(Found(f.boxes.cpu() / side, f.labels.cpu(), f.scores.cpu(), masks))
         return found
 
-    def map_layers(self, network: Solver) -> Sequence[str]:
-        """Return the last layer of the trunk: the head's own maps show one size of objects each."""
-        return (f"trunk.{network.trunk.trunk_layers()[-1][-1]}",)
-
     def targets(self, network: Solver) -> tuple[str, ...]:
         """Return the classes: the score of the best detection of one can be explained."""
         return network.classes
