@@ -58,6 +58,10 @@ class Masks(Protocol):
         """Return where in the picture the class is, (H, W); None if it is not marked."""
         ...
 
+    def instance(self, position: int, edges: tuple[float, ...]) -> NDArray[np.bool_] | None:
+        """Return where in the picture the object with a box is, (H, W); None if it is not marked."""
+        ...
+
 
 @dataclass(frozen=True)
 class Split:
@@ -178,6 +182,16 @@ class Split:
         if self.masks is None or not 0 <= label < len(self.classes):
             return None
         return self.masks.mask(int(self.positions[index]), self.classes[label])
+
+    def picture_instance(self, index: int, box: Box) -> NDArray[np.bool_] | None:
+        """Return where the object with one of its boxes is in the split's picture `index`, (H, W).
+
+        None if the data set has no masks, or none of that object.
+
+        Raises:
+            DataError: if the mask cannot be read.
+        """
+        return None if self.masks is None else self.masks.instance(int(self.positions[index]), box[1:])
 
     def digest(self, index: int) -> str:
         """Return the digest of the picture's content (encoded bytes, or pixels).

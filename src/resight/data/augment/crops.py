@@ -76,10 +76,25 @@ def random_crop_box(draws: Draws, share: float, width: int, height: int, size: i
     return (left, top, left + cut, top + cut)
 
 
+def rescaled_box(draws: Draws, most: float, width: int, height: int, size: int = 0) -> tuple[float, ...]:
+    """Return the square that shows a picture at a scale from 1 / (1 + most) to 1 + most, aspect kept.
+
+    At scale 1 the longer side fills it. What is larger is cut at random, what is smaller lies at random in
+    it, with black around.
+    """
+    del size
+    draws = draws.of("rescale")
+    side = max(width, height) / draws.factor("factor", most)[0]
+    left = draws.uniform("left")[0] * (width - side)
+    top = draws.uniform("top")[0] * (height - side)
+    return (left, top, left + side, top + side)
+
+
 BOXES: dict[str, Callable[[Draws, float, int, int, int], tuple[float, ...]]] = {
     "random-crop": random_crop_box,
     "resized-crop": resized_crop_box,
     "scale-jitter": scale_jitter_box,
+    "rescale": rescaled_box,
 }
 """Crops from whole pictures: (draws, value, width, height, size) to the box that is resized to `size`."""
 
@@ -90,6 +105,8 @@ def decoded_side(crop: str, value: float, size: int) -> int:
         return round(size / np.sqrt(value))
     if crop == "random-crop":
         return round(size / value)
+    if crop == "rescale":
+        return size
     return round(max(LONGEST, value if crop == "scale-jitter" else 0) * size / 224)
 
 

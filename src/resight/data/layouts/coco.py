@@ -229,11 +229,14 @@ def _picture(
         name = names.get(number, "")
         if name and thing.get("segmentation"):
             picture.segments.append((name, thing["segmentation"]))
+        edges = edges_of(thing.get("bbox"))
+        if name and edges and thing.get("segmentation"):
+            picture.outlines[name, *edges] = thing["segmentation"]
         if thing.get("iscrowd"):
-            if name and (edges := edges_of(thing.get("bbox"))):
+            if name and edges:
                 picture.ignored.append((name, *edges))
             continue
-        if edges := edges_of(thing.get("bbox")):
+        if edges:
             if name:
                 picture.boxes.append((name, *edges))
             else:
