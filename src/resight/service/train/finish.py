@@ -25,6 +25,8 @@ from resight.service.train.job import Job
 
 KNOWN = ("n", "top1_error", "top1_interval", "top5_error", "ece", "map", "map_interval", "protocol")
 """Of the test figures, what the model file keeps."""
+LEAST_FITTED = 20
+"""With fewer held-out pictures no temperature is fitted."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def calibrated(job: Job | ClassicJob) -> Run:
     facts["temperature"] = 1.0
     if job.validation:
         logits, labels = job.validation_logits(run.model, torch.float32)
-        facts["temperature"] = fit_temperature(logits, labels) if len(labels) >= 20 else 1.0
+        facts["temperature"] = fit_temperature(logits, labels) if len(labels) >= LEAST_FITTED else 1.0
         if not run.model.multi_label:
             facts[ANSWERS] = _answers(run, logits / facts["temperature"], labels)
     facts["seconds"] = sum(row["seconds"] for row in job.progress.history)
