@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from resight.cli import show
-from resight.cli.words import DataRoot, Json
+from resight.cli.words import DataRoot, Json, Task
 
 
 def check(
@@ -13,6 +13,7 @@ def check(
     out: Annotated[
         str | None, typer.Option(metavar="FILE", help="Also write an HTML page that shows the near copies.")
     ] = None,
+    task: Task = "classify",
     *,
     data_root: DataRoot = None,
     as_json: Json = False,
@@ -23,7 +24,7 @@ def check(
     """
     from resight.service.data.check import check as service
 
-    raise typer.Exit(checked(service(data, data_root, out), as_json=as_json))
+    raise typer.Exit(checked(service(data, data_root, out, task), as_json=as_json))
 
 
 def pack(
@@ -40,6 +41,7 @@ def pack(
         str | None, typer.Option(metavar="DIR", help="New folder to write. [default: DATA-packed]")
     ] = None,
     quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality of resized pictures.")] = 90,
+    task: Task = "classify",
     *,
     uncompressed: Annotated[
         bool,
@@ -54,7 +56,8 @@ def pack(
     """Pack a data set into WebDataset tar shards, shuffled once, with an index for random access."""
     from resight.service.data.pack import pack as service
 
-    packed(service(data, shards, size, out, quality, data_root, uncompressed=uncompressed), as_json=as_json)
+    answer = service(data, shards, size, out, quality, data_root, uncompressed=uncompressed, task=task)
+    packed(answer, as_json=as_json)
 
 
 def augment(
@@ -71,6 +74,7 @@ def augment(
         ),
     ] = None,
     out: Annotated[str, typer.Option(metavar="FILE", help="PNG file to write.")] = "augment.png",
+    task: Task = "classify",
     *,
     data_root: DataRoot = None,
     as_json: Json = False,
@@ -84,7 +88,7 @@ def augment(
     if where is None:
         operations(list_operations(), as_json=as_json)
         return
-    drawn(gallery(where, out, changes or (), data_root), as_json=as_json)
+    drawn(gallery(where, out, changes or (), data_root, task), as_json=as_json)
 
 
 def checked(answer: dict[str, Any], *, as_json: bool) -> int:

@@ -20,7 +20,9 @@ def models(
 
 
 def summary(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Network, see: resight models.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL|RUN", help="Network (resight models lists them), or a run.")
+    ],
     size: Annotated[
         int | None, typer.Option(min=1, help="Side of the input in pixels. [default: the paper's]")
     ] = None,

@@ -9,6 +9,7 @@ import typer
 
 from resight.cli import show
 from resight.cli.words import Json, Paths, RunName
+from resight.core.errors import UsageError
 
 
 def predict(
@@ -30,7 +31,7 @@ def predict(
     exact: Annotated[bool, typer.Option("--exact", help="Use float32, not the fastest precision.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Classify pictures; files that cannot be read are reported and skipped."""
+    """Say what pictures show, as the run was trained; files that cannot be read are reported and skipped."""
     from resight.service.test.accepted import accepted_in_words, require_probability
     from resight.service.test.predict import predict as service
 
@@ -63,10 +64,12 @@ def predicted(rows: Iterable[dict[str, Any]], form: str, top: int = 1, *, unsure
         head += [f"{what}_{place}" for place in range(2, top + 1) for what in ("label", "probability")]
         writer.writerow(head)
     for row in rows:
-        answered += "label" in row
+        answered += "error" not in row
         faults += "error" in row
         if form == "json":
             collected.append(row)
+        elif form == "csv" and "said" in row:
+            raise UsageError("--format csv has columns of classes; for this run use --json")
         elif form == "csv":
             writer.writerow(
                 (
@@ -78,6 +81,8 @@ def predicted(rows: Iterable[dict[str, Any]], form: str, top: int = 1, *, unsure
                     *(value for pair in row.get("top", ())[1:top] for value in pair),
                 )
             )
+        elif "said" in row:
+            show.say(f"{row['path']}  {row['said']}")
         elif "error" in row:
             show.say(f"{row['path']}: {row['error']}", err=True)
         else:

@@ -42,7 +42,10 @@ def report(run: RunName, data: Data = None, *, data_root: DataRoot = None, as_js
 def tested(answer: dict[str, Any], *, as_json: bool) -> None:
     """Print the test figures."""
     if as_json:
-        show.document(answer)
+        show.document({key: value for key, value in answer.items() if key != "tables"})
+        return
+    if "task" in answer:
+        _solved(answer)
         return
     low, high = answer["top1_interval"]
     protocol = answer["views"] + (f" at {answer['scales']}" if answer["scales"] else "")
@@ -78,6 +81,22 @@ def tested(answer: dict[str, Any], *, as_json: bool) -> None:
     )
     if len(worst) > 20:
         show.say(f"and {len(worst) - 20} better classes; --json lists all")
+    _notes(answer)
+
+
+def _solved(answer: dict[str, Any]) -> None:
+    """Print the figures of a task with a head of its own."""
+    show.say(f"{answer['data']} {answer['split']}, {answer['n']:,} pictures: {answer['said']}")
+    for table in answer["tables"]:
+        show.say(table["title"])
+        show.table(table["header"], table["rows"][:20])
+        if len(table["rows"]) > 20:
+            show.say(f"and {len(table['rows']) - 20} more; --json lists all")
+    _notes(answer)
+
+
+def _notes(answer: dict[str, Any]) -> None:
+    """Print what is to be known of a test, and the pictures that were left out."""
     for note in answer["notes"]:
         show.say(f"note: {note}", err=True)
     for fault in answer["skipped"]:

@@ -17,6 +17,13 @@ def train(
             "fashion_mnist, cifar10, cifar100. With --resume: RUN, and DATA only if it moved.",
         ),
     ] = None,
+    task: Annotated[
+        str,
+        typer.Option(
+            help="What is learned: classify (which class), localize (one object: its class and its box). "
+            "--set NAME.KEY=VALUE changes a task's setting; see docs/tasks.md. [default: classify]"
+        ),
+    ] = "",
     model: Annotated[
         str, typer.Option(help="Network; `resight models` lists them. [default: the recipe's choice]")
     ] = "",
@@ -74,7 +81,7 @@ def train(
     data, run = named(places or (), out, "train", resume=resume)
     answer = service(
         data, model=model, recipe=recipe, epochs=epochs, minutes=minutes, seed=seed, folds=folds,
-        changes=changes or (), out=out, resume=run or resume, data_root=data_root, strict=strict,
+        changes=changes or (), out=out, resume=run or resume, data_root=data_root, strict=strict, task=task,
     )  # fmt: skip
     trained(answer, as_json=as_json)
 

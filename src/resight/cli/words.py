@@ -4,6 +4,12 @@ from typing import Annotated
 
 import typer
 
+Task = Annotated[
+    str,
+    typer.Option(
+        help="What the pictures are for, as for train: a task decides which are taken and what they show."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 DataRoot = Annotated[
     str | None,

@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 INTERPOLATIONS = ("bilinear", "bicubic")
+FRAMES = ("crop", "stretch")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """A test-time preprocessing: resize the shorter side, crop the centre, normalize.
+    """A test-time preprocessing: resize, crop the centre, normalize.
 
     Pixels are RGB, divided by 255, minus `mean`, divided by `std`. With `contrast`, instead: each picture
     minus its own mean over all values, scaled to the norm `contrast`, minus `pixel_mean`, times `whitening`.
@@ -31,6 +32,8 @@ class Preprocessing:
         contrast: global contrast normalization (Goodfellow et al. 2013, section 5.2); 0 for none.
         whitening: ZCA, (3 * size * size, 3 * size * size), over the order of `pixel_mean`; None for none.
         levels: which values are black and white in pictures of more than 8 bits.
+        frame: what is seen of a picture: "crop", its centre after the shorter side is resized; or "stretch",
+            all of it, resized to the square.
     """
 
     size: int
@@ -42,11 +45,13 @@ class Preprocessing:
     contrast: float = 0.0
     whitening: "NDArray[np.float32] | None" = field(default=None, compare=False, repr=False)
     levels: Levels = BY_TYPE
+    frame: str = "crop"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, without the two tables (they are stored as tensors)."""
-        plain = [f.name for f in fields(self) if f.name not in ("pixel_mean", "whitening", "levels")]
-        return {**{name: getattr(self, name) for name in plain}, "levels": self.levels.to_dict()}
+        plain = [f.name for f in fields(self) if f.name not in ("pixel_mean", "whitening", "levels", "frame")]
+        framed = {} if self.frame == "crop" else {"frame": self.frame}
+        return {**{name: getattr(self, name) for name in plain}, "levels": self.levels.to_dict(), **framed}
 
     @classmethod
     def from_dict(
@@ -66,4 +71,5 @@ class Preprocessing:
             contrast=float(document.get("contrast", 0.0)),
             whitening=whitening,
             levels=Levels.from_dict(document.get("levels")),
+            frame=str(document.get("frame", "crop")),
         )

@@ -14,7 +14,7 @@ from resight.core.device import cores
 from resight.core.errors import PictureError, UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.data.dataset import Split
-from resight.data.decode import WHOLE
+from resight.data.decode import SEEN, WHOLE
 
 MOST_ASPECT = 16
 
@@ -99,8 +99,29 @@ def _centre_crop(image: Picture, side: int) -> Picture:
 
 def fit(image: Picture, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Return the test-time square of a picture, (size, size, 3) uint8."""
+    if preprocessing.frame == "stretch":
+        return pixels_of(_stretch(image, preprocessing.size, preprocessing.interpolation))
     resized = _resize_shorter(image, preprocessing.resize, preprocessing.interpolation)
     return pixels_of(_centre_crop(resized, preprocessing.size))
+
+
+def _stretch(image: Picture, side: int, interpolation: str) -> Picture:
+    """Resize all of a picture to a square."""
+    if isinstance(image, Tensor):
+        return _interpolate(image, (side, side), interpolation)
+    if image.size == (side, side):
+        return image
+    width, height = image.size
+    if WHOLE in image.info:  # scaled inside libjpeg, which rounds up
+        whole = image.info[WHOLE]
+        scale = round(max(whole) / max(image.size))
+        width, height = whole[0] / scale, whole[1] / scale
+    return image.resize((side, side), FILTERS[interpolation], box=(0, 0, width, height))
+
+
+def whole_size(image: Picture) -> tuple[int, int]:
+    """Return (width, height) in pixels of the whole picture, although it may have been decoded smaller."""
+    return size_of(image) if isinstance(image, Tensor) else image.info.get(SEEN, image.size)
 
 
 def seen_window(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[float, float, float, float]:
@@ -111,6 +132,8 @@ def seen_window(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[fl
         preprocessing: as for `fit`.
     """
     side, (width, height) = preprocessing.resize, size
+    if preprocessing.frame == "stretch":
+        return 0.0, 0.0, float(width), float(height)
     most = MOST_ASPECT * min(size)
     inner = (min(width, most), min(height, most))
     start = (max(0, (width - most) // 2), max(0, (height - most) // 2))

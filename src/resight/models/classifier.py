@@ -268,6 +268,11 @@ class Classifier(nn.Module):
     def initialize_from(self, images: Tensor) -> None:
         """Let a fresh network initialize from normalized training images (B, C, H, W); most do not."""
 
+    @property
+    def looks_first(self) -> bool:
+        """Whether a fresh network initializes from training images."""
+        return type(self).initialize_from is not Classifier.initialize_from
+
     def end_at(self, stage: str, size: int) -> None:
         """Make a stage the last: later ones are dropped, and one fresh linear layer reads its larger map.
 

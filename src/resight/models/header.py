@@ -14,7 +14,7 @@ from resight.core import documents
 from resight.core.documents import Whole, Within
 from resight.core.errors import ModelFileError
 from resight.core.levels import Levels
-from resight.core.preprocessing import INTERPOLATIONS, Preprocessing
+from resight.core.preprocessing import FRAMES, INTERPOLATIONS, Preprocessing
 
 FORMAT = 1
 LARGEST_SIZE, LARGEST_RESIZE = 4096, 8192
@@ -30,6 +30,7 @@ GEOMETRY = {
     "size": Whole(1, LARGEST_SIZE),
     "resize": Whole(1, LARGEST_RESIZE),
     "interpolation?": str,
+    "frame?": str,
 }
 CARD = {**GEOMETRY, "mean": [Within(0, 1)], "std": [Within(1e-6, 1e6)], "contrast?": Within(0, 1e6)}
 FACTS = {
@@ -55,6 +56,8 @@ HEADER = {
     "classes": [str],
     "multi_label?": bool,
     "preprocessing": CARD,
+    "task?": {"name": str, "settings": {str: (bool, float, str)}},
+    "about?": {str: object},
     "tasks?": [{"name": str, "classes": [str], "facts": {**FACTS, "geometry?": GEOMETRY}}],
     **FACTS,
 }
@@ -85,6 +88,8 @@ def require_header(document: dict[str, Any], path: Path) -> None:
     for card in (document["preprocessing"], *(t["facts"].get("geometry", {}) for t in tasks)):
         if card.get("interpolation", INTERPOLATIONS[0]) not in INTERPOLATIONS:
             raise _damaged(path, f"interpolation {card['interpolation'][:40]!r} is unknown")
+        if card.get("frame", FRAMES[0]) not in FRAMES:
+            raise _damaged(path, f"frame {card['frame'][:40]!r} is unknown")
         try:
             Levels.from_dict(card.get("levels"))
         except (TypeError, ValueError, OverflowError) as error:

@@ -13,6 +13,7 @@ from resight.core.preprocessing import Preprocessing
 from resight.models.classifier import Classifier
 from resight.models.initialization import shapes_only
 from resight.models.origin import NOT_STATED, Origin, file_digest, tensors_digest
+from resight.models.solver import Solver
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -56,13 +57,14 @@ class Card:
         return Origin(self.source, self.licence or NOT_STATED, sha256, file, self.preprocessing)
 
 
-def load_card(model: Classifier, card: Card, *, any_head: bool = False) -> None:
+def load_card(model: Classifier | Solver, card: Card, *, any_head: bool = False) -> None:
     """Load a card's tensors and facts into a network.
 
     Heads that are used in training only may be absent on either side.
 
     Args:
-        model: the network; its last layer is replaced if the weights have another number of classes.
+        model: the network; a classifier's last layer is replaced if the weights have another number of
+            classes.
         card: what is loaded; its dtypes are converted to the network's.
         any_head: load only the trunk if the head has other layers. Then the head is unchanged, its classes
             have no names, and `weights_note` says so.
@@ -70,17 +72,18 @@ def load_card(model: Classifier, card: Card, *, any_head: bool = False) -> None:
     Raises:
         ModelFileError: if names, shapes or kinds differ, or a value is not finite.
     """
-    first = next(k for k in model.state_dict() if k.startswith(f"{model.classifier_name}."))
-    logits, own = card.state.get(first), model.state_dict()[first]
-    if logits is not None and len(logits) != len(own) and logits.shape[1:] == own.shape[1:]:
-        model.reset_classifier(len(logits))
+    if isinstance(model, Classifier):
+        first = next(k for k in model.state_dict() if k.startswith(f"{model.classifier_name}."))
+        logits, own = card.state.get(first), model.state_dict()[first]
+        if logits is not None and len(logits) != len(own) and logits.shape[1:] == own.shape[1:]:
+            model.reset_classifier(len(logits))
     wanted = model.state_dict()
     state, fresh = fitting(model, wanted, card, any_head=any_head)
     usable = {k: _usable(k, v, wanted[k], card.source) for k, v in state.items() if k in wanted}
     model.load_state_dict({k: usable.get(k, v) for k, v in wanted.items()})
     model.classes = () if fresh else card.classes
     model.preprocessing = card.preprocessing
-    if fresh:
+    if fresh and isinstance(model, Classifier):
         model.weights_note = (
             f"{card.source}: the trunk is loaded; its head has other layers, so {', '.join(fresh)} "
             f"{'is' if len(fresh) == 1 else 'are'} newly initialized"
@@ -88,7 +91,7 @@ def load_card(model: Classifier, card: Card, *, any_head: bool = False) -> None:
 
 
 def fitting(
-    model: Classifier, wanted: dict[str, Tensor], card: Card, *, any_head: bool = False
+    model: Classifier | Solver, wanted: dict[str, Tensor], card: Card, *, any_head: bool = False
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Return a card's tensors that the network uses, and the layers of its head that get none.
 
@@ -111,7 +114,7 @@ def fitting(
     unknown = [k for k in state if k not in wanted and not k.startswith(beside)]
     shapes = [k for k in state if k in wanted and state[k].shape != wanted[k].shape]
     fresh: list[str] = []
-    if any_head and (missing or unknown or shapes):
+    if any_head and isinstance(model, Classifier) and (missing or unknown or shapes):
         trunk = tuple(f"{name}." for names in model.trunk_layers() for name in names)
         roots = {name.partition(".")[0] for name in trunk}
         foreign = [k for k in unknown if k.partition(".")[0] in HEADS - roots]

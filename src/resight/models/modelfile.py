@@ -1,6 +1,7 @@
 """`model.safetensors`: weights, and in its header everything needed to use them. No pickle."""
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,7 @@ from resight.models.foreign import what_it_is
 from resight.models.header import FORMAT, read_card, require_header
 from resight.models.initialization import shapes_only
 from resight.models.loading import Card, fitting, load_card
+from resight.models.solver import Solver
 from resight.models.zoo import NETWORKS, create_model, list_options
 
 UNREADABLE = (SafetensorError, OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError)
@@ -94,7 +96,9 @@ def _reason(path: Path, error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def save_model(path: Path, model: Classifier, state: dict[str, Tensor], facts: dict[str, Any]) -> None:
+def save_model(
+    path: Path, model: Classifier | Solver, state: dict[str, Tensor], facts: dict[str, Any]
+) -> None:
     """Write a model file.
 
     Args:
@@ -115,6 +119,7 @@ def save_model(path: Path, model: Classifier, state: dict[str, Tensor], facts: d
         "multi_label": model.multi_label,
         "preprocessing": card.to_dict(),
         "tasks": [asdict(task) for task in model.old_tasks],
+        **({"about": model.about} if isinstance(model, Solver) else {}),
         **facts,
     }
     tensors = dict(state)
@@ -125,8 +130,27 @@ def save_model(path: Path, model: Classifier, state: dict[str, Tensor], facts: d
     save_tensors(path, tensors, document)
 
 
+Builder = Callable[[Classifier, dict[str, Any]], Solver]
+"""Puts the trunk of a checked header under the head of its task; raises UsageError if there is none."""
+
+
 def load_model(path: Path) -> tuple[Classifier, dict[str, Any]]:
+    """Read the model file of a classifier; see `load_network`.
+
+    Raises:
+        ModelFileError: if the file cannot be used, naming what is wrong; also if it is of another task.
+    """
+    model, document = load_network(path)
+    assert isinstance(model, Classifier)  # without a builder there is nothing else
+    return model, document
+
+
+def load_network(path: Path, builder: Builder | None = None) -> tuple[Classifier | Solver, dict[str, Any]]:
     """Read a model file. It is checked completely before a network is built; any mismatch is refused.
+
+    Args:
+        path: of the file.
+        builder: makes the network of a task with a head of its own; without it such a file is refused.
 
     Returns:
         The network in eval mode, and the header.
@@ -136,17 +160,21 @@ def load_model(path: Path) -> tuple[Classifier, dict[str, Any]]:
     """
     tensors, document = load_tensors(path)
     require_header(document, path)
+    if builder is None and document.get("task"):
+        raise ModelFileError(
+            f"{path}: was trained with --task {document['task']['name'][:40]}; here a classifier is needed"
+        )
     card = read_card(document, tensors.pop(PIXEL_MEAN, None), tensors.pop(WHITENING, None), path)
     weights = Card(tensors, tuple(document["classes"]), card, str(path))
     with shapes_only():  # a header may ask for more memory than there is
-        outline = _build(document, path)
+        outline = _build(document, path, builder)
     fitting(outline, outline.state_dict(), weights)
-    model = _build(document, path)
+    model = _build(document, path, builder)
     load_card(model, weights)
     return model.eval(), document
 
 
-def _build(document: dict[str, Any], path: Path) -> Classifier:
+def _build(document: dict[str, Any], path: Path, builder: Builder | None) -> Classifier | Solver:
     """Return the freshly built network of a checked header.
 
     Raises:
@@ -162,6 +190,9 @@ def _build(document: dict[str, Any], path: Path) -> Classifier:
         model.multi_label = document.get("multi_label", False)
         for task in document.get("tasks", ()):
             model.add_old_task(OldTask(task["name"], tuple(task["classes"]), task["facts"]))
-    except UsageError as error:
-        raise ModelFileError(f"{path}: its header is damaged: {str(error)[:300]}") from error
+        if builder and document.get("task"):
+            return builder(model, document)
+    except (UsageError, LookupError, TypeError, ValueError) as error:
+        reason = str(error) if isinstance(error, UsageError) else f"its task cannot be built ({error})"
+        raise ModelFileError(f"{path}: its header is damaged: {reason[:300]}") from error
     return model

@@ -1,10 +1,13 @@
 """A trunk of the zoo under another head than a classifier's."""
 
 from collections import OrderedDict
+from typing import Any
 
 from torch import Tensor, nn
 
-from resight.models.classifier import Classifier, decayed
+from resight.core.preprocessing import Preprocessing
+from resight.models.classifier import Classifier, OldTask, decayed
+from resight.models.origin import Origin
 
 
 class Head(nn.Module):
@@ -27,6 +30,11 @@ class Solver(nn.Module):
         trunk: a network of the zoo; it is changed.
         head: reads maps of its stages; the stages behind the last one that it reads go too.
 
+    Attributes:
+        classes: names of the classes that the head knows.
+        about: what else its answers are about, such as the names of joints; plain JSON types.
+        preprocessing: how a picture must be prepared.
+
     Raises:
         UsageError: if the trunk lacks a stage that the head reads.
     """
@@ -38,6 +46,9 @@ class Solver(nn.Module):
         super().__init__()
         trunk.drop_head(head.reads)
         self.trunk, self.head = trunk, head
+        self.classes: tuple[str, ...] = trunk.classes
+        self.about: dict[str, Any] = {}
+        self.preprocessing: Preprocessing | None = trunk.preprocessing
 
     def forward_maps(self, images: Tensor) -> dict[str, Tensor]:
         """Turn images (B, C, H, W) into the maps (B, K, h, w) that the head reads, by stage."""
@@ -60,6 +71,57 @@ class Solver(nn.Module):
         """The named stages of the trunk, first to last."""
         return self.trunk.stages
 
+    # Name, options and origin are the trunk's.
+
+    @property
+    def name(self) -> str:
+        """The name under which the trunk was created."""
+        return self.trunk.name
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options with which the trunk was created."""
+        return self.trunk.options
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the image."""
+        return self.trunk.in_channels
+
+    @property
+    def multi_label(self) -> bool:
+        """No: that is about classification."""
+        return False
+
+    @property
+    def old_tasks(self) -> list[OldTask]:
+        """None: its trunk has lost its heads."""
+        return []
+
+    @property
+    def weights_note(self) -> str:
+        """What the weights of the trunk lack, see `Classifier`."""
+        return self.trunk.weights_note
+
+    @property
+    def origin(self) -> Origin | None:
+        """Where the weights of the trunk come from, if they are third-party weights."""
+        return self.trunk.origin
+
+    @property
+    def looks_first(self) -> bool:
+        """Whether a fresh trunk initializes from training images."""
+        return self.trunk.looks_first
+
+    def initialize_from(self, images: Tensor) -> None:
+        """Let a fresh trunk initialize from normalized training images (B, C, H, W)."""
+        self.trunk.initialize_from(images)
+
+    @property
+    def measured_norm(self) -> bool:
+        """Whether each epoch measures the statistics of batch normalization for the kept weights."""
+        return self.trunk.measured_norm
+
     @property
     def frozen_norm(self) -> bool:
         """Whether training leaves the statistics of batch normalization as they are."""
@@ -69,6 +131,10 @@ class Solver(nn.Module):
     def frozen_depthwise(self) -> bool:
         """Whether training leaves the kernels of depth-wise convolutions as they are."""
         return self.trunk.frozen_depthwise
+
+    def training_only(self) -> tuple[str, ...]:
+        """Return the names of the heads that are used only in training: none."""
+        return ()
 
     def head_parameters(self) -> set[str]:
         """Return the names of the parameters that learn at the full rate: the head's."""

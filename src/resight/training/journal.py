@@ -11,15 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from resight.core.files import write_text
-from resight.tasks.classify.task import OneClass
+from resight.tasks.classify.task import ONE_CLASS
 from resight.tasks.task import Task
 from resight.training.guessing import Guessing
 from resight.training.suspicion import suspicion
 
-CLASSIFY = OneClass()
 
-
-def columns(task: Task = CLASSIFY) -> tuple[str, ...]:
+def columns(task: Task = ONE_CLASS) -> tuple[str, ...]:
     """Return the columns of metrics.csv: those of every training, and the task's between them."""
     return ("epoch", "step", "lr", "train_loss", *task.columns, "seconds", "images_per_second")
 
@@ -41,7 +39,7 @@ class Journal:
         console: Console,
         guessing: Guessing | None = None,
         quiet: float = 0.0,
-        task: Task = CLASSIFY,
+        task: Task = ONE_CLASS,
     ) -> None:
         self.task, self.columns = task, columns(task)
         self.run, self.console, self.guessing, self.quiet = run, console, guessing, quiet

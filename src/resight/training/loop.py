@@ -13,6 +13,7 @@ from resight.core.distributed import world
 from resight.core.errors import TrainingError
 from resight.data.batches import Batches
 from resight.models.classifier import Classifier
+from resight.models.solver import Solver
 from resight.training.checkpoints import SAVE_SECONDS, Progress
 from resight.training.ema import AveragedWeights
 from resight.training.optimizer import set_mode
@@ -52,7 +53,7 @@ class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
 
 
 def fit(
-    model: Classifier,
+    model: Classifier | Solver,
     objective: Callable[[Tensor, Any, float], tuple[Tensor, Tensor]],
     batches: Batches,
     recipe: Recipe,

@@ -12,10 +12,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from resight.core.device import autocast
 from resight.models.classifier import Classifier
+from resight.models.solver import Solver
 
 
 @torch.no_grad()
-def measured_statistics(model: Classifier, images: Tensor, precision: torch.dtype) -> dict[str, Tensor]:
+def measured_statistics(
+    model: Classifier | Solver, images: Tensor, precision: torch.dtype
+) -> dict[str, Tensor]:
     """Return the mean and the unbiased variance that each batch normalization sees, by buffer name.
 
     Those in eval mode, whose statistics are held fixed, are left out. The network's weights and mode stay as

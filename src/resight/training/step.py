@@ -14,6 +14,7 @@ from resight.core.distributed import world
 from resight.core.errors import TrainingError
 from resight.data.batches import Batch
 from resight.models.classifier import Classifier
+from resight.models.solver import Solver
 from resight.training.checkpoints import Progress
 
 LEAST_PART = 2
@@ -35,7 +36,7 @@ class Step:
         before: what they were before the step.
     """
 
-    model: Classifier
+    model: Classifier | Solver
     objective: Callable[[Tensor, Any, float], tuple[Tensor, Tensor]]
     optimizer: torch.optim.Optimizer
     share: int

@@ -17,6 +17,7 @@ from resight.data.open import open_as_it_is, open_dataset
 from resight.data.splitting import hold_out_by_rank
 from resight.models.modelfile import load_header, load_tensors, save_tensors
 from resight.service.report.report import report
+from resight.service.run.data import opened_for
 from resight.service.run.members import KEY, members_of, note_members, notes_of
 from resight.service.test.predict import predict
 from resight.service.test.test import test as score
@@ -145,7 +146,7 @@ def old_runs(tmp_path_factory):
     words = {"epochs": EPOCHS, "changes": SETTINGS}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        patch.setattr(plan, "open_as_it_is", lambda *w: replace(open_as_it_is(*w), by_rank=True))
+        patch.setattr(plan, "opened_for", lambda *w: replace(opened_for(*w), by_rank=True))
         training.train("colours", out="finished", **words)
         patch.setattr(training, "stop_asked", asked)
         with pytest.raises(KeyboardInterrupt):

@@ -104,6 +104,8 @@ def cached_side(crop: str, value: float, size: int) -> int:
 
 def fitted_box(width: int, height: int, card: Preprocessing) -> tuple[float, ...]:
     """Return the box that `prepare.fit` shows of a picture, by the same roundings."""
+    if card.frame == "stretch":
+        return (0.0, 0.0, float(width), float(height))
     most = MOST_ASPECT * min(width, height)
     x, y = max(0, (width - most) // 2), max(0, (height - most) // 2)
     width, height = min(width, most), min(height, most)

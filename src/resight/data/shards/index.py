@@ -3,8 +3,9 @@
 Shards are in the WebDataset layout: members that share their path up to the first dot of the base name are
 one sample. The picture is the member with a picture's suffix. The label is the text of `.cls`, else "label"
 in `.json`, else the text of `.txt`: a number or a name; it may be missing. "boxes" in `.json`, a list of
-{"label", "box": [x0, y0, x1, y1]} in pixels of the decoded picture, is a layout of ours. Links, devices, and
-pictures with a dot before their suffix are counted and named; other members are left alone.
+{"label", "box": [x0, y0, x1, y1]} in pixels of the decoded picture, and "size", the width and height of that
+picture, are a layout of ours. Links, devices, and pictures with a dot before their suffix are counted and
+named; other members are left alone.
 """
 
 import json
@@ -45,6 +46,7 @@ IGNORED = [{"reason": str, "count": Whole(1), "first": str}]
 MARKS = {
     "label?": (str, int, None),
     "boxes?": ([{"label": (str, int), "box": [Within()]}], None),
+    "size?": ([Whole(1, 2**31 - 1)], None),
 }
 
 
@@ -62,6 +64,8 @@ class ShardIndex:
         box_counts: boxes of each sample, (N,); (0,) if the shard has none at all.
         boxes: x0, y0, x1, y1 of all boxes, (M, 4).
         box_labels: as `labels`, (M,).
+        picture_sizes: (width, height) of each sample with boxes that says it, in pixels of the decoded
+            picture, else 0, (N, 2); (0, 2) if none does.
         classes: class names inside the shard, as JSON in UTF-8, one element; "null" if there are none.
         lacking: names of samples that have no picture, (L,).
         ignored: members that are not used, as JSON in UTF-8 ([{"reason", "count", "first"}]), one element.
@@ -76,6 +80,7 @@ class ShardIndex:
     box_counts: NDArray[np.int32]
     boxes: NDArray[np.float32]
     box_labels: NDArray[np.bytes_]
+    picture_sizes: NDArray[np.int32]
     classes: NDArray[np.bytes_]
     lacking: NDArray[np.bytes_]
     ignored: NDArray[np.bytes_]
@@ -152,6 +157,7 @@ def _fits(arrays: dict[str, NDArray], size: int) -> bool:
     count, boxes = len(arrays["sizes"]), len(arrays["boxes"])
     kinds = {"members": "S", "labels": "S", "box_labels": "S", "classes": "S", "lacking": "S", "ignored": "S"}
     kinds |= {"offsets": "i", "sizes": "i", "box_counts": "i", "digests": "u", "boxes": "f"}
+    kinds["picture_sizes"] = "i"
     counts = arrays["box_counts"]
     return bool(
         all(arrays[name].dtype.kind == kind for name, kind in kinds.items())
@@ -161,6 +167,8 @@ def _fits(arrays: dict[str, NDArray], size: int) -> bool:
         and arrays["box_labels"].shape == (boxes,)
         and counts.shape in ((count,), (0,))
         and (counts >= 0).all()
+        and arrays["picture_sizes"].shape in ((count, 2), (0, 2))
+        and (arrays["picture_sizes"] >= 0).all()
         and int(counts.sum()) == boxes
         and arrays["classes"].shape == arrays["ignored"].shape == (1,)
         and arrays["lacking"].ndim == 1
@@ -193,8 +201,8 @@ def scan(shard: Path) -> ShardIndex:
     return build_index(stamp, rows, classes, lacking, found.ignored)
 
 
-Row = tuple[str, int, int, str, str, list[dict[str, Any]] | None]
-"""Member, offset, size, digest, label and boxes of a sample."""
+Row = tuple[str, int, int, str, str, list[dict[str, Any]] | None, tuple[int, int] | None]
+"""Member, offset, size, digest, label and boxes of a sample, and (width, height) of its picture."""
 
 
 def build_index(
@@ -207,6 +215,7 @@ def build_index(
     """Return the index of samples that are known already."""
     boxes = [box for row in rows for box in row[5] or ()]
     marked = any(row[5] is not None for row in rows)
+    sized = any(row[6] is not None for row in rows)
     return ShardIndex(
         stamp=stamp,
         members=_texts([row[0] for row in rows]),
@@ -217,6 +226,7 @@ def build_index(
         box_counts=np.array([len(row[5] or ()) for row in rows] if marked else [], dtype=np.int32),
         boxes=np.array([box["box"] for box in boxes], dtype=np.float32).reshape(-1, 4),
         box_labels=_texts([str(box["label"]) for box in boxes]),
+        picture_sizes=np.array([row[6] or (0, 0) for row in rows] if sized else [], np.int32).reshape(-1, 2),
         classes=_texts([json.dumps(classes)]),
         lacking=_texts(lacking),
         ignored=_texts(
@@ -334,8 +344,10 @@ def _read(shard: Path, file: Any, name: str, offset: int, size: int, most: int =
     return content
 
 
-def _marks(shard: Path, key: str, sample: dict[str, Any]) -> tuple[str, list[dict[str, Any]] | None]:
-    """Return the label, "" if there is none, and the boxes of a sample."""
+def _marks(
+    shard: Path, key: str, sample: dict[str, Any]
+) -> tuple[str, list[dict[str, Any]] | None, tuple[int, int] | None]:
+    """Return the label, "" if there is none, the boxes of a sample, and the size of its picture."""
     where = f"{shard}: the boxes or masks of sample {one_line(key)} cannot be read"
     try:
         texts = {kind: sample[kind].decode("utf-8-sig").strip() for kind in ("cls", "txt") if kind in sample}
@@ -348,11 +360,14 @@ def _marks(shard: Path, key: str, sample: dict[str, Any]) -> tuple[str, list[dic
         if any(len(b["box"]) != 4 for b in boxes):
             raise DataError(f"{where} (a box does not have four edges); {CURE}")
         boxes = [{"label": b["label"], "box": [float(v) for v in b["box"]]} for b in boxes]
+    size = document.get("size")
+    if size is not None and len(size) != 2:
+        raise DataError(f"{where} (a size is not a width and a height); {CURE}")
     label = texts.get("cls") or document.get("label", texts.get("txt"))
     label = "" if label is None else str(label).strip()
     if "\0" in label:  # which numpy would cut off
         raise DataError(f"{where} (the label holds a NUL character); {CURE}")
-    return label, boxes
+    return label, boxes, None if size is None else (size[0], size[1])
 
 
 def parse_classes(name: str, content: bytes, where: str) -> tuple[tuple[str, ...], bool]:

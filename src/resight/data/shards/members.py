@@ -172,7 +172,20 @@ def _split(
         cause = f" (some members {causes[0]})" if causes else ""
         raise DataError(f"{files[0]}: holds no picture{cause}; give shards in the WebDataset layout")
     boxes = _boxes(indexes, labels, which) if any(len(index.box_counts) for index in indexes) else None
-    return Split(split, TarPictures(files, indexes), np.arange(len(numbers)), numbers, labels.classes, boxes)
+    sizes = _sizes(indexes) if any(len(index.picture_sizes) for index in indexes) else None
+    return Split(
+        split, TarPictures(files, indexes), np.arange(len(numbers)), numbers, labels.classes, boxes,
+        sizes=sizes,
+    )  # fmt: skip
+
+
+def _sizes(indexes: list[ShardIndex]) -> list[tuple[int, int] | None]:
+    """Return (width, height) of each picture; None where its sample does not say it."""
+    found: list[tuple[int, int] | None] = []
+    for index in indexes:
+        rows = index.picture_sizes.tolist() or [(0, 0)] * len(index.labels)
+        found += [(int(width), int(height)) if width else None for width, height in rows]
+    return found
 
 
 def _boxes(indexes: list[ShardIndex], labels: Labels, which: Sequence[int]) -> list[tuple[Box, ...]]:

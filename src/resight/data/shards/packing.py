@@ -64,12 +64,14 @@ class Sample:
         suffix: of its member, without the dot.
         label: class number.
         boxes: None if the data set has none.
+        size: (width, height) in pixels of the decoded picture; None if it is not known.
     """
 
     content: bytes
     suffix: str
     label: int
     boxes: tuple[Box, ...] | None
+    size: tuple[int, int] | None
 
 
 def mixed_order(split: Split) -> NDArray[np.int64]:
@@ -129,7 +131,7 @@ def sample_of(split: Split, index: int, reduction: Reduction | None) -> Sample:
     label, boxes = int(split.labels[index]), split.picture_boxes(index)
     content, name = split.content(index), split.picture_name(index)
     if reduction is None and isinstance(content, bytes):
-        return Sample(content, suffix_of(content, name), label, boxes)
+        return Sample(content, suffix_of(content, name), label, boxes, split.picture_size(index))
     image = (
         Image.fromarray(content)
         if isinstance(content, np.ndarray)
@@ -144,7 +146,7 @@ def sample_of(split: Split, index: int, reduction: Reduction | None) -> Sample:
         encoded = _encode(image, "JPEG", quality=reduction.quality, subsampling="4:2:0")
     if reduction and reduction.uncompressed:
         encoded = _encode(image, "PPM")
-    return Sample(encoded, suffix_of(encoded, name), label, boxes)
+    return Sample(encoded, suffix_of(encoded, name), label, boxes, image.size)
 
 
 def _reduce(image: Image.Image, side: int) -> Image.Image:
@@ -204,10 +206,13 @@ def _write(shard: Path, before: int, found: Iterable[Sample]) -> int:
                     {"label": b.label if b.label >= 0 else "", "box": [b.x0, b.y0, b.x1, b.y1]}
                     for b in sample.boxes
                 ]
-                _add(archive, f"{key}.json", json.dumps({"label": sample.label, "boxes": boxes}).encode())
-            member, size = f"{key}.{sample.suffix}", len(sample.content)
+                size = {"size": list(sample.size)} if sample.size else {}
+                document = {"label": sample.label, "boxes": boxes, **size}
+                _add(archive, f"{key}.json", json.dumps(document).encode())
+            member, length = f"{key}.{sample.suffix}", len(sample.content)
             offset = _add(archive, member, sample.content)
-            rows.append((member, offset, size, digest(sample.content), str(sample.label), boxes))
+            size_of = None if boxes is None else sample.size
+            rows.append((member, offset, length, digest(sample.content), str(sample.label), boxes, size_of))
     store_index(shard.with_name(shard.name + ".index"), build_index(stamp_of(shard), rows, None, [], {}))
     return len(rows)
 

@@ -17,9 +17,10 @@ from resight.data.dataset import Dataset, Split
 from resight.data.levels import settled
 from resight.data.near_copies import Print, near_pairs, print_of
 from resight.data.open import open_as_it_is
-from resight.data.splitting import with_test_split
 from resight.render.overlay import thumbnail
 from resight.render.pairs import Pair, Side, render_pairs
+from resight.tasks.task import Task
+from resight.tasks.tasks import CLASSIFY, chosen
 
 SMALLEST = 8
 LOOK = "check it: if it shows its class, keep it"
@@ -61,7 +62,9 @@ class Findings:
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-def check(data: str, data_root: str | None = None, out: str | None = None) -> dict[str, Any]:
+def check(
+    data: str, data_root: str | None = None, out: str | None = None, task: str = CLASSIFY
+) -> dict[str, Any]:
     """Decode every picture of a data set and list all its faults.
 
     Two pictures are copies if their decoded pixels are equal, even if their files differ; near copies are
@@ -71,6 +74,7 @@ def check(data: str, data_root: str | None = None, out: str | None = None) -> di
         data: what `open_dataset` takes.
         data_root: see there.
         out: a page (HTML) to draw the near copies on.
+        task: what the pictures are for, a name in `TASKS`: it says which are taken and what is their class.
 
     Returns:
         The JSON of `resight check`.
@@ -81,7 +85,7 @@ def check(data: str, data_root: str | None = None, out: str | None = None) -> di
     if out:
         require_place(Path(out))
     found = Findings()
-    dataset = settled(_open(data, data_root, found))
+    dataset = settled(_open(data, data_root, found, chosen(task, [])[0]))
     found.counts = {name: {} for name in dataset.classes}
     for split in dataset.splits.values():
         _look_over(split, found)
@@ -106,9 +110,9 @@ def check(data: str, data_root: str | None = None, out: str | None = None) -> di
     }
 
 
-def _open(data: str, data_root: str | None, found: Findings) -> Dataset:
+def _open(data: str, data_root: str | None, found: Findings, task: Task) -> Dataset:
     """Open a data set; what does not fit becomes a fault, and the rest is checked."""
-    dataset = open_as_it_is(data, data_root)
+    dataset = task.labelled(open_as_it_is(data, data_root, task.rule))
     for split in dataset.splits.values():
         if extra := split.foreign(dataset.classes):
             names = ", ".join(repr(name) for name in extra)
@@ -116,7 +120,7 @@ def _open(data: str, data_root: str | None, found: Findings) -> Dataset:
             cure = "rename them, or add pictures of them to the training split"
             found.faults.append({"path": dataset.name, "fault": fault, "cure": cure})
     try:
-        return with_test_split(dataset)
+        return task.divided(dataset)
     except DataError as error:
         fault, _, cure = str(error).removeprefix(f"{dataset.name}: ").partition("; ")
         found.faults.append({"path": dataset.name, "fault": fault, "cure": cure})

@@ -24,12 +24,14 @@ from resight.data.dataset import Dataset, Split
 from resight.data.decode import SUFFIXES, decode
 from resight.data.levels import settled
 from resight.data.marks import ClassMarks
-from resight.data.open import open_dataset
 from resight.data.order import Order
 from resight.data.prepare import Normalize, typical_side
 from resight.data.stream import Readers
 from resight.render.gallery import Line, Tile, draw_gallery
 from resight.service.pictures import write_png
+from resight.service.run.data import opened_for
+from resight.tasks import tasks
+from resight.tasks.tasks import CLASSIFY
 
 STRENGTHS = (0.4, 0.7, 1.0, 1.5, 2.0)
 """Of the default, where nothing else is asked for."""
@@ -95,7 +97,11 @@ def list_operations() -> list[dict[str, Any]]:
 
 
 def gallery(
-    where: str, out: str = "augment.png", changes: Sequence[str] = (), data_root: str | None = None
+    where: str,
+    out: str = "augment.png",
+    changes: Sequence[str] = (),
+    data_root: str | None = None,
+    task: str = CLASSIFY,
 ) -> dict[str, Any]:
     """Draw the effects of operations.
 
@@ -108,6 +114,7 @@ def gallery(
         out: the PNG.
         changes: `key=value` words of `GallerySettings`.
         data_root: see `open_dataset`.
+        task: what the pictures are for, a name in `TASKS`: it says which are taken and what is seen of them.
 
     Returns:
         The JSON of `resight augment`: "image", "rows" (their names), "operations".
@@ -123,9 +130,11 @@ def gallery(
         subject = _Subject(Path(where).name, image, np.zeros((0, 4)), partner)
         lines = _operations(subject, chosen)
     else:
-        dataset = settled(open_dataset(where, data_root))
+        kind, _ = tasks.chosen(task, [])
+        dataset = settled(kind.divided(opened_for(kind, where, data_root)))
         subject = _Subject(dataset.name, *_first(dataset.splits.get("train")))
-        lines = _epochs(dataset, chosen) if chosen.augment else _operations(subject, chosen)
+        frame = kind.frame
+        lines = _epochs(dataset, chosen, frame) if chosen.augment else _operations(subject, chosen, frame)
     title = f"{subject.name}, seed {chosen.seed}"
     write_png(path, draw_gallery(title, lines))
     return {"image": str(path), "rows": [line.name for line in lines], "operations": list_operations()}
@@ -141,20 +150,20 @@ def _first(train: Split | None) -> tuple[Image.Image, NDArray[np.float64], Image
     return train.decode(0), boxes, train.decode(other)
 
 
-def _card(size: int) -> Preprocessing:
-    return Preprocessing(size=size, resize=size)
+def _card(size: int, frame: str = "crop") -> Preprocessing:
+    return Preprocessing(size=size, resize=size, frame=frame)
 
 
-def _operations(subject: _Subject, chosen: GallerySettings) -> list[Line]:
+def _operations(subject: _Subject, chosen: GallerySettings, frame: str = "crop") -> list[Line]:
     """Return a row for each requested operation and one for all together, or for every operation."""
     size = chosen.image_size or min(max(min(subject.image.size), SMALLEST), LARGEST)
-    lines = []
+    card, lines = _card(size, frame), []
     for step in parse(chosen.augment):
         steps = [(step,)] * len(STRENGTHS)
-        lines.append(Line(step.name, step.operation.does, _tiles(subject, steps, size, chosen.seed)))
+        lines.append(Line(step.name, step.operation.does, _tiles(subject, steps, card, chosen.seed)))
     if len(lines) > 1:
         steps = [parse(chosen.augment)] * len(STRENGTHS)
-        lines.append(Line("together", " ".join(chosen.augment), _tiles(subject, steps, size, chosen.seed)))
+        lines.append(Line("together", " ".join(chosen.augment), _tiles(subject, steps, card, chosen.seed)))
     if lines:
         return lines
     for name, operation in OPERATIONS.items():
@@ -164,23 +173,27 @@ def _operations(subject: _Subject, chosen: GallerySettings) -> list[Line]:
         values = [default if fixed else min(default * s, operation.high) for s in STRENGTHS]
         steps = [(Step(name, max(value, operation.low), 1.0),) for value in values]
         words = operation.does + (f"; default {default:g}" if operation.default is not None else "")
-        lines.append(Line(name, words, _tiles(subject, steps, size, chosen.seed, full=True)))
+        lines.append(Line(name, words, _tiles(subject, steps, card, chosen.seed, full=True)))
     return lines
 
 
 def _tiles(
-    subject: _Subject, columns: Sequence[tuple[Step, ...]], size: int, seed: int, *, full: bool = False
+    subject: _Subject,
+    columns: Sequence[tuple[Step, ...]],
+    card: Preprocessing,
+    seed: int,
+    *,
+    full: bool = False,
 ) -> list[Tile]:
     """Return a tile for each column of steps, each with its own draws.
 
     Args:
         subject: the picture to alter.
         columns: the steps of each.
-        size: side of the input.
+        card: of the input.
         seed: of the draws.
         full: whether strengths are as large as their values, and are written below the tiles.
     """
-    card = _card(size)
     normalize = Normalize(card, torch.device("cpu"))
     tiles = []
     for epoch, steps in enumerate(columns):
@@ -193,16 +206,16 @@ def _tiles(
         warp = pipeline.warp(draws, [p.size for p in pair], card)
         value = steps[0].value if full and steps[0].operation.default is not None else None
         caption = "" if value is None else f"{value:g}"
-        tiles.append(Tile(_shown(images[0], card), caption, _moved(subject, warp.of(0), size)))
+        tiles.append(Tile(_shown(images[0], card), caption, _moved(subject, warp.of(0), card.size)))
     return tiles
 
 
-def _epochs(dataset: Dataset, chosen: GallerySettings) -> list[Line]:
+def _epochs(dataset: Dataset, chosen: GallerySettings, frame: str) -> list[Line]:
     """Return a row for each of some training pictures, evenly spaced: plain, then as each epoch sees it."""
     chosen_rows = np.unique(np.linspace(0, len(dataset.train) - 1, SAMPLES).astype(int))
     train = dataset.train.take(chosen_rows)
     side = chosen.image_size or min(max(typical_side(train), SMALLEST), LARGEST)
-    card, order = _card(side), Order(len(train), len(train), chosen.seed)
+    card, order = _card(side, frame), Order(len(train), len(train), chosen.seed)
     normalize = Normalize(card, torch.device("cpu"))
     tiles: list[list[Tile]] = [[] for _ in range(len(train))]
     for column, words in enumerate([(), *[chosen.augment] * EPOCHS]):

@@ -10,8 +10,9 @@ from resight.core.errors import ResightError, UsageError
 from resight.core.files import require_place, write_json
 from resight.data.dataset import Dataset
 from resight.data.levels import settled
-from resight.data.open import open_dataset
 from resight.data.shards.packing import Reduction, mixed_order, samples, write_shards
+from resight.service.run.data import opened_for
+from resight.tasks.tasks import CLASSIFY, chosen
 
 MOST_SHARDS = 100_000
 
@@ -25,6 +26,7 @@ def pack(
     data_root: str | None = None,
     *,
     uncompressed: bool = False,
+    task: str = CLASSIFY,
 ) -> dict[str, Any]:
     """Pack a data set into WebDataset shards, with indexes and `classes.json`.
 
@@ -41,6 +43,7 @@ def pack(
         quality: of that JPEG, 1 to 100.
         data_root: see `open_dataset`.
         uncompressed: write every picture, reduced or not, as binary PPM: fastest to read, 3 bytes per pixel.
+        task: what the pictures are for, a name in `TASKS`: it says which are taken and what is their class.
 
     Returns:
         The JSON of `resight pack`.
@@ -53,7 +56,8 @@ def pack(
         raise UsageError(
             f"--shards must be 1 to {MOST_SHARDS:,}, --quality 1 to 100 and --size 1 pixel or more"
         )
-    dataset = open_dataset(data, data_root)
+    kind, _ = chosen(task, [])
+    dataset = kind.divided(opened_for(kind, data, data_root))
     if dataset.multi_label:
         raise UsageError(f"{data}: its pictures are multi-label, which shards do not support")
     folder = Path(out or f"{Path(dataset.name).stem}-packed")

@@ -11,10 +11,12 @@ from resight.evaluate.scores import require_finite
 from resight.saliency.explanation import Explanation
 from resight.saliency.methods import METHODS, explain, read_options
 from resight.service.explain import perceive
+from resight.service.explain.aimed import explained
 from resight.service.explain.drawing import original_of
 from resight.service.explain.target import wanted
 from resight.service.pictures import Batch, batches, expand, place_of, write
-from resight.service.run.run import Run, open_run
+from resight.service.run.run import Run, open_any
+from resight.tasks.task import SolverTask
 
 
 def explain_paths(
@@ -32,7 +34,8 @@ def explain_paths(
         run: a RUN.
         paths: files, folders and patterns.
         methods: names in `METHODS`.
-        target: a class name or number; "topK" for the K best classes; by default the best.
+        target: a class name or number; "topK" for the K best classes; by default the best. Of a run of
+            another task also what `SolverTask.targets` names, such as "box:left".
         layers: whose maps are read and fused; by default the last one with a spatial map.
         out: the folder to write to.
         changes: `key=value` words, options of the methods; each method takes those that it has.
@@ -51,7 +54,10 @@ def explain_paths(
     if changes and methods == [perceive.METHOD]:
         raise UsageError(f"{perceive.METHOD} has no options; leave --set out")
     options = read_options([m for m in methods if m in METHODS], changes)
-    opened = open_run(run)
+    opened = open_any(run)
+    solver = isinstance(opened.task, SolverTask)
+    if solver and perceive.METHOD in methods:
+        raise UsageError(f"{perceive.METHOD} explains classes; --task {opened.task.name} takes other methods")
     decoder = open_decoder(opened) if perceive.METHOD in methods else None
     folder = Path(out)
     rows: list[dict[str, Any]] = []
@@ -59,6 +65,9 @@ def explain_paths(
     for batch in batches(opened, [files[i] for i in world().share(len(files))]):
         rows += [{"path": f.name, "error": f"{f.fault}; {f.cure}"} for f in batch.faults]
         if not batch.paths:
+            continue
+        if solver:
+            rows += explained(opened, batch, options, target, layers, folder)
             continue
         answers = {
             method: explain(

@@ -13,8 +13,10 @@ from resight.core.networks import Counted
 from resight.models import cost
 from resight.models.classifier import Classifier
 from resight.models.initialization import shapes_only
+from resight.models.solver import Solver
 from resight.models.summary import summarize
 from resight.models.zoo import NETWORKS, create_model, list_options, read_options
+from resight.service.run.run import open_any
 
 FREE = (nn.BatchNorm2d, nn.ReLU, nn.SiLU, nn.Dropout)
 """Keep a map's shape and cost no multiply-adds by our count."""
@@ -53,12 +55,32 @@ def summary_of(name: str, size: int | None = None, changes: Sequence[str] = ()) 
     side = size or row.input_size
     with shapes_only():
         model = create_model(name, row.classes, row.channels, **options)
-    result = summarize(model, side, row.channels)
+    return _document(name, model, side, row.channels, row.classes)
+
+
+def summary_of_run(name: str, size: int | None = None) -> dict[str, Any]:
+    """Return the JSON of `resight summary` of a run's network, with the head of its task; see there.
+
+    Raises:
+        ResightError: if it cannot be opened.
+        UsageError: for a size that it does not take.
+    """
+    run = open_any(name)
+    network = run.network.cpu()
+    side = size or run.preprocessing.size
+    document = _document(network.name, network, side, network.in_channels, len(network.classes))
+    return {**document, **({"task": run.task.name} if isinstance(network, Solver) else {})}
+
+
+def _document(
+    name: str, model: Classifier | Solver, side: int, channels: int, classes: int
+) -> dict[str, Any]:
+    result = summarize(model, side, channels)
     return {
         "name": name,
         "input_size": side,
-        "channels": row.channels,
-        "classes": row.classes,
+        "channels": channels,
+        "classes": classes,
         "parameters": result.parameters,
         "multiply_adds": result.multiply_adds,
         "activation_bytes": result.activation_bytes,

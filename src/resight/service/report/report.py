@@ -16,13 +16,17 @@ from resight.service.report.headline import headline
 from resight.service.report.learned import learned
 from resight.service.report.pictures import errors, right_answers
 from resight.service.report.risk import unsure
+from resight.service.report.solved import parts_of
 from resight.service.report.tested import Tested
 from resight.service.report.training import curves, left_out, made
 from resight.service.report.trust import calibration
 from resight.service.run.data import data_of
-from resight.service.run.run import REPORT_FILE, Run, open_run, read_recipe_file
+from resight.service.run.run import REPORT_FILE, Run, open_any, read_recipe_file
 from resight.service.test.folds import has_folds, judge_folds, note_of
+from resight.service.test.solved import solved
 from resight.service.test.test import seen_before, test_split
+from resight.tasks.result import Result
+from resight.tasks.task import SolverTask
 from resight.training.journal import read_csv
 
 SECTIONS: tuple[Callable[[Tested], list[Part]], ...] = (
@@ -51,11 +55,16 @@ def report(run: str, data: str | None = None, data_root: str | None = None) -> P
     Raises:
         ResightError: in one line.
     """
-    opened = open_run(run)
+    opened = open_any(run)
     if opened.folder is None:
         raise ModelFileError(f"{run}: a report needs the run folder, which holds the curves")
     given = data_of(opened, data, data_root)
-    if given.own and has_folds(opened) and "test" not in given.dataset.splits:
+    result: TestResult | Result
+    if isinstance(opened.task, SolverTask):
+        found = solved(opened, given)
+        result, figures = found.result, found.figures()
+        _, seen = seen_before([opened], given, "test", result)
+    elif given.own and has_folds(opened) and "test" not in given.dataset.splits:
         pooled = judge_folds(opened, data, data_root)
         splits = {**given.dataset.splits, "test": pooled.split}
         given = replace(given, dataset=replace(given.dataset, splits=splits))
@@ -64,14 +73,14 @@ def report(run: str, data: str | None = None, data_root: str | None = None) -> P
     else:
         result = test_split([opened], given.dataset)
         figures = result.figures()
-        _, seen = seen_before([opened], given, "test", result, figures)
+        _, seen = seen_before([opened], given, "test", result)
     figures["skipped"] = [*opened.facts.get("left_out", []), *figures["skipped"]]
     noted = replace(given.dataset, notes=(*given.dataset.notes, *seen))
     return write_report(opened, noted, result, figures, own=given.own)
 
 
 def write_report(
-    run: Run, dataset: Dataset, result: TestResult, figures: dict[str, Any], *, own: bool
+    run: Run, dataset: Dataset, result: TestResult | Result, figures: dict[str, Any], *, own: bool
 ) -> Path:
     """Write the report of a run from a finished test; see `report`.
 
@@ -85,11 +94,14 @@ def write_report(
     assert run.folder is not None  # both callers have one
     path = run.folder / "metrics.csv"
     tested = Tested(
-        run, dataset, dataset.split("test").relabelled(run.model.classes), result, figures,
+        run, dataset, dataset.split("test").relabelled(run.network.classes), result, figures,  # type: ignore[arg-type]
         read_recipe_file(run.folder, whole=True), read_csv(path) if path.exists() else [], own,
     )  # fmt: skip
-    parts = [part for section in SECTIONS for part in section(tested)]
+    if isinstance(result, TestResult):
+        parts = [part for section in SECTIONS for part in section(tested)]
+    else:
+        parts = parts_of(tested, result)
     place = run.folder / REPORT_FILE
     name = Path(dataset.name).name if Path(dataset.name).is_absolute() else dataset.name
-    write_text(place, render_page(f"Resight report: {name}, {run.model.name}", parts))
+    write_text(place, render_page(f"Resight report: {name}, {run.network.name}", parts))
     return place

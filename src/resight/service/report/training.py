@@ -52,7 +52,10 @@ def charts_of(rows: Sequence[dict[str, float]]) -> list[dict[str, str]]:
 def made(tested: Tested) -> list[Part]:
     """Return the costs of network and training, the command that repeats it, and all settings."""
     record = tested.record
+    task = record.get("task")
     recipe = {
+        **({"task": task["name"]} if task else {}),
+        **({f"{task['name']}.{key}": value for key, value in task["settings"].items()} if task else {}),
         **record["recipe"],
         "data": record["data"],
         "pictures": ", ".join(f"{n:,} {name}" for name, n in record["splits"].items()),
@@ -71,8 +74,8 @@ def costs(tested: Tested) -> list[dict[str, str]]:
     """Return the costs of the network and its training, as text."""
     run, rows = tested.run, tested.rows
     facts = [
-        (f"{cost.parameters(run.model):,}", "parameters"),
-        (_short(cost.multiply_adds(run.model, run.preprocessing.size)), "multiply-adds per picture"),
+        (f"{cost.parameters(run.network):,}", "parameters"),
+        (_short(cost.multiply_adds(run.network, run.preprocessing.size)), "multiply-adds per picture"),
     ]
     if rows:
         seconds = sum(row["seconds"] for row in rows)

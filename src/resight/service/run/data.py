@@ -10,7 +10,7 @@ from resight.core.errors import DataError
 from resight.data.dataset import Dataset, Split, fingerprint
 from resight.data.folding import fold, in_folds, to_fold
 from resight.data.open import as_test, open_as_it_is, require_fit
-from resight.data.splitting import with_test_split, with_validation
+from resight.data.splitting import with_validation
 from resight.service.run.members import (
     Digests,
     Members,
@@ -20,6 +20,8 @@ from resight.service.run.members import (
     with_content,
 )
 from resight.service.run.run import Run, absolute
+from resight.tasks.classify.task import ONE_CLASS
+from resight.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ def data_of(run: Run, data: str | None, data_root: str | None = None) -> RunData
     if not data and not place:
         raise DataError(f"{run.name}: does not state its training data; give the data with --data")
     named = data if data and place not in (data, absolute(data)) else None
-    raw = open_as_it_is(named or str(place), data_root or (None if named else run.facts.get("data_root")))
-    require_fit(raw)
+    root = data_root or (None if named else run.facts.get("data_root"))
+    raw = opened_for(run.task, named or str(place), root)
     if found := recognized(run, raw, whole=named is not None):
         return RunData(found.with_levels(run.preprocessing.levels), own=True)
     if named:
@@ -69,6 +71,17 @@ def data_of(run: Run, data: str | None, data_root: str | None = None) -> RunData
         f"{place}: its pictures changed since {run.name} was trained, so its test split may hold training "
         "pictures; give unseen pictures with --data"
     )
+
+
+def opened_for(task: Task, data: str, data_root: str | None = None) -> Dataset:
+    """Open a data set with the splits that it has, labelled as a task needs it; see `open_as_it_is`.
+
+    Raises:
+        DataError: if it cannot be opened, or has nothing that the task learns.
+    """
+    raw = open_as_it_is(data, data_root, task.rule)
+    require_fit(raw)
+    return task.labelled(raw)
 
 
 def recognized(run: Run, raw: Dataset, *, whole: bool = True) -> Dataset | None:
@@ -89,7 +102,12 @@ def recognized(run: Run, raw: Dataset, *, whole: bool = True) -> Dataset | None:
         members = None  # of another task than this head's
     count = len(members.splits["train"]) if members else None
     folds = run.facts.get("folds")
-    if found := _folded_as(raw, learned, share, folds) if folds else split_as(raw, learned, share, count):
+    how = run.task
+    if (
+        found := _folded_as(raw, learned, share, folds)
+        if folds
+        else split_as(raw, learned, share, count, how)
+    ):
         return found
     return _by_members(run, raw, members, whole=whole) if members else None
 
@@ -114,7 +132,9 @@ def _folded_as(raw: Dataset, learned: str, share: float, folds: dict[str, Any]) 
     return dataset if fingerprint(dataset.train) == learned else None
 
 
-def split_as(raw: Dataset, learned: str, share: float, count: int | None = None) -> Dataset | None:
+def split_as(
+    raw: Dataset, learned: str, share: float, count: int | None = None, task: Task = ONE_CLASS
+) -> Dataset | None:
     """Return a data set divided by the rule that gives a known training split; None if none does.
 
     Runs made before splits followed content have theirs by rank within each class, see `hold_out_by_rank`.
@@ -124,13 +144,15 @@ def split_as(raw: Dataset, learned: str, share: float, count: int | None = None)
         learned: the fingerprint of the training split.
         share: of the training pictures that is held out for validation.
         count: of the training split, if it is known.
+        task: divides it, and says what is learned of a picture.
     """
     for by_rank in dict.fromkeys((raw.by_rank, True)):
         try:
-            dataset = with_validation(with_test_split(replace(raw, by_rank=by_rank)), share)
+            dataset = with_validation(task.divided(replace(raw, by_rank=by_rank)), share)
         except DataError:
             continue
-        if count in (None, len(dataset.train)) and fingerprint(dataset.train) == learned:
+        known = count in (None, len(dataset.train))
+        if known and fingerprint(dataset.train, task.kind.said) == learned:
             return dataset
     return None
 
@@ -183,16 +205,20 @@ def _known(run: Run, given: RunData) -> Digests | None:
     return with_content(np.concatenate([short_digests(p) for p in parts])) if can_be_known(parts) else None
 
 
-def learned_note(runs: str, count: int, figures: dict[str, Any], others: dict[str, Any] | None) -> str:
-    """Return what to say of a figure that counts pictures which the runs learned."""
-    these = f"{count} of these {figures['n']} pictures were used to train or select {runs}"
+def learned_note(runs: str, count: int, of: int, others: dict[str, Any] | None, told: str) -> str:
+    """Return what to say of a figure that counts pictures which the runs learned.
+
+    Args:
+        runs: their names.
+        count: how many they learned.
+        of: how many were tested.
+        others: figures of the rest; None without a rest.
+        told: the rest's figure in words.
+    """
+    these = f"{count} of these {of} pictures were used to train or select {runs}"
     if others is None:
         return f"{these}: the figure says nothing about new pictures"
-    low, high = others["top1_interval"]
-    return (
-        f"{these}: on the {others['n']} others the error is {others['top1_error']:.2f} % "
-        f"(95 % interval {low:.2f} to {high:.2f})"
-    )
+    return f"{these}: on the {others['n']} others the {told}"
 
 
 def unknown_note(run: Run) -> list[str]:

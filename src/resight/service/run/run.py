@@ -10,7 +10,7 @@ import torch
 from resight.core import documents
 from resight.core.device import pick_device, pick_precision
 from resight.core.documents import Whole
-from resight.core.errors import DataError, ModelFileError
+from resight.core.errors import DataError, ModelFileError, UsageError
 from resight.core.levels import Levels
 from resight.core.preprocessing import Preprocessing
 from resight.core.registry import lookup
@@ -21,15 +21,21 @@ from resight.models.classifier import Classifier
 from resight.models.cost import evaluating
 from resight.models.folding import Inference
 from resight.models.header import CARD
-from resight.models.modelfile import load_model
+from resight.models.modelfile import load_network
+from resight.models.solver import Solver
 from resight.models.weights import of_zoo
 from resight.models.zoo import NETWORKS, create_model, list_options
+from resight.tasks.classify.task import ONE_CLASS
+from resight.tasks.classify.task import of as labelled_task
+from resight.tasks.task import Learned, SolverTask, Task
+from resight.tasks.tasks import built, task_of
 
 MOST_BYTES = 64 * 2**20
 """Of a recipe.json."""
 RECORD = {
     "command": str,
     "base?": str,
+    "task?": {"name": str, "settings": {str: object}},
     "recipe": {str: object},
     "data": str,
     "data_root?": (str, None),
@@ -69,22 +75,37 @@ class Run:
     Attributes:
         name: what the user called it.
         folder: the run folder; None for a single file or the zoo.
-        model: in eval mode, on the device.
+        network: in eval mode, on the device.
         facts: the header of its file: recipe, data, test figures.
         device: where it is.
+        task: what it was trained for.
     """
 
     name: str
     folder: Path | None
-    model: Classifier
+    network: Classifier | Solver
     facts: dict[str, Any]
     device: torch.device
+    task: Task = ONE_CLASS
+
+    @property
+    def model(self) -> Classifier:
+        """The network of a classification.
+
+        Raises:
+            UsageError: if it is of another task.
+        """
+        if isinstance(self.network, Solver):
+            raise UsageError(
+                f"{self.name}: was trained with --task {self.task.name}; this needs a classifier"
+            )
+        return self.network
 
     @property
     def preprocessing(self) -> Preprocessing:
         """What must happen to a picture first."""
-        assert self.model.preprocessing is not None  # open_run refuses a model without
-        return self.model.preprocessing
+        assert self.network.preprocessing is not None  # open_run refuses a model without
+        return self.network.preprocessing
 
     @property
     def temperature(self) -> float:
@@ -93,7 +114,7 @@ class Run:
 
     def class_name(self, index: int) -> str:
         """Return the name of a class, or its number in words if the network knows no names."""
-        return self.model.classes[index] if self.model.classes else str(index)
+        return self.network.classes[index] if self.network.classes else str(index)
 
     def member(self, classes: tuple[str, ...], *, fast: bool = False) -> Member:
         """Return the run as a member of an ensemble over `classes`.
@@ -117,7 +138,31 @@ class Run:
 
 
 def open_run(name: str) -> Run:
-    """Open a RUN.
+    """Open a RUN that classifies; see `open_any`.
+
+    Raises:
+        UsageError: if it was trained for another task.
+        ModelFileError: if there is no model, or it cannot be used.
+    """
+    run = open_any(name)
+    if isinstance(run.task, SolverTask):
+        raise UsageError(
+            f"{name}: was trained with --task {run.task.name}, which this command does not take; it takes "
+            "classifiers"
+        )
+    return run
+
+
+def _built(trunk: Classifier, document: dict[str, Any]) -> Solver:
+    """Return the network of a checked header that names a task."""
+    task = task_of(document)
+    if not isinstance(task, SolverTask):
+        raise UsageError(f"--task {task.name} has no head of its own")
+    return built(task, trunk, Learned(tuple(document["classes"]), document.get("about", {})))
+
+
+def open_any(name: str) -> Run:
+    """Open a RUN, whatever it was trained for.
 
     Args:
         name: a run folder, a model.safetensors, zoo:NAME, or zoo:NAME/v1, see `of_zoo`; RUN@TASK for a task
@@ -132,7 +177,7 @@ def open_run(name: str) -> Run:
     if name.startswith("zoo:"):
         network, weights = of_zoo(name)
         lookup(NETWORKS, network, "model", "All names: resight models")
-        model = create_model(network, weights=weights).eval()
+        model: Classifier | Solver = create_model(network, weights=weights).eval()
         if model.weights_note:
             raise ModelFileError(f"{name}: cannot be used as it is: {model.weights_note}")
         facts, folder = {"data": None}, None
@@ -147,8 +192,10 @@ def open_run(name: str) -> Run:
             line = shlex.join(["resight", "train", "--resume", str(folder)])
             more = f"; resume it with: {line}" if (folder / RECIPE_FILE).exists() else ""
             raise ModelFileError(f"{name}: holds no {MODEL_FILE}, so it is not a finished run{more}")
-        model, facts = load_model(folder / MODEL_FILE if folder else path)
+        model, facts = load_network(folder / MODEL_FILE if folder else path, _built)
         if task:
+            if isinstance(model, Solver):
+                raise ModelFileError(f"{name}: --task {facts['task']['name']} has no older tasks")
             facts = {**facts, **model.use_old_head(task).facts}
             if "geometry" not in facts:
                 raise ModelFileError(f"{name}: its file does not state how the pictures were prepared")
@@ -161,13 +208,14 @@ def open_run(name: str) -> Run:
         raise ModelFileError(
             f"{name}: takes pictures with {model.in_channels} channels, but the commands give 3"
         )
+    kind = task_of(facts) if isinstance(model, Solver) else labelled_task(model)
     if not name.startswith("zoo:"):
         _require_map(model, model.preprocessing.size, name)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Run(name, folder, model, facts, device)
+    return Run(name, folder, model, facts, device, kind)
 
 
-def _require_map(model: Classifier, size: int, name: str) -> None:
+def _require_map(model: Classifier | Solver, size: int, name: str) -> None:
     """Refuse a file whose pictures leave its network no map.
 
     Only sizes below the network's least, and networks of one size, are tried: one small picture. Shapes alone

@@ -164,7 +164,7 @@ def pool(count: int, judged: Sequence[Judged]) -> Pooled:
     learned = np.concatenate(masks)[rows.numpy()] if len(masks) == len(judged) else None
     if learned is None:
         return Pooled(split, result, figures, {"trained_on": None, "others": None}, [])
-    seen, notes = notes_on_learned("the networks of the folds, or runs behind them", learned, result, figures)
+    seen, notes = notes_on_learned("the networks of the folds, or runs behind them", learned, result)
     return Pooled(split, result, figures, seen, notes)
 
 

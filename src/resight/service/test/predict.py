@@ -7,18 +7,22 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
-from resight.core.device import cores
+from resight.core.device import cores, pick_precision
 from resight.core.distributed import world
-from resight.core.errors import DataError, PictureError
+from resight.core.errors import DataError, PictureError, UsageError
 from resight.core.levels import Levels
 from resight.data.given import Given, decode_given, listed
+from resight.evaluate.asked import Asked
 from resight.evaluate.scores import probabilities_of
+from resight.models.solver import Solver
 from resight.service.pictures import expand
-from resight.service.run.run import open_run
+from resight.service.run.run import Run, open_any
 from resight.service.test.accepted import require_one_answer, require_probability
 from resight.tasks.classify.task import of as task_of
+from resight.tasks.task import SolverTask
 
 
 def predict(
@@ -42,7 +46,8 @@ def predict(
         exact: float32 instead.
 
     Yields:
-        A row of the JSON of `resight predict`, with "labels", all classes of probability 0.5 or more, where
+        A row of the JSON of `resight predict`; of a run of another task its own, see `SolverTask.answer_row`;
+        with "labels", all classes of probability 0.5 or more, where
         the network learned pictures of several classes, and "unsure" with `at_least`; for a file that cannot
         be read {"path", "error"}. The "path" of a picture that is no file is its place, such as "images[0]".
 
@@ -52,7 +57,12 @@ def predict(
     if at_least is not None:
         require_probability(at_least)
     names, pictures = _found(listed(images))
-    opened = open_run(run)
+    opened = open_any(run)
+    if isinstance(opened.task, SolverTask):
+        if at_least is not None:
+            raise UsageError(f"--at-least is about classes; --task {opened.task.name} has other answers")
+        yield from _solved(opened, opened.task, names, pictures, exact=exact)
+        return
     if at_least is not None:
         require_one_answer(opened)
     classes = opened.model.classes
@@ -61,9 +71,7 @@ def predict(
     task = task_of(opened.model)
     member = opened.member(classes, fast=not exact)
     read = _Pictures(names, pictures, opened.preprocessing.resize, opened.preprocessing.levels)
-    # One worker reads ahead where there are enough pictures to repay its start.
-    files = all(isinstance(picture, Path) for picture in pictures)
-    workers = 1 if files and len(names) >= 256 and cores() > 1 else 0
+    workers = _readers(pictures)
     answers: Iterable[tuple[int, Any]] = probabilities_of(
         [member], read, world().share(len(names)), workers=workers
     )
@@ -84,6 +92,29 @@ def predict(
             **task.labels(answer, classes),
             **({} if at_least is None else {"unsure": pairs[0][1] < at_least}),
         }
+
+
+def _readers(pictures: Sequence[Given]) -> int:
+    """Return how many workers read: one ahead where there are enough pictures to repay its start."""
+    files = all(isinstance(picture, Path) for picture in pictures)
+    return 1 if files and len(pictures) >= 256 and cores() > 1 else 0
+
+
+def _solved(
+    run: Run, task: SolverTask, names: Sequence[str], pictures: tuple[Given, ...], *, exact: bool
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a task with a head of its own."""
+    card = run.preprocessing
+    asked = Asked(
+        run.network, card, torch.float32 if exact else pick_precision("auto", run.device),
+        _Pictures(tuple(names), pictures, card.resize, card.levels), world().share(len(names)),
+        _readers(pictures), run.temperature,
+    )  # fmt: skip
+    answers: Iterable[tuple[int, Any]] = task.answers(asked)
+    if world().processes > 1:
+        answers = sorted(world().gathered(list(answers)), key=itemgetter(0))
+    assert isinstance(run.network, Solver)  # the task has a head of its own
+    yield from task.rows(((names[index], answer) for index, answer in answers), run.network)
 
 
 def _found(given: Sequence[Given]) -> tuple[tuple[str, ...], tuple[Given, ...]]:

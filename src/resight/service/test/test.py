@@ -1,7 +1,7 @@
 """Test runs on a split: one network or an ensemble, with the protocol stated."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,10 @@ from resight.evaluate.classify import TestResult, collect
 from resight.evaluate.scores import probabilities_of, split_reader
 from resight.evaluate.views import check_views
 from resight.service.run.data import RunData, data_of, learned_among, learned_note, unknown_note
-from resight.service.run.run import Run, open_run
+from resight.service.run.run import Run, open_any
+from resight.service.test.solved import require_plain, solved
+from resight.tasks.result import Result
+from resight.tasks.task import SolverTask
 
 
 def test(
@@ -52,10 +55,19 @@ def test(
     from resight.service.test.folds import has_folds, judge_folds  # it tests each fold by `test_split`
 
     check_views(views, scales)
-    opened = [open_run(name) for name in runs]
+    opened = [open_any(name) for name in runs]
+    solver = any(isinstance(run.task, SolverTask) for run in opened)
+    if solver:
+        require_plain(opened, views, scales)
     given = data_of(opened[0], data, data_root)
     dataset = given.dataset
-    if given.own and has_folds(opened[0]) and split == "test" and "test" not in dataset.splits:
+    if solver:
+        found = solved(opened[0], given, split, strict=strict, workers=workers)
+        tables = [asdict(table) for table in found.result.tables()]
+        said = found.result.headline().line()
+        figures = {"task": opened[0].task.name, "said": said, **found.figures(), "tables": tables}
+        seen, notes = seen_before(opened, given, split, found.result)
+    elif given.own and has_folds(opened[0]) and split == "test" and "test" not in dataset.splits:
         if len(opened) > 1:
             raise UsageError(
                 f"{runs[0]}: its test figure is that of its folds; test it alone, or give --data"
@@ -66,7 +78,7 @@ def test(
     else:
         result = test_split(opened, dataset, split, views, scales, strict=strict, workers=workers)
         figures = result.figures()
-        seen, notes = seen_before(opened, given, split, result, figures)
+        seen, notes = seen_before(opened, given, split, result)
     return {
         "run": runs[0] if len(runs) == 1 else list(runs),
         "data": dataset.name,
@@ -81,7 +93,7 @@ def test(
 
 
 def seen_before(
-    runs: Sequence[Run], given: RunData, split: str, result: TestResult, figures: dict[str, Any]
+    runs: Sequence[Run], given: RunData, split: str, result: TestResult | Result
 ) -> tuple[dict[str, Any], list[str]]:
     """Say how many of the tested pictures the runs, or runs behind them, learned or were chosen on.
 
@@ -90,11 +102,11 @@ def seen_before(
         given: on what.
         split: which of its splits.
         result: what came out.
-        figures: of the result.
 
     Returns:
         {"trained_on": how many, None if that is not known, "others": figures of the rest, {"n", "top1_error",
-        "top1_interval"}, None without a rest or where `trained_on` is 0 or None}, and what to say of it.
+        "top1_interval"} or those of the task's headline, None without a rest or where `trained_on` is 0 or
+        None}, and what to say of it.
     """
     part, first = given.dataset.split(split), runs[0].facts.get("data_fingerprint")
     masks = []
@@ -105,11 +117,11 @@ def seen_before(
             return {"trained_on": None, "others": None}, unknown_note(run)
         masks.append(mask)
     learned = np.any(masks, axis=0)[result.indices.numpy()]
-    return notes_on_learned(" or ".join(run.name for run in runs), learned, result, figures)
+    return notes_on_learned(" or ".join(run.name for run in runs), learned, result)
 
 
 def notes_on_learned(
-    names: str, learned: NDArray[np.bool_], result: TestResult, figures: dict[str, Any]
+    names: str, learned: NDArray[np.bool_], result: TestResult | Result
 ) -> tuple[dict[str, Any], list[str]]:
     """Return what `seen_before` does, where it is known which of the tested pictures were learned.
 
@@ -117,16 +129,27 @@ def notes_on_learned(
         names: who learned them.
         learned: whether each picture of the result was, (N,).
         result: what came out.
-        figures: of the result.
     """
     count, rest = int(learned.sum()), np.flatnonzero(~learned)
     if not count:
         return {"trained_on": 0, "others": None}, []
-    others = None
+    others, told = None, ""
     if len(rest):
-        of_rest = result.part(torch.from_numpy(rest)).figures()
-        others = {key: of_rest[key] for key in ("n", "top1_error", "top1_interval")}
-    return {"trained_on": count, "others": others}, [learned_note(names, count, figures, others)]
+        others, told = _told(result.part(torch.from_numpy(rest)))
+    note = learned_note(names, count, len(learned), others, told)
+    return {"trained_on": count, "others": others}, [note]
+
+
+def _told(result: TestResult | Result) -> tuple[dict[str, Any], str]:
+    """Return the main figure of a result with its interval, as JSON and in words."""
+    if isinstance(result, TestResult):
+        figures = result.figures()
+        low, high = figures["top1_interval"]
+        words = f"error is {figures['top1_error']:.2f} % (95 % interval {low:.2f} to {high:.2f})"
+        return {key: figures[key] for key in ("n", "top1_error", "top1_interval")}, words
+    head = result.headline()
+    interval = None if head.interval is None else list(head.interval)
+    return {"n": len(result.indices), head.key: head.figure, "interval": interval}, head.line(guess=False)
 
 
 def test_split(

@@ -18,10 +18,13 @@ from resight.models.probabilities import to_probabilities
 from resight.service.run.answers import KEY as ANSWERS
 from resight.service.run.answers import TEST, VALIDATION, packed_answers
 from resight.service.run.data import RunData
-from resight.service.run.run import MODEL_FILE, REPORT_FILE, Run, open_run
+from resight.service.run.run import MODEL_FILE, REPORT_FILE, Run, open_any
+from resight.service.test.solved import solved
 from resight.service.test.test import seen_before, test_split
 from resight.service.train.classic import ClassicJob
 from resight.service.train.job import Job
+from resight.tasks.result import Result
+from resight.tasks.task import SolverTask
 
 KNOWN = ("n", "top1_error", "top1_interval", "top5_error", "ece", "map", "map_interval", "protocol")
 """Of the test figures, what the model file keeps."""
@@ -42,7 +45,7 @@ class Tested:
     """
 
     dataset: Dataset
-    result: TestResult
+    result: TestResult | Result
     figures: dict[str, Any]
     seen: dict[str, Any]
     notes: list[str]
@@ -60,10 +63,13 @@ def calibrated(job: Job | ClassicJob) -> Run:
     Its facts are all that the model file says before the test.
     """
     world().wait()  # until the main process has written the best weights
-    run = open_run(str(job.run))
+    run = open_any(str(job.run))
     facts = {**job.facts(), "best_epoch": run.facts["best_epoch"]}
     facts["temperature"] = 1.0
-    if job.validation:
+    if isinstance(job, Job) and job.validation and isinstance(run.task, SolverTask):
+        outputs, marks = job.answered(run.network, torch.float32)
+        facts["temperature"] = run.task.temperature(outputs, marks)
+    elif job.validation:
         logits, labels = job.validation_logits(run.model, torch.float32)
         facts["temperature"] = fit_temperature(logits, labels) if len(labels) >= LEAST_FITTED else 1.0
         if not run.model.multi_label:
@@ -89,9 +95,14 @@ def tested(job: Job | ClassicJob, run: Run, *, strict: bool) -> Tested:
 
     Where there was no validation, the file keeps the answers to the test pictures in place of those.
     """
+    given = RunData(job.dataset, own=True)
+    if isinstance(run.task, SolverTask):
+        found = solved(run, given, strict=strict)
+        seen, notes = seen_before([run], given, "test", found.result)
+        return Tested(job.dataset, found.result, found.figures(), seen, notes)
     result = test_split([run], job.dataset, strict=strict)
     figures = result.figures()
-    seen, notes = seen_before([run], RunData(job.dataset, own=True), "test", result, figures)
+    seen, notes = seen_before([run], given, "test", result)
     if not (run.facts.get(ANSWERS) or result.multi_label or seen["trained_on"] != 0):
         confidence = result.probabilities.max(1).values
         run.facts[ANSWERS] = packed_answers(TEST, confidence, result.wrong())
@@ -105,13 +116,22 @@ def delivered(
     from resight.service.report.report import write_report
 
     figures = {**test.figures, "skipped": [*job.progress.faults, *test.figures["skipped"]]}
-    run.facts["test"] = {k: figures[k] for k in KNOWN if k in figures}
+    known = KNOWN if isinstance(test.result, TestResult) else headline_keys(test.result)
+    run.facts["test"] = {k: figures[k] for k in known if k in figures}
     report = job.run / REPORT_FILE
     if world().is_main:
-        save_model(job.run / MODEL_FILE, run.model, run.model.state_dict(), run.facts)
+        save_model(job.run / MODEL_FILE, run.network, run.network.state_dict(), run.facts)
         report = write_report(run, test.dataset, test.result, figures, own=True)
     seconds = time.perf_counter() - started
-    low, high = figures["top1_interval"]
+    if isinstance(test.result, TestResult):
+        low, high = figures["top1_interval"]
+        summary = (
+            f"{_measures(figures)} {figures['top1_error']:.2f} % (95 % interval {low:.2f} to {high:.2f}, "
+            f"n = {figures['n']:,})"
+        )
+    else:
+        head = test.result.headline()
+        summary = f"test: {head.line()}, n = {figures['n']:,}. {head.words}"
     console.print(f"report {report}; {seconds:.0f} s in all", highlight=False, markup=False, soft_wrap=True)
     return {
         "run": str(job.run),
@@ -122,9 +142,14 @@ def delivered(
         **test.seen,
         "report": str(report),
         "seconds": seconds,
-        "summary": f"{_measures(figures)} {figures['top1_error']:.2f} % "
-        f"(95 % interval {low:.2f} to {high:.2f}, n = {figures['n']:,})",
+        "summary": summary,
     }
+
+
+def headline_keys(result: Result) -> tuple[str, ...]:
+    """Return which test figures of a task the model file keeps."""
+    key = result.headline().key
+    return "n", key, f"{key.removesuffix('_error')}_interval"
 
 
 def _measures(figures: dict[str, Any]) -> str:

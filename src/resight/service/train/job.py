@@ -20,9 +20,9 @@ from resight.data.batches import Batches
 from resight.data.dataset import Dataset, fingerprint
 from resight.data.prepare import Normalize
 from resight.data.splitting import with_validation
-from resight.evaluate.scores import logits_of
 from resight.models.classifier import Classifier
 from resight.models.modelfile import save_model
+from resight.models.solver import Solver
 from resight.service.run.members import Members
 from resight.service.run.record import costs_of, facts_of, record_of
 from resight.service.run.run import MODEL_FILE
@@ -33,7 +33,8 @@ from resight.service.train.pictures import first_images, kept_bytes, read_traini
 from resight.service.train.starting_weights import Start, at_hand, naming_the_file, require_recorded
 from resight.service.train.teachers import make_old_self, make_teacher
 from resight.tasks.classify.task import of as task_of
-from resight.tasks.task import Aids, Task
+from resight.tasks.task import Aids, SolverTask, Task
+from resight.tasks.tasks import built, header_of
 from resight.training.best_epoch import tolerance
 from resight.training.checkpoints import Progress, load_state, save_state
 from resight.training.cost import Pace, kept_for_backward, training_bytes
@@ -92,7 +93,7 @@ class Job:
     machine: Machine
     run: Path
     console: Console
-    model: Classifier
+    model: Classifier | Solver
     task: Task
     objective: nn.Module
     batches: Batches
@@ -134,24 +135,24 @@ class Job:
         torch.manual_seed(recipe.seed)
         dataset, leaks = with_leaks_noted(dataset)
         dataset = with_validation(dataset, recipe.val_share)
-        task = task_of(dataset)
+        task = choice.task if isinstance(choice.task, SolverTask) else task_of(dataset)
         learned = fingerprint(dataset.train, task.kind.said)
         dataset, members = with_members_noted(dataset, learned, recipe.weights, recipe.teacher)
         known = at_hand(start, run) if resume else None
         with world().main_first(), naming_the_file(start):
-            model, card = make_model(recipe, len(dataset.classes), known)
-        require_recorded(model.origin, start, run)
-        require_size(model, recipe.image_size)
-        dataset, pictures, card, faults = read_training(dataset, recipe, card, strict=strict)
-        model = task.network(model, dataset)
+            trunk, card = make_model(recipe, len(dataset.classes), known)
+        require_recorded(trunk.origin, start, run)
+        require_size(trunk, recipe.image_size)
+        dataset, pictures, card, faults = read_training(dataset, recipe, card, task.frame, strict=strict)
+        learns = task.learned(dataset)
+        model = built(task, trunk, learns) if isinstance(task, SolverTask) else task.network(trunk, learns)
         model.preprocessing = card
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         normalize = Normalize(card, device)
         batches = make_batches(
             dataset, recipe, machine, pictures, normalize, device, task.kind, strict=strict, learned=learned
         )  # fmt: skip
-        looks = type(model).initialize_from is not Classifier.initialize_from
-        if looks and not recipe.weights:
+        if model.looks_first and not recipe.weights:
             model.initialize_from(first_images(dataset, card, normalize))
         plain = first_images(dataset, card, normalize) if model.measured_norm else None
         validation = validation_of(dataset, card, faults, task.kind, strict=strict)
@@ -168,11 +169,12 @@ class Job:
             compiled=_should_compile(recipe, machine, batches, device),
         )
         objective = task.objective(model, aids)
-        costs, note = costs_of(model, recipe.image_size), map_note(model, recipe.image_size)
+        costs = costs_of(model, recipe.image_size)
+        note = "" if isinstance(model, Solver) else map_note(model, recipe.image_size)
         together = shared(objective, recipe, machine, device)  # before the optimizer: it may replace weights
         optimizer = make_optimizer(model, recipe)
         averages = AveragedWeights(model, recipe.ema) if recipe.ema else None
-        identity = {"recipe": settings.to_dict(recipe), "data": learned}
+        identity = {"recipe": settings.to_dict(recipe), "data": learned, **identity_of(task)}
         before = load_state(run, model, optimizer, averages, identity, task.counts, begun) if resume else None
         if begun and before is None:
             raise ModelFileError(
@@ -240,7 +242,8 @@ class Job:
 
     def fit(self, stop: threading.Event) -> None:
         """Train to the last epoch."""
-        guessing = guessing_of(self.dataset, self.recipe.balance)
+        named = {"train_error", "val_error"} <= {*self.task.columns}
+        guessing = guessing_of(self.dataset, self.recipe.balance) if named else None
         quiet = quiet_share(self.recipe, self.recipe.epochs * self.batches.order.steps)
         place = self.run if world().is_main else None
         with Journal(place, self.console, guessing, quiet, self.task) as journal:
@@ -305,7 +308,8 @@ class Job:
             pictures = len(marks)
             row |= self.task.judged(outputs, marks)
         p.history.append(row)
-        best, within = self.task.best, 0.0 if p.best is None else tolerance(p.best, pictures)
+        best = self.task.best
+        within = 0.0 if p.best is None or not best.error else tolerance(p.best, pictures)
         if best.improves(row, p.best, within):
             p.best_epoch, p.best = p.epoch + 1, best.better(row, p.best)
             state = whole(state)
@@ -335,19 +339,23 @@ class Job:
         finally:
             self.model.load_state_dict(own)
 
-    def judge(self, state: dict[str, Tensor]) -> tuple[Tensor, Any]:
-        """Return what some weights answer on validation, (N, ...), and the marks of the N pictures."""
+    def judge(self, state: dict[str, Tensor]) -> tuple[Any, Any]:
+        """Return what some weights answer on validation, see `Task.outputs`, and the marks."""
         with self.holding(state), put_together(self.objective):
             self.model.eval()
             return self.answered(self.model, self.precision)
 
-    def answered(self, model: nn.Module, precision: torch.dtype) -> tuple[Tensor, Any]:
-        """Return what a network in eval mode says of the N validation pictures, (N, ...), and their marks."""
+    def answered(self, model: nn.Module, precision: torch.dtype) -> tuple[Any, Any]:
+        """Return what a network in eval mode says of validation, see `Task.outputs`, and the marks."""
         assert self.validation is not None
         squares, marks = self.validation
-        outputs = logits_of(model, squares, self.normalize, precision) if len(squares) else torch.empty(0)
-        parts = [part for part in world().all_of((outputs, marks)) if len(part[1])]
-        return torch.cat([p for p, _ in parts]), self.task.kind.joined([p for _, p in parts])
+        said = self.task.outputs(model, squares, self.normalize, precision) if len(squares) else ()
+        parts = [part for part in world().all_of((said, marks)) if len(part[1])]
+        outputs: list[Any] = [p for p, _ in parts]
+        marks = self.task.kind.joined([p for _, p in parts])
+        if isinstance(outputs[0], Tensor):
+            return torch.cat(outputs), marks
+        return [output for part in outputs for output in part], marks
 
     def validation_logits(self, model: nn.Module, precision: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return the logits (N, classes) of a classifier in eval mode on validation, and the labels (N,)."""
@@ -358,13 +366,15 @@ class Job:
         """Return what the model file says besides the network."""
         origin = self.model.origin
         weights = {"weights": origin.header()} if origin else {}
-        return {**facts_of(self), **weights, "best_epoch": self.progress.best_epoch}
+        about = header_of(self.task)
+        return {**facts_of(self), **about, **weights, "best_epoch": self.progress.best_epoch}
 
     def record(self, data: str, data_root: str | None, recipe: str) -> dict[str, Any]:
         """Return recipe.json: everything needed to train again."""
         return {
             "command": self.command(data, data_root, recipe),
             "base": recipe,
+            **header_of(self.task),
             **record_of(self, data, data_root),
             **self.costs,
             "hardware": _hardware(self.normalize.device),
@@ -379,7 +389,18 @@ class Job:
         words = ["resight", "train", data]
         words += ["--recipe", recipe]
         words += ["--data-root", data_root] if data_root else []
-        return shlex.join([*words, *settings.as_words(self.recipe)])
+        words += settings.as_words(self.recipe)
+        if isinstance(self.task, SolverTask):
+            own = settings.to_dict(self.task)
+            words += ["--task", self.task.name]
+            words += [w for key in own for w in ("--set", f"{self.task.name}.{key}={own[key]}")]
+        return shlex.join(words)
+
+
+def identity_of(task: Task) -> dict[str, Any]:
+    """Return what a resumed run must share of its task: name and settings; nothing of classification."""
+    written = header_of(task).get("task")
+    return {"task": {"task": written["name"], **written["settings"]}} if written else {}
 
 
 def _hardware(device: torch.device) -> str:

@@ -71,8 +71,9 @@ def _as_the_weights(card: Preprocessing, weights_card: Preprocessing) -> Preproc
             resized = functional.interpolate(stored, (card.size, card.size), mode="bilinear")
             pixel_mean = tuple(resized.flatten().tolist())
     return replace(
-        weights_card, size=card.size, resize=card.resize, pixel_mean=pixel_mean, levels=card.levels
-    )
+        weights_card, size=card.size, resize=card.resize, pixel_mean=pixel_mean, levels=card.levels,
+        frame=card.frame,
+    )  # fmt: skip
 
 
 def _contrast(card: Preprocessing, pictures: list[np.ndarray], *, whiten: bool) -> Preprocessing:

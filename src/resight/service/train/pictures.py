@@ -4,14 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from resight.core.distributed import world
 from resight.core.errors import DataError, PictureError
 from resight.core.preprocessing import Preprocessing
 from resight.data.augment import crops
+from resight.data.augment.draws import Draws
 from resight.data.augment.operations import parse
 from resight.data.augment.pipeline import Pipeline
+from resight.data.augment.warp import Warp
 from resight.data.batches import resident_bytes
 from resight.data.dataset import Dataset, Split
 from resight.data.marks import AnyMarks, ClassMarks
@@ -21,10 +24,15 @@ from resight.training.recipe import Recipe
 
 
 def read_training(
-    dataset: Dataset, recipe: Recipe, weights_card: Preprocessing | None, *, strict: bool
+    dataset: Dataset,
+    recipe: Recipe,
+    weights_card: Preprocessing | None,
+    frame: str = "crop",
+    *,
+    strict: bool,
 ) -> tuple[Dataset, list[np.ndarray] | None, Preprocessing, list[PictureError]]:
     """Decode the training split if it fits in memory, and settle the preprocessing on it."""
-    card, cache, whole, needed = _cards(dataset.train, recipe)
+    card, cache, whole, needed = _cards(dataset.train, recipe, frame)
     pictures: list[np.ndarray] | None = None
     faults: list[PictureError] = []
     train = dataset.train
@@ -35,12 +43,15 @@ def read_training(
     return dataset, pictures, normalization_of(card, recipe, train, pictures, weights_card), faults
 
 
-def _cards(train: Split, recipe: Recipe) -> tuple[Preprocessing, Preprocessing, bool, float]:
+def _cards(
+    train: Split, recipe: Recipe, frame: str = "crop"
+) -> tuple[Preprocessing, Preprocessing, bool, float]:
     """Return what the network sees, what memory holds, whether that is whole pictures, and its bytes."""
     size = recipe.image_size
     pipeline = Pipeline(tuple(s for s in parse(recipe.augment) if s.operation.kind in ("crop", "flip")))
     crop, photos = pipeline.crop, pipeline.whole
-    card = Preprocessing(size=size, resize=round(size * 8 / 7) if photos else size, levels=train.levels)
+    resize = round(size * 8 / 7) if photos and frame == "crop" else size
+    card = Preprocessing(size=size, resize=resize, levels=train.levels, frame=frame)
     if photos and crop:
         # Whole pictures, large enough to be cut from: about 4/3 as wide as high.
         cache = replace(card, resize=crops.cached_side(crop.name, crop.value, size))
@@ -80,6 +91,12 @@ def first_images(dataset: Dataset, card: Preprocessing, normalize: Normalize) ->
     return normalize(torch.from_numpy(np.stack(squares)).to(normalize.device))
 
 
+def shown_by(card: Preprocessing, sizes: NDArray[np.int64]) -> Warp:
+    """Return how whole pictures of some sizes, (N, 2), become the squares of a test."""
+    draws = Draws(0, 0, np.arange(len(sizes)))
+    return Pipeline(()).warp(draws, [(int(w), int(h)) for w, h in sizes], card)
+
+
 def validation_of(
     dataset: Dataset,
     card: Preprocessing,
@@ -88,7 +105,9 @@ def validation_of(
     *,
     strict: bool,
 ) -> tuple[Tensor, AnyMarks] | None:
-    """Return this process's squares and marks of the validation split, in memory; None if there is none.
+    """Return this process's squares of the validation split and their marks, moved as these are.
+
+    None if there is none.
 
     Raises:
         PictureError: the first fault, if strict.
@@ -101,7 +120,7 @@ def validation_of(
     if not sum(world().all_of(len(part) if squares else 0)):
         return None
     pixels = np.stack(squares) if squares else np.empty((0, card.size, card.size, 3), np.uint8)
-    return torch.from_numpy(pixels), kind.of_split(part)
+    return torch.from_numpy(pixels), kind.of_split(part).moved(lambda sizes: shown_by(card, sizes))
 
 
 def squares_of(

@@ -12,15 +12,16 @@ from resight.core.registry import lookup
 from resight.data.dataset import Dataset, fingerprint
 from resight.data.folding import to_fold
 from resight.data.levels import settled
-from resight.data.open import open_as_it_is, require_fit
-from resight.data.splitting import with_test_split, with_validation
+from resight.data.splitting import with_validation
 from resight.models.available import Say
 from resight.models.zoo import NETWORKS
-from resight.service.run.data import split_as
+from resight.service.run.data import opened_for, split_as
 from resight.service.run.folder import resume_line
 from resight.service.run.run import RECIPE_FILE, read_recipe_file
 from resight.service.train.stages import Stages, continued, epochs_of, stages_of
-from resight.service.train.words import CLASSIC, Choice, choose, recorded
+from resight.service.train.words import CLASSIC, Choice, choose, recorded, task_in
+from resight.tasks.task import SolverTask, Task
+from resight.tasks.tasks import CLASSIFY, chosen
 from resight.training.recipe import Recipe
 from resight.training.recipes import RECIPES
 
@@ -38,6 +39,7 @@ class Wish:
         words: key=value over the recipe's settings; no epochs among them.
         folds: for cross-validation; None for none, or those of the run.
         data_root: see `open_dataset`.
+        task: name of a task; "" for classification, or that of the run.
     """
 
     data: str
@@ -48,6 +50,7 @@ class Wish:
     words: tuple[str, ...] = ()
     folds: int | None = None
     data_root: str | None = None
+    task: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ def asked(
     seed: int | None = None,
     folds: int | None = None,
     data_root: str | None = None,
+    task: str = "",
 ) -> Wish:
     """Return a user's words as one wish: epochs and seed may be said in two ways.
 
@@ -116,7 +120,7 @@ def asked(
     rest += (f"seed={seed}",) if seed is not None else ()
     if folds is not None:
         require_folds(folds)
-    return Wish(data or "", model, recipe, epochs, minutes, rest, folds, data_root)
+    return Wish(data or "", model, recipe, epochs, minutes, rest, folds, data_root, task)
 
 
 def fresh(wish: Wish, say: Say) -> Plan:
@@ -133,11 +137,14 @@ def fresh(wish: Wish, say: Say) -> Plan:
         lookup(RECIPES, wish.recipe, "recipe")
     if wish.model:
         lookup(NETWORKS, wish.model, "model", "All names: resight models")
+    task, words = chosen(wish.task or CLASSIFY, wish.words)
+    if wish.folds and isinstance(task, SolverTask):
+        raise UsageError(f"--folds is for classification; --task {task.name} is tested on held-out pictures")
     with world().main_first():
-        raw = _opened(wish.data, wish.data_root)
-        dataset = to_fold(raw) if wish.folds else settled(with_test_split(raw))
-    words = [*wish.words, *([f"epochs={wish.epochs}"] if wish.epochs is not None else [])]
-    choice = choose(settled(dataset), wish.model, wish.recipe, words, say)
+        raw = _opened(wish.data, wish.data_root, task)
+        dataset = to_fold(raw) if wish.folds else settled(task.divided(raw))
+    words = [*words, *([f"epochs={wish.epochs}"] if wish.epochs is not None else [])]
+    choice = choose(settled(dataset), wish.model, wish.recipe, words, say, task)
     plan = Plan(wish.data, wish.data_root, dataset, choice, folds=wish.folds or 0)
     if not isinstance(choice.recipe, Recipe):
         _require_no_minutes(wish, choice.recipe.model)
@@ -167,7 +174,8 @@ def resumed(folder: Path, wish: Wish, say: Say) -> Plan:
             f"{folder}: its {RECIPE_FILE} is not the recipe of a training run ({missing[0]}){other}"
         )
     folds = agreed_folds(record, folder, wish.folds)
-    choice, stages, minutes = recorded(record, folder, wish.model, wish.words, say), (), None
+    task, words = task_in(record, folder, wish.task, wish.words)
+    choice, stages, minutes = recorded(record, folder, wish.model, words, say, task), (), None
     if choice.base != CLASSIC:
         if wish.recipe not in ("", choice.base):
             _refuse(folder, [f"recipe {choice.base} -> {wish.recipe}"])
@@ -182,7 +190,7 @@ def resumed(folder: Path, wish: Wish, say: Say) -> Plan:
     else:
         _require_no_minutes(wish, choice.recipe.model)
     data, root = wish.data or record["data"], wish.data_root or record.get("data_root")
-    dataset = _as_before(record, folder, data, root, folded=bool(folds))
+    dataset = _as_before(record, folder, data, root, task, folded=bool(folds))
     return Plan(data, root, dataset, choice, stages, minutes, again=True, folds=folds)
 
 
@@ -237,16 +245,15 @@ def _require_no_minutes(wish: Wish, model: str) -> None:
         raise UsageError(f"epochs={wish.epochs}: is for networks; {model} is fitted once")
 
 
-def _opened(data: str, data_root: str | None) -> Dataset:
-    raw = open_as_it_is(data, data_root)
-    require_fit(raw)
+def _opened(data: str, data_root: str | None, task: Task) -> Dataset:
+    raw = opened_for(task, data, data_root)
     if "train" not in raw.splits:
         raise DataError(f"{data}: has no training pictures")
     return raw
 
 
 def _as_before(
-    record: dict[str, Any], folder: Path, data: str, data_root: str | None, *, folded: bool
+    record: dict[str, Any], folder: Path, data: str, data_root: str | None, task: Task, *, folded: bool
 ) -> Dataset:
     """Return the data set of a run, with the test split that it began with, or to be folded.
 
@@ -258,7 +265,7 @@ def _as_before(
     moved = f"if the data set moved, give its new location: resight train DATA --resume {folder}"
     try:
         with world().main_first():
-            raw = _opened(data, data_root)
+            raw = _opened(data, data_root, task)
     except DataError as error:
         if data != place:
             raise
@@ -269,11 +276,11 @@ def _as_before(
         learned = fingerprint(with_validation(whole, share).train)
         found = whole if learned == record["data_fingerprint"] else None
     else:
-        found = split_as(raw, record["data_fingerprint"], share)
+        found = split_as(raw, record["data_fingerprint"], share, task=task)
     if found is None:
         which = data if data == place else f"{place}, not of {data}"
         raise ModelFileError(
             f"{folder}: was trained on other data: pictures or labels of {which} differ from those it "
             f"was trained on; restore them and resume; {moved}"
         )
-    return found if folded else settled(with_test_split(replace(raw, by_rank=found.by_rank)))
+    return found if folded else settled(task.divided(replace(raw, by_rank=found.by_rank)))

@@ -42,6 +42,7 @@ def train(
     data_root: str | None = None,
     strict: bool = False,
     console: Console | None = None,
+    task: str = "",
 ) -> dict[str, Any]:
     """Train a network, test it and write its report.
 
@@ -63,6 +64,7 @@ def train(
         data_root: see `open_dataset`.
         strict: stop at a broken picture.
         console: where progress is shown; by default standard error.
+        task: what is learned, a name in `TASKS`; by default classification, or the task of the run.
 
     Returns:
         The test figures, and "run": the folder.
@@ -75,7 +77,7 @@ def train(
     console = console or stderr_console(quiet=not among.is_main)
     wish = asked(
         data, tuple(changes), model=model, recipe=recipe, epochs=epochs, minutes=minutes, seed=seed,
-        folds=folds, data_root=data_root,
+        folds=folds, data_root=data_root, task=task,
     )  # fmt: skip
     run = (str(resume) if not isinstance(resume, bool) else None) or out
     again = bool(resume)
@@ -101,9 +103,9 @@ def train(
                 plan = resumed(folder, wish, say) if old or plan is None else plan
                 plan = in_time(plan, folder, console, started) if plan.minutes is not None else plan
                 if plan.folds:
-                    task = Task(plan, folder, old, strict, console, started)
+                    folds_of = Task(plan, folder, old, strict, console, started)
                     with _stoppable(console, folder) as stop:
-                        return train_folds(task, plan.dataset, stop)
+                        return train_folds(folds_of, plan.dataset, stop)
                 job = plan.choice.kind.prepare(
                     plan.dataset, plan.choice, folder, console, plan.data_root,
                     resume=old, strict=strict, begun=plan.begun,

@@ -24,6 +24,9 @@ from resight.service.train.classic import CLASSIC, ClassicJob, is_classic, read_
 from resight.service.train.job import Job
 from resight.service.train.starting_weights import AUTO, Start, networks_for_photos, settle
 from resight.service.train.weight_files import weight_file
+from resight.tasks.classify.task import ONE_CLASS
+from resight.tasks.task import SolverTask, Task
+from resight.tasks.tasks import chosen, task_of
 from resight.training.machine import Machine, of_record
 from resight.training.recipe import Facts, Recipe
 from resight.training.recipes import RECIPES
@@ -42,6 +45,7 @@ class Choice:
         machine: how it is spread over the hardware.
         kind: who does the work.
         start: what it starts from.
+        task: what is learned; of classification also what the data set says, see `classify.task.of`.
     """
 
     base: str
@@ -49,6 +53,7 @@ class Choice:
     machine: Machine
     kind: Any
     start: Start
+    task: Task = ONE_CLASS
 
 
 def choose(
@@ -57,6 +62,7 @@ def choose(
     recipe: str,
     words: list[str],
     say: Say = print,
+    task: Task | None = None,
 ) -> Choice:
     """Return what a new training is to do.
 
@@ -66,21 +72,69 @@ def choose(
         recipe: name of the recipe; "" for the one for such pictures.
         words: key=value over it.
         say: receives one line about what is about to be downloaded.
+        task: with its settings; None for classification. Its own words come before the user's.
     """
+    task = task or ONE_CLASS
     named = [value for key, value in settings.pairs(words) if key == "model"]
     if is_classic(name := (named or [model])[-1]):
-        chosen = read_recipe(dataset, name, recipe or "fast", words)
-        return Choice(recipe or "fast", chosen, Machine(), ClassicJob, Start())
+        if isinstance(task, SolverTask):
+            raise UsageError(
+                f"--model {name}: is fitted for classes alone; --task {task.name} needs a network"
+            )
+        fitted = read_recipe(dataset, name, recipe or "fast", words)
+        return Choice(recipe or "fast", fitted, Machine(), ClassicJob, Start())
     side = typical_side(dataset.train)
-    base = recipe or default_recipe(dataset.name, side)
+    base = recipe or task.recipe or default_recipe(dataset.name, side)
     build = lookup(RECIPES, base, "recipe")
-    chosen, machine, start = _build_recipe(build, dataset, side, model, words, say)
-    if is_classic(chosen.model):
-        raise UsageError(f"weights={chosen.weights}: are for {chosen.model}, which is fitted from scratch")
-    return Choice(base, chosen, machine, Job, start)
+    words = [*task.defaults(dataset), *words]
+    settled, machine, start = _build_recipe(build, dataset, side, model, words, say)
+    if is_classic(settled.model):
+        raise UsageError(f"weights={settled.weights}: are for {settled.model}, which is fitted from scratch")
+    return Choice(base, settled, machine, Job, start, task)
 
 
-def recorded(record: Mapping[str, Any], folder: Path, model: str, words: Sequence[str], say: Say) -> Choice:
+def task_in(
+    record: Mapping[str, Any], folder: Path, name: str, words: Sequence[str]
+) -> tuple[Task, list[str]]:
+    """Return the task of a run that is resumed, and the words that are not about it.
+
+    Args:
+        record: its recipe.json.
+        folder: of the run.
+        name: of the task as the user says it; "" for that of the run.
+        words: the user's.
+
+    Raises:
+        ModelFileError: if the record is damaged, or the user's task or its settings differ from it.
+    """
+    try:
+        before = task_of(record)
+    except UsageError as error:
+        raise ModelFileError(
+            f"{folder}: its recipe.json is of a newer Resight, or damaged ({error})"
+        ) from error
+    own = [word for word in words if word.strip().startswith(f"{before.name}.")]
+    _, rest = chosen(before.name, words)
+    after = settings.override(before, [word.strip().removeprefix(f"{before.name}.") for word in own])
+    differ = settings.differences(before, after)
+    if name and name != before.name:
+        differ = [f"task {before.name} -> {name}", *differ]
+    if differ:
+        raise ModelFileError(
+            f"{folder}: was trained with other settings: {', '.join(differ)}; leave these options out to "
+            "resume it, or train from scratch with another --out"
+        )
+    return before, rest
+
+
+def recorded(
+    record: Mapping[str, Any],
+    folder: Path,
+    model: str,
+    words: Sequence[str],
+    say: Say,
+    task: Task | None = None,
+) -> Choice:
     """Return what a run that is resumed is to do: what its record says.
 
     Args:
@@ -89,6 +143,7 @@ def recorded(record: Mapping[str, Any], folder: Path, model: str, words: Sequenc
         model: the network that the user names; "" for the run's.
         words: the user's; no epochs among them. Those of the machine may differ from the record.
         say: receives one line about what is about to be downloaded.
+        task: see `task_in`; None for classification.
 
     Raises:
         ModelFileError: if the record is damaged, or a word differs from it; each one is named.
@@ -121,7 +176,7 @@ def recorded(record: Mapping[str, Any], folder: Path, model: str, words: Sequenc
             f"{folder}: was trained with other settings: {', '.join(differ)}; leave these options out to "
             "resume it, or train from scratch with another --out"
         )
-    return Choice(base, after, machine, ClassicJob if classic else Job, start)
+    return Choice(base, after, machine, ClassicJob if classic else Job, start, task or ONE_CLASS)
 
 
 def _stripped(words: Sequence[str]) -> list[str]:

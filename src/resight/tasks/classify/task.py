@@ -15,11 +15,11 @@ from resight.metrics.multi_label import one_wrong
 from resight.models.classifier import Classifier
 from resight.models.criterion import Criterion
 from resight.tasks.classify.objective import Objective
-from resight.tasks.task import Aids, Best
+from resight.tasks.task import Aids, Best, Learned, Task
 
 
 @dataclass(frozen=True)
-class OneClass:
+class OneClass(Task):
     """A picture is of one class."""
 
     name: ClassVar[str] = "classify"
@@ -30,9 +30,9 @@ class OneClass:
     several: ClassVar[bool] = False
     """Whether a picture may have any number of classes: what model files call multi-label."""
 
-    def network(self, trunk: Classifier, dataset: Dataset) -> Classifier:
+    def network(self, trunk: Classifier, learned: Learned | Dataset) -> Classifier:
         """Return the network itself, which knows the classes from now on."""
-        trunk.classes, trunk.multi_label = dataset.classes, self.several
+        trunk.classes, trunk.multi_label = learned.classes, self.several
         return trunk
 
     def criterion(self, smoothing: float = 0.0, weights: Tensor | None = None) -> Criterion:
@@ -124,6 +124,9 @@ class AnyClasses(OneClass):
     def labels(self, probabilities: Tensor, classes: tuple[str, ...]) -> dict[str, list[str]]:
         """Return all classes of a probability of 0.5 or more."""
         return {"labels": [classes[i] for i in range(len(classes)) if probabilities[i] >= ANSWERED]}
+
+
+ONE_CLASS = OneClass()
 
 
 def of(labelled: Dataset | Split | Classifier) -> OneClass:

@@ -5,61 +5,36 @@ cannot be compared, so the kept weights are chosen by the localization error of 
 2015, section 4.2): a picture is wrong if its class is, or if its box overlaps the true one by less than half.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from resight.core.errors import UsageError
+from resight.core.errors import DataError, PictureError, UsageError
 from resight.data.dataset import Dataset, Split
+from resight.data.labelling import LargestBox, Rule
 from resight.data.marks import OneBox
+from resight.evaluate.asked import Asked, seen
+from resight.metrics.calibration import fit_temperature
 from resight.models.classifier import Classifier
-from resight.models.solver import Head, Solver
+from resight.models.solver import Solver
 from resight.tasks.classify.task import OneClass
-from resight.tasks.task import Aids, Best, Loss
+from resight.tasks.localize.head import BoxHead
+from resight.tasks.localize.result import OVERLAP, LocalizeResult, Located, overlaps
+from resight.tasks.task import Aids, Best, Learned, Loss, SolverTask
 
-GRID = 4
-"""Places along each side of the map that the box is read from: one mean over the map would tell no place."""
-OVERLAP = 0.5
-"""Of a box that counts as found."""
-MIDDLE = (0.25, 0.25, 0.75, 0.75)
-"""The box that a fresh head says, in shares of the sides."""
+EDGES = ("left", "top", "right", "bottom")
+ROUND = 0.1
+"""Share of a side up to which smooth l1 is a parabola: with 1 it would be half of l2 wherever an edge is."""
 NO_AIDS = Aids()
 
 
-class BoxHead(Head):
-    """Says a class and a box: class logits from the mean of the map, and edges from its places.
-
-    Args:
-        stage: that it reads.
-        channels: K, of its map.
-        classes: how many there are.
-        boxes: how many: one for all classes, or one for each.
-        scale: what the network multiplies its map by before the last layer, see `Classifier.logit_scale`.
-    """
-
-    def __init__(self, stage: str, channels: int, classes: int, boxes: int, scale: float = 1.0) -> None:
-        super().__init__()
-        self.reads, self.scale = (stage,), scale
-        self.named = nn.Linear(channels, classes)
-        self.edges = nn.Linear(channels * GRID**2, 4 * boxes)
-        nn.init.normal_(self.edges.weight, std=0.001)
-        with torch.no_grad():
-            self.edges.bias.copy_(torch.tensor(MIDDLE).repeat(boxes))
-
-    def forward(self, maps: dict[str, Tensor]) -> Tensor:
-        """Turn a map (B, K, h, w) into (B, classes + 4 boxes): logits, then x0, y0, x1, y1 of each box."""
-        features = maps[self.reads[0]] * self.scale
-        mean = torch.flatten(F.adaptive_avg_pool2d(features, 1), 1)
-        # As long as the vector of one place, so that rates for classes fit boxes too.
-        places = torch.flatten(F.adaptive_avg_pool2d(features, GRID), 1) / GRID
-        return torch.cat([self.named(mean), self.edges(places)], 1)
-
-
 @dataclass(frozen=True)
-class Localize:
+class Localize(SolverTask):
     """One class and one box a picture.
 
     Attributes:
@@ -80,22 +55,53 @@ class Localize:
         "val_iou",
     )  # fmt: skip
     best: ClassVar[Best] = Best("val_localization_error")
+    frame: ClassVar[str] = "stretch"
 
     def __post_init__(self) -> None:
         """Refuse a share that leaves one of the two unlearned."""
         if not 0 < self.alpha < 1:
             raise UsageError(f"localize.alpha={self.alpha:g}: must lie between 0 and 1")
 
-    def network(self, trunk: Classifier, dataset: Dataset) -> Solver:
+    def defaults(self, dataset: Dataset) -> tuple[str, ...]:
+        """Return what differs from a classifier's recipe: a crop can cut the object off."""
+        return (f"augment={'flip' if dataset.mirrors else ''}",)
+
+    @property
+    def rule(self) -> Rule:
+        """A picture is about its largest box; one class is enough."""
+        return LargestBox(least=1)
+
+    def labelled(self, dataset: Dataset) -> Dataset:
+        """Return a data set of the pictures that have a box of their class.
+
+        Raises:
+            DataError: if there are no boxes, or pictures may have several classes.
+        """
+        if dataset.multi_label:
+            raise DataError(f"{dataset.name}: is multi-label; --task localize finds one object a picture")
+        if all(split.boxes is None for split in dataset.splits.values()):
+            raise DataError(
+                f"{dataset.name}: has no boxes; --task localize learns from VOC, COCO, YOLO, Tiny-ImageNet, "
+                "or shards of these"
+            )
+        if all(split.sizes is None for split in dataset.splits.values()):
+            raise DataError(f"{dataset.name}: does not say how large its pictures are; pack it again")
+        splits, notes = {}, list(dataset.notes)
+        for name, split in dataset.splits.items():
+            marked = np.array([_is_marked(split, index) for index in range(len(split))], dtype=bool)
+            splits[name] = split if marked.all() else split.take(np.flatnonzero(marked))
+            if missing := int((~marked).sum()):
+                notes.append(f"{missing} {name} pictures have no box of their class and are left out")
+        if not len(splits.get("train", ())) and "train" in splits:
+            raise DataError(f"{dataset.name}: no training picture has a box of its class and a known size")
+        return replace(dataset, splits={k: v for k, v in splits.items() if len(v)}, notes=tuple(notes))
+
+    def network(self, trunk: Classifier, learned: Learned | Dataset) -> Solver:
         """Return the trunk under a head that says a class and a box."""
-        last, classes = list(trunk.stages)[-1], len(dataset.classes)
+        last, classes = list(trunk.stages)[-1], len(learned.classes)
         boxes = classes if self.per_class else 1
         head = BoxHead(last, trunk.num_features, classes, boxes, trunk.logit_scale)
         return Solver(trunk, head)
-
-    def weights(self, train: Split) -> Tensor:
-        """Return what a picture of each class counts where classes shall count alike, (classes,)."""
-        return OneClass().weights(train)
 
     def objective(self, network: Solver, aids: Aids) -> "LocalizeLoss":
         """Return the loss, which counts wrong classes and missed objects.
@@ -117,8 +123,11 @@ class Localize:
         """
         logits, boxes = self.parts(outputs, marks.labels)
         named = OneClass().criterion(aids.smoothing, aids.weights)(logits, marks.labels)
-        apart = F.smooth_l1_loss if self.smooth else F.mse_loss
-        found = apart(boxes, marks.boxes, reduction="none").sum(1) * (marks.seen > 0)
+        if self.smooth:
+            apart = F.smooth_l1_loss(boxes, marks.boxes, reduction="none", beta=ROUND)
+        else:
+            apart = F.mse_loss(boxes, marks.boxes, reduction="none")
+        found = apart.sum(1) * (marks.seen > 0)
         return self.alpha * named + (1 - self.alpha) * found.mean()
 
     def parts(self, outputs: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -154,13 +163,55 @@ class Localize:
         more = "" if val is None else f"  val {val:6.2f} %, mean IoU {row['val_iou']:.3f}"
         return f"localization error: train {row['train_localization_error']:6.2f} %{more}"
 
+    def temperature(self, outputs: Tensor, marks: OneBox) -> float:
+        """Return what class logits are divided by, fitted on 20 pictures or more."""
+        logits, _ = self.parts(outputs)
+        return fit_temperature(logits, marks.labels) if len(marks) >= 20 and logits.shape[1] > 1 else 1.0
 
-def overlaps(first: Tensor, second: Tensor) -> Tensor:
-    """Return the intersection over the union of boxes (N, 4) and (N, 4), row by row, (N,)."""
-    corner, end = torch.maximum(first[:, :2], second[:, :2]), torch.minimum(first[:, 2:], second[:, 2:])
-    shared = (end - corner).clamp(min=0).prod(1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1) for boxes in (first, second)]
-    return shared / (areas[0] + areas[1] - shared).clamp(min=1e-12)
+    def answers(self, asked: Asked) -> Iterator[tuple[int, Located | PictureError]]:
+        """Yield the class and the box of each picture."""
+        for index, output, place in seen(asked):
+            if place is None:
+                yield index, output
+                continue
+            logits, boxes = self.parts(output[None])
+            likely = (logits[0].double() / asked.temperature).softmax(0)
+            label = int(likely.argmax())
+            yield index, Located(label, float(likely[label]), place.box(boxes[0]), place.size)
+
+    def result(
+        self, answers: Sequence[tuple[int, Located]], split: Split, train: Split | None
+    ) -> LocalizeResult:
+        """Return what a test gave."""
+        return LocalizeResult.of(answers, split, train)
+
+    def answer_row(self, answer: Located, network: Solver) -> dict[str, Any]:
+        """Return {"label", "index", "probability", "box": [x, y, w, h] in pixels, "size", "said"}."""
+        x0, y0, x1, y1 = (round(edge, 1) for edge in answer.box)
+        label, box = network.classes[answer.label], [x0, y0, round(x1 - x0, 1), round(y1 - y0, 1)]
+        return {
+            "label": label,
+            "index": answer.label,
+            "probability": answer.probability,
+            "box": box,
+            "size": list(answer.size),
+            "said": f"{label} {answer.probability:.3f} at x {x0:g} to {x1:g}, y {y0:g} to {y1:g}",
+        }
+
+    def targets(self, network: Solver) -> tuple[str, ...]:
+        """Return the classes, and the edges of the box."""
+        return (*network.classes, *(f"box:{edge}" for edge in EDGES))
+
+    def scalars(self, outputs: Tensor) -> Tensor:
+        """Return class logits and edges, in shares of the sides, (B, classes + 4)."""
+        logits, boxes = self.parts(outputs)
+        return torch.cat([logits, boxes], 1)
+
+
+def _is_marked(split: Split, index: int) -> bool:
+    """Return whether a picture has a box of its class, and its size is known."""
+    label, boxes = int(split.labels[index]), split.picture_boxes(index)
+    return split.picture_size(index) is not None and any(box.label == label for box in boxes or ())
 
 
 class LocalizeLoss(Loss):

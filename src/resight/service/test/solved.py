@@ -1,0 +1,95 @@
+"""Test a run of a task with a head of its own: what it answers to a split, and the figures."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from resight.core.distributed import world
+from resight.core.errors import PictureError, UsageError
+from resight.evaluate.asked import Asked
+from resight.evaluate.scores import split_reader
+from resight.service.run.data import RunData
+from resight.service.run.run import Run
+from resight.tasks.result import Result
+from resight.tasks.task import SolverTask
+
+
+@dataclass(frozen=True)
+class Solved:
+    """What a test gave: the result, and the pictures that could not be read and do not count."""
+
+    result: Result
+    faults: tuple[PictureError, ...]
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures as plain JSON types, with the pictures that were left out."""
+        skipped = [{"path": f.name, "fault": f.fault, "cure": f.cure} for f in self.faults]
+        return {**self.result.figures(), "skipped": skipped}
+
+
+def task_of_run(run: Run) -> SolverTask:
+    """Return the task of a run that has a head of its own."""
+    assert isinstance(run.task, SolverTask)  # the caller asked
+    return run.task
+
+
+def require_plain(runs: list[Run], views: str, scales: tuple[int, ...]) -> None:
+    """Refuse what a task with a head of its own cannot be tested with.
+
+    Raises:
+        UsageError: naming it.
+    """
+    task = next(run.task.name for run in runs if isinstance(run.task, SolverTask))
+    if len(runs) > 1:
+        raise UsageError(f"several runs: --task {task} has no ensembles; test each on its own")
+    if views != "single" or scales:
+        raise UsageError(
+            f"--views and --scales average the answers of classifiers; --task {task} sees one view"
+        )
+
+
+def solved(
+    run: Run, given: RunData, split: str = "test", *, strict: bool = False, workers: int = 0
+) -> Solved:
+    """Return the result of a split.
+
+    Args:
+        run: what is tested.
+        given: the data; if they are the run's own, baselines are fitted on their training pictures.
+        split: its name.
+        strict: stop at a broken picture.
+        workers: processes that decode.
+
+    Raises:
+        PictureError: the first fault, if strict; or if nothing could be read.
+    """
+    task, card = task_of_run(run), run.preprocessing
+    part = given.dataset.split(split).relabelled(run.network.classes)
+    train = given.dataset.splits.get("train") if given.own else None
+    asked = Asked(
+        run.network, card, torch.float32, split_reader(part, [card], ()),  # type: ignore[arg-type]
+        world().share(len(part)), workers, run.temperature,
+    )  # fmt: skip
+    gathered = world().gathered(list(_until_a_fault(task.answers(asked), strict=strict)))
+    answers, faults = [], []
+    for index, answer in sorted(gathered, key=lambda pair: pair[0]):
+        if isinstance(answer, PictureError):
+            if strict:
+                raise answer
+            faults.append(answer)
+        else:
+            answers.append((index, answer))
+    if not answers:
+        raise faults[0]
+    known = None if train is None else train.relabelled(run.network.classes)
+    return Solved(task.result(answers, part, known), tuple(faults))
+
+
+def _until_a_fault(answers: Iterable[tuple[int, Any]], *, strict: bool) -> Iterator[tuple[int, Any]]:
+    """Yield answers; if strict, none after the first fault."""
+    for index, answer in answers:
+        yield index, answer
+        if strict and isinstance(answer, PictureError):
+            return

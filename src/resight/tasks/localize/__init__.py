@@ -1,0 +1,1 @@
+"""One object of each picture: its class and its box."""

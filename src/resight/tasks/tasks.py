@@ -1,0 +1,79 @@
+"""The table of tasks, and a task from what a user or a file says: its name and its settings."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from resight.core import settings
+from resight.core.errors import UsageError
+from resight.core.registry import lookup
+from resight.models.classifier import Classifier
+from resight.models.solver import Solver
+from resight.tasks.classify.task import OneClass
+from resight.tasks.localize.task import Localize
+from resight.tasks.task import Learned, SolverTask, Task
+
+TASKS: dict[str, type[Task]] = {
+    "classify": OneClass,
+    "localize": Localize,
+}
+"""Name to task. That a picture has several classes is said by the data set, see `classify.task.of`."""
+CLASSIFY = "classify"
+
+
+def chosen(name: str, words: Sequence[str]) -> tuple[Task, list[str]]:
+    """Return the task of a name with its settings, and the words that are not about it.
+
+    Args:
+        name: in `TASKS`.
+        words: `key=value`; those of a task begin with its name and a dot.
+
+    Raises:
+        UsageError: for an unknown task or setting, or a word about another task.
+    """
+    kind, own, rest = lookup(TASKS, name, "task"), [], []
+    for word in words:
+        prefix, dot, setting = word.partition("=")[0].strip().partition(".")
+        if not dot or prefix not in TASKS:
+            rest.append(word)
+        elif prefix != name:
+            raise UsageError(f"--set {word}: is a setting of --task {prefix}; this is --task {name}")
+        elif setting not in (known := settings.to_dict(kind())):
+            raise UsageError(
+                f"--set {word}: --task {name} has no setting {setting!r}; its settings: "
+                + (", ".join(f"{name}.{key}" for key in known) or "none")
+            )
+        else:
+            own.append(word.strip().removeprefix(f"{name}."))
+    return settings.override(kind(), own), rest
+
+
+def header_of(task: Task) -> dict[str, Any]:
+    """Return what recipe.json and a model file say of a task; nothing of classification."""
+    if not isinstance(task, SolverTask):
+        return {}
+    return {"task": {"name": task.name, "settings": settings.to_dict(task)}}
+
+
+def task_of(document: Mapping[str, Any]) -> Task:
+    """Return the task that `header_of` wrote; classification where it wrote nothing.
+
+    Raises:
+        UsageError: if there is no such task, or it has other settings.
+    """
+    written = document.get("task")
+    if not written:
+        return OneClass()
+    return settings.from_dict(lookup(TASKS, str(written["name"])[:80], "task"), written["settings"])
+
+
+def built(task: SolverTask, trunk: Classifier, learned: Learned) -> Solver:
+    """Return a trunk under the head of a task.
+
+    Args:
+        task: makes the head.
+        trunk: of the zoo; it is changed.
+        learned: what the head answers about.
+    """
+    network = task.network(trunk, learned)
+    network.classes, network.about = learned.classes, learned.about
+    return network
