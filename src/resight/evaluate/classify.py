@@ -52,13 +52,13 @@ class TestResult:
         )
 
     def wrong(self) -> Tensor:
-        """Return which pictures are not named right, (N,): of several classes, see `one_wrong`."""
+        """Return which pictures are not named right, (N,); multi-label, see `one_wrong`."""
         if self.multi_label:
             return one_wrong(self.probabilities, self.labels, ANSWERED)
         return topk_wrong(self.probabilities, self.labels, 1)
 
     def truth(self) -> Tensor:
-        """Return each picture's class, (N,): of several, that which was thought least likely; -1 without."""
+        """Return each picture's class, (N,); multi-label, the least likely of its classes, -1 without any."""
         if not self.multi_label:
             return self.labels
         least = self.probabilities.masked_fill(self.labels == 0, math.inf).argmin(1)
@@ -87,7 +87,7 @@ class TestResult:
         return figures | (self._of_several() if self.multi_label else self._of_one())
 
     def _of_several(self) -> dict[str, Any]:
-        """Return the figures of several classes; the calibration is of every yes and no."""
+        """Return the multi-label figures; the calibration is of every yes and no."""
         yes = self.probabilities.flatten()
         table = reliability(torch.stack([1 - yes, yes], 1), self.labels.flatten().long())
         return {

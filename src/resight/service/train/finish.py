@@ -153,7 +153,7 @@ def headline_keys(result: Result) -> tuple[str, ...]:
 
 
 def _measures(figures: dict[str, Any]) -> str:
-    """Return what the error is called; before it, of several classes, the mean average precision."""
+    """Return what the error is called; before it, multi-label, the mean average precision."""
     name = f"{figures['folds']['count']}-fold " if "protocol" in figures else ""
     if not figures["multi_label"]:
         return f"{name}test error"
