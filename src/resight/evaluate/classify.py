@@ -11,7 +11,7 @@ from torch import Tensor
 from resight.core.distributed import world
 from resight.core.errors import PictureError
 from resight.evaluate.multi_label import ANSWERED, figures_of_several
-from resight.metrics.accuracy import confused, confusion, topk_wrong, wilson_interval
+from resight.metrics.accuracy import confused, confusion, macro_averages, topk_wrong, wilson_interval
 from resight.metrics.calibration import expected_calibration_error, reliability
 from resight.metrics.multi_label import one_wrong
 from resight.metrics.risk_coverage import RiskCoverage, risk_coverage
@@ -93,6 +93,7 @@ class TestResult:
         return {
             **figures_of_several(self.probabilities, self.labels, self.classes),
             "top5_error": None,
+            "macro": None,  # see "f1_macro"
             "confusion": None,
             "confused": [],
             "ece": expected_calibration_error(table),
@@ -117,12 +118,14 @@ class TestResult:
                 "precision": right / predicted if predicted else None,
                 "recall": right / n if n else None,
             }
+        macro = macro_averages([(row["precision"], row["recall"]) for row in per_class.values()])
         few = classes <= MATRIX
         return {
             "multi_label": False,
             # Among five classes or fewer the fifth guess is always right: no figure.
             "top5_error": 100 * float(wrong5.double().mean()) if classes > 5 else None,
             "per_class": per_class,
+            "macro": dict(zip(("precision", "recall", "f1"), macro, strict=True)),
             "confusion": confusion(said, self.labels, classes).tolist() if few else None,
             "confused": confused(said, self.labels),
             "ece": expected_calibration_error(table),

@@ -13,11 +13,13 @@ from resight.core.registry import suggestion
 from resight.data.dataset import Dataset
 from resight.models.classifier import Classifier
 from resight.models.families.classic import Pipeline
+from resight.render.depth import draw_depth
 from resight.render.embedding import draw_cloud, interactive
 from resight.render.landscape import draw_curves, draw_surface
 from resight.render.page import Part, data_uri, render_page
 from resight.render.patches import draw_units
 from resight.service.look.data import is_grey, searched_split
+from resight.service.look.depth import find_depth
 from resight.service.look.features import find_cloud, find_surface, read_cloud, read_surface
 from resight.service.look.filters import look_at_filters
 from resight.service.look.units import explained, find_units
@@ -29,7 +31,7 @@ from resight.training.diagnosis import diagnose
 from resight.training.guessing import guessing_errors
 from resight.training.journal import read_csv
 
-PARTS = ("filters", "patches", "features", "surface", "curves")
+PARTS = ("filters", "patches", "features", "surface", "depth", "curves")
 WITHOUT_DATA = ("filters", "curves")
 PAGE = "look.html"
 UNITS, SEARCHED, EMBEDDED = 3, 2000, 2000
@@ -97,7 +99,7 @@ def look(
 
     Returns:
         The JSON of `resight look`: "run", "out", "page", "images", "filters", "patches", "features",
-        "surface", "diagnosis", "left_out".
+        "surface", "depth", "diagnosis", "left_out".
 
     Raises:
         ResightError: in one line; also if nothing requested can be drawn.
@@ -112,7 +114,7 @@ def look(
     answer: dict[str, Any] = {
         "run": run, "out": str(place), "page": str(place / PAGE), "images": [], "filters": None,
         "patches": [],
-        "features": None, "surface": None, "diagnosis": [], "left_out": [],
+        "features": None, "surface": None, "depth": None, "diagnosis": [], "left_out": [],
     }  # fmt: skip
     work = _Look(opened, place, None, progress, answer)
     missing = [name for name in only if name not in WITHOUT_DATA]
@@ -127,7 +129,7 @@ def look(
     draw = {
         "filters": _filters, "patches": lambda w: _patches(w, layers, units),
         "features": lambda w: _features(w, seed),
-        "surface": lambda w: _surface(w, seed), "curves": _curves,
+        "surface": lambda w: _surface(w, seed), "depth": _depth, "curves": _curves,
     }  # fmt: skip
     for name in PARTS:
         if name not in only or (name in missing and work.dataset is None):
@@ -203,6 +205,17 @@ def _surface(work: _Look, seed: int) -> None:
         "least": float(surface.losses.min()), "seconds": round(seconds, 1), "seed": seed,
     }  # fmt: skip
     work.parts.append(Part("The loss around it", images=[(data_uri(image), words)]))
+
+
+def _depth(work: _Look) -> None:
+    found = find_depth(work.run, work.split("train"))
+    title = f"{work.run.model.name}: gradients and units by depth"
+    dead = [100 * row.dead / max(row.units, 1) for row in found.units]
+    image = draw_depth([row.relative for row in found.gradients], dead, [g.share for g in found.gates], title)
+    work.save("depth", image)
+    work.answer["depth"] = found.facts()
+    words = f"Over {found.pictures:,} pictures of the {found.split} split, in eval mode"
+    work.parts.append(Part("What depth does", points=found.words(), images=[(data_uri(image), words)]))
 
 
 def _curves(work: _Look) -> None:
