@@ -34,7 +34,7 @@ class Preprocessing:
         levels: which values are black and white in pictures of more than 8 bits.
         frame: what is seen of a picture: "crop", its centre after the shorter side is resized; "stretch",
             all of it, resized to the square; "pad", all of it in its proportions, centred on black; or
-            "corner", all of it, the longer side resized, in the upper left of a square that is black elsewhere.
+            "corner", all of it, the longer side resized, in the upper left of a square, black elsewhere.
     """
 
     size: int
