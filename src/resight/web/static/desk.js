@@ -156,10 +156,9 @@ export class DeskView {
       image,
       el("span", { class: "words" }, el("span", { class: "label" }, row.name.split("/").pop()), el("span", { class: `soft${row.error ? " bad" : ""}` }, facts)),
       el("span", { class: "mark-done", "aria-hidden": "true" }, row.done ? "✓" : row.version ? "…" : ""),
+      el("span", { class: "hidden" }, row.done ? "done" : row.version ? "begun" : "to do"),
     );
     button.dataset.key = row.key;
-    const state = row.done ? "done" : row.version ? "begun" : "to do";
-    button.setAttribute("aria-label", `${row.name}: ${facts}; ${state}`);
     if (row.key === this.current?.key) button.setAttribute("aria-current", "true");
     return el("li", {}, button);
   }

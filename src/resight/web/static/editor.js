@@ -90,7 +90,10 @@ export class Editor {
     // The selected box is on top, so that its handles can be reached.
     const order = this.boxes.map((_, place) => place).sort((a, b) => (a === this.selected) - (b === this.selected));
     this.svg.replaceChildren(...order.map((place) => this.#drawn(place)));
+    // The focus goes back to where it was; that selects nothing.
+    this.drawing = true;
     if (held !== undefined) this.svg.querySelector(`[data-place="${held}"]`)?.focus();
+    this.drawing = false;
   }
 
   #drawn(place) {
@@ -111,7 +114,7 @@ export class Editor {
     const text = shape("text", { x: x + 6 * dot, y: y + 15 * dot, "font-size": 13 * dot }, label);
     const wide = (8.2 * label.length + 12) * dot;
     group.append(shape("rect", { x, y, width: Math.min(wide, Math.max(width, 30 * dot)), height: 20 * dot, class: "tag" }), text);
-    group.addEventListener("focus", () => place !== this.selected && this.select(place, true));
+    group.addEventListener("focus", () => !this.drawing && place !== this.selected && this.select(place, true));
     if (selected) {
       for (const [across, down] of HANDLES) {
         const [cx, cy] = [x + across * width, y + down * height];

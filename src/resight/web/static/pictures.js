@@ -97,14 +97,13 @@ export class Pictures {
   #card(item) {
     item.image = el("img", { alt: "", loading: "lazy", decoding: "async", src: item.url });
     item.image.addEventListener("error", () => this.#fallback(item), { once: true });
-    item.words = el("span", { class: "words" }, el("span", { class: "soft" }, "…"));
+    item.words = el("span", { class: "words" }, el("span", { class: "soft" }, "…"), el("span", { class: "name soft" }, item.name));
     item.button = el(
       "button",
       { type: "button", class: "card", disabled: true, onclick: () => this.viewer.open(item) },
       el("span", { class: "thumb" }, item.image),
       item.words,
     );
-    item.button.setAttribute("aria-label", `${item.name}: waiting`);
     item.element = el("li", {}, item.button);
   }
 
@@ -137,14 +136,11 @@ export class Pictures {
     item.words.replaceChildren(...rows, el("span", { class: "name soft" }, item.name));
     item.button.classList.toggle("differ", item.differ);
     item.button.disabled = false;
-    const answers = item.answers.map((answer) => `${answer.label}, ${percent(answer.probability)}`);
-    item.button.setAttribute("aria-label", `${item.name}: ${answers.join("; ")}`);
   }
 
   #fail(item, message) {
     item.error = message;
     item.words.replaceChildren(el("span", { class: "bad" }, message), el("span", { class: "name soft" }, item.name));
-    item.button.setAttribute("aria-label", `${item.name}: ${message}`);
   }
 
   #count() {
