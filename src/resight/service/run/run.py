@@ -179,7 +179,7 @@ def open_any(name: str) -> Run:
     device = pick_device()
     if (elsewhere := opened_elsewhere(name)) is not None:
         other, facts = elsewhere
-        return Run(name, None, other, facts, device, labelled_task(other))
+        return Run(name, None, other, facts, next(other.parameters()).device, labelled_task(other))
     if name.startswith("zoo:"):
         network, weights = of_zoo(name)
         lookup(NETWORKS, network, "model", "All names: resight models")
