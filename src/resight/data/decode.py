@@ -214,6 +214,15 @@ def _read(
     picture = to_rgb(turned(image), source, levels)
     if scaled:
         picture.info[SEEN] = (height, width) if lies else (width, height)
+    return pixels_alone(picture)
+
+
+def pixels_alone(picture: Image.Image) -> Image.Image:
+    """Return the picture without what its file told of place, time, camera and author.
+
+    Pillow keeps comments, profiles and EXIF in `info` and writes some of them into whatever is saved of it.
+    """
+    picture.info = {key: picture.info[key] for key in (WHOLE, SEEN) if key in picture.info}
     return picture
 
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from resight.core.errors import DataError, PictureError, UsageError
 from resight.core.levels import BY_TYPE, Levels
 from resight.data import tiff
-from resight.data.decode import decode
+from resight.data.decode import decode, pixels_alone
 from resight.data.deep import Source
 from resight.data.layouts.tree import list_pictures
 from resight.data.modes import to_rgb
@@ -77,7 +77,9 @@ def decode_given(
         stored = tiff.stored(picture) if picture.format == "TIFF" and hasattr(picture, "tag_v2") else None
         picture.load()
         upright = ImageOps.exif_transpose(picture)
-        return to_rgb(upright, Source(name, picture.format or "", "", 8, stored, lambda: picture), levels)
+        source = Source(name, picture.format or "", "", 8, stored, lambda: picture)
+        seen = to_rgb(upright, source, levels)
+        return pixels_alone(seen.copy() if seen is picture else seen)
     except PictureError:
         raise
     except (OSError, ValueError, SyntaxError, MemoryError) as error:

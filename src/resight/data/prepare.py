@@ -105,23 +105,53 @@ def _centre_crop(image: Picture, side: int) -> Picture:
 def fit(image: Picture, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Return the test-time square of a picture, (size, size, 3) uint8."""
     if preprocessing.frame == "stretch":
-        return pixels_of(_stretch(image, preprocessing.size, preprocessing.interpolation))
+        sides = (preprocessing.size, preprocessing.size)
+        return pixels_of(_stretch(image, sides, preprocessing.interpolation))
+    if preprocessing.frame == "pad":
+        sides = (preprocessing.size, preprocessing.size)
+        return pixels_of(_stretch(_padded(image), sides, preprocessing.interpolation))
+    if preprocessing.frame == "corner":
+        sides = padded_sides(whole_size(image), preprocessing.size)
+        shown = pixels_of(_stretch(image, sides, preprocessing.interpolation))
+        square = np.zeros((preprocessing.size, preprocessing.size, 3), np.uint8)
+        square[: sides[1], : sides[0]] = shown
+        return square
     resized = _resize_shorter(image, preprocessing.resize, preprocessing.interpolation)
     return pixels_of(_centre_crop(resized, preprocessing.size))
 
 
-def _stretch(image: Picture, side: int, interpolation: str) -> Picture:
-    """Resize all of a picture to a square."""
+def padded_sides(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Return (width, height) of a picture whose longer side is resized to `side`."""
+    width, height = (max(1, round(own * side / max(size))) for own in size)
+    return width, height
+
+
+def _stretch(image: Picture, sides: tuple[int, int], interpolation: str) -> Picture:
+    """Resize all of a picture to (width, height)."""
     if not isinstance(image, Image.Image):
-        return _interpolate(image, (side, side), interpolation)
-    if image.size == (side, side):
+        return _interpolate(image, sides, interpolation)
+    if image.size == sides:
         return image
     width, height = image.size
     if WHOLE in image.info:  # scaled inside libjpeg, which rounds up
         whole = image.info[WHOLE]
         scale = round(max(whole) / max(image.size))
         width, height = whole[0] / scale, whole[1] / scale
-    return image.resize((side, side), FILTERS[interpolation], box=(0, 0, width, height))
+    return image.resize(sides, FILTERS[interpolation], box=(0, 0, width, height))
+
+
+def _padded(image: Picture) -> Picture:
+    """Return a picture in the middle of a black square of its longer side."""
+    width, height = size_of(image)
+    side = max(width, height)
+    left, top = (side - width) // 2, (side - height) // 2
+    if not isinstance(image, Image.Image):
+        from torch.nn import functional as F
+
+        return F.pad(image, (left, side - width - left, top, side - height - top))
+    square = Image.new("RGB", (side, side))
+    square.paste(image, (left, top))
+    return square
 
 
 def whole_size(image: Picture) -> tuple[int, int]:
@@ -139,6 +169,12 @@ def seen_window(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[fl
     side, (width, height) = preprocessing.resize, size
     if preprocessing.frame == "stretch":
         return 0.0, 0.0, float(width), float(height)
+    if preprocessing.frame == "pad":
+        left, top = ((max(size) - edge) // 2 for edge in size)
+        return -left, -top, max(size) - left, max(size) - top
+    if preprocessing.frame == "corner":
+        across, down = padded_sides(size, preprocessing.size)
+        return 0.0, 0.0, preprocessing.size * width / across, preprocessing.size * height / down
     most = MOST_ASPECT * min(size)
     inner = (min(width, most), min(height, most))
     start = (max(0, (width - most) // 2), max(0, (height - most) // 2))
@@ -161,19 +197,50 @@ def pixels_of(image: Picture) -> NDArray[np.uint8]:
 def cut_box(image: Picture, box: tuple[float, ...], size: int) -> NDArray[np.uint8]:
     """Cut a box (left, top, right, bottom), in pixels, out and resize it to a square, antialiased.
 
-    Out of a tensor whole pixels are cut, the nearest to the box, as torchvision's random crops are.
+    Out of a tensor whole pixels are cut, the nearest to the box, as torchvision's random crops are. What a
+    box shows beyond the picture is black.
 
     Returns:
         (size, size, 3) uint8.
     """
+    width, height = size_of(image)
+    if box[0] < 0 or box[1] < 0 or box[2] > width or box[3] > height:
+        return _cut_beyond(image, box, size)
     if isinstance(image, Image.Image):
         square = image.resize((size, size), FILTERS["bilinear"], box=box, reducing_gap=3.0)  # type: ignore[arg-type]
         return np.asarray(square)
-    width, height = size_of(image)
     left, top = min(round(box[0]), width - 1), min(round(box[1]), height - 1)
     right, bottom = max(left + 1, round(box[2])), max(top + 1, round(box[3]))
     part = image[:, top:bottom, left:right]
     return pixels_of(_interpolate(part, (size, size), "bilinear"))
+
+
+def _cut_beyond(image: Picture, box: tuple[float, ...], size: int) -> NDArray[np.uint8]:
+    """Cut a box that reaches beyond the picture out; what is inside lands on whole pixels of the square."""
+    width, height = size_of(image)
+    square, places, part = np.zeros((size, size, 3), np.uint8), [], []
+    for low, high, most in ((box[0], box[2], width), (box[1], box[3], height)):
+        scale = size / (high - low)
+        first, last = round(max(0.0, -low) * scale), round((min(high, most) - low) * scale)
+        places.append((first, max(last, first + 1)))
+        part.append((max(low, 0.0), min(high, float(most))))
+    (x0, x1), (y0, y1) = places
+    inside = (part[0][0], part[1][0], part[0][1], part[1][1])
+    if not isinstance(image, Image.Image):
+        left, top, right, bottom = (round(edge) for edge in inside)
+        shown = pixels_of(
+            _interpolate(
+                image[:, top : max(bottom, top + 1), left : max(right, left + 1)],
+                (x1 - x0, y1 - y0),
+                "bilinear",
+            )
+        )
+    else:
+        shown = np.asarray(
+            image.resize((x1 - x0, y1 - y0), FILTERS["bilinear"], box=inside, reducing_gap=3.0)
+        )
+    square[y0:y1, x0:x1] = shown[: size - y0, : size - x0]
+    return square
 
 
 def typical_side(split: "Split", most: int = 64) -> int:

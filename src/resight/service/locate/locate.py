@@ -20,7 +20,7 @@ from resight.core.errors import DataError, UsageError
 from resight.core.files import require_place, write_text
 from resight.core.registry import lookup
 from resight.data.frames import Frame
-from resight.data.prepare import Normalize
+from resight.data.prepare import FILTERS, Normalize
 from resight.evaluate.localization import GUESSES, Tally
 from resight.geometry import heatmaps
 from resight.localize import boxes as finding
@@ -349,6 +349,32 @@ class _Search:
         if picture.label in truth:
             names = [self.run.model.classes[n] for n in named]
             tally.add(maps, names, truth, picture.mask(self.side))
+
+
+def locate_in(
+    run: Run, image: Image.Image, method: str, rule: Rule, *, label: str | None = None, top: int = 1
+) -> list[dict[str, Any]]:
+    """Find boxes in one picture in memory, as `locate` does in files.
+
+    Args:
+        run: it has class names and sees pictures.
+        image: RGB, the whole picture.
+        method: a name in `METHODS`.
+        rule: how a map becomes boxes.
+        label: the class to find; by default the predicted ones.
+        top: number of predicted classes.
+
+    Returns:
+        {"label", "score", "box": [x, y, w, h], "class_is"} for each, in pixels of the picture.
+    """
+    search = _Search(run, [method], {method: {}}, None, top, rule, "json", known=label is not None)
+    batch = [(Picture("picture", label=label), image)]
+    kind = FILTERS[run.preprocessing.interpolation]
+    squares = torch.from_numpy(np.array(image.resize((search.side, search.side), kind)))[None]
+    (row,) = search(
+        batch, squares, {name: Tally(rule.threshold, rule.normalization) for name in (method, CENTRE)}
+    )
+    return row["boxes"]
 
 
 def _draw(

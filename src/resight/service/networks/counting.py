@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from resight.core import networks
+from resight.core.errors import UsageError
 from resight.core.files import write_text
 from resight.core.networks import Counted
 from resight.models import cost
@@ -67,6 +68,11 @@ def summary_of_run(name: str, size: int | None = None) -> dict[str, Any]:
     """
     run = open_any(name)
     network = run.network.cpu()
+    if isinstance(network, Solver) and not network.countable:
+        raise UsageError(
+            f"{name}: its later stages look at parts that depend on the picture, and are not counted; "
+            f"resight summary {network.name} counts the trunk that each stage has"
+        )
     side = size or run.preprocessing.size
     document = _document(network.name, network, side, network.in_channels, len(network.classes))
     return {**document, **({"task": run.task.name} if isinstance(network, Solver) else {})}

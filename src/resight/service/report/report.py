@@ -24,7 +24,7 @@ from resight.service.report.trust import calibration
 from resight.service.run.data import data_of
 from resight.service.run.run import REPORT_FILE, Run, open_any, read_recipe_file
 from resight.service.test.folds import has_folds, judge_folds, note_of
-from resight.service.test.solved import solved
+from resight.service.test.solved import solved, tested_split
 from resight.service.test.test import seen_before, test_split
 from resight.tasks.result import Result
 from resight.tasks.task import SolverTask
@@ -124,7 +124,7 @@ def write_report(
     assert run.folder is not None  # both callers have one
     path = run.folder / "metrics.csv"
     tested = Tested(
-        run, dataset, dataset.split("test").relabelled(run.network.classes), result, figures,  # type: ignore[arg-type]
+        run, dataset, tested_split(run, dataset, "test"), result, figures,  # type: ignore[arg-type]
         read_recipe_file(run.folder, whole=True) if trained else {},
         read_csv(path) if path.exists() else [], own,
     )  # fmt: skip

@@ -49,7 +49,7 @@ def predict(
     Yields:
         A row of the JSON of `resight predict`; of a run of another task its own, see `SolverTask.answer_row`;
         with "labels", all classes of probability 0.5 or more, where
-        the network learned pictures of several classes, and "unsure" with `at_least`; for a file that cannot
+        the network learned multi-label pictures, and "unsure" with `at_least`; for a file that cannot
         be read {"path", "error"}. The "path" of a picture that is no file is its place, such as "images[0]".
 
     Raises:

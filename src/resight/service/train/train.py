@@ -118,20 +118,33 @@ def train(
             _write_record(job, plan)
         with _stoppable(console, folder) as stop:
             job.fit(stop)
-        with _in_one_line(f"resume with: {resume_line(folder)}", folder):
+        with _resumable(console, folder), _in_one_line(f"resume with: {resume_line(folder)}", folder):
             return finish(job, console, started, strict=strict)
 
 
 @contextmanager
 def _stoppable(console: Console, folder: Path) -> Iterator[threading.Event]:
     """Let a training be stopped by a signal, and say how to resume it."""
-    line = resume_line(folder)
-    with stop_asked() as stop, _in_one_line(f"resume with: {line}", folder):
+    with (
+        _resumable(console, folder),
+        stop_asked() as stop,
+        _in_one_line(f"resume with: {resume_line(folder)}", folder),
+    ):
         try:
             yield stop
         except Stopped:
-            console.print(f"stopped; resume with: {line}", highlight=False, markup=False, soft_wrap=True)
             raise KeyboardInterrupt from None
+
+
+@contextmanager
+def _resumable(console: Console, folder: Path) -> Iterator[None]:
+    """Say how to resume a run that was interrupted: in training, in its test or in its report."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        line = f"stopped; resume with: {resume_line(folder)}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        raise
 
 
 def _is_resumed(run: str, *, resume: bool) -> bool:
