@@ -1,6 +1,6 @@
 """Options and arguments that several commands share."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,3 +23,8 @@ Seed = Annotated[int | None, typer.Option(help="Random seed. [default: 0]")]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume a run: --resume RUN needs no other option.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run folder, model.safetensors or zoo:NAME.")]
 Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Picture files, folders or patterns.")]
+
+
+def settings(help: str) -> Any:
+    """Return the option `--set KEY=VALUE`, which may be repeated."""
+    return typer.Option("--set", metavar="KEY=VALUE", help=help)
