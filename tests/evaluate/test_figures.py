@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sklearn.metrics import precision_recall_fscore_support
 
 from resight.evaluate.classify import TestResult
 from resight.metrics.accuracy import confusion, topk_wrong
@@ -57,6 +58,19 @@ def test_precision_is_of_what_was_said_and_recall_of_what_was_there():
     assert figures["per_class"]["a"]["error"] == 75 and figures["per_class"]["d"]["error"] is None
     assert figures["wrong"] == 4 and figures["top1_error"] == pytest.approx(400 / 7)
     assert figures["confusion"] == [[1, 3, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+
+
+def test_macro_averages_are_scikit_learns():
+    """A class that is never predicted has a precision of 0; one without pictures does not count."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 3, (60,), generator=generator)  # class d has no picture
+    answers = torch.randint(0, 2, (60,), generator=generator)  # c and d are never named
+    figures = result(torch.eye(4, dtype=torch.float64)[answers], labels, tuple("abcd")).figures()
+    *theirs, _ = precision_recall_fscore_support(
+        labels, answers, labels=[0, 1, 2], average="macro", zero_division=0
+    )
+    assert list(figures["macro"]) == ["precision", "recall", "f1"]
+    assert list(figures["macro"].values()) == pytest.approx(theirs)
 
 
 def test_rows_of_the_confusion_are_the_truth():

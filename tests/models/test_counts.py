@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from resight.models import cost
-from resight.models.families.googlenet import Inception, NaiveInception
-from resight.models.operators.convolution import conv_size, separable
+from resight.models.families.googlenet import TABLE, Inception, NaiveInception
+from resight.models.operators.convolution import conv3x3, conv_size
 from resight.models.summary import summarize
 from resight.models.zoo import NETWORKS, create_model
 
@@ -182,8 +182,36 @@ def test_a_bottleneck_costs_a_ninth_of_a_3x3():
     assert cost.parameters(whole) == 589_824 and cost.parameters(narrow) == 69_632
 
 
+def block_convolutions():
+    """(channels, out) of the 18 convolutions in the blocks of ResNet-20."""
+    return [(16, 16)] * 6 + [(16, 32)] + [(32, 32)] * 5 + [(32, 64)] + [(64, 64)] * 5
+
+
+@pytest.mark.parametrize(("kind", "parts"), [("dilated", 1), ("grouped", 4)])
+def test_kinds_of_convolution_in_resnet20(kind, parts):
+    """Grouped: a quarter of the blocks' weights; dilated: as many as before."""
+    saved = sum(9 * c * out * (parts - 1) // parts for c, out in block_convolutions())
+    assert cost.parameters(create_model("resnet20", 10, conv=kind)) == 269_722 - saved
+
+
+def test_separable_convolutions_in_resnet20():
+    """The 18 convolutions of the blocks: 9 C + C C_out weights."""
+    saved = sum(9 * c * out - (9 * c + c * out) for c, out in block_convolutions())
+    assert cost.parameters(create_model("resnet20", 10, conv="separable")) == 269_722 - saved
+
+
+def test_naive_inception_modules_never_have_fewer_channels():
+    """Each adds its own 1x1, 3x3 and 5x5 to what it reads: 3a gives 192 + 64 + 128 + 32."""
+    layers = {row.name: row for row in summarize(create_model("googlenet_2014", module="naive"), 224).layers}
+    kept = [layers[f"inception{name}.branch1.conv"].output[0] for name in ("3a", "5b")]
+    assert kept == [64, 384]
+    network = create_model("googlenet_2014", module="naive")
+    own = sum(out1 + out3 + out5 for out1, _, out3, _, out5, _ in TABLE.values())
+    assert network.num_features == 192 + own
+
+
 def test_separable_convolutions_save_what_the_formula_says():
-    weights = sum(p.numel() for n, p in separable(256, 256, 3).named_parameters() if "weight" in n)
+    weights = sum(p.numel() for p in conv3x3(256, 256, kind="separable").parameters())
     assert weights / (256 * 256 * 9) == pytest.approx(1 / 256 + 1 / 9)
 
 

@@ -1,4 +1,4 @@
-"""AdamW as a value of `optimizer`, held against torch's own; exact resume; a trunk that rests."""
+"""AdamW and Adam as values of `optimizer`, held against torch's own; exact resume; a trunk that rests."""
 
 import copy
 from dataclasses import replace
@@ -56,6 +56,20 @@ def test_it_is_torchs_adamw_with_decay_on_matrices_only():
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6, msg=name)
 
 
+def test_adam_has_the_decay_in_its_gradient():
+    """The oracle: Adam of torch over all parameters, norms and biases decayed too."""
+    model = network()
+    other = copy.deepcopy(model)
+    oracle = torch.optim.Adam(
+        [{"params": list(other.parameters()), "factor": 1.0, "weight_decay": 0.1}],
+        lr=0.01, betas=(0.8, 0.999), eps=1e-8, foreach=False,
+    )  # fmt: skip
+    learn(model, make_optimizer(model, recipe(optimizer="adam", momentum=0.8)), 3)
+    learn(other, oracle, 3)
+    for (name, ours), theirs in zip(model.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5, msg=name)
+
+
 def test_decay_is_decoupled():
     """With no gradient at all a matrix shrinks by lr times decay, a bias stays: L2 through Adam would not."""
     model = network()
@@ -70,7 +84,7 @@ def test_decay_is_decoupled():
     assert before["fc.bias"].abs().sum() > 0
 
 
-@pytest.mark.parametrize("changes", [{}, {"head_first": 0.5}])
+@pytest.mark.parametrize("changes", [{}, {"head_first": 0.5}, {"optimizer": "adam"}])
 def test_it_resumes_to_the_bit(tmp_path, changes):
     """Five steps, or three, a save, a load into a fresh network, and two; also where a trunk joins later."""
     chosen = recipe(**changes)

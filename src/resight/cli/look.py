@@ -10,7 +10,7 @@ from resight.cli.words import DataRoot, Json, RunName
 if TYPE_CHECKING:
     from resight.service.look.look import Looked
 
-PARTS = "filters, patches, features, surface, curves"
+PARTS = "filters, patches, features, surface, depth, curves"
 
 
 def look(
@@ -39,7 +39,7 @@ def look(
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Draw what a network learned: first filters, what activates units, features, loss surface, curves."""
+    """Draw what a network learned: filters, what activates units, features, loss surface, depth, curves."""
     from resight.service.look.look import PARTS as ALL
     from resight.service.look.look import Sought
     from resight.service.look.look import look as service
@@ -73,6 +73,8 @@ def looked(answer: "Looked", *, as_json: bool) -> None:
             f"{surface.points} x {surface.points} points, {surface.pictures} pictures, "
             f"{surface.seconds:.0f} s"
         )
+    for sentence in answer.depth.words if answer.depth else ():
+        typer.echo(f"depth      {sentence}")
     for sentence in answer.diagnosis:
         typer.echo(f"curves     {sentence}")
     for line in answer.left_out:

@@ -6,11 +6,15 @@ import typer
 
 from resight.cli import show
 from resight.cli.words import Json, settings
+from resight.core.errors import UsageError
 
 if TYPE_CHECKING:
     from resight.core.networks import Summary
     from resight.core.published import Record
     from resight.service.networks.compare import Comparison
+    from resight.service.networks.gemm import Products
+    from resight.service.networks.history import Chart
+    from resight.service.networks.matrix import Pooling
     from resight.service.networks.models import NetworkRow
 
 
@@ -37,9 +41,35 @@ def summary(
         settings("Set an option of the network, such as head=gap."),
     ] = None,
     *,
+    gemm: Annotated[
+        bool,
+        typer.Option(
+            "--gemm", help="Instead: each convolution as one matrix product (im2col), weights times columns."
+        ),
+    ] = False,
+    matrix: Annotated[
+        str | None,
+        typer.Option(
+            "--matrix",
+            metavar="FILE.png",
+            help="Instead: draw global average pooling as a matrix, next to a fully connected layer.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show the output, parameters, cost and receptive field of each layer, for one image."""
+    if gemm and matrix:
+        raise UsageError("--gemm and --matrix show different things; give one of them")
+    if matrix:
+        from resight.service.networks.matrix import draw_pooling
+
+        pooled_as(draw_pooling(model, matrix, size, changes or ()), as_json=as_json)
+        return
+    if gemm:
+        from resight.service.networks.gemm import gemm as products
+
+        multiplied(products(model, size, changes or ()), as_json=as_json)
+        return
     from resight.service.networks.summary import summary as service
 
     summarized(service(model, size, changes or ()), as_json=as_json)
@@ -59,9 +89,31 @@ def compare(
         bool,
         typer.Option("--measure", help="Also measure images per second on this machine: compare-speed."),
     ] = False,
+    history: Annotated[
+        bool,
+        typer.Option(
+            "--history",
+            help="Instead: the winners of ImageNet by year, their depth, and people: compare-history.",
+        ),
+    ] = False,
+    tracks: Annotated[
+        bool,
+        typer.Option(
+            "--tracks",
+            help="Instead: the five tracks of ILSVRC and COCO 2015 (compare-tracks); with --json also "
+            "tables 7 to 14 of He et al. 2015.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Plot the published ImageNet accuracy of the networks against multiply-adds and against parameters."""
+    if sum((measure, history, tracks)) > 1:
+        raise UsageError("--measure, --history and --tracks are different figures; give one of them")
+    if history or tracks:
+        from resight.service.networks.history import show_history, show_tracks
+
+        compared(show_history(out) if history else show_tracks(out), as_json=as_json)
+        return
     from resight.service.networks.compare import compare as service
 
     compared(service(out, measure=measure, progress=show.progress), as_json=as_json)
@@ -143,7 +195,48 @@ def summarized(answer: "Summary", *, as_json: bool) -> None:
     )
 
 
-def compared(answer: "Comparison", *, as_json: bool) -> None:
+def multiplied(answer: "Products", *, as_json: bool) -> None:
+    """Print the matrix products of the convolutions and how far they are from the convolutions."""
+    if as_json:
+        show.document(answer)
+        return
+    show.table(
+        ("layer", "groups", "weights W", "columns X", "product W X", "multiply-adds", "difference"),
+        [
+            (
+                row.layer,
+                row.groups,
+                " x ".join(f"{n:,}" for n in row.weights),
+                " x ".join(f"{n:,}" for n in row.columns),
+                " x ".join(f"{n:,}" for n in row.product),
+                f"{row.multiply_adds:,}",
+                f"{row.difference:.1e}",
+            )
+            for row in answer.layers
+        ],
+    )
+    show.say(
+        f"{answer.name} at {answer.input_size} x {answer.input_size}: sizes of each group "
+        "for one image; difference: the largest, relative to the largest output, from torch's convolution."
+    )
+
+
+def pooled_as(answer: "Pooling", *, as_json: bool) -> None:
+    """Print what the matrix of a pooling is."""
+    if as_json:
+        show.document(answer)
+        return
+    rows, columns = answer.matrix
+    show.say(
+        f"{answer.name}: global average pooling is a matrix of {rows:,} x {columns:,}: {rows:,} blocks of "
+        f"{columns // rows} constants {answer.constant:.4g}, nothing to learn"
+    )
+    show.say(f"a fully connected layer of this size has {rows * columns:,} weights")
+    show.say(f"largest difference between the product and the pooling: {answer.difference:.1e}")
+    show.say(answer.figure)
+
+
+def compared(answer: "Comparison | Chart", *, as_json: bool) -> None:
     """Print the paths of the figures."""
     if as_json:
         show.document(answer)

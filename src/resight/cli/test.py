@@ -59,6 +59,9 @@ def tested(answer: dict[str, Any], *, as_json: bool) -> None:
         ("pictures", f"{answer['n']:,}"),
         ("views", protocol),
     ]
+    if macro := answer["macro"]:
+        means = " ".join(f"{macro[key]:.4f}" for key in ("precision", "recall", "f1"))
+        rows.insert(3, ("macro precision, recall, F1", means))
     rows += [*_of_folds(answer), *_learned(answer)]
     show.table((f"{answer['data']} {answer['split']}", ""), rows)
     worst = sorted(

@@ -14,7 +14,7 @@ def train(
         typer.Argument(
             metavar="DATA",
             help="A folder, .csv, .parquet, .tar shards, hf://owner/name, or a built-in set: digits, mnist, "
-            "fashion_mnist, cifar10, cifar100. With --resume: RUN, and DATA only if it moved.",
+            "fashion_mnist, cifar10, cifar100, svhn. With --resume: RUN, and DATA only if it moved.",
         ),
     ] = None,
     task: Annotated[

@@ -39,8 +39,8 @@ def open_dataset(where: str | Path, data_root: str | Path | None = None, *, whol
     """Open a data set.
 
     Args:
-        where: a built-in name (`digits`, `mnist`, `fashion_mnist`, `cifar10`, `cifar100`), a folder of
-            class folders with or without train/val/test above them, a folder of
+        where: a built-in name (`digits`, `mnist`, `fashion_mnist`, `cifar10`, `cifar100`, `svhn`), a folder
+            of class folders with or without train/val/test above them, a folder of
             `train-*.parquet` shards, a `.parquet` file (encoded pictures and a label), a folder of
             WebDataset shards (`train-*.tar`) or one such `.tar`, a data set of the Hugging Face hub
             (`hf://owner/name`), a `.csv` or `.tsv` (path,label[,split]), or pictures with boxes: a folder of

@@ -12,7 +12,7 @@ from resight.core.distributed import world
 from resight.core.errors import Fault, PictureError
 from resight.core.figures import Inline, to_json
 from resight.evaluate.multi_label import ANSWERED, SeveralFigures, figures_of_several
-from resight.metrics.accuracy import confused, confusion, topk_wrong, wilson_interval
+from resight.metrics.accuracy import confused, confusion, macro_averages, topk_wrong, wilson_interval
 from resight.metrics.calibration import expected_calibration_error, reliability
 from resight.metrics.multi_label import one_wrong
 from resight.metrics.risk_coverage import RiskCoverage, risk_coverage
@@ -73,6 +73,15 @@ class ClassFigures:
 
 
 @dataclass(frozen=True)
+class Macro:
+    """Means over the classes, see `macro_averages`."""
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+@dataclass(frozen=True)
 class Accepted:
     """The risk-coverage curve: its area in percent, and (share accepted, error in %, least p)."""
 
@@ -88,6 +97,7 @@ class FiguresOfOne:
         multi_label: False.
         top5_error: in percent; None for five classes or fewer.
         per_class: by name.
+        macro: means over the classes.
         confusion: counts, a row for each true class; None for more than `MATRIX` classes.
         confused: (true class, class named, how often), wrong answers only, the most frequent first.
         ece: expected calibration error.
@@ -98,6 +108,7 @@ class FiguresOfOne:
     multi_label: bool
     top5_error: float | None
     per_class: dict[str, ClassFigures]
+    macro: Macro
     confusion: list[list[int]] | None
     confused: Sequence[Sequence[int]]
     ece: float
@@ -111,6 +122,7 @@ class FiguresOfSeveral:
 
     several: Inline[SeveralFigures]
     top5_error: None
+    macro: None
     confusion: None
     confused: tuple[()]
     ece: float
@@ -186,6 +198,7 @@ class TestResult:
         return FiguresOfSeveral(
             several=figures_of_several(self.probabilities, self.labels, self.classes),
             top5_error=None,
+            macro=None,  # see "f1_macro"
             confusion=None,
             confused=(),
             ece=expected_calibration_error(table),
@@ -211,6 +224,7 @@ class TestResult:
             # Among five classes or fewer the fifth guess is always right: no figure.
             top5_error=100 * float(wrong5.double().mean()) if classes > 5 else None,
             per_class=per_class,
+            macro=Macro(*macro_averages([(row.precision, row.recall) for row in per_class.values()])),
             confusion=confusion(said, self.labels, classes).tolist() if few else None,
             confused=confused(said, self.labels),
             ece=expected_calibration_error(table),

@@ -51,6 +51,21 @@ def mean_interval(error: float, counts: Sequence[int]) -> tuple[float, float]:
     return wilson_interval(round(error / 100 * count), count)
 
 
+def macro_averages(per_class: Sequence[tuple[float | None, float | None]]) -> tuple[float, float, float]:
+    """Return the means over classes of precision, recall and F1, each in [0, 1].
+
+    F1 is the harmonic mean of a class's precision and recall. A class that is never predicted has a precision
+    of 0, one without pictures is left out, as there is nothing to find.
+
+    Args:
+        per_class: precision and recall of each class; None where it is 0 / 0.
+    """
+    kept = [(precision or 0.0, recall) for precision, recall in per_class if recall is not None]
+    scores = [(p, r, 2 * p * r / (p + r) if p + r else 0.0) for p, r in kept]
+    precision, recall, f1 = (sum(column) / len(scores) for column in zip(*scores, strict=True))
+    return precision, recall, f1
+
+
 def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Return counts (classes, classes): rows are true classes, columns predicted ones."""
     flat = labels * classes + predicted

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resight.models.operators.activation import activation
+from resight.models.operators.convolution import conv3x3
 from resight.models.operators.normalization import normalization
 
 
@@ -22,6 +23,7 @@ class Style:
         norm: by name, see `operators.normalization`.
         groups: of the 3x3 convolution of a bottleneck: the cardinality of ResNeXt.
         group_width: channels of a group over the stage's width / 64: ResNeXt's d, wide ResNet's 128.
+        conv: kind of its 3x3 convolutions, see `operators.convolution.conv3x3`.
     """
 
     shortcut: str = "B"
@@ -30,11 +32,7 @@ class Style:
     norm: str = "batch"
     groups: int = 1
     group_width: int = 64
-
-
-def conv3x3(channels: int, out: int, stride: int = 1, groups: int = 1, *, bias: bool = False) -> nn.Conv2d:
-    """Return a padded 3x3 convolution, without bias where batch normalization follows."""
-    return nn.Conv2d(channels, out, 3, stride, 1, groups=groups, bias=bias)
+    conv: str = ""
 
 
 def conv1x1(channels: int, out: int, stride: int = 1, *, bias: bool = False) -> nn.Conv2d:
@@ -105,9 +103,10 @@ class BasicBlock(Residual):
     def __init__(self, channels: int, width: int, stride: int, style: Style) -> None:
         super().__init__(channels, width, stride, style)
         bias = style.norm != "batch"
-        self.conv1 = conv3x3(channels, width, stride, bias=bias)
+        self.conv1 = conv3x3(channels, width, stride, kind=style.conv, bias=bias)
         self.bn1, self.relu1 = normalization(style.norm, width), activation(style.activation, width)
-        self.conv2, self.bn2 = conv3x3(width, width, bias=bias), normalization(style.norm, width)
+        self.conv2 = conv3x3(width, width, kind=style.conv, bias=bias)
+        self.bn2 = normalization(style.norm, width)
 
     def branch(self, x: Tensor) -> Tensor:
         """Return the residual F(x)."""
@@ -130,7 +129,7 @@ class Bottleneck(Residual):
         bias = style.norm != "batch"
         self.conv1 = conv1x1(channels, inner, first, bias=bias)
         self.bn1, self.relu1 = normalization(style.norm, inner), activation(style.activation, inner)
-        self.conv2 = conv3x3(inner, inner, second, style.groups, bias=bias)
+        self.conv2 = conv3x3(inner, inner, second, style.groups, style.conv, bias=bias)
         self.bn2, self.relu2 = normalization(style.norm, inner), activation(style.activation, inner)
         self.conv3, self.bn3 = conv1x1(inner, out, bias=bias), normalization(style.norm, out)
 

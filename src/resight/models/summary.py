@@ -22,7 +22,7 @@ from resight.models.operators.convolution import LocallyConnected2d
 from resight.models.operators.descriptors import DenseSift, Hog
 
 IN_PLACE = (
-    "ReLU", "GELU", "SiLU", "Sigmoid", "Tanh", "ScaledTanh", "LeakyReLU", "PReLU", "ELU", "Identity",
+    "ReLU", "GELU", "SiLU", "Sigmoid", "Tanh", "ScaledTanh", "LeakyReLU", "PReLU", "ELU", "Step", "Identity",
     "Dropout", "BatchNorm2d", "LocalResponseNorm", "LocalContrastNorm", "StochasticDepth", "Flatten",
 )  # fmt: skip
 POOLINGS = ("max_pool2d", "avg_pool2d", "adaptive_max_pool2d", "adaptive_avg_pool2d")

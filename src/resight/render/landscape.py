@@ -65,7 +65,7 @@ def draw_surface(
         side.minorticks_off()
         figure.text(0.1, 0.94, title, fontsize=12, fontweight="bold")
         _lines(figure, caption, 0.1, 0.12)
-        return _image(canvas)
+        return image_of(canvas)
 
 
 def _round_levels(low: float, high: float) -> list[float]:
@@ -102,7 +102,7 @@ def draw_curves(rows: Sequence[dict[str, float]], title: str, words: Sequence[st
         figure.text(0.055, 1 - 0.3 / height, title, fontsize=12, fontweight="bold")
         for number, line in enumerate(lines):
             figure.text(0.055, foot - 0.1 / height - 0.19 * number / height, line, fontsize=10, va="top")
-        return _image(canvas)
+        return image_of(canvas)
 
 
 def _panel(axes: Axes, rows: Sequence[dict[str, float]], key: str, label: str, *, log: bool) -> None:
@@ -166,7 +166,8 @@ def _lines(figure: Figure, text: str, left: float, top: float) -> None:
         figure.text(left, top - 0.17 * number / height, line, fontsize=9, color=SOFT, va="top")
 
 
-def _image(canvas: FigureCanvasAgg) -> Image.Image:
+def image_of(canvas: FigureCanvasAgg) -> Image.Image:
+    """Return what a canvas shows, RGB."""
     stream = io.BytesIO()
     canvas.print_png(stream)
     return Image.open(stream, formats=("PNG",)).convert("RGB")

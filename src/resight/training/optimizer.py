@@ -38,8 +38,9 @@ def make_optimizer(model: Classifier | Solver, recipe: Recipe) -> torch.optim.Op
     fused = first.device.type in ("cpu", "cuda") and not is_cut(first)
     if recipe.optimizer == "rmsprop":
         return torch.optim.RMSprop(groups, lr=recipe.lr, alpha=0.9, momentum=recipe.momentum)
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999), fused=fused)
+    if recipe.optimizer in ("adam", "adamw"):
+        make = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+        return make(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999), fused=fused)
     return torch.optim.SGD(
         groups,
         lr=recipe.lr,

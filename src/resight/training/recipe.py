@@ -8,7 +8,7 @@ from resight.core.errors import UsageError
 from resight.data.augment.operations import parse
 
 CHOICES = {
-    "optimizer": ("sgd", "nesterov", "rmsprop", "adamw"),
+    "optimizer": ("sgd", "nesterov", "rmsprop", "adam", "adamw"),
     "schedule": ("constant", "cosine", "one-cycle", "steps", "fifths", "linear"),
     "normalize": ("channel", "channel-mean", "pixel-mean", "gcn", "gcn-zca", "imagenet", "weights"),
     "precision": ("auto", "bf16", "fp32", "tf32"),
@@ -31,9 +31,10 @@ class Recipe:
         image_size: side of the square that the network sees, in pixels.
         epochs: passes over the training pictures.
         batch_size: pictures per step.
-        optimizer: "sgd" or "nesterov", both with momentum, "rmsprop" (decay 0.9, eps 1e-8), or "adamw"
-            (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", algorithm 2: `momentum` is its
-            beta1, beta2 is 0.999, eps 1e-8).
+        optimizer: "sgd" or "nesterov", both with momentum, "rmsprop" (decay 0.9, eps 1e-8), "adam"
+            (Kingma and Ba, "Adam: A Method for Stochastic Optimization", algorithm 1), or "adamw"
+            (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", algorithm 2); `momentum` is
+            the beta1 of these two, beta2 is 0.999, eps 1e-8.
         lr: the largest learning rate of the schedule.
         momentum: of the optimizer.
         weight_decay: L2 penalty, on every parameter. Under "adamw" it is decoupled from the gradient, times

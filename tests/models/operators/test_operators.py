@@ -9,13 +9,11 @@ from torch.nn import functional as F
 
 from resight.core.errors import UsageError
 from resight.models.families.efficientnet import StochasticDepth
-from resight.models.operators.activation import ACTIVATIONS, Maxout, activation
+from resight.models.operators.activation import ACTIVATIONS, GROUPED, Maxout, activation
 from resight.models.operators.convolution import (
-    Im2colConv2d,
     LocallyConnected2d,
-    depthwise,
-    dilated,
-    grouped,
+    as_product,
+    conv3x3,
     im2col,
 )
 from resight.models.operators.normalization import (
@@ -35,6 +33,7 @@ from resight.models.operators.pooling import (
 from resight.models.zoo import create_model
 
 FORMULAS = {
+    "step": lambda x: float(x >= 0),
     "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
     "tanh": math.tanh,
     "scaled_tanh": lambda x: 1.7159 * math.tanh(2 * x / 3),
@@ -149,7 +148,7 @@ def test_lenets_subsampling():
 
 
 def test_im2col_shows_alexnets_matrices():
-    layer = Im2colConv2d(3, 96, 11, 4)
+    layer = nn.Conv2d(3, 96, 11, 4)
     columns = im2col(torch.randn(1, 3, 227, 227), (11, 11), 4)
     assert columns.shape == (1, 363, 3025) and layer.weight.flatten(1).shape == (96, 363)
     assert (layer.weight.flatten(1) @ columns).shape == (1, 96, 3025)
@@ -157,18 +156,17 @@ def test_im2col_shows_alexnets_matrices():
 
 @pytest.mark.parametrize(
     "arguments",
-    [(4, 6, 3), (4, 6, 5, 2, 1), (4, 6, 3, 1, 2, 2), (4, 6, 3, 2, 1, 1, 2), (4, 4, 3, 1, 1, 1, 4)],
-)
-def test_im2col_is_torchs_convolution(arguments):
-    ours, theirs = Im2colConv2d(*arguments).double(), nn.Conv2d(*arguments).double()
-    theirs.load_state_dict(ours.state_dict())
-    x = torch.randn(2, 4, 9, 11, dtype=torch.double, requires_grad=True)
-    torch.testing.assert_close(ours(x), theirs(x))
-    weights = torch.randn_like(theirs(x))
-    torch.testing.assert_close(
-        torch.autograd.grad((ours(x) * weights).sum(), [x, ours.weight]),
-        torch.autograd.grad((theirs(x) * weights).sum(), [x, theirs.weight]),
-    )
+    [
+        (4, 6, 3), (4, 6, 5, 2, 1), (4, 6, 3, 1, 2, 2), (4, 6, 3, 2, 1, 1, 2), (4, 4, 3, 1, 1, 1, 4),
+        (4, 6, (1, 7), 1, (0, 3)),
+    ],
+)  # fmt: skip
+def test_a_matrix_product_is_torchs_convolution(arguments):
+    conv = nn.Conv2d(*arguments).double()
+    x = torch.randn(2, 4, 9, 11, dtype=torch.double)
+    product, size = as_product(conv, x)
+    torch.testing.assert_close(product, conv(x))
+    assert size == (conv.weight[0].numel(), conv(x)[0, 0].numel())
 
 
 def test_locally_connected_is_its_formula():
@@ -194,16 +192,50 @@ def test_shared_weights_make_it_a_convolution():
     torch.testing.assert_close(layer(x), shared(x))
 
 
-def test_kinds_of_convolution():
-    x = torch.randn(1, 8, 7, 7)
-    assert dilated(8, 4, 3, 2)(x).shape == (1, 4, 7, 7) and dilated(8, 4, 3, 2).dilation == (2, 2)
-    layer = grouped(8, 4, 3, 2)
-    assert layer.weight.numel() == 8 * 4 * 9 // 2
+def test_a_dilated_convolution_skips_every_second_position():
+    x, layer = torch.randn(1, 8, 7, 7), conv3x3(8, 4, kind="dilated")
+    spread = torch.zeros(4, 8, 5, 5)
+    spread[:, :, ::2, ::2] = layer.weight.detach()
+    torch.testing.assert_close(layer(x), F.conv2d(x, spread, padding=2))
+
+
+def test_a_group_sees_its_own_channels():
+    x, layer = torch.randn(1, 8, 7, 7), conv3x3(8, 4, kind="grouped", bias=True)
+    assert layer.weight.numel() == 8 * 4 * 9 // 4
     torch.testing.assert_close(
-        layer(x)[:, :2], F.conv2d(x[:, :4], layer.weight[:2], layer.bias[:2], padding=1)
+        layer(x)[:, 2:3], F.conv2d(x[:, 4:6], layer.weight[2:3], layer.bias[2:3], padding=1)
     )
-    layer = depthwise(8, 3, 2)
-    assert layer.weight.shape == (8, 1, 3, 3) and layer(x).shape == (1, 8, 4, 4)
+
+
+def test_a_separable_convolution_is_a_product_of_two():
+    """One kernel K_c for each channel, mixed by W: the whole kernel is W_oc K_c."""
+    x, layer = torch.randn(1, 8, 7, 7), conv3x3(8, 4, 2, kind="separable")
+    depthwise, mixed = (part.weight.detach() for part in layer)
+    assert sum(p.numel() for p in layer.parameters()) == 9 * 8 + 8 * 4
+    whole = mixed * depthwise[:, 0][None]
+    torch.testing.assert_close(layer(x), F.conv2d(x, whole, stride=2, padding=1))
+
+
+def test_kinds_that_do_not_exist_or_fit_are_refused():
+    with pytest.raises(UsageError, match="conv=deformed is not one of dilated, grouped, separable"):
+        conv3x3(8, 8, kind="deformed")
+    with pytest.raises(UsageError, match="in 32 groups already"):
+        conv3x3(64, 64, groups=32, kind="separable")
+
+
+def test_l2_pooling_over_features_is_the_root_mean_square_of_a_group():
+    x = torch.randn(2, 6, 3, 3, dtype=torch.float64)
+    pooled = GROUPED["l2"](3)(x)
+    assert pooled.shape == (2, 2, 3, 3)
+    expected = math.sqrt(sum(float(x[1, c, 0, 2]) ** 2 for c in (3, 4, 5)) / 3)
+    assert float(pooled[1, 1, 0, 2]) == pytest.approx(expected)
+
+
+def test_a_step_answers_yes_or_no_and_teaches_nothing():
+    x = torch.tensor([-0.1, 0.0, 2.0], requires_grad=True)
+    out = activation("step", 1)(x)
+    out.sum().backward()
+    assert out.tolist() == [0, 1, 1] and x.grad.tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -51,15 +51,16 @@ def test_everything_is_drawn(run, monkeypatch):
     answer = look(str(run), units=2)
     names = [Path(image).name for image in answer["images"]]
     stages = ["patches-relu.png", "patches-layer1.png", "patches-layer2.png", "patches-layer3.png"]
-    assert names == ["filters.png", *stages, "features.png", "surface.png", "curves.png"]
+    assert names == ["filters.png", *stages, "features.png", "surface.png", "depth.png", "curves.png"]
     for path in answer["images"]:
         with Image.open(path) as image:
             assert image.mode == "RGB" and min(image.size) > 100 and np.ptp(np.asarray(image)) > 100
     assert [len(layer["units"]) for layer in answer["patches"]] == [2, 2, 2, 2]
     assert answer["patches"][0]["receptive_field"] == 3 and answer["left_out"] == []
     assert answer["surface"]["centre"] >= answer["surface"]["least"] and answer["diagnosis"]
+    assert answer["depth"]["gradients"][-1]["layer"] == "fc" and answer["depth"]["words"]
     page = Path(answer["page"]).read_text()
-    assert answer["page"] == str(run / "look" / "look.html") and page.count('<img src="data:image/') == 7
+    assert answer["page"] == str(run / "look" / "look.html") and page.count('<img src="data:image/') == 8
     assert not FETCHES.search(page) and "<script src" not in page and "<link" not in page
 
 
@@ -80,7 +81,7 @@ def test_without_its_pictures_filters_and_curves_are_drawn_and_one_line_says_so(
     answer = look(str(without_data))
     assert [Path(image).name for image in answer["images"]] == ["filters.png", "curves.png"]
     (line,) = answer["left_out"]
-    assert line.startswith("patches, features, surface: no pictures") and "/gone/colours" in line
+    assert line.startswith("patches, features, surface, depth: no pictures") and "/gone/colours" in line
     assert line in Path(answer["page"]).read_text()
     with pytest.raises(ResightError, match="/gone/colours"):
         look(str(without_data), only=("features",))

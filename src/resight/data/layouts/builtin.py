@@ -40,8 +40,11 @@ BUILTIN = {
     "fashion_mnist": "FashionMNIST",
     "cifar10": "CIFAR10",
     "cifar100": "CIFAR100",
+    "svhn": "SVHN",
 }
-UNMIRRORED = {"digits", "mnist"}
+UNMIRRORED = {"digits", "mnist", "svhn"}
+MAT = "_32x32.mat"
+"""End of the names of SVHN's files."""
 
 
 def data_roots(data_root: Path | None) -> list[Path]:
@@ -68,6 +71,8 @@ def _open(name: str, data_root: Path | None) -> Dataset:
             continue
         if shards := parquet_shards(folder):
             dataset = open_parquet(name, shards, folder)
+        elif name == "svhn" and any(folder.rglob(f"*{MAT}")):
+            dataset = _from_mat(folder)
         elif any(folder.rglob("*-ubyte*")):
             dataset = _from_idx(name, folder)
         else:
@@ -130,6 +135,47 @@ def _from_idx(name: str, folder: Path) -> Dataset:
     return _of_arrays(name, splits, FASHION if name == "fashion_mnist" else DIGITS)
 
 
+def _from_mat(folder: Path) -> Dataset:
+    """Read SVHN's cropped digits (Netzer et al. 2011, format 2); the extra pictures are not used."""
+    splits = {}
+    for split in ("train", "test"):
+        file = next(iter(sorted(folder.rglob(f"{split}{MAT}"))), None)
+        if file is None:
+            raise DataError(f"{folder}: lacks {split}{MAT}; add it")
+        splits[split] = read_mat(file)
+    return _of_arrays("svhn", splits, DIGITS)
+
+
+def read_mat(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Read pictures (N, 32, 32, 3) and digits (N,) of a file of SVHN, where a 0 has the label 10.
+
+    Raises:
+        DataError: if the file is no MATLAB file, or does not hold such pictures and labels.
+    """
+    from scipy.io import loadmat
+
+    try:
+        content = loadmat(str(file), variable_names=["X", "y"])
+        pixels, labels = content["X"], content["y"]
+    except KeyError as error:
+        raise DataError(
+            f"{file}: holds no variable {error}; SVHN's files hold X and y: copy it again"
+        ) from error
+    except Exception as error:  # scipy raises whatever a damaged file leads to
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise DataError(f"{file}: cannot be read as a MATLAB file ({reason}); copy it again") from error
+    labels = labels.ravel()
+    if pixels.ndim != 4 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        raise DataError(
+            f"{file}: X is {pixels.dtype} {pixels.shape}, not uint8 (32, 32, 3, N); copy it again"
+        )
+    if len(labels) != pixels.shape[3] or not ((labels >= 1) & (labels <= 10)).all():
+        raise DataError(
+            f"{file}: y is not a label from 1 to 10 for each of {pixels.shape[3]} pictures; copy it again"
+        )
+    return np.ascontiguousarray(pixels.transpose(3, 0, 1, 2)), labels.astype(np.int64) % 10
+
+
 def read_idx(file: Path) -> NDArray[np.uint8]:
     """Read an idx file of unsigned bytes (LeCun's MNIST format), plain or gzipped.
 
@@ -154,16 +200,20 @@ def _download(name: str, root: Path) -> Dataset:
 
     builder = getattr(datasets, BUILTIN[name])  # type: ignore[arg-type]
     try:
-        parts = {
-            s: builder(root / "torchvision", train=s == "train", download=True) for s in ("train", "test")
-        }
+        parts = {}
+        for split in ("train", "test"):
+            which = {"split": split} if name == "svhn" else {"train": split == "train"}
+            parts[split] = builder(root / "torchvision", download=True, **which)
     except Exception as error:  # torchvision raises whatever the network, the archive or the disk gives
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise DataError(
             f"{name}: is not under {root} and cannot be downloaded ({reason}); "
             "put it there as parquet, idx or class folders, or give its folder with --data-root"
         ) from error
-    splits = {s: (np.asarray(p.data), np.asarray(p.targets)) for s, p in parts.items()}
+    if name == "svhn":
+        splits = {s: (p.data.transpose(0, 2, 3, 1), np.asarray(p.labels)) for s, p in parts.items()}
+    else:
+        splits = {s: (np.asarray(p.data), np.asarray(p.targets)) for s, p in parts.items()}
     return _of_arrays(
         name,
         splits,

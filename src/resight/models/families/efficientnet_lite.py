@@ -75,7 +75,7 @@ class Separable(nn.Module):
     def __init__(self, channels: int, stage: Stage, out: int, stride: int, drop: float) -> None:
         super().__init__()
         self.conv_dw = convolution(channels, channels, stage.kernel, stride, groups=channels)
-        self.bn1 = normalization(channels)
+        self.bn1, self.act1 = normalization(channels), nn.ReLU6()
         self.conv_pw = convolution(channels, out, 1)
         self.bn2 = normalization(out)
         self.residual = stride == 1 and channels == out
@@ -83,7 +83,7 @@ class Separable(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to (B, out, h / stride, w / stride)."""
-        y = self.bn2(self.conv_pw(F.relu6(self.bn1(self.conv_dw(x)))))
+        y = self.bn2(self.conv_pw(self.act1(self.bn1(self.conv_dw(x)))))
         return x + self.stochastic_depth(y) if self.residual else y
 
 
@@ -94,9 +94,9 @@ class Inverted(nn.Module):
         super().__init__()
         width = round_channels(channels * stage.expansion)
         self.conv_pw = convolution(channels, width, 1)
-        self.bn1 = normalization(width)
+        self.bn1, self.act1 = normalization(width), nn.ReLU6()
         self.conv_dw = convolution(width, width, stage.kernel, stride, groups=width)
-        self.bn2 = normalization(width)
+        self.bn2, self.act2 = normalization(width), nn.ReLU6()
         self.conv_pwl = convolution(width, out, 1)
         self.bn3 = normalization(out)
         self.residual = stride == 1 and channels == out
@@ -104,7 +104,8 @@ class Inverted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to (B, out, h / stride, w / stride)."""
-        y = F.relu6(self.bn2(self.conv_dw(F.relu6(self.bn1(self.conv_pw(x))))))
+        y = self.act1(self.bn1(self.conv_pw(x)))
+        y = self.act2(self.bn2(self.conv_dw(y)))
         y = self.bn3(self.conv_pwl(y))
         return x + self.stochastic_depth(y) if self.residual else y
 

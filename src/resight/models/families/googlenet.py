@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resight.core.errors import UsageError
 from resight.core.registry import lookup
 from resight.models.branches import Branches, Conv, Pool
 from resight.models.classifier import Classifier
@@ -54,11 +55,21 @@ class NaiveInception(Branches):
         out1: channels of the 1x1.
         out3: channels of the 3x3.
         out5: channels of the 5x5.
+        make: makes a convolution.
+        large: side of the kernel in the third branch.
     """
 
-    def __init__(self, channels: int, out1: int, out3: int, out5: int) -> None:
-        ways = ((Conv("branch1", out1),), (Conv("branch2", out3, 3),), (Conv("branch3", out5, 5),), (Pool(),))
-        super().__init__(channels, ways, ConvRelu)
+    def __init__(
+        self,
+        channels: int,
+        out1: int,
+        out3: int,
+        out5: int,
+        make: Callable[..., nn.Module] = ConvRelu,
+        large: int = 5,
+    ) -> None:
+        one, two, three = Conv("branch1", out1), Conv("branch2", out3, 3), Conv("branch3", out5, large)
+        super().__init__(channels, ((one,), (two,), (three,), (Pool(),)), make)
 
 
 class Inception(Branches):
@@ -119,6 +130,8 @@ class GoogLeNet(Classifier):
         head: see `Classifier`.
         batch_norm: torchvision's network instead of the paper's.
         aux: whether to add the auxiliary heads.
+        module: "reduced" (figure 2b) or "naive" (figure 2a): the pooled map keeps all its channels, so every
+            module has more than the one before.
         lrn: constants of the local response normalization, without batch normalization: "caffe", those of the
             released model, or "krizhevsky" (k = 2, undivided alpha), those of files that do not name them.
     """
@@ -133,10 +146,13 @@ class GoogLeNet(Classifier):
         *,
         batch_norm: bool,
         aux: bool = True,
+        module: str = "reduced",
         lrn: str = "caffe",
     ) -> None:
         super().__init__(num_classes, in_channels, head, grid=7)
         make: Callable[..., nn.Module] = ConvNormAct if batch_norm else ConvRelu
+        if module not in ("reduced", "naive"):
+            raise UsageError(f"module={module} is not one of reduced, naive")
         response_norm = lookup(RESPONSE_NORMS, lrn, "response normalization")
         self.add("conv1", "conv1", make(in_channels, 64, 7, 2))
         self.add("conv2", "maxpool1", nn.MaxPool2d(3, 2, ceil_mode=True))
@@ -146,7 +162,7 @@ class GoogLeNet(Classifier):
         self.add("conv2", "conv3", make(64, 192, 3))
         if not batch_norm:
             self.add("conv2", "norm2", response_norm())
-        channels = 192
+        channels, widths = 192, {}
         for name, row in TABLE.items():
             stage = f"inception{name[0]}"
             if name == "3a":
@@ -155,13 +171,18 @@ class GoogLeNet(Classifier):
                 self.add(stage, "maxpool3", nn.MaxPool2d(3, 2, ceil_mode=True))
             if name == "5a":
                 self.add(stage, "maxpool4", nn.MaxPool2d(2 if batch_norm else 3, 2, ceil_mode=True))
-            module = Inception(channels, row, make, large=3 if batch_norm else 5)
-            channels = self.add(stage, f"inception{name}", module).out
+            large = 3 if batch_norm else 5
+            if module == "naive":
+                out1, _, out3, _, out5, _ = row
+                parallel: Branches = NaiveInception(channels, out1, out3, out5, make, large)
+            else:
+                parallel = Inception(channels, row, make, large)
+            channels = widths[name] = self.add(stage, f"inception{name}", parallel).out
         self.num_features = channels
         self.add_linear_head("fc", channels, dropout=0.2 if batch_norm else 0.4)
         if aux:
-            self.add_auxiliary("inception4a", "aux1", Auxiliary(512, num_classes, make))
-            self.add_auxiliary("inception4d", "aux2", Auxiliary(528, num_classes, make))
+            self.add_auxiliary("inception4a", "aux1", Auxiliary(widths["4a"], num_classes, make))
+            self.add_auxiliary("inception4d", "aux2", Auxiliary(widths["4d"], num_classes, make))
         if batch_norm:
             for module in self.modules():
                 if isinstance(module, nn.Conv2d | nn.Linear):

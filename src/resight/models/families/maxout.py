@@ -5,7 +5,7 @@ released configuration; Romero et al., "FitNets: Hints for Thin Deep Nets", 2014
 distillation), the table of architectures in its appendix and the released configuration.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ClassVar
 
@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resight.core.errors import UsageError
+from resight.core.registry import lookup
 from resight.models.classifier import Classifier
 from resight.models.initialization import xavier_caffe
 from resight.models.network import Network
-from resight.models.operators.activation import Maxout
+from resight.models.operators.activation import GROUPED, Maxout
 
 GOODFELLOW2013 = "Goodfellow et al., Maxout Networks, arXiv:1302.4389"
 ROMERO2014 = "Romero et al., FitNets: Hints for Thin Deep Nets, arXiv:1412.6550"
@@ -28,14 +29,16 @@ class MaxoutClassifier(Classifier):
 
     Attributes:
         norms: largest norm of a unit's incoming weights, by the layer's name.
+        pooled: makes the pooling over groups of so many channels.
     """
 
     norms: ClassVar[Mapping[str, float]] = {}
+    pooled: Callable[[int], nn.Module] = Maxout
 
     def add_maxout(self, stage: str, name: str, channels: int, out: int, kernel: int, padding: int) -> None:
         """Append a convolution and the maximum over pairs of its channels."""
         self.add(stage, name, nn.Conv2d(channels, 2 * out, kernel, padding=padding))
-        self.add(stage, f"maxout_{name}", Maxout(2))
+        self.add(stage, f"maxout_{name}", self.pooled(2))
 
     @torch.no_grad()
     def constrain(self) -> None:
@@ -62,12 +65,19 @@ class MaxoutNet(MaxoutClassifier):
         num_classes: logits.
         in_channels: channels of the image.
         head: see `Classifier`; only "flatten" has the hidden linear layer.
+        over: how the channels of a group are pooled: "max", or "l2" in place of maxout.
+
+    Raises:
+        UsageError: if there is no such pooling.
     """
 
     norms: ClassVar[Mapping[str, float]] = {"h0": 0.9, "h1": 1.9365, "h2": 1.9365, "h3": 1.9, "fc": 1.9365}
 
-    def __init__(self, num_classes: int = 10, in_channels: int = 3, head: str = "flatten") -> None:
+    def __init__(
+        self, num_classes: int = 10, in_channels: int = 3, head: str = "flatten", over: str = "max"
+    ) -> None:
         super().__init__(num_classes, in_channels, head, grid=5)
+        self.pooled = lookup(GROUPED, over, "pooling over features")
         self.add("h0", "dropout0", nn.Dropout(0.2))
         self.add_maxout("h0", "h0", in_channels, 96, 8, 4)
         self.add("h1", "pool0", nn.MaxPool2d(4, 2, ceil_mode=True))
@@ -81,7 +91,7 @@ class MaxoutNet(MaxoutClassifier):
         self.add_head("dropout3", nn.Dropout(0.5))
         if head == "flatten":
             self.add_head("h3", nn.Linear(4800, 2500))
-            self.add_head("maxout_h3", Maxout(5))
+            self.add_head("maxout_h3", self.pooled(5))
             self.add_head("dropout4", nn.Dropout(0.5))
         self.add_head("fc", nn.Linear(500 if head == "flatten" else 192, num_classes))
         xavier_caffe(self)

@@ -9,12 +9,13 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from resight.models.blocks import conv1x1, conv3x3
+from resight.models.blocks import conv1x1
 from resight.models.classifier import Classifier
 from resight.models.families.resnet import WIDE2016
 from resight.models.initialization import he_normal
 from resight.models.network import Network
 from resight.models.operators.activation import activation as make_activation
+from resight.models.operators.convolution import conv3x3
 from resight.models.operators.normalization import normalization
 
 HE2016 = "He et al., Identity Mappings in Deep Residual Networks, arXiv:1603.05027"

@@ -125,6 +125,8 @@ class ResNet(Classifier):
         pool: by name, see `operators.pooling`: replaces the ImageNet stem's max pooling, or the CIFAR stages'
             stride (by a 2x2 pooling before the stage); by default as published.
         init: initial weights: "he" or, for comparison, "xavier" (see `glorot_uniform`).
+        conv: kind of the blocks' 3x3 convolutions: "dilated", "grouped" or "separable", see
+            `operators.convolution.conv3x3`; by default as published.
 
     Raises:
         UsageError: if an option does not exist, or a shortcut is given for a plain network.
@@ -141,6 +143,7 @@ class ResNet(Classifier):
         norm: str = "batch",
         pool: str = "",
         init: str = "he",
+        conv: str = "",
     ) -> None:
         super().__init__(num_classes, in_channels, head, grid=7 if spec.stem == "imagenet" else 8)
         if shortcut and shortcut not in ("A", "B", "C"):
@@ -148,7 +151,11 @@ class ResNet(Classifier):
         if shortcut and spec.block is PlainBlock:
             raise UsageError("a plain network has no shortcuts; omit the option")
         style = replace(
-            spec.style, shortcut=shortcut or spec.style.shortcut, activation=activation, norm=norm
+            spec.style,
+            shortcut=shortcut or spec.style.shortcut,
+            activation=activation,
+            norm=norm,
+            conv=conv,
         )
         channels, bias = spec.channels, norm != "batch"
         if spec.stem == "imagenet":

@@ -40,7 +40,42 @@ class Maxout(nn.Module):
         return x.unflatten(1, (-1, self.pieces)).amax(2)
 
 
+class FeaturePool(nn.Module):
+    """f(x)_c = sqrt(mean over j < pieces of x_(c pieces + j)^2 + 1e-12): L2 pooling over features.
+
+    Maxout's groups of channels, pooled by their root mean square (Le et al. 2011, "Building high-level
+    features using large scale unsupervised learning", section 3.2: the root of a sum of squares).
+
+    Args:
+        pieces: channels in a group.
+    """
+
+    def __init__(self, pieces: int) -> None:
+        super().__init__()
+        self.pieces = pieces
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C * pieces, ...) to (B, C, ...)."""
+        return torch.sqrt((x * x).unflatten(1, (-1, self.pieces)).mean(2) + 1e-12)
+
+
+GROUPED: dict[str, Callable[[int], nn.Module]] = {"max": Maxout, "l2": FeaturePool}
+"""Poolings over groups of channels, by name."""
+
+
+class Step(nn.Module):
+    """f(x) = 1 where x >= 0, else 0: the perceptron's output (Rosenblatt 1958).
+
+    Its gradient is zero everywhere, so no layer before it learns.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map any shape to itself."""
+        return (x >= 0).to(x.dtype) + 0 * x
+
+
 ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {
+    "step": lambda _: Step(),
     "sigmoid": lambda _: nn.Sigmoid(),  # 1 / (1 + exp(-x))
     "tanh": lambda _: nn.Tanh(),
     "scaled_tanh": lambda _: ScaledTanh(),

@@ -19,24 +19,39 @@ def conv_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilatio
     return (size + 2 * padding - (dilation * (kernel - 1) + 1)) // stride + 1
 
 
-def dilated(channels: int, out: int, kernel: int, dilation: int) -> nn.Conv2d:
-    """Return a convolution that keeps the map's size and skips `dilation` - 1 positions between weights."""
-    return nn.Conv2d(channels, out, kernel, padding=dilation * (kernel - 1) // 2, dilation=dilation)
+GROUPS = 4
+"""Of "grouped"."""
+KINDS = ("dilated", "grouped", "separable")
 
 
-def grouped(channels: int, out: int, kernel: int, groups: int) -> nn.Conv2d:
-    """Return a convolution that keeps the map's size; each output sees `channels` / `groups` inputs."""
-    return nn.Conv2d(channels, out, kernel, padding=(kernel - 1) // 2, groups=groups)
+def conv3x3(
+    channels: int, out: int, stride: int = 1, groups: int = 1, kind: str = "", *, bias: bool = False
+) -> nn.Module:
+    """Return a 3x3 convolution that keeps the map's size, or halves it at stride 2.
 
+    Args:
+        channels: of the input, C.
+        out: channels of the output, C_out.
+        stride: of the kernel.
+        groups: each output channel sees C / groups input channels.
+        kind: "" as it is; "dilated": the weights are 2 positions apart, a receptive field of 5x5 for
+            9 C C_out weights (Yu and Koltun 2015); "grouped": in `GROUPS` groups, 9 C C_out / 4 weights;
+            "separable": a depth-wise 3x3 and a 1x1, 9 C + C C_out weights (Howard et al. 2017).
+        bias: False where batch normalization follows.
 
-def depthwise(channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """Return a convolution in which every channel has its own kernel: C K^2 weights."""
-    return nn.Conv2d(channels, channels, kernel, stride, (kernel - 1) // 2, groups=channels)
-
-
-def separable(channels: int, out: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Return a depth-wise convolution and a 1x1: C K^2 + C C_out weights instead of C C_out K^2."""
-    return nn.Sequential(depthwise(channels, kernel, stride), nn.Conv2d(channels, out, 1))
+    Raises:
+        UsageError: if there is no such kind, or the channels do not divide into the groups.
+    """
+    if kind and kind not in KINDS:
+        raise UsageError(f"conv={kind} is not one of {', '.join(KINDS)}")
+    if kind in ("grouped", "separable") and groups > 1:
+        raise UsageError(f"conv={kind}: the 3x3 convolutions of this network are in {groups} groups already")
+    if kind == "separable":
+        depthwise = nn.Conv2d(channels, channels, 3, stride, 1, groups=channels, bias=False)
+        return nn.Sequential(depthwise, nn.Conv2d(channels, out, 1, bias=bias))
+    apart = 2 if kind == "dilated" else 1
+    parts = GROUPS if kind == "grouped" else groups
+    return nn.Conv2d(channels, out, 3, stride, apart, apart, groups=parts, bias=bias)
 
 
 class ConvNormAct(nn.Sequential):
@@ -108,7 +123,11 @@ class LocallyConnected2d(nn.Module):
 
 
 def im2col(
-    x: Tensor, kernel: tuple[int, int], stride: int = 1, padding: int = 0, dilation: int = 1
+    x: Tensor,
+    kernel: tuple[int, int],
+    stride: int | tuple[int, ...] = 1,
+    padding: int | tuple[int, ...] = 0,
+    dilation: int | tuple[int, ...] = 1,
 ) -> Tensor:
     """Return every receptive field of (B, C, H, W) as a column: (B, C K_h K_w, outputs).
 
@@ -117,24 +136,25 @@ def im2col(
     return F.unfold(x, kernel, dilation, padding, stride)
 
 
-class Im2colConv2d(nn.Conv2d):
-    """Y = W X + b: convolution as one matrix product, W (C_out, C K^2), X the columns of `im2col`.
+def as_product(conv: nn.Conv2d, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """Return what a convolution gives, computed as one matrix product for each group, and the size of X.
 
-    For reading, not for speed; equal to torch's up to rounding. AlexNet's first layer is (96 x 363) (363 x
-    3025). Only zero padding given as a number is supported.
+    Y = W X + b, W (C_out, C K_h K_w), X the columns of `im2col`; equal to torch's up to rounding. AlexNet's
+    first layer is (96 x 363) (363 x 3025).
+
+    Args:
+        conv: with zero padding given as numbers.
+        x: its input, (B, C, H, W).
     """
-
-    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Map (B, C, H, W) to (B, C_out, H', W')."""
-        stride, padding, dilation = self.stride[0], int(self.padding[0]), self.dilation[0]
-        kernel = (self.kernel_size[0], self.kernel_size[1])
-        height, width = (
-            conv_size(side, k, stride, padding, dilation)
-            for side, k in zip(x.shape[-2:], kernel, strict=True)
-        )
-        parts = []
-        for images, weight in zip(x.chunk(self.groups, 1), self.weight.chunk(self.groups, 0), strict=True):
-            columns = im2col(images, kernel, stride, padding, dilation)
-            parts.append(weight.flatten(1) @ columns)
-        y = torch.cat(parts, 1).unflatten(2, (height, width))
-        return y if self.bias is None else y + self.bias[:, None, None]
+    kernel, padding = (conv.kernel_size[0], conv.kernel_size[1]), tuple(map(int, conv.padding))
+    height, width = (
+        conv_size(side, k, s, p, d)
+        for side, k, s, p, d in zip(x.shape[-2:], kernel, conv.stride, padding, conv.dilation, strict=True)
+    )
+    parts, size = [], (0, 0)
+    for images, weight in zip(x.chunk(conv.groups, 1), conv.weight.chunk(conv.groups, 0), strict=True):
+        columns = im2col(images, kernel, conv.stride, padding, conv.dilation)
+        parts.append(weight.flatten(1) @ columns)
+        size = (columns.shape[1], columns.shape[2])
+    y = torch.cat(parts, 1).unflatten(2, (height, width))
+    return (y if conv.bias is None else y + conv.bias[:, None, None]), size

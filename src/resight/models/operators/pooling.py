@@ -67,6 +67,19 @@ class GlobalAveragePool(nn.Module):
         return torch.flatten(F.adaptive_avg_pool2d(x, 1), 1)
 
 
+def average_as_matrix(channels: int, positions: int) -> Tensor:
+    """Return global average pooling as a matrix (K, K positions) for maps flattened channel by channel.
+
+    It is block-diagonal and constant: row c is 1 / positions where channel c lies, 0 elsewhere. A fully
+    connected layer in its place is a dense matrix of learned weights (Lin et al. 2013, section 3.2).
+
+    Args:
+        channels: of the map, K.
+        positions: h w.
+    """
+    return torch.block_diag(*(torch.full((1, positions), 1 / positions) for _ in range(channels)))
+
+
 class GlobalMaxPool(nn.Module):
     """y_c = max over all positions of x_c."""
 

@@ -13,11 +13,13 @@ from resight.core.registry import suggestion
 from resight.data.dataset import Dataset
 from resight.models.classifier import Classifier
 from resight.models.families.classic import Pipeline
+from resight.render.depth import draw_depth
 from resight.render.embedding import draw_cloud, interactive
 from resight.render.landscape import draw_curves, draw_surface
 from resight.render.page import Part, data_uri, render_page
 from resight.render.patches import draw_units
 from resight.service.look.data import is_grey, searched_split
+from resight.service.look.depth import DepthFigures, find_depth
 from resight.service.look.features import find_cloud, find_surface, read_cloud, read_surface
 from resight.service.look.filters import FilterFigures, look_at_filters
 from resight.service.look.units import LayerFigures, explained, find_units
@@ -29,7 +31,7 @@ from resight.training.diagnosis import diagnose
 from resight.training.guessing import guessing_errors
 from resight.training.journal import read_csv
 
-PARTS = ("filters", "patches", "features", "surface", "curves")
+PARTS = ("filters", "patches", "features", "surface", "depth", "curves")
 WITHOUT_DATA = ("filters", "curves")
 PAGE = "look.html"
 UNITS, SEARCHED, EMBEDDED = 3, 2000, 2000
@@ -82,6 +84,7 @@ class Looked:
         patches: units, layer by layer.
         features: of the cloud.
         surface: of the loss.
+        depth: of gradients and units by depth.
         diagnosis: of the curves, in sentences.
         left_out: parts that could not be drawn, and why.
     """
@@ -94,6 +97,7 @@ class Looked:
     patches: list[LayerFigures]
     features: CloudFigures | None
     surface: SurfaceFigures | None
+    depth: DepthFigures | None
     diagnosis: list[str]
     left_out: list[str]
 
@@ -243,6 +247,7 @@ def look(
         patches=found.get("patches", []),
         features=found.get("features"),
         surface=found.get("surface"),
+        depth=found.get("depth"),
         diagnosis=found.get("curves", []),
         left_out=work.left_out,
     )
@@ -308,6 +313,17 @@ def _surface(work: _Look) -> SurfaceFigures:
     )
 
 
+def _depth(work: _Look) -> DepthFigures:
+    found = find_depth(work.run, work.split("train"))
+    title = f"{work.run.model.name}: gradients and units by depth"
+    dead = [100 * row.dead / max(row.units, 1) for row in found.units]
+    image = draw_depth([row.relative for row in found.gradients], dead, [g.share for g in found.gates], title)
+    work.save("depth", image)
+    words = f"Over {found.pictures:,} pictures of the {found.split} split, in eval mode"
+    work.parts.append(Part("What depth does", points=found.words(), images=[(data_uri(image), words)]))
+    return found.figures()
+
+
 def _curves(work: _Look) -> list[str]:
     if work.run.folder is None or not (path := work.run.folder / "metrics.csv").exists():
         raise UsageError("the run has no metrics.csv, the record of its training")
@@ -327,6 +343,7 @@ DRAW: dict[str, Callable[[_Look], Any]] = {
     "patches": _patches,
     "features": _features,
     "surface": _surface,
+    "depth": _depth,
     "curves": _curves,
 }
 """What draws each part, and returns its figures."""

@@ -124,7 +124,7 @@ def compare(
         UsageError: if `out` is not a file name.
         ResightError: if the figures cannot be written, in one line.
     """
-    stem = _stem(out)
+    stem = stem_of(out)
     require_place(stem)
     rows = gather()
     figures = [path for plot in PLOTS for path in _write(stem, plot, rows)]
@@ -210,7 +210,12 @@ def _accuracy(name: str) -> Published | None:
     return next((known[group] for group in GROUPS if group in known), None)
 
 
-def _stem(out: str) -> Path:
+def stem_of(out: str) -> Path:
+    """Return the prefix of the figures' names.
+
+    Raises:
+        UsageError: if `out` is not a file name.
+    """
     path = Path(out)
     if path.name in ("", ".."):
         raise UsageError(f"--out {out!r} is not a file name; give one, such as compare.svg")

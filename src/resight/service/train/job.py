@@ -230,7 +230,7 @@ class Job:
     def memory(self) -> str:
         """Return in words what memory the training is expected to take."""
         r, share = self.recipe, -(-self.batches.order.share // self.progress.parts)
-        copies = 3 + bool(r.ema) + (r.optimizer == "adamw")
+        copies = 3 + bool(r.ema) + (r.optimizer in ("adam", "adamw"))
         set_mode(self.model, r, r.epochs - 1)  # what is held fixed keeps nothing
         with put_together(self.objective):
             step = share * kept_for_backward(self.model, r.image_size, self.precision)
