@@ -169,7 +169,7 @@ def test_the_last_layer_of_each_stage_is_found(name, ends):
 
 def test_filters_of_five_pixels_are_fitted_and_grey_ones_claim_nothing(run):
     opened = open_run(str(run))
-    object.__setattr__(opened, "model", create_model("lenet5_modern", 10).eval())
+    object.__setattr__(opened, "network", create_model("lenet5_modern", 10).eval())
     name, weights = first_filters(opened.model)
     assert weights.shape[2:] == (5, 5)
     colour, grey = look_at_filters(opened), look_at_filters(opened, grey=True)
