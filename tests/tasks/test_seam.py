@@ -21,6 +21,7 @@ from resight.data.marks import OneBox
 from resight.data.open import open_as_it_is
 from resight.metrics.localization import overlap
 from resight.models.modelfile import load_header, load_model, load_tensors
+from resight.service.pictures import batches
 from resight.service.report.report import report
 from resight.service.run.data import data_of, opened_for
 from resight.service.run.run import open_any, open_run
@@ -108,7 +109,7 @@ def test_what_is_written_of_a_task_is_read_back_and_classification_writes_nothin
 
 
 def test_record_and_header_name_the_task_and_its_settings(place, run):
-    settings = {"alpha": 0.4, "per_class": False, "smooth": False}
+    settings = {"alpha": 0.4, "per_class": False, "smooth": False, "mirrored": True}
     record = json.loads((place / "run/recipe.json").read_text())
     assert record["task"] == {"name": "localize", "settings": settings} and len(record["recipe"]) == 25
     assert "--task localize" in record["command"] and "--set localize.alpha=0.4" in record["command"]
@@ -184,10 +185,12 @@ def test_answers_are_in_pixels_of_the_whole_picture(place, run):
     pixels = torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1).float() / 255
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (card.mean, card.std))
     with torch.no_grad():
-        out = opened.network(((pixels - mean) / std)[None].to(opened.device))[0].cpu()
-    x0, y0, x1, y1 = (out[2:] * torch.tensor([60, 40, 60, 40])).clamp(min=0).tolist()
+        views = torch.stack([(pixels - mean) / std, ((pixels - mean) / std).flip(2)])
+        out, other = opened.network(views.to(opened.device)).cpu()
+    back = torch.stack([1 - other[4], other[3], 1 - other[2], other[5]])
+    x0, y0, x1, y1 = ((out[2:] + back) / 2 * torch.tensor([60, 40, 60, 40])).clamp(min=0).tolist()
     assert row["box"] == pytest.approx([x0, y0, x1 - x0, y1 - y0], abs=0.3) and row["size"] == [60, 40]
-    assert row["label"] == opened.network.classes[int(out[:2].argmax())]
+    assert row["label"] == opened.network.classes[int((out[:2].softmax(0) + other[:2].softmax(0)).argmax())]
     given = score([run])
     split = data_of(opened, None).dataset.split("test")
     boxes = [next(predict(run, split.picture_name(i), exact=True))["box"] for i in range(len(split))]
@@ -296,7 +299,10 @@ def test_edges_and_classes_are_explained_by_name(place, run, tmp_path):
     both = explain_paths(run, [picture], target="top2", out=str(tmp_path / "out"))
     row = next(predict(run, picture, exact=True))
     assert best["target"] == row["label"] and edge["target"] == "box:left"
-    assert edge["score"] == pytest.approx(row["box"][0] / 60, abs=0.01)
+    opened = open_any(run)
+    (batch,) = batches(opened, [Path(picture)])
+    with torch.no_grad():
+        assert edge["score"] == pytest.approx(float(opened.network(batch.images)[0, 2]), abs=1e-5)
     assert {r["target"] for r in both} == {"blue", "red"} and both[0]["score"] >= both[1]["score"]
     assert np.load(edge["map"]).shape == (32, 32)
     assert not np.array_equal(np.load(edge["map"]), np.load(best["map"]))

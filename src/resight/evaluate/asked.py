@@ -101,10 +101,14 @@ def _keep(samples: list) -> list:
 
 
 @torch.inference_mode()
-def seen(asked: Asked) -> Iterator[tuple[int, Any, Place | None]]:
+def seen(asked: Asked, *, mirrored: bool = False) -> Iterator[tuple[int, Any, Place | None]]:
     """Yield (index, output (...) float32 on the CPU, place) of each picture, in order.
 
     Of one that cannot be read the output is the PictureError, and the place is None.
+
+    Args:
+        asked: the network and the pictures.
+        mirrored: whether the network is asked about the mirrored square too: outputs are (2, ...) then.
 
     Raises:
         ModelFileError: if an output is not finite.
@@ -118,8 +122,11 @@ def seen(asked: Asked) -> Iterator[tuple[int, Any, Place | None]]:
         squares = [square for _, square, _ in samples if not isinstance(square, PictureError)]
         outputs = iter(())
         if squares:
-            found = logits_of(asked.network, torch.from_numpy(np.stack(squares)), normalize, asked.precision)
-            require_finite(found.flatten(1))
-            outputs = iter(found)
+            pixels = torch.from_numpy(np.stack(squares))
+            views = [pixels, pixels.flip(2)] if mirrored else [pixels]
+            found = [logits_of(asked.network, view, normalize, asked.precision) for view in views]
+            for output in found:
+                require_finite(output.flatten(1))
+            outputs = iter(torch.stack(found, 1) if mirrored else found[0])
         for index, square, place in samples:
             yield index, square if isinstance(square, PictureError) else next(outputs), place

@@ -27,6 +27,7 @@ class Training:
         words: key=value settings on top of the recipe. `{CONDITION}` stands for the run of an earlier
             training with the same seed.
         command: "train" or "train-gan".
+        task: what is learned; "" for classification.
     """
 
     condition: str
@@ -34,6 +35,7 @@ class Training:
     recipe: str = "he2015-cifar"
     words: tuple[str, ...] = ()
     command: str = "train"
+    task: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -157,7 +157,8 @@ class Laboratory:
             took = time.perf_counter() - job.started
             found = ""
             if training.command == "train":
-                found = f"{self.header(training, seed)['top1_error']:.2f} % "
+                errors = [v for k, v in self.header(training, seed).items() if k.endswith("_error")]
+                found = f"{errors[0]:.2f} % " if errors else ""
             else:
                 write_text(self._beside(training, seed, DONE), f"{took:.1f}\n")
             self.say(f"{training.condition}, seed {seed}: {found}in {took:.0f} s")
@@ -166,6 +167,7 @@ class Laboratory:
     def words(self, training: Training, seed: int) -> list[str]:
         """Return the arguments of a training's `resight` command."""
         words = [training.command, str(self.set_of(training.data)), "--seed", str(seed)]
+        words += ["--task", training.task] if training.task else []
         words += ["--recipe", training.recipe] if training.recipe else []
         for word in (*self._filled(training, seed, str), *(self.scale.settings if training.recipe else ())):
             words += ["--set", word]
@@ -198,6 +200,7 @@ class Laboratory:
             self.scale.tested,
             *(self.scale.settings if training.recipe else ()),
             *([training.command] if training.command != "train" else []),
+            *([training.task] if training.task else []),
             *(self._made_of(data) if data in self.experiment.sets else []),
         ]
         name = digest(json.dumps(known).encode())[:8]

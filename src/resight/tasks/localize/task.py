@@ -41,11 +41,14 @@ class Localize(SolverTask):
         alpha: share of the class's loss, in (0, 1).
         per_class: a box for each class, of which the true one's learns; else one for all.
         smooth: smooth l1 in place of l2 as the loss of a box.
+        mirrored: answers are the mean over a picture and its mirror image; for pictures whose mirror image
+            shows something else, false.
     """
 
     alpha: float = 0.5
     per_class: bool = False
     smooth: bool = False
+    mirrored: bool = True
 
     name: ClassVar[str] = "localize"
     kind: ClassVar[type[OneBox]] = OneBox
@@ -170,14 +173,17 @@ class Localize(SolverTask):
 
     def answers(self, asked: Asked) -> Iterator[tuple[int, Located | PictureError]]:
         """Yield the class and the box of each picture."""
-        for index, output, place in seen(asked):
+        for index, output, place in seen(asked, mirrored=self.mirrored):
             if place is None:
                 yield index, output
                 continue
-            logits, boxes = self.parts(output[None])
-            likely = (logits[0].double() / asked.temperature).softmax(0)
+            views = output if self.mirrored else output[None]
+            likely = (self.parts(views)[0].double() / asked.temperature).softmax(1).mean(0)
             label = int(likely.argmax())
-            yield index, Located(label, float(likely[label]), place.box(boxes[0]), place.size)
+            boxes = self.parts(views, torch.full((len(views),), label))[1]
+            if self.mirrored:
+                boxes = torch.stack([boxes[0], mirror_image(boxes[1])])
+            yield index, Located(label, float(likely[label]), place.box(boxes.mean(0)), place.size)
 
     def result(
         self, answers: Sequence[tuple[int, Located]], split: Split, train: Split | None
@@ -206,6 +212,12 @@ class Localize(SolverTask):
         """Return class logits and edges, in shares of the sides, (B, classes + 4)."""
         logits, boxes = self.parts(outputs)
         return torch.cat([logits, boxes], 1)
+
+
+def mirror_image(box: Tensor) -> Tensor:
+    """Return a box (4,) in shares of the sides where it is in the mirror image."""
+    x0, y0, x1, y1 = box
+    return torch.stack([1 - x1, y0, 1 - x0, y1])
 
 
 def _is_marked(split: Split, index: int) -> bool:
