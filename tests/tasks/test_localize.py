@@ -27,6 +27,7 @@ from resight.training.checkpoints import FILE, Progress, load_state, save_state
 from resight.training.loop import Actions, Stopped, fit
 from resight.training.optimizer import make_optimizer
 from resight.training.recipe import Recipe
+from resight.training.step import Step
 
 SIZE, SIDE, COUNT = (60, 40), 32, 24
 CARD = Preprocessing(size=SIDE, resize=SIDE, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -213,3 +214,28 @@ def test_it_learns_where_the_objects_are(tmp_path):
     _, progress = training(tmp_path, 30)
     first, last = progress.history[0], progress.history[-1]
     assert last["train_localization_error"] < 40 < first["train_localization_error"]
+
+
+def test_memory_that_runs_out_halves_the_step_and_changes_nothing_else():
+    """Marks are cut as the pictures are: the gradient of two halves is that of the whole."""
+    task, trunk = Localize(alpha=0.4), create_model("lenet5_modern", 2)
+    network = task.network(trunk, Dataset("x", ("a", "b"), {"train": split()})).train()
+    loss = task.objective(network, Aids())
+    batch, gradients, said = next(batches((), "resident").epoch(0)), [], []
+    tries = []
+
+    def short(images, marks, done):
+        tries.append(len(marks))
+        if len(tries) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return loss(images, marks, done)
+
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    for objective in (loss, short, short):
+        progress = Progress(sums=dict.fromkeys(task.counts, 0.0))
+        found = Step(network, objective, optimizer, 8, torch.float32)(batch, 0, 0.0, 0, progress, said.append)
+        gradients.append([p.grad.clone() for p in network.parameters()])
+    assert tries == [8, 8, 4, 4] and progress.parts == 2 and "computed in 2 parts" in said[0]
+    for one, halves in zip(gradients[0], gradients[2], strict=True):
+        torch.testing.assert_close(one, halves, rtol=1e-4, atol=1e-6)
+    assert len(found) == 3

@@ -367,3 +367,20 @@ def test_two_processes_train_what_one_does(place, tmp_path):
     for a, b in zip(*rows, strict=True):
         assert a["train_localization_error"] == b["train_localization_error"]
         assert a["val_iou"] == pytest.approx(b["val_iou"], abs=1e-4)
+
+
+def test_a_run_that_classifies_lends_its_trunk(place, run, tmp_path):
+    """With `trunk_lr=0` every tensor of the trunk is still the classifier's."""
+    small = ["model=resnet20", "image_size=32", "batch_size=16"]
+    boxes, words = str(place / "boxes"), {"epochs": 1, "console": QUIET}
+    train(boxes, recipe="fast", changes=small, out="classes", **words)
+    borrowed = [*small[1:], "weights=classes", "trunk_lr=0"]
+    train(boxes, task="localize", recipe="fine-tune", changes=borrowed, out="boxes", **words)
+    lent, _ = load_tensors(Path("classes/model.safetensors"))
+    own, header = load_tensors(Path("boxes/model.safetensors"))
+    trunk = {name.removeprefix("trunk."): value for name, value in own.items() if name.startswith("trunk.")}
+    assert trunk.keys() == {name for name in lent if not name.startswith("fc.")}
+    assert all(torch.equal(trunk[name], lent[name]) for name in trunk)
+    assert header["weights"]["source"] == "classes"
+    with pytest.raises(ModelFileError, match="was trained with --task localize; here a classifier is needed"):
+        train(boxes, recipe="fine-tune", changes=[f"weights={run}"], out="back", **words)
