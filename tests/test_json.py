@@ -83,7 +83,7 @@ def lay_out(place):
     (root / "good/green/broken.png").write_bytes(b"no picture")
     (root / "broken.png").write_bytes(b"no picture")
     voc(place / "voc")
-    rows = ["path,label"]
+    rows = ["path,labels"]
     for colour in ("red", "blue", "green"):
         rows += [f"colours/{colour}/{n:03d}.png,{colour}{';warm' * (colour == 'red')}" for n in range(20)]
     (place / "many.csv").write_text("\n".join(rows) + "\n")
