@@ -300,6 +300,7 @@ def test_edges_and_classes_are_explained_by_name(place, run, tmp_path):
     row = next(predict(run, picture, exact=True))
     assert best["target"] == row["label"] and edge["target"] == "box:left"
     opened = open_any(run)
+    assert best["layer"] == edge["layer"] == "trunk.layer3"
     (batch,) = batches(opened, [Path(picture)])
     with torch.no_grad():
         assert edge["score"] == pytest.approx(float(opened.network(batch.images)[0, 2]), abs=1e-5)

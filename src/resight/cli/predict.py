@@ -59,10 +59,8 @@ def predicted(rows: Iterable[dict[str, Any]], form: str, top: int = 1, *, unsure
     faults = 0
     collected = []
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    if form == "csv":
-        head = ["path", "label", "probability", "error", *(["unsure"] if unsure else [])]
-        head += [f"{what}_{place}" for place in range(2, top + 1) for what in ("label", "probability")]
-        writer.writerow(head)
+    head = ["path", "label", "probability", "error", *(["unsure"] if unsure else [])]
+    head += [f"{what}_{place}" for place in range(2, top + 1) for what in ("label", "probability")]
     for row in rows:
         answered += "error" not in row
         faults += "error" in row
@@ -71,6 +69,8 @@ def predicted(rows: Iterable[dict[str, Any]], form: str, top: int = 1, *, unsure
         elif form == "csv" and "said" in row:
             raise UsageError("--format csv has columns of classes; for this run use --json")
         elif form == "csv":
+            if answered + faults == 1:
+                writer.writerow(head)
             writer.writerow(
                 (
                     row["path"],

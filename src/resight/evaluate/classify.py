@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -150,29 +150,22 @@ class TestResult:
     classes: tuple[str, ...]
     faults: tuple[PictureError, ...]
 
-    @property
-    def multi_label(self) -> bool:
-        """Whether a picture may have several classes."""
-        return self.labels.dim() == 2
+    multi_label: ClassVar[bool] = False
+    """Whether a picture may have several classes."""
 
     def part(self, rows: Tensor) -> "TestResult":
         """Return the result of some of its pictures, by their rows."""
-        return TestResult(
+        return type(self)(
             self.probabilities[rows], self.labels[rows], self.indices[rows], self.classes, self.faults
         )
 
     def wrong(self) -> Tensor:
-        """Return which pictures are not named right, (N,): of several classes, see `one_wrong`."""
-        if self.multi_label:
-            return one_wrong(self.probabilities, self.labels, ANSWERED)
+        """Return which pictures are not named right, (N,)."""
         return topk_wrong(self.probabilities, self.labels, 1)
 
     def truth(self) -> Tensor:
-        """Return each picture's class, (N,): of several, that which was thought least likely; -1 without."""
-        if not self.multi_label:
-            return self.labels
-        least = self.probabilities.masked_fill(self.labels == 0, math.inf).argmin(1)
-        return torch.where((self.labels > 0).any(1), least, -1)
+        """Return each picture's class, (N,); -1 without one."""
+        return self.labels
 
     def risk_coverage(self) -> RiskCoverage:
         """Return the curve over the probability of each answer; see `resight.metrics.risk_coverage`."""
@@ -189,24 +182,10 @@ class TestResult:
             classes=self.classes,
             skipped=[fault.row for fault in self.faults],
         )
-        return to_json(shared) | to_json(self._of_several() if self.multi_label else self._of_one())
+        return to_json(shared) | to_json(self._more())
 
-    def _of_several(self) -> FiguresOfSeveral:
-        """Return the figures of several classes; the calibration is of every yes and no."""
-        yes = self.probabilities.flatten()
-        table = reliability(torch.stack([1 - yes, yes], 1), self.labels.flatten().long())
-        return FiguresOfSeveral(
-            several=figures_of_several(self.probabilities, self.labels, self.classes),
-            top5_error=None,
-            macro=None,  # see "f1_macro"
-            confusion=None,
-            confused=(),
-            ece=expected_calibration_error(table),
-            reliability=table.tolist(),
-            risk_coverage=None,  # a picture has as many confidences as classes
-        )
-
-    def _of_one(self) -> FiguresOfOne:
+    def _more(self) -> FiguresOfOne | FiguresOfSeveral:
+        """Return the figures that only this kind of labels has."""
         said, classes = self.probabilities.argmax(1), len(self.classes)
         wrong5 = topk_wrong(self.probabilities, self.labels, 5)
         table = reliability(self.probabilities, self.labels)
@@ -231,6 +210,49 @@ class TestResult:
             reliability=table.tolist(),
             risk_coverage=Accepted(curve.area, [(p.coverage, p.error, p.threshold) for p in curve.points()]),
         )
+
+
+@dataclass(frozen=True)
+class SeveralResult(TestResult):
+    """The result of a test whose pictures may have several classes each."""
+
+    multi_label: ClassVar[bool] = True
+
+    def wrong(self) -> Tensor:
+        """Return which pictures are not named right, (N,), see `one_wrong`."""
+        return one_wrong(self.probabilities, self.labels, ANSWERED)
+
+    def truth(self) -> Tensor:
+        """Return of each picture's classes that which was thought least likely, (N,); -1 without any."""
+        least = self.probabilities.masked_fill(self.labels == 0, math.inf).argmin(1)
+        return torch.where((self.labels > 0).any(1), least, -1)
+
+    def _more(self) -> FiguresOfSeveral:
+        """Return the figures of several classes; the calibration is of every yes and no."""
+        yes = self.probabilities.flatten()
+        table = reliability(torch.stack([1 - yes, yes], 1), self.labels.flatten().long())
+        return FiguresOfSeveral(
+            several=figures_of_several(self.probabilities, self.labels, self.classes),
+            top5_error=None,
+            macro=None,  # see "f1_macro"
+            confusion=None,
+            confused=(),
+            ece=expected_calibration_error(table),
+            reliability=table.tolist(),
+            risk_coverage=None,  # a picture has as many confidences as classes
+        )
+
+
+def result_of(
+    probabilities: Tensor,
+    labels: Tensor,
+    indices: Tensor,
+    classes: tuple[str, ...],
+    faults: tuple[PictureError, ...],
+) -> TestResult:
+    """Return the result of a test; its kind is that of the labels. Arguments as in `TestResult`."""
+    kind = SeveralResult if labels.dim() == 2 else TestResult
+    return kind(probabilities, labels, indices, classes, faults)
 
 
 def collect(
@@ -264,7 +286,7 @@ def collect(
     if not rows:
         raise faults[0]
     chosen = torch.tensor(indices)
-    return TestResult(torch.stack(rows), labels[chosen], chosen, classes, tuple(faults))
+    return result_of(torch.stack(rows), labels[chosen], chosen, classes, tuple(faults))
 
 
 def _until_a_fault(

@@ -156,6 +156,10 @@ class Classifier(nn.Module):
         """Return the names of the trunk's layers, stage by stage."""
         return list(self._stages.values())
 
+    def layers_of(self, stage: str) -> list[str]:
+        """Return the names of the layers of a stage."""
+        return self._stages[stage]
+
     def _parts(self, names: Sequence[str]) -> list[nn.Module]:
         return [self.get_submodule(name) for name in names]
 

@@ -13,7 +13,7 @@ from resight.data.decode import decode
 from resight.data.prepare import Normalize, fit
 from resight.evaluate.scores import require_finite
 from resight.models.solver import Solver
-from resight.saliency.methods import explain
+from resight.saliency.methods import METHODS, explain
 from resight.service.explain.asked import Asked, Explained
 from resight.service.explain.drawing import original_of
 from resight.service.pictures import Batch, place_of, write
@@ -44,7 +44,8 @@ def explained(
         aims = run.task.aims(run.network, image, asked.target, lambda place: picture_of(run, place))
         original = original_of(path, run.preprocessing)
         for method, options in methods.items():
-            answer = explain(run.network, image, method, partial(together, aims), asked.layers, **options)
+            read = None if METHODS[method].layerless else asked.layers or [last_read(run.network)]
+            answer = explain(run.network, image, method, partial(together, aims), read, **options)
             scores = answer.scores.reshape(1, -1)
             require_finite(scores)
             maps = answer.maps.reshape(len(aims), *answer.maps.shape[-2:])
@@ -57,6 +58,11 @@ def explained(
                     Explained(str(path), method, answer.layer, aim.name, score, str(picture), str(array))
                 )
     return rows
+
+
+def last_read(network: Solver) -> str:
+    """Return the layer that gives the last map that the head reads: what the head makes of it is no map."""
+    return f"trunk.{network.trunk.layers_of(network.head.reads[-1])[-1]}"
 
 
 def together(aims: Sequence[Aim], outputs: Any) -> Tensor:

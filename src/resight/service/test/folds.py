@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from resight.core.errors import DataError, ModelFileError
 from resight.data.dataset import Dataset, Split
 from resight.data.open import open_as_it_is, require_fit
-from resight.evaluate.classify import TestResult
+from resight.evaluate.classify import TestResult, result_of
 from resight.service.run.data import RunData, learned_among, recognized
 from resight.service.run.run import MODEL_FILE, Run, open_run
 from resight.service.test.test import Seen, notes_on_learned, test_split
@@ -151,7 +151,7 @@ def pool(count: int, judged: Sequence[Judged]) -> Pooled:
     )
     rows = indices.argsort()
     faults = tuple(fault for j in judged for fault in j.result.faults)
-    result = TestResult(
+    result = result_of(
         torch.cat([j.result.probabilities for j in judged])[rows],
         torch.cat([j.result.labels for j in judged])[rows],
         indices[rows],
