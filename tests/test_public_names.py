@@ -11,7 +11,8 @@ def test_all_names_exist_and_no_more():
 
 
 def test_a_person_who_asks_sees_them():
-    assert set(resight.__all__) <= set(dir(resight)) and "__version__" in dir(resight)
+    assert {name for name in dir(resight) if not name.startswith("__")} == set(resight.__all__)
+    assert "__version__" in dir(resight)
 
 
 def test_type_checkers_see_the_same_names():

@@ -43,7 +43,15 @@ def test_only_what_may_be_mirrored_is():
 
 @pytest.mark.parametrize(
     ("pictures", "epochs", "batch", "held_out"),
-    [(50, 40, 16, 0.0), (244, 16, 32, 0.0), (999, 4, 32, 0.0), (5_000, 4, 32, 0.1), (50_000, 4, 32, 0.05)],
+    [
+        (50, 40, 16, 0.0),
+        (244, 16, 16, 0.0),
+        (499, 8, 16, 0.0),
+        (500, 8, 32, 0.0),
+        (999, 4, 32, 0.0),
+        (5_000, 4, 32, 0.1),
+        (50_000, 4, 32, 0.05),
+    ],
 )
 def test_epochs_batches_and_validation_follow_the_size_of_the_set(pictures, epochs, batch, held_out):
     chosen = photos.build(replace(FACTS, pictures=pictures))

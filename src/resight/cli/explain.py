@@ -73,6 +73,7 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Show where a network looks: write an overlay (PNG) and the map (npy) for each picture."""
+    from resight.export.deployed import is_onnx
     from resight.service.explain.asked import Asked
 
     layers = show.names(layer, "--layer") if layer is not None else None
@@ -95,6 +96,11 @@ def explain(
         if answer.stopped:
             raise typer.Exit(130)
         return
+    if is_onnx(run) and layers is None and (method is None or chosen in (["cam"], ["gmp_cam"])):
+        from resight.service.deployed.explain import explain as own_maps  # without torch
+
+        rows = own_maps(run, paths, target, out, None if method is None else chosen)
+        raise typer.Exit(explained(rows, as_json=as_json))
     from resight.service.explain.explain import explain_paths
 
     rows = explain_paths(run, paths, asked, out)

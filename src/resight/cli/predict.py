@@ -32,16 +32,22 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Say what pictures show, as the run was trained; files that cannot be read are reported and skipped."""
-    from resight.service.test.accepted import accepted_in_words, require_probability
-    from resight.service.test.predict import predict as service
+    from resight.export.deployed import is_onnx
 
-    if at_least is not None:
-        require_probability(at_least)
     form = show.form("json" if as_json else form, ("table", "json", "csv"))
     top = top or (1 if form == "csv" else 5)
-    rows = service(run, paths, top, at_least=at_least, exact=exact)
+    if is_onnx(run):  # without torch, which takes seconds to load
+        from resight.service.deployed.predict import predict as deployed
+
+        rows = deployed(run, paths, top, at_least=at_least)
+    else:
+        from resight.service.test.predict import predict as service
+
+        rows = service(run, paths, top, at_least=at_least, exact=exact)
     code = predicted(rows, form, top, unsure=at_least is not None)
     if at_least is not None:
+        from resight.service.test.accepted import accepted_in_words
+
         show.say(f"note: {accepted_in_words(run, at_least)}", err=True)
     raise typer.Exit(code)
 

@@ -57,6 +57,12 @@ def shown_on(console: Console) -> Iterator[None]:
         _SHOWN.reset(token)
 
 
+def tell(line: str) -> None:
+    """Print one line where progress is shown; nothing where it is not."""
+    if (console := _SHOWN.get()) is not None:
+        console.print(line)
+
+
 def show_on(console: Console) -> None:
     """Show the progress of all loops on a console, from now on."""
     _SHOWN.set(console)

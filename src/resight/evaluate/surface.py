@@ -108,7 +108,7 @@ def loss_surface(
     Args:
         model: the network; left as it was.
         images: (B, C, H, W), on the network's device.
-        labels: class numbers (B,); or, of several classes a picture, 0 or 1 for each (B, classes).
+        labels: class numbers (B,); or, multi-label, 0 or 1 for each (B, classes).
         size: points a side, odd.
         reach: how far each direction is followed either way.
         seed: of the directions.

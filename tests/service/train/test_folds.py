@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -17,6 +18,7 @@ from resight.metrics.accuracy import wilson_interval
 from resight.models.modelfile import load_header, load_tensors, save_tensors
 from resight.service.report import report as reporting
 from resight.service.run.members import members_of
+from resight.service.test.accepted import accepted
 from resight.service.train import plan
 from resight.service.train.job import Job
 from support import make_folder
@@ -212,6 +214,37 @@ def test_a_test_split_of_its_own_stays_the_test(tmp_path):
     files = {f for f in (data / "train").rglob("*.png") if fold_of(f, 2) == 1}
     known = members_of(load_header(tmp_path / "run" / "fold-1" / "model.safetensors"), "fold")
     assert set(known.splits["test"].tolist()) == shorts(files)
+
+
+def test_without_validation_the_folds_give_the_temperature_and_the_accepted_error(copy):
+    data, run, _ = copy
+    shutil.rmtree(run)
+    train(data, run, changes=(*WORDS, "val_share=0"))
+    likely, labels = [], []
+    for k in range(1, COUNT + 1):
+        own = [str(f) for f in sorted(data.rglob("*.png")) if fold_of(f) == k]
+        rows = list(resight.predict(str(run / f"fold-{k}"), own, top=3, exact=True))
+        names = sorted({f.name for f in data.iterdir()})
+        likely += [[dict(r["top"])[name] for name in names] for r in rows]
+        labels += [names.index(Path(r["path"]).parent.name) for r in rows]
+    logits, labels = np.log(np.maximum(likely, np.finfo(float).tiny)), np.array(labels)
+    doubt = 1 / (len(labels) + 2)
+    wanted = (1 - doubt) * np.eye(3)[labels] + doubt / 3
+
+    def tempered(t):
+        return logits / t - np.logaddexp.reduce(logits / t, axis=1, keepdims=True)
+
+    grid = np.exp(np.linspace(-3, 3, 6001))
+    best = grid[np.argmin([-(wanted * tempered(t)).sum() for t in grid])]
+    facts = load_header(run / "model.safetensors")
+    assert facts["temperature"] == pytest.approx(best, rel=0.01)
+    sure = np.exp(tempered(facts["temperature"]).max(1))
+    threshold = float(np.median(sure))
+    of, part = accepted(str(run), threshold)
+    assert of == "3-fold" and part.of == len(labels)
+    assert part.coverage == pytest.approx((sure >= threshold).mean(), abs=1.5 / len(labels))
+    one = load_header(run / "fold-1" / "model.safetensors")
+    assert one["temperature"] == 1.0, "its fold is its test"
 
 
 def test_a_classic_pipeline_has_folds_too(tmp_path):

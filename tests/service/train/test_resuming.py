@@ -114,6 +114,19 @@ def test_the_line_after_an_interrupt_resumes_to_the_bit(place):
     assert_equal_runs(place / "run", "my run")
 
 
+def test_an_interrupt_in_the_test_or_the_report_says_how_to_resume(place, monkeypatch):
+    said = io.StringIO()
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(service, "finish", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        shown = Console(file=said, width=500)
+        train(str(place / "colours"), epochs=1, changes=WORDS, out="my run", console=shown)
+    assert said.getvalue().splitlines()[-1] == "stopped; resume with: resight train --resume 'my run'"
+
+
 @pytest.mark.parametrize(
     "order", [("{run}", "--resume"), ("--resume", "{run}"), ("--resume", "--out", "{run}")]
 )

@@ -86,6 +86,8 @@ def pack(
     dataset = kind.divided(opened_for(kind, data, data_root))
     if dataset.multi_label:
         raise UsageError(f"{data}: its pictures are multi-label, which shards do not support")
+    if any(split.points is not None for split in dataset.splits.values()):
+        raise UsageError(f"{data}: has key points, which shards do not support; train on it as it is")
     folder = Path(out or f"{Path(dataset.name).stem}-packed")
     if folder.exists():
         raise UsageError(f"{folder}: already exists; choose another place with --out, or remove it")

@@ -16,6 +16,7 @@ from resight.core.errors import Fault, NotFiniteError, PictureError, UsageError
 from resight.core.files import digest
 from resight.core.registry import lookup
 from resight.data.files import read_file
+from resight.data.given import expand
 from resight.evaluate import faithfulness, sanity
 from resight.evaluate.faithfulness import MEASURES, Examination, Verdict
 from resight.models.probabilities import rule_of
@@ -23,7 +24,7 @@ from resight.saliency.methods import METHODS, explain, read_options
 from resight.service.explain import perceive
 from resight.service.explain.asked import Asked
 from resight.service.explain.target import best_of, wanted
-from resight.service.pictures import batches, expand
+from resight.service.pictures import batches
 from resight.service.run.folder import stop_asked
 from resight.service.run.members import LETTERS, members_of
 from resight.service.run.run import Run, open_run

@@ -8,6 +8,7 @@ from typing import Any
 from resight.core.distributed import world
 from resight.core.errors import UsageError
 from resight.core.registry import lookup
+from resight.data.given import expand
 from resight.evaluate.scores import require_finite
 from resight.saliency.explanation import Explanation
 from resight.saliency.methods import METHODS, explain, read_options
@@ -16,7 +17,7 @@ from resight.service.explain.aimed import explained
 from resight.service.explain.asked import Asked, Explained
 from resight.service.explain.drawing import original_of
 from resight.service.explain.target import wanted
-from resight.service.pictures import Batch, Unread, batches, expand, place_of, write
+from resight.service.pictures import Batch, Unread, batches, place_of, write
 from resight.service.run.run import Run, open_any
 from resight.tasks.task import SolverTask
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from resight.core.errors import Fault, PictureError, UsageError
 from resight.core.registry import lookup
+from resight.data.given import expand
 from resight.render.overlay import over
 from resight.render.sheet import TILE, Row, draw_sheet
 from resight.saliency.methods import METHODS, explain, fitting, read_options
@@ -19,7 +20,7 @@ from resight.service.explain import perceive
 from resight.service.explain.asked import Asked
 from resight.service.explain.drawing import seen_part
 from resight.service.explain.target import wanted
-from resight.service.pictures import Batch, batches, expand, write_png
+from resight.service.pictures import Batch, batches, write_png
 from resight.service.run.run import Run, open_run
 
 ROWS = 20

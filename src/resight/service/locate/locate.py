@@ -10,16 +10,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 
 from resight.core.errors import DataError, UsageError
 from resight.core.files import require_place, write_text
 from resight.core.registry import lookup
+from resight.data.prepare import FILTERS
+from resight.localize.rule import Rule
 from resight.render.boxes import draw_boxes
 from resight.saliency.methods import METHODS, fitting, read_options
 from resight.service.locate.annotations import require_own_stems, write_coco, write_voc, write_yolo
-from resight.service.locate.answer import Found, Located, Row, results_of
+from resight.service.locate.answer import Box, Found, Located, Row, results_of
 from resight.service.locate.marked import Picture, pictures_of, squares_of
 from resight.service.locate.search import Search, Wish
 from resight.service.pictures import Unread, write_png
@@ -175,6 +178,28 @@ def _open(run: str) -> Run:
     if opened.model.in_channels != 3:
         raise DataError(f"{run}: the network takes {opened.model.in_channels} channels, but pictures have 3")
     return opened
+
+
+def locate_in(
+    run: Run, image: Image.Image, method: str, rule: Rule, *, label: str | None = None, top: int = 1
+) -> list[Box]:
+    """Find boxes in one picture in memory, as `locate` does in files.
+
+    Args:
+        run: it has class names and sees pictures.
+        image: RGB, the whole picture.
+        method: a name in `METHODS`.
+        rule: how a map becomes boxes.
+        label: the class to find; by default the predicted ones.
+        top: number of predicted classes.
+    """
+    wish = Wish([method], rule, classes="predicted" if label is None else "true", top=top)
+    search = Search(run, wish, {method: {}})
+    batch = [(Picture("picture", label=label), image)]
+    kind = FILTERS[run.preprocessing.interpolation]
+    squares = torch.from_numpy(np.array(image.resize((search.side, search.side), kind)))[None]
+    (row,) = search(batch, squares)
+    return list(row.boxes)
 
 
 def _draw(

@@ -15,15 +15,18 @@ from resight.core.levels import BY_TYPE, Levels
 from resight.data.dataset import Dataset, Split
 from resight.data.decode import SUFFIXES, decode
 from resight.data.frames import Frame, read_frame
+from resight.data.given import expand
 from resight.data.layouts.builtin import BUILTIN
 from resight.data.open import as_test, is_annotated, open_as_it_is, require_fit
 from resight.data.prepare import FILTERS
 from resight.data.splitting import with_test_split
-from resight.service.pictures import Unread, expand
+from resight.service.pictures import Unread
 from resight.service.run.data import RunData, learned_among, recognized, unknown_note
 from resight.service.run.run import Run, absolute
 
 BATCH = 16
+ALL = "all"
+"""All splits."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +91,14 @@ def pictures_of(
     Args:
         run: the splits of its own data set are kept.
         paths: a data set, or pictures, folders and patterns.
-        split: of a data set; by default "test" if boxes are known, else all.
+        split: of a data set, or "all"; by default "test" if boxes are known, else all.
         data_root: see `open_dataset`.
 
     Raises:
         ResightError: in one line.
     """
     if len(paths) != 1 or _is_plain(paths[0]):
-        if split:
+        if split not in (None, ALL):
             raise UsageError("--split needs a data set; these are pictures")
         return [Picture(str(path), levels=run.preprocessing.levels) for path in expand(paths)], []
     raw = open_as_it_is(paths[0], data_root)
@@ -105,7 +108,8 @@ def pictures_of(
     dataset = found or (as_test(raw) if elsewhere else with_test_split(raw))
     dataset = dataset.with_levels(run.preprocessing.levels)
     marked = any(part.boxes is not None for part in dataset.splits.values())
-    names = [split] if split else ["test"] if marked else list(dataset.splits)
+    chosen = [split] if split else ["test"] if marked else [ALL]
+    names = list(dataset.splits) if chosen == [ALL] else chosen
     notes = list(dataset.notes)
     if marked:
         given = RunData(dataset, own=found is not None)

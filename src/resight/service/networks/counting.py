@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from resight.core import networks
+from resight.core.errors import UsageError
 from resight.core.files import write_text
 from resight.core.networks import Counted, LayerRow, Summary
 from resight.models import cost
@@ -68,6 +69,11 @@ def summary_of_run(name: str, size: int | None = None) -> Summary:
     """
     run = open_any(name)
     network = run.network.cpu()
+    if isinstance(network, Solver) and not network.countable:
+        raise UsageError(
+            f"{name}: its later stages look at parts that depend on the picture, and are not counted; "
+            f"resight summary {network.name} counts the trunk that each stage has"
+        )
     side = size or run.preprocessing.size
     found = _summary(network.name, network, side, network.in_channels, len(network.classes))
     return replace(found, task=run.task.name) if isinstance(network, Solver) else found

@@ -83,12 +83,20 @@ class Life:
         Raises:
             KeyboardInterrupt: if it was stopped.
         """
-        with stop_asked() as stop:
+        with self.resumable(), stop_asked() as stop:
             try:
                 yield stop
             except Stopped:
-                self.stopped()
                 raise KeyboardInterrupt from None
+
+    @contextmanager
+    def resumable(self) -> Iterator[None]:
+        """Say how to resume a job that was interrupted, in training or after it."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.stopped()
+            raise
 
     def stopped(self, state: str = "", *, resumes: bool = True) -> None:
         """Say that it was stopped, what is on disk, and how to resume it."""

@@ -15,6 +15,7 @@ from resight.data.dataset import Dataset
 from resight.evaluate.classify import TestResult, collect
 from resight.evaluate.scores import probabilities_of, split_reader
 from resight.evaluate.views import check_views
+from resight.export.network import OnnxNetwork, answers_of
 from resight.service.run.data import RunData, data_of, learned_among, learned_note, unknown_note
 from resight.service.run.run import Run, open_any
 from resight.service.test.solved import require_plain, solved
@@ -184,6 +185,10 @@ def test_split(
             raise DataError(
                 f"{several}: is multi-label, but {one} has one class per picture; they cannot be combined"
             )
+    whole = runs[0].model if len(runs) == 1 and views == "single" and not scales else None
+    if isinstance(whole, OnnxNetwork):
+        answers = answers_of(whole.opened, split_reader(part, [runs[0].preprocessing], scales), len(part))
+        return collect(answers, torch.from_numpy(part.labels), classes, strict=strict)
     members = [run.member(classes) for run in runs]
     read = split_reader(part, [run.preprocessing for run in runs], scales)
     answers = probabilities_of(members, read, world().share(len(part)), views, scales, workers)

@@ -15,6 +15,7 @@ from resight.metrics.accuracy import topk_wrong
 from resight.metrics.calibration import fit_temperature
 from resight.models.modelfile import save_model
 from resight.models.probabilities import to_probabilities
+from resight.models.solver import Solver
 from resight.service.run.answers import KEY as ANSWERS
 from resight.service.run.answers import TEST, VALIDATION, packed_answers
 from resight.service.run.data import RunData
@@ -28,6 +29,8 @@ from resight.tasks.task import SolverTask
 
 KNOWN = ("n", "top1_error", "top1_interval", "top5_error", "ece", "map", "map_interval", "protocol")
 """Of the test figures, what the model file keeps."""
+LEAST_FITTED = 20
+"""With fewer held-out pictures no temperature is fitted."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,11 @@ def calibrated(job: Job | ClassicJob) -> Run:
     if isinstance(job, Job) and job.validation and isinstance(run.task, SolverTask):
         outputs, marks = job.answered(run.network, torch.float32)
         facts["temperature"] = run.task.temperature(outputs, marks)
+        assert isinstance(run.network, Solver)  # the task has a head of its own
+        run.task.settle(run.network, outputs, marks)
     elif job.validation:
         logits, labels = job.validation_logits(run.model, torch.float32)
-        facts["temperature"] = fit_temperature(logits, labels) if len(labels) >= 20 else 1.0
+        facts["temperature"] = fit_temperature(logits, labels) if len(labels) >= LEAST_FITTED else 1.0
         if not run.model.multi_label:
             facts[ANSWERS] = _answers(run, logits / facts["temperature"], labels)
     facts["seconds"] = sum(row["seconds"] for row in job.progress.history)
@@ -149,7 +154,7 @@ def headline_keys(result: Result) -> tuple[str, ...]:
 
 
 def _measures(figures: dict[str, Any]) -> str:
-    """Return what the error is called; before it, of several classes, the mean average precision."""
+    """Return what the error is called; before it, multi-label, the mean average precision."""
     name = f"{figures['folds']['count']}-fold " if "protocol" in figures else ""
     if not figures["multi_label"]:
         return f"{name}test error"

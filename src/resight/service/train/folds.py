@@ -12,19 +12,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from resight.core import settings
 from resight.core.files import write_json
 from resight.data.dataset import Dataset, fingerprint
 from resight.data.folding import Folds, fold, in_folds
 from resight.data.levels import settled
 from resight.data.splitting import with_validation
+from resight.evaluate.classify import TestResult
+from resight.metrics.calibration import fit_temperature
 from resight.models.modelfile import load_header, save_model
 from resight.service.run.answers import KEY as ANSWERS
 from resight.service.run.answers import packed_answers
 from resight.service.run.life import Life
-from resight.service.run.run import MODEL_FILE, RECIPE_FILE, open_run, read_recipe_file
+from resight.service.run.run import MODEL_FILE, RECIPE_FILE, Run, open_run, read_recipe_file
 from resight.service.test.folds import FOLD, Judged, in_words, judge, note_of, pool
-from resight.service.train.finish import KNOWN, Tested, calibrated, delivered, tested
+from resight.service.train.finish import KNOWN, LEAST_FITTED, Tested, calibrated, delivered, tested
 from resight.service.train.plan import Plan
 from resight.service.train.stages import KEY
 from resight.service.train.words import Choice
@@ -118,8 +122,7 @@ def train_folds(task: Task, whole: Dataset, stop: threading.Event) -> dict[str, 
     run = calibrated(job)
     run.facts["folds"] = pooled.figures["folds"]
     if not pooled.result.multi_label:
-        likely = pooled.result.probabilities.max(1).values
-        run.facts[ANSWERS] = packed_answers(f"{task.count}-fold", likely, pooled.result.wrong())
+        run.facts.update(_certainty(task, job, run, pooled.result))
     if "test" in job.dataset.splits:
         test = tested(job, run, strict=task.strict)
         figures = {**test.figures, "folds": pooled.figures["folds"]}
@@ -129,6 +132,20 @@ def train_folds(task: Task, whole: Dataset, stop: threading.Event) -> dict[str, 
         dataset = _noted(replace(job.dataset, splits=splits), note_of(pooled.figures))
         test = Tested(dataset, pooled.result, pooled.figures, pooled.seen, pooled.notes)
     return delivered(job, run, test, task.started)
+
+
+def _certainty(task: Task, job: Any, run: Run, result: TestResult) -> dict[str, Any]:
+    """Return what the answers of all folds say of certainty: the answers, and a temperature.
+
+    The temperature is fitted on them only where there is no validation to fit it on.
+    """
+    temperature, likely = run.facts["temperature"], result.probabilities
+    if not job.validation and run.model.probabilities == "softmax" and len(likely) >= LEAST_FITTED:
+        logits = likely.clamp(min=torch.finfo(likely.dtype).tiny).log()
+        temperature = fit_temperature(logits, result.labels)
+        likely = (logits / temperature).softmax(1)
+    answers = packed_answers(f"{task.count}-fold", likely.max(1).values, result.wrong())
+    return {"temperature": temperature, ANSWERS: answers}
 
 
 def _noted(dataset: Dataset, note: str) -> Dataset:

@@ -112,14 +112,14 @@ def train(
             _write_record(job, plan)
         with _stoppable(life) as stop:
             job.fit(stop)
-        with _in_one_line(f"resume with: {life.resume_line}", folder):
+        with life.resumable(), _in_one_line(f"resume with: {life.resume_line}", folder):
             return finish(job, started, strict=strict)
 
 
 @contextmanager
 def _stoppable(life: Life) -> Iterator[threading.Event]:
     """Let a training be stopped by a signal, and say how to resume it."""
-    with _in_one_line(f"resume with: {life.resume_line}", life.folder), life.stoppable() as stop:
+    with life.stoppable() as stop, _in_one_line(f"resume with: {life.resume_line}", life.folder):
         yield stop
 
 

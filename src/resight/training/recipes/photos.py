@@ -16,6 +16,8 @@ from resight.training.recipes import fast, fine_tune
 
 SEEN = 4_000
 """Crops that a training on few photos sees in all."""
+SMALL_BATCHES = 500
+"""Fewer photos are trained on in batches of half the size, so in twice as many steps."""
 LAST_STAGES = {"efficientnet": 4}
 """How many stages learn, by the first letters of a network's name: those that have most of the weights."""
 
@@ -30,7 +32,7 @@ def build(facts: Facts) -> Recipe:
         image_size=fine_tune.input_size(facts) if facts.weights_size else max(224, facts.least_size),
         epochs=epochs_for(facts.pictures),
         head_first=0.25,
-        batch_size=16 if facts.pictures < 200 else 32,
+        batch_size=16 if facts.pictures < SMALL_BATCHES else 32,
         optimizer="adamw",
         lr=0.003,
         trunk_lr=(trunk_rate(facts), 1.0, last_stages(facts.model)),
