@@ -86,7 +86,7 @@ class Accepted:
     """The risk-coverage curve: its area in percent, and (share accepted, error in %, least p)."""
 
     area: float
-    curve: list[tuple[float, float, float]]
+    curve: list[tuple[float, float | None, float]]
 
 
 @dataclass(frozen=True)

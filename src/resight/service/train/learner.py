@@ -1,7 +1,7 @@
 """What learns in a training: the trunk as it starts, the network of the task, and the aids of its loss."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -10,7 +10,6 @@ from resight.core.preprocessing import Preprocessing
 from resight.data.batches import Batches
 from resight.data.dataset import Dataset
 from resight.models.classifier import Classifier
-from resight.models.solver import Solver
 from resight.service.train.network import make_model, require_size
 from resight.service.train.starting_weights import Start, at_hand, naming_the_file, require_recorded
 from resight.service.train.teachers import make_old_self, make_teacher
@@ -37,8 +36,8 @@ def trunk_of(
 
 def model_of(
     task: Task, trunk: Classifier, dataset: Dataset, card: Preprocessing, device: torch.device
-) -> Classifier | Solver:
-    """Return the network of a task, on its device."""
+) -> Any:
+    """Return the network of a task, a classifier or a solver, on its device."""
     learns = task.learned(dataset)
     model = built(task, trunk, learns) if isinstance(task, SolverTask) else task.network(trunk, learns)
     model.preprocessing = card
