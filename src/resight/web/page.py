@@ -68,7 +68,7 @@ def export_page(
             require_place(Path(out))
         answer = export(run, str(file), "onnx", maps, int8=int8, loss=loss, data=data, data_root=data_root)
         content = file.read_bytes()
-        document = Onnx(file).facts
+        document: dict[str, Any] = Onnx(file).facts
     name = document["export"]["run"].removesuffix(".safetensors")
     place = Path(out or f"{name.replace(':', '-') or 'network'}.html")
     written = write_page(content, document, name, found, place)

@@ -144,7 +144,7 @@ def as_json(maps: Maps, network: Served) -> dict[str, Any]:
         "side": maps.side,
         "classes": classes,
         "shape": list(maps.raw.shape),
-        "data": base64.b64encode(np.ascontiguousarray(maps.raw, "<f4")).decode(),
+        "data": base64.b64encode(maps.raw.astype("<f4").tobytes()).decode(),
     }
 
 
