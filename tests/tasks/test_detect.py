@@ -314,8 +314,8 @@ def test_boxes_that_locate_writes_are_data_of_a_detector(tmp_path):
 def test_two_processes_step_as_one_does(place, tmp_path):
     """The same samples and draws: after a step of 32 pictures the weights are equal to rounding.
 
-    One step, by plain gradient descent: later ones may draw other regions, because rounding can turn the order
-    of two proposals that are nearly equal.
+    One step, by plain gradient descent: later ones may draw other regions, because rounding can turn the
+    order of two proposals that are nearly equal.
     """
     words = ["train", place / "coco", "--task", "detect", "--json", "--epochs", "1"]
     more = ("precision=fp32", "batch_size=32", "optimizer=sgd", "lr=0.01", "warmup=", "schedule=constant")
