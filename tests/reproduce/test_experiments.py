@@ -92,8 +92,8 @@ class Asked(Figures):
 
 def test_the_catalogue_lists_all():
     rows = catalogue()
-    assert [row["name"] for row in rows] == list(NAMES)
-    assert all(row["claim"] and row["paper"] for row in rows)
+    assert [row.name for row in rows] == list(NAMES)
+    assert all(row.claim and row.paper for row in rows)
 
 
 def test_intervals():

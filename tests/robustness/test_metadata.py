@@ -9,11 +9,9 @@ import pytest
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
+from as_json import explain_paths, locate, pack
 from resight.data.decode import SEEN, WHOLE, decode
 from resight.data.given import decode_given
-from resight.service.data.pack import pack
-from resight.service.explain.explain import explain_paths
-from resight.service.locate.locate import locate
 from serving import BLUE, RED, encoded, save_finder, spotted
 
 SECRET = b"SecretPlace"

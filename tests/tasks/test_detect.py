@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from as_json import check, explain_paths, gallery, summary
 from resight.core.errors import DataError, UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.data.augment.operations import parse
@@ -28,11 +29,7 @@ from resight.data.stream import Readers
 from resight.localize.segments import run_lengths_of
 from resight.models.modelfile import load_tensors
 from resight.models.zoo import create_model
-from resight.service.data.check import check
-from resight.service.data.gallery import gallery
-from resight.service.explain.explain import explain_paths
 from resight.service.locate.annotations import write_coco
-from resight.service.networks.summary import summary
 from resight.service.report.report import report
 from resight.service.run.data import opened_for
 from resight.service.run.run import open_any

@@ -14,17 +14,13 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from as_json import check, explain_paths, gallery, pack, summary
 from resight.core.errors import DataError, ModelFileError, UsageError
 from resight.data.decode import decode
 from resight.evaluate.asked import Asked
 from resight.metrics import pose
 from resight.models.modelfile import load_header, load_tensors
 from resight.render.skeleton import SIDES
-from resight.service.data.check import check
-from resight.service.data.gallery import gallery
-from resight.service.data.pack import pack
-from resight.service.explain.explain import explain_paths
-from resight.service.networks.summary import summary
 from resight.service.report.report import report
 from resight.service.run.data import data_of
 from resight.service.run.run import open_any

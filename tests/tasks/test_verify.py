@@ -12,13 +12,13 @@ from rich.console import Console
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
+from as_json import explain_paths
 from resight.core.errors import DataError, UsageError
 from resight.data.dataset import ArrayPictures, Dataset, Split
 from resight.data.marks import ClassMarks
 from resight.metrics import verification as figures
 from resight.models.modelfile import load_header, load_tensors
 from resight.models.zoo import create_model
-from resight.service.explain.explain import explain_paths
 from resight.service.report.report import report
 from resight.service.run.run import open_any
 from resight.service.test.predict import predict

@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 import resight
-from resight.service.explain.explain import explain_paths
-from resight.service.locate.locate import locate
+from as_json import explain_paths, locate
 from serving import BLUE, RED, encoded, error_of, save_finder, serving, spotted
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from resight.cli import show
-from resight.cli.words import DataRoot, Json, Resume, Seed, Strict
+from resight.cli.words import DataRoot, Json, Resume, Seed, Strict, settings
 
 
 def train(
@@ -61,7 +61,7 @@ def train(
     ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated."),
+        settings("Change a setting of the recipe; may be repeated."),
     ] = None,
     out: Annotated[
         str | None, typer.Option(metavar="RUN", help="Run folder. [default: runs/DATA-MODEL-N]")

@@ -1,6 +1,6 @@
 """Options and arguments that several commands share."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,3 +27,8 @@ RUN_HELP = (
 )
 RunName = Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP)]
 Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Picture files, folders or patterns.")]
+
+
+def settings(help: str) -> Any:
+    """Return the option `--set KEY=VALUE`, which may be repeated."""
+    return typer.Option("--set", metavar="KEY=VALUE", help=help)

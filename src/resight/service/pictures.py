@@ -26,6 +26,19 @@ BATCH = 16
 
 
 @dataclass(frozen=True)
+class Unread:
+    """A file that is left out, and why."""
+
+    path: str
+    error: str
+
+    @classmethod
+    def of(cls, fault: PictureError) -> "Unread":
+        """Return what is said of a picture that cannot be read."""
+        return cls(fault.name, f"{fault.fault}; {fault.cure}")
+
+
+@dataclass(frozen=True)
 class Batch:
     """Some of the files.
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from as_json import check
 from resight.data.open import open_as_it_is
 from resight.service.data import check as checking
-from resight.service.data.check import check
 from support import make_folder, resight
 
 KEYS = {

@@ -12,7 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+from as_json import locate
 from resight.core.errors import ModelFileError, ResightError, UsageError
+from resight.core.figures import to_json
 from resight.core.preprocessing import Preprocessing
 from resight.models.families.classic import NETWORKS as CLASSIC
 from resight.models.modelfile import save_model
@@ -22,7 +24,6 @@ from resight.service.deployed.explain import explain
 from resight.service.export import agreement
 from resight.service.export import int8 as bits
 from resight.service.export.export import export
-from resight.service.locate.locate import locate
 from resight.service.run.run import open_run
 from resight.service.test.predict import predict
 from resight.service.test.test import test as judge
@@ -135,7 +136,7 @@ def test_test_gives_the_figures_of_the_run(exported, run, place):
 
 
 def test_explain_writes_the_maps_of_torch(exported, run, photos):
-    rows = explain(str(exported[0]), [str(photos)], "top2")
+    rows = to_json(explain(str(exported[0]), [str(photos)], "top2"))
     assert len(rows) == 10 and {row["method"] for row in rows} == {"cam"}
     model = open_run(run).model
     for row in rows:

@@ -10,9 +10,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from as_json import explain_paths, locate
 from resight.core.errors import ModelFileError
-from resight.service.explain.explain import explain_paths
-from resight.service.locate.locate import locate
 from resight.service.report.report import report
 from resight.service.run.run import open_run
 from resight.service.test.predict import predict

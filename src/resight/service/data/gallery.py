@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -85,18 +84,50 @@ class _Subject:
     skeleton: Skeleton | None = None
 
 
-def list_operations() -> list[dict[str, Any]]:
-    """Return the table of operations as JSON: what each does, its default, its range, its share."""
+@dataclass(frozen=True)
+class OperationRow:
+    """A row of the table of operations.
+
+    Attributes:
+        name: of the operation.
+        kind: of its formula.
+        does: what it does, in words.
+        default: its value; None if it takes none.
+        above: the value is at least this.
+        up_to: and at most this.
+        share: of the pictures, in [0, 1].
+    """
+
+    name: str
+    kind: str
+    does: str
+    default: float | None
+    above: float | None
+    up_to: float | None
+    share: float
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A gallery: the PNG, the names of its rows, and the table of operations."""
+
+    image: str
+    rows: list[str]
+    operations: list[OperationRow]
+
+
+def list_operations() -> list[OperationRow]:
+    """Return the table of operations: what each does, its default, its range, its share."""
     return [
-        {
-            "name": name,
-            "kind": operation.kind,
-            "does": operation.does,
-            "default": operation.default,
-            "above": operation.low if operation.default is not None else None,
-            "up_to": operation.high if operation.default is not None else None,
-            "share": operation.share or 1.0,
-        }
+        OperationRow(
+            name,
+            operation.kind,
+            operation.does,
+            operation.default,
+            above=operation.low if operation.default is not None else None,
+            up_to=operation.high if operation.default is not None else None,
+            share=operation.share or 1.0,
+        )
         for name, operation in OPERATIONS.items()
     ]
 
@@ -107,7 +138,7 @@ def gallery(
     changes: Sequence[str] = (),
     data_root: str | None = None,
     task: str = CLASSIFY,
-) -> dict[str, Any]:
+) -> Drawn:
     """Draw the effects of operations.
 
     Without `augment=` every operation is drawn at five strengths, on the picture, or on the first training
@@ -120,9 +151,6 @@ def gallery(
         changes: `key=value` words of `GallerySettings`.
         data_root: see `open_dataset`.
         task: what the pictures are for, a name in `TASKS`: it says which are taken and what is seen of them.
-
-    Returns:
-        The JSON of `resight augment`: "image", "rows" (their names), "operations".
 
     Raises:
         ResightError: in one line.
@@ -142,7 +170,7 @@ def gallery(
         lines = _epochs(dataset, chosen, frame) if chosen.augment else _operations(subject, chosen, frame)
     title = f"{subject.name}, seed {chosen.seed}"
     write_png(path, draw_gallery(title, lines))
-    return {"image": str(path), "rows": [line.name for line in lines], "operations": list_operations()}
+    return Drawn(str(path), [line.name for line in lines], list_operations())
 
 
 def _first(name: str, train: Split | None) -> _Subject:

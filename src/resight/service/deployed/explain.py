@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,8 @@ from resight.data.decode import decode
 from resight.data.given import expand
 from resight.export.deployed import Answer, Onnx
 from resight.render.original import Original
-from resight.service.pictures import place_of, write
+from resight.service.explain.asked import Explained
+from resight.service.pictures import Unread, place_of, write
 
 
 def explain(
@@ -23,7 +23,7 @@ def explain(
     target: str | None = None,
     out: str = "explained",
     methods: Sequence[str] | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Explained | Unread]:
     """Explain pictures by the maps of an exported file, and write overlays and maps.
 
     Args:
@@ -34,7 +34,7 @@ def explain(
         methods: must be the file's own one, if given.
 
     Returns:
-        The rows of the JSON of `resight explain`; for a file that cannot be read {"path", "error"}.
+        The rows of `resight explain`, among them those of files that cannot be read.
 
     Raises:
         ResightError: in one line.
@@ -45,13 +45,13 @@ def explain(
     own = network.export["map"]
     if methods and list(methods) != [own["method"]]:
         raise UsageError(f"{run}: holds the maps of {own['method']}; leave --method out")
-    card, rows, files = network.preprocessing, list[dict[str, Any]](), expand(paths)
+    card, rows, files = network.preprocessing, list[Explained | Unread](), expand(paths)
     for path in counted(files, "pictures", len(files)):
         try:
             answer = network.answer([decode(path, at_least=card.resize, levels=card.levels)])[0]
             original = Original(decode(path, levels=card.levels), card)
         except PictureError as error:
-            rows.append({"path": error.name, "error": f"{error.fault}; {error.cure}"})
+            rows.append(Unread.of(error))
             continue
         for number in wanted(network, answer, target):
             heat = map_of(network, answer, number)
@@ -59,16 +59,9 @@ def explain(
             picture, array = place_of(Path(out), path, own["method"], name)
             write(picture, array, original.under(heat), heat)
             assert answer.logits is not None  # files with maps give them
+            score = float(answer.logits[number])
             rows.append(
-                {
-                    "path": str(path),
-                    "method": own["method"],
-                    "layer": own["layer"],
-                    "target": name,
-                    "score": float(answer.logits[number]),
-                    "image": str(picture),
-                    "map": str(array),
-                }
+                Explained(str(path), own["method"], own["layer"], name, score, str(picture), str(array))
             )
     return rows
 

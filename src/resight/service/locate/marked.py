@@ -20,6 +20,7 @@ from resight.data.layouts.builtin import BUILTIN
 from resight.data.open import as_test, is_annotated, open_as_it_is, require_fit
 from resight.data.prepare import FILTERS
 from resight.data.splitting import with_test_split
+from resight.service.pictures import Unread
 from resight.service.run.data import RunData, learned_among, recognized, unknown_note
 from resight.service.run.run import Run, absolute
 
@@ -160,14 +161,14 @@ def _of_split(dataset: Dataset, name: str) -> Iterator[Picture]:
 
 
 def squares_of(
-    run: Run, pictures: Sequence[Picture], errors: list[dict[str, str]]
+    run: Run, pictures: Sequence[Picture], errors: list[Unread]
 ) -> Iterator[tuple[list[tuple[Picture, Image.Image]], Tensor]]:
     """Yield pictures as they are, and as whole squares (B, S, S, 3) uint8, `BATCH` at a time.
 
     Args:
         run: gives the side S, and the classes that a picture may have.
         pictures: what to read.
-        errors: gets {"path", "error"} of each picture that is left out.
+        errors: gets each picture that is left out.
 
     Raises:
         DataError: if none is left.
@@ -179,16 +180,16 @@ def squares_of(
             try:
                 image = picture.decode()
             except PictureError as error:
-                errors.append({"path": picture.path, "error": f"{error.fault}; {error.cure}"})
+                errors.append(Unread(picture.path, f"{error.fault}; {error.cure}"))
                 continue
             if picture.label is not None and picture.label not in run.model.classes:
                 fault = f"the network knows no class {picture.label!r}"
                 cure = "rename the class, or give the picture as a single file"
-                errors.append({"path": picture.path, "error": f"{fault}; {cure}"})
+                errors.append(Unread(picture.path, f"{fault}; {cure}"))
                 continue
             good.append((picture, image))
             squares.append(np.asarray(image.resize((side, side), kind)))
         if good:
             yield good, torch.from_numpy(np.stack(squares))
     if errors and len(errors) == len(pictures):
-        raise DataError(f"{errors[0]['path']}: {errors[0]['error']}; no picture is left")
+        raise DataError(f"{errors[0].path}: {errors[0].error}; no picture is left")

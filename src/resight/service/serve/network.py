@@ -184,7 +184,7 @@ class Served:
             label = self.classes[self._number(str(target))]
         with holding(self.run.model):
             found = locate_in(self.run, image, method, rule, label=label, top=max(top, 1))
-        return [{key: box[key] for key in ("label", "score", "box")} for box in found]
+        return [{"label": box.label, "score": box.score, "box": list(box.box)} for box in found]
 
     def overlay(self, image: Image.Image, maps: Maps) -> NDArray[np.uint8]:
         """Return a picture under its first map, (H, W, 3), as `resight explain` draws it."""

@@ -17,12 +17,12 @@ from resight.core.errors import DataError, PictureError
 from resight.core.files import digest
 from resight.data.decode import decode
 from resight.data.files import read_file
+from resight.data.given import expand
 from resight.data.layouts.tree import list_pictures, pictures_in
 from resight.data.near_copies import Print, print_of
 from resight.data.open import open_as_it_is
 from resight.data.prepare import Normalize, fit
 from resight.evaluate.embeddings import embeddings_of
-from resight.service.pictures import expand
 from resight.service.run.run import Run
 
 BATCH = 32

@@ -8,6 +8,7 @@ import torch
 
 from resight.core.distributed import world
 from resight.core.errors import PictureError, UsageError
+from resight.core.figures import to_json
 from resight.data.dataset import Dataset, Split
 from resight.evaluate.asked import Asked
 from resight.evaluate.scores import split_reader
@@ -26,8 +27,7 @@ class Solved:
 
     def figures(self) -> dict[str, Any]:
         """Return the figures as plain JSON types, with the pictures that were left out."""
-        skipped = [{"path": f.name, "fault": f.fault, "cure": f.cure} for f in self.faults]
-        return {**self.result.figures(), "skipped": skipped}
+        return {**self.result.figures(), "skipped": to_json([fault.row for fault in self.faults])}
 
 
 def task_of_run(run: Run) -> SolverTask:
