@@ -13,7 +13,7 @@ from resight.metrics.matching import AREAS, Detections, Matches, Truths, match, 
 
 RECALLS = np.linspace(0.0, 1.0, 101)
 """At which COCO reads the precision."""
-ROUNDS = 1000
+ROUNDS = 500
 """Draws of a bootstrap."""
 COVERAGE = 0.95
 FIFTY, SEVENTY_FIVE = 0, 5
