@@ -190,8 +190,9 @@ def test_data_without_points_are_refused(tmp_path):
 def test_a_joint_is_explained_by_name(place, run, tmp_path):
     """The score is the first stage's distance of the joint from the middle of the square."""
     picture = str(place / "people/p004.png")
-    (one,) = explain_paths(run, [picture], target="joint:left_hip", out=str(tmp_path / "out"))
-    (other,) = explain_paths(run, [picture], target="joint:right_elbow", out=str(tmp_path / "out"))
+    how = {"methods": ("gradient",), "out": str(tmp_path / "out")}  # Grad-CAM's may be all below 0: cut off
+    (one,) = explain_paths(run, [picture], target="joint:left_hip", **how)
+    (other,) = explain_paths(run, [picture], target="joint:right_elbow", **how)
     assert one["target"] == "joint:left_hip" and np.load(one["map"]).shape == (32, 32)
     assert not np.array_equal(np.load(one["map"]), np.load(other["map"]))
     opened = open_any(run)
