@@ -315,7 +315,15 @@ def test_two_processes_step_as_one_does(place, tmp_path):
     order of two proposals that are nearly equal.
     """
     words = ["train", place / "coco", "--task", "detect", "--json", "--epochs", "1"]
-    more = ("precision=fp32", "batch_size=32", "optimizer=sgd", "lr=0.01", "warmup=", "schedule=constant")
+    more = (
+        "frozen_norm=true",
+        "precision=fp32",
+        "batch_size=32",
+        "optimizer=sgd",
+        "lr=0.01",
+        "warmup=",
+        "schedule=constant",
+    )
     words += [w for key in (*WORDS, *more) for w in ("--set", key)]
     for count in (1, 2):
         launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"] * (count == 2)
