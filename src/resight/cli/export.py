@@ -6,14 +6,19 @@ import typer
 
 from resight.cli import show
 from resight.cli.words import Data, DataRoot, Json, RunName
+from resight.core.errors import UsageError
 
 
 def export(
     run: RunName,
     out: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The file to write. [default: RUN.onnx or RUN.pt2]")
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="The file to write; for page also a folder. [default: RUN.onnx, RUN.pt2 or RUN.html]",
+        ),
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="onnx or torch-export.")] = "onnx",
+    form: Annotated[str, typer.Option("--format", help="onnx, torch-export or page.")] = "onnx",
     maps: Annotated[
         str, typer.Option(help="Classes whose maps the file gives: all, none, or the number of best ones.")
     ] = "all",
@@ -28,15 +33,33 @@ def export(
     loss: Annotated[
         float, typer.Option(min=0, metavar="POINTS", help="Most points of error that --int8 may cost.")
     ] = 0.5,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="For page: the npm package onnxruntime-web. [default: npm gets it once]"
+        ),
+    ] = None,
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> None:
     """Write a run as one file with its preprocessing and its maps, compared with torch on test pictures."""
     from resight.service.export.export import export as service
 
-    answer = service(
-        run, out, form, maps, picture_maps=picture_maps, int8=int8, loss=loss, data=data, data_root=data_root,
-    )  # fmt: skip
+    if form == "page":
+        from resight.web.page import export_page
+
+        if picture_maps:
+            raise UsageError("--format page places its maps itself; leave --picture-maps out")
+        answer = export_page(
+            run, out, maps, runtime, int8=int8, loss=loss, data=data, data_root=data_root
+        )  # fmt: skip
+    elif runtime is not None:
+        raise UsageError(f"--runtime is for --format page, not for {form}")
+    else:
+        answer = service(
+            run, out, form, maps, picture_maps=picture_maps, int8=int8, loss=loss, data=data,
+            data_root=data_root,
+        )  # fmt: skip
     exported(answer, as_json=as_json)
 
 

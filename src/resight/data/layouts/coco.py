@@ -26,6 +26,8 @@ ALONE = (
 )
 """Names of the one file of a folder or of a split's folder, the first name first."""
 KEYS = (b'"images"', b'"annotations"', b'"categories"')
+DESK = "resight serve"
+"""What the labelling desk calls itself in its files."""
 DEFAULT = ("default",)
 """What CVAT calls a task without subsets."""
 
@@ -137,7 +139,8 @@ def _read(file: Path, notes: Notes) -> list[AnnotatedPicture]:
     pictures, folders = [], picture_folders(file)
     for image in images:
         found = objects.pop(image["id"], [])
-        path = find_picture(folders, str(image["file_name"]), file.parent)
+        own = file.parent if image.get("by") == DESK else None
+        path = find_picture(folders, str(image["file_name"]), own)
         if path is None:
             notes.add("annotated pictures are missing and are left out", f"{file}, {image['file_name']}")
             continue
@@ -300,16 +303,16 @@ def picture_folders(file: Path, prefix: str = PREFIX) -> list[Path]:
     return [*places, above / "images", above, *folders]
 
 
-def find_picture(folders: list[Path], name: str, own: Path) -> Path | None:
+def find_picture(folders: list[Path], name: str, own: Path | None = None) -> Path | None:
     r"""Return a picture that a file names, with slashes or backslashes.
 
-    Of a path that is not there, of another machine (C:\data\0.png, ../upload/0.png), only the last part is
-    looked for.
+    Of a path on another machine (C:\data\0.png, ../upload/0.png) only the last part is looked for; the
+    labelling desk names pictures wherever they lie.
 
     Args:
         folders: where it may be.
         name: as the file names it.
-        own: the folder of that file.
+        own: the folder of the file, if the labelling desk wrote it.
     """
     posix = PurePosixPath(name.replace("\\", "/"))
     if not name or "\0" in name:
@@ -319,7 +322,7 @@ def find_picture(folders: list[Path], name: str, own: Path) -> Path | None:
     if not wanted:
         return None
     with suppress(OSError):  # a name that no file can have
-        if foreign and (own / posix).is_file():
+        if foreign and own and (own / posix).is_file():
             return own / posix
         return next((folder / wanted for folder in folders if (folder / wanted).is_file()), None)
     return None

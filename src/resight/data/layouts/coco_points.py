@@ -92,7 +92,7 @@ def _read(file: Path, notes: Notes) -> tuple[Skeleton, list[PointedPicture]]:
         if image is None:
             notes.add(f"people of {file.name} are in no listed image and are left out", file)
             continue
-        path = find_picture(folders, str(image["file_name"]), file.parent)
+        path = find_picture(folders, str(image["file_name"]))
         if path is None:
             notes.add("annotated pictures are missing and are left out", f"{file}, {image['file_name']}")
             continue

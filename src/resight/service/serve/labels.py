@@ -18,10 +18,10 @@ from resight.core import documents
 from resight.core.documents import Whole
 from resight.core.errors import DataError, ResightError
 from resight.core.files import write_text
+from resight.data.layouts.coco import DESK
 
 Box = tuple[str, float, float, float, float]
 """Class, left, top, width and height, in pixels of the picture as stored."""
-MADE_BY = "resight serve"
 IMAGE = {"file_name": str, "width": Whole(1), "height": Whole(1), "version": Whole(1)}
 SHAPE = {
     "info": {"contributor": str, "begun": [{**IMAGE, "boxes": [{"label": str, "bbox": [float]}]}]},
@@ -97,7 +97,7 @@ class Labels:
             raise DataError(f"{file}: cannot be read ({error.strerror}); check its permissions") from error
         parsed = documents.parse(text, str(file))
         info = parsed.get("info") if isinstance(parsed, dict) else None
-        if not isinstance(info, dict) or info.get("contributor") != MADE_BY:
+        if not isinstance(info, dict) or info.get("contributor") != DESK:
             raise DataError(
                 f"{file}: was not written by serve, which does not change it; choose another --out"
             )
@@ -170,7 +170,7 @@ class Labels:
             if own.split != split:
                 continue
             image: dict[str, Any] = {"id": len(images) + 1, "file_name": _name(path, file.parent)}
-            image |= {"width": own.size[0], "height": own.size[1], "version": own.version}
+            image |= {"width": own.size[0], "height": own.size[1], "version": own.version, "by": DESK}
             if not own.done:
                 parts = [{"label": label, "bbox": list(box)} for label, *box in own.boxes]
                 begun.append({**image, "id": len(begun) + 1, "boxes": parts})
@@ -186,7 +186,7 @@ class Labels:
         categories = [{"id": place, "name": name} for name, place in number.items()]
         words = "Boxes are in pixels of the pictures as stored, before EXIF rotation."
         parts = [
-            f'"info": {{"description": "{words}", "contributor": "{MADE_BY}", "begun": {_lines(begun)}}}',
+            f'"info": {{"description": "{words}", "contributor": "{DESK}", "begun": {_lines(begun)}}}',
             *(f'"{name}": {_lines(rows)}' for name, rows in
               (("images", images), ("annotations", notes), ("categories", categories))),
         ]  # fmt: skip

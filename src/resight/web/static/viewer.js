@@ -107,6 +107,10 @@ export class Viewer {
     try {
       const answer = await api.explain(item.file, { run, target: many ? "all" : "top5" }, stop.signal);
       if (this.item !== item || stop.signal.aborted) return;
+      if (!answer) {
+        this.#note(this.stages[run], run, "this network gives no maps here");
+        return;
+      }
       this.maps[run] = [new Maps(answer)];
     } catch (error) {
       if (error.name !== "AbortError") say(error.message, "bad");
@@ -132,6 +136,11 @@ export class Viewer {
       const target = String(this.runs[run].classes.indexOf(label));
       maps = new Maps(await api.explain(item.file, { run, target }, stop.signal));
       if (this.item !== item) return;
+      if (maps.place(label) < 0) {
+        this.stages[run].map(null, -1, label);
+        this.#note(this.stages[run], run, `no map of ${label} is given here`);
+        return;
+      }
       this.maps[run].push(maps);
     }
     if (this.label !== label) return;
