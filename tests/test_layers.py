@@ -10,9 +10,9 @@ LAYERS = [
     {"metrics", "saliency", "localize", "classic", "render"},
     {"evaluate"},
     {"tasks"},
-    {"training"},
+    {"training", "export"},
     {"service"},
-    {"reproduce", "bench"},
+    {"reproduce", "bench", "web"},
     {"cli"},
 ]
 LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in packages}
@@ -24,13 +24,23 @@ FENCED = {
     "cv2": {"models", "classic"},
     "skimage": {"models", "classic"},
     "scipy": {"data", "localize", "reproduce"},
+    "onnx": {"export"},
+    "onnxruntime": {"export"},
+    "starlette": {"web"},
+    "uvicorn": {"web"},
+    "h11": {"web"},
+    "pycocotools": set(),  # tests compare with them
+    "faster_coco_eval": set(),
 }
 ROOMS = SOURCE / "service"
 DOORS = {
     "train": {"test", "report", "gan"},
     "report": {"test", "look"},
+    "test": {"deployed"},
     "gan": {"train"},
     "explain": {"train"},
+    "deployed": {"explain"},
+    "serve": {"explain", "locate"},
 }
 """Rooms of service that may open others; all open `run`."""
 MODULE_LEVEL_TORCH_FREE = {"cli", "core"}

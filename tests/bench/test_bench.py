@@ -10,8 +10,8 @@ import time
 import pytest
 import torch
 
+from as_json import bench
 from resight.bench import load as bench_load
-from resight.bench.bench import bench
 from resight.bench.peak import peak_of
 from resight.cli import show
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from as_json import bench, compare
 from resight.bench import bench as benches
 from resight.bench import explain as explaining
-from resight.bench.bench import bench
-from resight.bench.explain import Case, Looked, compare, contests, spearman
+from resight.bench.bench import bench as service
+from resight.bench.explain import Case, Looked, contests, spearman
 from resight.bench.interleave import interleave
 from resight.bench.peak import peak_of
 from resight.cli.bench import benched
@@ -220,13 +221,18 @@ def test_bf16_is_left_out_with_a_reason_where_the_hardware_has_none(measured, mo
 
 
 def test_the_table_and_the_json_of_maps(measured, capsys):
-    rows = measured("explain-pp")
+    assert measured("explain-pp")  # nothing runs
+    rows = service("explain-pp", 0.1, 2)
     benched(rows, as_json=True)
-    assert json.loads(capsys.readouterr().out) == rows
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == measured("explain-pp") and list(printed[0]) == [
+        "bench", "candidate", "unit", "to", "median", "lowest", "highest", "ratio", "note", "layout",
+        "memory_mb", "memory_ratio", "difference",
+    ]  # fmt: skip
     benched(rows, as_json=False)
     text = capsys.readouterr().out
     assert "peak MB" in text and "another formula" in text and "2,000" in text
-    benched(measured("predict"), as_json=False)
+    benched(service("predict", 0.1, 2), as_json=False)
     assert "peak MB" not in capsys.readouterr().out
 
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from as_json import measure
 from resight.bench import load as bench_load
-from resight.bench.load import difference, make_photos, measure
+from resight.bench.load import difference, make_photos
 
 
 def test_photos_are_drawn_without_the_sample_and_lie_in_every_form(tmp_path, monkeypatch):

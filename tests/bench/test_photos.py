@@ -190,7 +190,7 @@ def test_a_row_that_is_there_is_not_run_again(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(photos, "_outcome", lambda task: asked.append(task) or fake(task))
     first = bench_photos(contest(tmp_path))
-    assert len(asked) == 4 and len(first["rows"]) == 4
+    assert len(asked) == 4 and len(first.rows) == 4
     file = tmp_path / "rows.jsonl"
     lines = file.read_text().splitlines()
     file.write_text("\n".join(lines[:3]) + "\n" + lines[3][:40])  # stopped while it was written
@@ -236,11 +236,11 @@ def test_ours_is_compared_with_each_peer_on_the_seeds_that_both_have():
         row("a", "resight", 0, "1111"), row("a", "fastai", 0, "0011"), row("a", "fastai", 1, "0000"),
         row("b", "resight", 0, "10"), row("b", "fastai", 0, "11"), row("b", "timm", 0, "00"),
     ]  # fmt: skip
-    found = {(c["set"], c["to"]): c["difference"] for c in comparisons(rows)}
+    found = {(c.set, c.to): c.difference for c in comparisons(rows)}
     assert found == {
         ("a", "fastai"): -50.0, ("b", "fastai"): 50.0, ("sum", "fastai"): 0.0, ("b", "timm"): -50.0,
     }  # fmt: skip
-    assert all(c["seeds"] == 1 for c in comparisons(rows))
+    assert all(c.seeds == 1 for c in comparisons(rows))
 
 
 def test_an_unknown_candidate_and_a_missing_peer_are_refused(tmp_path, monkeypatch):

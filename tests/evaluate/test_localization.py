@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from resight.evaluate.localization import Tally
+from resight.evaluate.localization import Difference, Tally
 
 
 def spot(x0, y0, x1, y1, high=1.0, low=0.0):
@@ -23,10 +23,10 @@ def test_right_boxes_and_right_classes_are_told_apart():
     tally.add(np.stack([WRONG, WRONG, RIGHT]), ["cat", "cat", "dog"], {"cat": CAT})  # no box of its class
     tally.add(np.stack([WRONG, spot(28, 28, 38, 38), WRONG]), ["cat", "dog", "cat"], {"cat": CAT, "dog": DOG})
     figures = tally.figures()
-    assert figures["n"] == 4
-    assert figures["gt_known_error"] == 50 and figures["top1_error"] == 50 and figures["top5_error"] == 25
-    assert figures["max_box_acc"] == 50 and figures["pointing_game"] == 50
-    assert figures["energy_pointing_game"] == 50 and 0 < figures["gt_known_interval"][0] < 50
+    assert figures.n == 4
+    assert figures.gt_known_error == 50 and figures.top1_error == 50 and figures.top5_error == 25
+    assert figures.max_box_acc == 50 and figures.pointing_game == 50
+    assert figures.energy_pointing_game == 50 and 0 < figures.gt_known_interval[0] < 50
 
 
 def test_two_methods_are_paired_picture_by_picture():
@@ -36,10 +36,10 @@ def test_two_methods_are_paired_picture_by_picture():
         for right in found:
             tally.add(np.stack([RIGHT if right else WRONG, WRONG]), ["cat", "cat"], {"cat": CAT})
     paired = first.against(second, "centre")
-    assert paired["against"] == "centre"
-    assert paired["gt_known"] == {"only_this": 3, "only_other": 1, "difference": 40.0, "p": 0.625}
-    assert paired["top1"] == {"only_this": 0, "only_other": 0, "difference": 0.0, "p": 1.0}
-    assert second.against(first, "cam")["gt_known"]["difference"] == -40.0
+    assert paired.against == "centre"
+    assert paired.gt_known == Difference(3, 1, 40.0, 0.625)
+    assert paired.top1 == Difference(0, 0, 0.0, 1.0)
+    assert second.against(first, "cam").gt_known.difference == -40.0
 
 
 def test_the_tight_box_of_five_can_be_the_right_one():
@@ -49,9 +49,9 @@ def test_the_tight_box_of_five_can_be_the_right_one():
     # Of the third guess only the loose box counts.
     tally.add(np.stack([halo, WRONG, WRONG, halo]), ["cat", "dog", "owl", "cat"], {"cat": CAT})
     figures = tally.figures()
-    assert figures["gt_known_error"] == 100 and figures["top5_error"] == 100
-    assert figures["five_boxes_error"] == 50
-    assert figures["max_box_acc"] == 100 and figures["max_box_acc_threshold"] == 0
+    assert figures.gt_known_error == 100 and figures.top5_error == 100
+    assert figures.five_boxes_error == 50
+    assert figures.max_box_acc == 100 and figures.max_box_acc_threshold == 0
 
 
 def test_a_mask_takes_the_place_of_the_box_for_pixels_only():
@@ -61,8 +61,8 @@ def test_a_mask_takes_the_place_of_the_box_for_pixels_only():
     plain.add(RIGHT[None].repeat(2, 0), ["cat", "cat"], {"cat": CAT})
     masked.add(RIGHT[None].repeat(2, 0), ["cat", "cat"], {"cat": CAT}, mask)
     a, b = plain.figures(), masked.figures()
-    assert a["pixel_average_precision"] == 100 and b["pixel_average_precision"] == pytest.approx(50, abs=1)
-    assert a["gt_known_error"] == b["gt_known_error"] == 0
+    assert a.pixel_average_precision == 100 and b.pixel_average_precision == pytest.approx(50, abs=1)
+    assert a.gt_known_error == b.gt_known_error == 0
 
 
 def test_v2_takes_the_best_of_all_parts_and_max_box_acc_the_largest():
@@ -71,7 +71,7 @@ def test_v2_takes_the_best_of_all_parts_and_max_box_acc_the_largest():
     tally = Tally(0.2, "max")
     tally.add(np.stack([both, both]), ["cat", "cat"], {"cat": np.array([[5.0, 2, 15, 12]])})
     figures = tally.figures()
-    assert figures["max_box_acc"] == 0 and figures["max_box_acc_v2"] == 100
+    assert figures.max_box_acc == 0 and figures.max_box_acc_v2 == 100
 
 
 def test_v2_counts_overlaps_of_three_five_and_seven_tenths():
@@ -81,8 +81,8 @@ def test_v2_counts_overlaps_of_three_five_and_seven_tenths():
         part = spot(5, 5, 25, 5 + height)
         tally.add(np.stack([part, part]), ["cat", "cat"], {"cat": CAT})
     # Of five pictures four reach 0.3, two 0.5, one 0.7.
-    assert tally.figures()["max_box_acc_v2"] == pytest.approx((80 + 40 + 20) / 3)
-    assert tally.figures()["max_box_acc"] == 40
+    assert tally.figures().max_box_acc_v2 == pytest.approx((80 + 40 + 20) / 3)
+    assert tally.figures().max_box_acc == 40
 
 
 def test_the_pointing_game_forgives_fifteen_pixels_of_224():
@@ -93,7 +93,7 @@ def test_the_pointing_game_forgives_fifteen_pixels_of_224():
         maps[250, 300 + off] = 1
         tally = Tally(0.2, "max")
         tally.add(np.stack([maps, maps]), ["cat", "cat"], box)
-        assert tally.figures()["pointing_game"] == right
+        assert tally.figures().pointing_game == right
 
 
 def test_the_threshold_and_its_normalization_count():
@@ -102,5 +102,5 @@ def test_the_threshold_and_its_normalization_count():
     for normalization in ("max", "minmax"):
         tally = Tally(0.2, normalization)
         tally.add(np.stack([raised, raised]), ["cat", "cat"], {"cat": CAT})
-        errors[normalization] = tally.figures()["gt_known_error"]
+        errors[normalization] = tally.figures().gt_known_error
     assert errors == {"max": 100, "minmax": 0}

@@ -26,7 +26,7 @@ FEW = (
     "lenet5", "lenet5_modern", "alexnet", "zfnet", "maxout", "fitnet19", "nin_cifar", "dsn", "googlenet",
     "googlenet_2014", "highway19", "resnet20", "plain20", "resnet18", "resnext29_32x4d", "inception_v3",
     "preact_resnet164", "wrn16_4", "densenet40_12", "efficientnet_b0", "efficientnet_lite0", "squeezenet1_1",
-    "cnn_flatten", "cnn_gap", "speednet8", "bovw", "fisher", "vlad", "hog-svm",
+    "cnn_flatten", "cnn_gap", "speednet8", "bovw", "fisher", "vlad", "hog-svm", "face_resnet29",
 )  # fmt: skip
 HUGE = ("resnet1202", "plain1202", "preact_resnet1001")
 

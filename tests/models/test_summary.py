@@ -132,7 +132,8 @@ def test_a_size_that_is_too_small_is_said():
 def test_the_command(capsys):
     import json
 
-    from resight.service.networks.summary import summary
+    from as_json import summary
+    from resight.service.networks.summary import summary as service
 
     answer = summary("googlenet")
     assert answer["parameters"] == sum(layer["parameters"] for layer in answer["layers"]) == 6_624_904
@@ -141,7 +142,7 @@ def test_the_command(capsys):
     )
     assert summary("vgg16", 64, ["head=gap"])["layers"][-1]["output"] == [1000]
     json.dumps(answer)
-    networks.summarized(summary("resnet20"), as_json=False)
+    networks.summarized(service("resnet20"), as_json=False)
     text = capsys.readouterr().out
     assert "40,551,040 (81,102,080 FLOPs)" in text and "FLOPs are twice that" in text
     with pytest.raises(UsageError, match="nearest: resnet5"):

@@ -14,7 +14,7 @@ from resight.core.levels import BY_TYPE, Levels
 from resight.data.open import open_dataset
 from resight.evaluate.scores import split_reader
 from resight.models.modelfile import load_header, load_model, load_tensors, save_model, save_tensors
-from resight.service.explain.decoder import _pictures
+from resight.service.explain.train_decoder import _pictures
 from resight.service.locate.marked import pictures_of
 from resight.service.run.data import dataset_of
 from resight.service.run.run import open_run

@@ -15,16 +15,12 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from as_json import check, explain_paths, gallery, pack, summary
 from resight.core.errors import DataError, ModelFileError, ResightError, UnknownNameError, UsageError
 from resight.data.marks import OneBox
 from resight.data.open import open_as_it_is
 from resight.metrics.localization import overlap
 from resight.models.modelfile import load_header, load_model, load_tensors
-from resight.service.data.check import check
-from resight.service.data.gallery import gallery
-from resight.service.data.pack import pack
-from resight.service.explain.explain import explain_paths
-from resight.service.networks.summary import summary
 from resight.service.pictures import batches
 from resight.service.report.report import report
 from resight.service.run.data import data_of, opened_for
@@ -304,6 +300,7 @@ def test_edges_and_classes_are_explained_by_name(place, run, tmp_path):
     row = next(predict(run, picture, exact=True))
     assert best["target"] == row["label"] and edge["target"] == "box:left"
     opened = open_any(run)
+    assert best["layer"] == edge["layer"] == "trunk.layer3"
     (batch,) = batches(opened, [Path(picture)])
     with torch.no_grad():
         assert edge["score"] == pytest.approx(float(opened.network(batch.images)[0, 2]), abs=1e-5)

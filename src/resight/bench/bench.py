@@ -6,12 +6,10 @@ allocator. Ours do what the commands do. Saliency maps compared with other libra
 photos from folders and shards in `load.py`.
 """
 
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +19,7 @@ from torch.nn import functional as F
 from resight.bench import explain as bench_explain
 from resight.bench import load as bench_load
 from resight.bench.interleave import Block, Contest, answer, interleave, timed
+from resight.bench.rows import Rates, Row
 from resight.bench.scale import bench_scale
 from resight.core.device import autocast, keep_pages, pick_device, pick_precision, wait_for
 from resight.core.errors import UsageError
@@ -64,7 +63,7 @@ class Work:
     side: int
 
 
-def bench(name: str, seconds: float, rounds: int) -> list[dict[str, Any]]:
+def bench(name: str, seconds: float, rounds: int) -> list[Row]:
     """Measure one benchmark, or all quick ones.
 
     Args:
@@ -73,10 +72,7 @@ def bench(name: str, seconds: float, rounds: int) -> list[dict[str, Any]]:
         rounds: blocks of each candidate; their order is reversed every second round.
 
     Returns:
-        Rows of {"bench", "candidate", "unit", "median", "lowest", "highest", "ratio", "to", "note"}; the
-        ratio is the median over the rounds of the candidate's rate to that of the candidate `to` in the
-        same round. Figures are None if the hardware cannot run a candidate; the note says so. Rows of maps
-        have more, see `resight.bench.explain.compare`.
+        A row for each candidate; the note says why there are no figures, where the hardware cannot run one.
 
     Raises:
         UsageError: for an unknown name, or if the other libraries are not installed.
@@ -89,7 +85,7 @@ def bench(name: str, seconds: float, rounds: int) -> list[dict[str, Any]]:
             raise UsageError(
                 f"bench {name} needs {', '.join(absent)}; install with: pip install 'resight[bench]'"
             )
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for key in [name] if name else [key for key in QUICK if not _absent(key)]:
         rows += _rows(key, CONTESTS[key], seconds, rounds)
     return rows + bench_load.measure(seconds, rounds) if name == "load" else rows
@@ -99,28 +95,21 @@ def _absent(key: str) -> list[str]:
     return [module for module in CONTESTS[key].needs if find_spec(module) is None]
 
 
-def _rows(key: str, contest: Contest, seconds: float, rounds: int) -> list[dict[str, Any]]:
+def _rows(key: str, contest: Contest, seconds: float, rounds: int) -> list[Row]:
     device = pick_device()
     left_out = contest.needs_bf16 if pick_precision("auto", device) != torch.bfloat16 else ()
     code = f"import sys; from resight.bench.bench import worker; worker({key!r}, sys.argv[1])"
     names = [name for name in contest.candidates if name not in left_out]
     found = interleave(code, names, seconds, rounds, once=contest.once)
-    more = contest.compare({name: one.facts for name, one in found.items()}) if contest.compare else {}
-    reference, rows = found[contest.reference].rates, []
+    maps = contest.compare({name: one.facts for name, one in found.items()}) if contest.compare else {}
+    rows = []
     for name in contest.candidates:
-        row: dict[str, Any] = {"bench": key, "candidate": name, "unit": "images/s", "to": contest.reference}
-        figures: dict[str, Any] = dict.fromkeys(("median", "lowest", "highest", "ratio"))
-        note = contest.notes.get(name, "")
+        rates, note = Rates(), contest.notes.get(name, "")
         if name in left_out:
             note = f"left out: this {device.type.upper()} has no bf16 multiplication"
         else:
-            rates = found[name].rates
-            ratio = statistics.median(a / b for a, b in zip(rates, reference, strict=True))
-            figures = {
-                "median": statistics.median(rates), "lowest": min(rates), "highest": max(rates),
-                "ratio": ratio,
-            }  # fmt: skip
-        rows.append(row | figures | {"note": note} | more.get(name, {}))
+            rates = Rates.of(found[name].rates, found[contest.reference].rates)
+        rows.append(Row(key, name, "images/s", contest.reference, rates, None, note, maps.get(name)))
     return rows
 
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from resight.bench.interleave import Contest, timed
 from resight.bench.peak import peak_of
+from resight.bench.rows import Maps
 from resight.core.device import pick_device
 from resight.geometry import heatmaps
 from resight.models.folding import Inference
@@ -138,25 +139,20 @@ class Looked:
         return min(timed(lambda: step() is None or 1)(0)[1] for _ in range(2))
 
 
-def compare(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Turn the facts of the blocks into columns of the rows.
-
-    Returns:
-        For each candidate "layout"; "memory_mb"; "memory_ratio", to the forward pass only, if measured;
-        "difference", the largest to our maps; and, for maps of all classes by fewer passes, "spearman", the
-        mean over the classes of the rank correlation with those by all passes.
-    """
+def compare(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Maps]:
+    """Turn the facts of the blocks into columns of the rows, by candidate."""
     ours, columns = facts[OURS], {}
     plain = facts.get(FORWARD, {}).get("memory")
     for name, told in facts.items():
-        memory = told["memory"]
-        row: dict[str, Any] = {"layout": told["layout"], "memory_mb": memory}
-        row["memory_ratio"] = memory / plain if memory is not None and plain else None
-        has = name != OURS and "maps" in told and "maps" in ours
-        row["difference"] = float(np.abs(told["maps"] - ours["maps"]).max()) if has else None
-        if "raw" in told and "raw" in ours and name != OURS:
-            row["spearman"] = spearman(told["raw"], ours["raw"])
-        columns[name] = row
+        memory, other = told["memory"], name != OURS
+        both = [kind for kind in ("maps", "raw") if other and kind in told and kind in ours]
+        columns[name] = Maps(
+            layout=told["layout"],
+            memory_mb=memory,
+            memory_ratio=memory / plain if memory is not None and plain else None,
+            difference=float(np.abs(told["maps"] - ours["maps"]).max()) if "maps" in both else None,
+            spearman=spearman(told["raw"], ours["raw"]) if "raw" in both else None,
+        )
     return columns
 
 
@@ -302,6 +298,7 @@ def captum(case: Case) -> Build:
 
 # --- the table -----------------------------------------------------------------------------------
 
+CHANNELS_LAST = (torch.channels_last,)
 NEEDS = ("pytorch_grad_cam", "torchcam", "captum")
 
 
@@ -312,37 +309,34 @@ def contests(case: Case = Case(), one: Case = Case(batch=1)) -> dict[str, Contes
         case: of the methods that take a batch.
         one: of those that take many passes per picture.
     """
+    return {**_batched(case), **_by_picture(case, one)}
+
+
+def _batched(case: Case) -> dict[str, Contest]:
+    """Return the benchmarks of methods that take a batch."""
 
     def looked(build: Build) -> Callable[[], Looked]:
         return lambda: Looked(build, case)
 
-    def ours(build: Build, what: Case = case) -> Callable[[], Looked]:
-        return lambda: Looked(build, what, (torch.channels_last,))
+    def ours(build: Build) -> Callable[[], Looked]:
+        return lambda: Looked(build, case, CHANNELS_LAST)
 
-    def slow(build: Build, layouts: tuple[torch.memory_format, ...] = LAYOUTS) -> Callable[[], Looked]:
-        return lambda: Looked(build, one, layouts, forward(case))
+    def with_peers(method: str) -> dict[str, Callable[[], Looked]]:
+        return {
+            FORWARD: looked(forward(case)),
+            OURS: ours(resight(case, method)),
+            "resight bf16": ours(resight_bf16(case, method)),
+            "pytorch-grad-cam": looked(pytorch_grad_cam(case, method)),
+            "torch-cam": looked(torch_cam(case, method)),
+        }
 
-    channels_last = (torch.channels_last,)
     return {
         "explain": Contest(
-            {
-                FORWARD: looked(forward(case)),
-                OURS: ours(resight(case, "grad_cam")),
-                "resight bf16": ours(resight_bf16(case, "grad_cam")),
-                "pytorch-grad-cam": looked(pytorch_grad_cam(case, "grad_cam")),
-                "torch-cam": looked(torch_cam(case, "grad_cam")),
-                "captum": looked(captum(case)),
-            },
+            {**with_peers("grad_cam"), "captum": looked(captum(case))},
             "pytorch-grad-cam", needs_bf16=("resight bf16",), needs=NEEDS, compare=compare,
         ),
         "explain-pp": Contest(
-            {
-                FORWARD: looked(forward(case)),
-                OURS: ours(resight(case, "grad_cam_pp")),
-                "resight bf16": ours(resight_bf16(case, "grad_cam_pp")),
-                "pytorch-grad-cam": looked(pytorch_grad_cam(case, "grad_cam_pp")),
-                "torch-cam": looked(torch_cam(case, "grad_cam_pp")),
-            },
+            with_peers("grad_cam_pp"),
             "pytorch-grad-cam", needs_bf16=("resight bf16",), needs=NEEDS, compare=compare,
             notes={
                 "pytorch-grad-cam": "another formula: adds 1e-6 to a denominator that is as small",
@@ -359,10 +353,24 @@ def contests(case: Case = Case(), one: Case = Case(batch=1)) -> dict[str, Contes
             FORWARD, needs_bf16=("resight bf16",), needs=NEEDS[1:2], compare=compare,
             notes={OURS: "maps of every class, at the layer's size"},
         ),
+    }  # fmt: skip
+
+
+def _by_picture(case: Case, one: Case) -> dict[str, Contest]:
+    """Return the benchmarks of methods that take many passes per picture, all but the first one by one."""
+
+    def slow(build: Build, layouts: tuple[torch.memory_format, ...] = LAYOUTS) -> Callable[[], Looked]:
+        return lambda: Looked(build, one, layouts, forward(case))
+
+    return {
         "explain-smooth": Contest(
             {
-                OURS: ours(resight(case, "smooth_grad_cam_pp", samples=SAMPLES)),
-                "torch-cam": looked(torch_cam(case, "smooth_grad_cam_pp", num_samples=SAMPLES)),
+                OURS: lambda: Looked(
+                    resight(case, "smooth_grad_cam_pp", samples=SAMPLES), case, CHANNELS_LAST
+                ),
+                "torch-cam": lambda: Looked(
+                    torch_cam(case, "smooth_grad_cam_pp", num_samples=SAMPLES), case
+                ),
             },
             "torch-cam", needs=NEEDS[1:2], compare=compare,
             notes={
@@ -372,7 +380,7 @@ def contests(case: Case = Case(), one: Case = Case(batch=1)) -> dict[str, Contes
         ),
         "explain-ablation": Contest(
             {
-                OURS: ours(resight(one, "ablation_cam"), one),
+                OURS: lambda: Looked(resight(one, "ablation_cam"), one, CHANNELS_LAST),
                 "pytorch-grad-cam": slow(pytorch_grad_cam(one, "ablation_cam")),
             },
             "pytorch-grad-cam", needs=NEEDS[:1], compare=compare,
@@ -380,9 +388,9 @@ def contests(case: Case = Case(), one: Case = Case(batch=1)) -> dict[str, Contes
         ),
         "explain-score": Contest(
             {
-                OURS: slow(resight_all(one, "score_cam"), channels_last),
+                OURS: slow(resight_all(one, "score_cam"), CHANNELS_LAST),
                 f"resight, {REDUCED} passes": slow(
-                    resight_all(one, "score_cam", reduced=REDUCED), channels_last
+                    resight_all(one, "score_cam", reduced=REDUCED), CHANNELS_LAST
                 ),
                 "pytorch-grad-cam": slow(pytorch_grad_cam(one, "score_cam")),
                 "torch-cam": slow(torch_cam(one, "score_cam")),

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from resight.bench.rows import Maps
 from resight.core.device import pick_device, wait_for
 from resight.core.errors import ResightError
 
@@ -37,7 +38,7 @@ class Contest:
     needs_bf16: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
-    compare: Callable[[Mapping[str, Mapping[str, Any]]], dict[str, dict[str, Any]]] | None = None
+    compare: Callable[[Mapping[str, Mapping[str, Any]]], dict[str, Maps]] | None = None
 
 
 @dataclass

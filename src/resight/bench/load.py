@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from resight.bench.interleave import Block, answer, interleave, timed
+from resight.bench.rows import Pixels, Rates, Row
 from resight.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from resight.data.decode import decode
 from resight.data.layouts.builtin import data_roots
@@ -59,7 +59,7 @@ WAYS = {  # kind, data, cores
 }
 
 
-def measure(seconds: float, rounds: int, photos: int = PHOTOS, large: int = LARGE) -> list[dict[str, Any]]:
+def measure(seconds: float, rounds: int, photos: int = PHOTOS, large: int = LARGE) -> list[Row]:
     """Measure all ways to load photos, interleaved.
 
     Args:
@@ -69,8 +69,7 @@ def measure(seconds: float, rounds: int, photos: int = PHOTOS, large: int = LARG
         large: number of large photos.
 
     Returns:
-        Rows as in `bench.bench`, with "pixel_difference": the mean absolute difference, of 255, to Pillow's
-        antialiased resize of the whole photo; None for third-party loaders.
+        Rows as in `bench.bench`; the first one's note says which photos they are.
     """
     with tempfile.TemporaryDirectory(prefix="resight-bench-") as name:
         place = Path(name)
@@ -85,18 +84,10 @@ def measure(seconds: float, rounds: int, photos: int = PHOTOS, large: int = LARG
     for way in ways:
         kind, data, cores = WAYS[way]
         to = "ImageFolder, large photos" if data == "large" else REFERENCES[cores == 1]
-        rates = found[way].rates
         own = differences.get(data, differences["folder"]) if kind == "ours" else None
-        rows.append(
-            {
-                "bench": "load-photos", "candidate": way, "unit": "images/s", "to": to,
-                "median": statistics.median(rates), "lowest": min(rates), "highest": max(rates),
-                "ratio": statistics.median(a / b for a, b in zip(rates, found[to].rates, strict=True)),
-                "pixel_difference": own,
-                "note": "" if own is None else f"differs from Pillow's resize by {own:.2f} of 255",
-            }
-        )  # fmt: skip
-    rows[0]["note"] = note
+        said = "" if own is None else f"differs from Pillow's resize by {own:.2f} of 255"
+        rates = Rates.of(found[way].rates, found[to].rates)
+        rows.append(Row("load-photos", way, "images/s", to, rates, Pixels(own), said if rows else note))
     return rows
 
 

@@ -7,11 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import distributed as dist
 
+from resight.bench.rows import Rates, Row
 from resight.core.device import pick_device, wait_for
 from resight.core.distributed import leave, world
 from resight.core.errors import ResightError
@@ -35,7 +35,7 @@ RECIPE = Recipe(
 )  # fmt: skip
 
 
-def bench_scale(seconds: float) -> list[dict[str, Any]]:
+def bench_scale(seconds: float) -> list[Row]:
     """Return a row for each number of processes, as in `bench`; the ratio is to the predicted rate.
 
     Every process has one thread and its own pictures, 32 of 32 x 32 for a ResNet-20 with synchronized batch
@@ -61,21 +61,17 @@ def bench_scale(seconds: float) -> list[dict[str, Any]]:
         )  # fmt: skip
         cost = step_cost(Network(parameters=size, norms=norms), cluster, count)
         step, pictures = found[count]["step"], count * BATCH
-        rows.append(
-            {
-                "bench": "scale",
-                "candidate": f"{count} process{'es' if count > 1 else ''}",
-                "unit": "images/s",
-                "to": "the cost model",
-                "median": pictures / step,
-                "lowest": pictures / found[count]["longest"],
-                "highest": pictures / found[count]["shortest"],
-                "ratio": cost.step / step,
-                "note": f"a step takes {1e3 * step:.1f} ms, predicted {1e3 * cost.step:.1f}: computing "
-                f"{1e3 * cost.computing:.1f}, gradients {1e3 * cost.gradients:.1f} ({1e3 * cost.exposed:.1f} "
-                f"of them not during it), statistics {1e3 * cost.statistics:.1f}",
-            }
+        note = (
+            f"a step takes {1e3 * step:.1f} ms, predicted {1e3 * cost.step:.1f}: computing "
+            f"{1e3 * cost.computing:.1f}, gradients {1e3 * cost.gradients:.1f} ({1e3 * cost.exposed:.1f} "
+            f"of them not during it), statistics {1e3 * cost.statistics:.1f}"
         )
+        rates = Rates(
+            pictures / step, pictures / found[count]["longest"], pictures / found[count]["shortest"],
+            ratio=cost.step / step,
+        )  # fmt: skip
+        name = f"{count} process{'es' if count > 1 else ''}"
+        rows.append(Row("scale", name, "images/s", "the cost model", rates, None, note))
     return rows
 
 

@@ -1,13 +1,17 @@
 """`resight bench`: options and output."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resight.cli import show
 from resight.cli.words import DataRoot, Json
 from resight.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from resight.bench.photos.photos import Measured
+    from resight.bench.rows import Row
 
 
 def bench(
@@ -77,7 +81,7 @@ def bench(
     benched(service(name, seconds or 2.0, rounds), as_json=as_json)
 
 
-def photos(answer: dict[str, Any], *, as_json: bool) -> None:
+def photos(answer: "Measured", *, as_json: bool) -> None:
     """Print the test errors, and the difference from each peer with its interval."""
     if as_json:
         show.document(answer)
@@ -86,10 +90,10 @@ def photos(answer: dict[str, Any], *, as_json: bool) -> None:
         ("set", "candidate", "test error %", "lowest", "highest", "pictures", "seeds", "CPU s", "epochs"),
         [
             (
-                f["set"], f["candidate"], *(f"{f[k]:.2f}" for k in ("error", "lowest", "highest")), f["n"],
-                f["seeds"], f"{f['cpu_seconds']:.1f}", f"{f['epochs']:.2f}",
+                f.set, f.candidate, *(f"{v:.2f}" for v in (f.error, f.lowest, f.highest)), f.n,
+                f.seeds, f"{f.cpu_seconds:.1f}", f"{f.epochs:.2f}",
             )
-            for f in answer["figures"]
+            for f in answer.figures
         ],
     )  # fmt: skip
     show.say("")
@@ -97,44 +101,44 @@ def photos(answer: dict[str, Any], *, as_json: bool) -> None:
         ("set", "candidate", "compared with", "difference, points", "95 % interval", "seeds"),
         [
             (
-                c["set"], c["candidate"], c["to"], f"{c['difference']:+.2f}",
-                f"{c['interval'][0]:+.2f} to {c['interval'][1]:+.2f}", c["seeds"],
+                c.set, c.candidate, c.to, f"{c.difference:+.2f}",
+                f"{c.interval[0]:+.2f} to {c.interval[1]:+.2f}", c.seeds,
             )
-            for c in answer["comparisons"]
+            for c in answer.comparisons
         ],
     )  # fmt: skip
-    for settings in {f["candidate"]: f["settings"] for f in answer["figures"]}.values():
+    for settings in {f.candidate: f.settings for f in answer.figures}.values():
         show.say(settings)
 
 
-def benched(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+def benched(rows: "list[Row]", *, as_json: bool) -> None:
     """Print the medians and their ratios to the named candidate of the same run."""
     if as_json:
         show.document(rows)
         return
-    columns: dict[str, Callable[[dict[str, Any]], str]] = {
-        "bench": lambda r: r["bench"],
-        "candidate": lambda r: r["candidate"],
-        "median": lambda r: _figure(r["median"], ",.4g"),
-        "unit": lambda r: r["unit"],
-        "lowest": lambda r: _figure(r["lowest"], ",.4g"),
-        "highest": lambda r: _figure(r["highest"], ",.4g"),
-        "ratio": lambda r: _figure(r["ratio"], ".2f"),
-        "to": lambda r: r["to"],
+    columns: dict[str, Callable[[Row], str]] = {
+        "bench": lambda r: r.bench,
+        "candidate": lambda r: r.candidate,
+        "median": lambda r: _figure(r.rates.median, ",.4g"),
+        "unit": lambda r: r.unit,
+        "lowest": lambda r: _figure(r.rates.lowest, ",.4g"),
+        "highest": lambda r: _figure(r.rates.highest, ",.4g"),
+        "ratio": lambda r: _figure(r.rates.ratio, ".2f"),
+        "to": lambda r: r.to,
     }
-    if any("memory_mb" in r for r in rows):
+    if any(r.maps for r in rows):
         columns |= {
-            "peak MB": lambda r: _figure(r.get("memory_mb"), ",.0f"),
-            "to forward": lambda r: _figure(r.get("memory_ratio"), ".2f"),
-            "maps differ by": lambda r: _figure(r.get("difference"), ".1e"),
-            "layout": lambda r: r.get("layout", "-"),
+            "peak MB": lambda r: _figure(r.maps and r.maps.memory_mb, ",.0f"),
+            "to forward": lambda r: _figure(r.maps and r.maps.memory_ratio, ".2f"),
+            "maps differ by": lambda r: _figure(r.maps and r.maps.difference, ".1e"),
+            "layout": lambda r: r.maps.layout if r.maps else "-",
         }
     show.table(columns, [[cell(r) for cell in columns.values()] for r in rows])
     for r in rows:
-        if r["note"]:
-            show.say(f"{r['bench']}, {r['candidate']}: {r['note']}")
-        if "spearman" in r:
-            show.say(f"{r['bench']}, {r['candidate']}: rank correlation {r['spearman']:.3f} with all passes")
+        if r.note:
+            show.say(f"{r.bench}, {r.candidate}: {r.note}")
+        if r.maps and r.maps.spearman is not None:
+            show.say(f"{r.bench}, {r.candidate}: rank correlation {r.maps.spearman:.3f} with all passes")
 
 
 def _figure(value: float | None, form: str) -> str:

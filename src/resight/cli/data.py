@@ -1,11 +1,16 @@
 """`resight check`, `pack` and `augment`: options and output."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resight.cli import show
-from resight.cli.words import DataRoot, Json, Task
+from resight.cli.words import DataRoot, Json, Task, settings
+
+if TYPE_CHECKING:
+    from resight.service.data.check import Checked, Group
+    from resight.service.data.gallery import Drawn, OperationRow
+    from resight.service.data.pack import Packed
 
 
 def check(
@@ -66,10 +71,8 @@ def augment(
     ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="augment (same syntax as in a recipe, such as rotation:15,mixup:0.2; default: every "
+        settings(
+            "augment (same syntax as in a recipe, such as rotation:15,mixup:0.2; default: every "
             "operation), seed or image_size; may be repeated.",
         ),
     ] = None,
@@ -91,42 +94,29 @@ def augment(
     drawn(gallery(where, out, changes or (), data_root, task), as_json=as_json)
 
 
-def checked(answer: dict[str, Any], *, as_json: bool) -> int:
+def checked(answer: "Checked", *, as_json: bool) -> int:
     """Print the contents and the faults of a data set; return the exit code, 1 if there are faults."""
-    wrong = {name: len(answer[name]) for name in ("faults", "leaks", "conflicts")}
+    wrong = {
+        "faults": len(answer.faults),
+        "leaks": len(answer.leaks),
+        "conflicts": len(answer.conflicts),
+    }
     if as_json:
         show.document(answer)
         return int(any(wrong.values()))
-    show.say(f"{answer['data']}: {answer['n']:,} pictures, {answer['ok']:,} can be read")
-    for fault in answer["faults"]:
-        show.say(f"fault     {fault['path']}: {fault['fault']}; {fault['cure']}")
-    for group in answer["leaks"]:
-        show.say(f"leak      the same picture in several splits: {_places(group, 'splits')}; keep it in one")
-    for group in answer["conflicts"]:
-        places = _places(group, "classes")
-        show.say(f"conflict  the same picture in several classes: {places}; keep the right one")
-    plain = [g for g in answer["duplicates"] if g not in answer["leaks"] and g not in answer["conflicts"]]
-    for group in plain:
-        show.say(f"copy      {', '.join(group['paths'])}; keep one")
-    across = [pair for pair in answer["near_copies"] if len(set(pair["splits"])) > 1]
-    for pair in answer["near_copies"]:
-        show.say(f"near copy {_places(pair, 'splits')}: {pair['distance']} of 63 bits differ")
-    if across:
-        show.say(
-            f"note      {len(across)} pairs of near copies lie in different splits, the commonest leak: the "
-            "test then counts training pictures; keep both pictures of a pair in one split"
-        )
-    for line in answer["unused"]:
+    show.say(f"{answer.data}: {answer.n:,} pictures, {answer.ok:,} can be read")
+    across = _found(answer)
+    for line in answer.unused:
         show.say(f"unused    {line}")
-    splits = list(dict.fromkeys(s for c in answer["classes"].values() for s in c))
+    splits = list(dict.fromkeys(s for c in answer.classes.values() for s in c))
     show.table(
         ("class", *splits),
-        [(name, *(c.get(s, 0) for s in splits)) for name, c in answer["classes"].items()],
+        [(name, *(c.get(s, 0) for s in splits)) for name, c in answer.classes.items()],
     )
-    for note in answer["notes"]:
+    for note in answer.notes:
         show.say(f"note      {note}")
-    if answer["out"]:
-        show.say(f"page      {answer['out']}")
+    if answer.out:
+        show.say(f"page      {answer.out}")
     if not any(wrong.values()):
         good = "every picture can be read, and none is in two splits or two classes"
         show.say(
@@ -139,26 +129,53 @@ def checked(answer: dict[str, Any], *, as_json: bool) -> int:
     return 1
 
 
-def _places(group: dict[str, Any], what: str) -> str:
+def _found(answer: "Checked") -> int:
+    """Print faults and groups of equal pictures; return how many near copies are in different splits."""
+    for fault in answer.faults:
+        show.say(f"fault     {fault.path}: {fault.fault}; {fault.cure}")
+    for group in answer.leaks:
+        show.say(
+            f"leak      the same picture in several splits: {_places(group, group.splits)}; keep it in one"
+        )
+    for group in answer.conflicts:
+        places = _places(group, group.classes)
+        show.say(f"conflict  the same picture in several classes: {places}; keep the right one")
+    plain = [g for g in answer.duplicates if g not in answer.leaks and g not in answer.conflicts]
+    for group in plain:
+        show.say(f"copy      {', '.join(group.paths)}; keep one")
+    across = [pair for pair in answer.near_copies if len(set(pair.pictures.splits)) > 1]
+    for pair in answer.near_copies:
+        show.say(
+            f"near copy {_places(pair.pictures, pair.pictures.splits)}: {pair.distance} of 63 bits differ"
+        )
+    if across:
+        show.say(
+            f"note      {len(across)} pairs of near copies lie in different splits, the commonest leak: the "
+            "test then counts training pictures; keep both pictures of a pair in one split"
+        )
+    return len(across)
+
+
+def _places(group: "Group", words: list[str]) -> str:
     """Return the paths of a group, each with its split or its class."""
-    return ", ".join(f"{p} ({w})" for p, w in zip(group["paths"], group[what], strict=True))
+    return ", ".join(f"{p} ({w})" for p, w in zip(group.paths, words, strict=True))
 
 
-def packed(answer: dict[str, Any], *, as_json: bool) -> None:
+def packed(answer: "Packed", *, as_json: bool) -> None:
     """Print how many pictures were packed, and which were left out."""
     if as_json:
         show.document(answer)
         return
-    rows = [(name, f"{part['pictures']:,}", part["shards"]) for name, part in answer["splits"].items()]
+    rows = [(name, f"{part.pictures:,}", part.shards) for name, part in answer.splits.items()]
     show.table(("split", "pictures", "shards"), rows)
-    show.say(f"{answer['out']}: {answer['bytes'] / 2**20:,.1f} MiB")
-    for line in answer["left_out"]:
+    show.say(f"{answer.out}: {answer.bytes / 2**20:,.1f} MiB")
+    for line in answer.left_out:
         show.say(f"left out  {line}")
-    for note in answer["notes"]:
+    for note in answer.notes:
         show.say(f"note      {note}")
 
 
-def operations(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+def operations(rows: "list[OperationRow]", *, as_json: bool) -> None:
     """Print the table of augmentations."""
     if as_json:
         show.document({"operations": rows})
@@ -167,8 +184,8 @@ def operations(rows: list[dict[str, Any]], *, as_json: bool) -> None:
         ("name", "kind", "does", "default", "above", "up to", "share"),
         [
             (
-                r["name"], r["kind"], r["does"],
-                *("-" if r[key] is None else f"{r[key]:g}" for key in ("default", "above", "up_to", "share")),
+                r.name, r.kind, r.does,
+                *("-" if v is None else f"{v:g}" for v in (r.default, r.above, r.up_to, r.share)),
             )
             for r in rows
         ],
@@ -176,9 +193,9 @@ def operations(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     show.say("Write them in a recipe as name, name:value or name:value@share, such as rotation:15@0.5")
 
 
-def drawn(answer: dict[str, Any], *, as_json: bool) -> None:
+def drawn(answer: "Drawn", *, as_json: bool) -> None:
     """Print the path of a gallery."""
     if as_json:
         show.document(answer)
         return
-    show.say(f"{answer['image']}  {len(answer['rows'])} rows")
+    show.say(f"{answer.image}  {len(answer.rows)} rows")

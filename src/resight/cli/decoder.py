@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from resight.cli import show
-from resight.cli.words import Data, DataRoot, Json, Resume, RunName, Strict
+from resight.cli.words import Data, DataRoot, Json, Resume, RunName, Strict, settings
 
 
 def train_decoder(
@@ -17,10 +17,8 @@ def train_decoder(
     ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="batch_size, lr, rec, dsim, ssim, widest, seed, precision, workers or memory_gib; may be "
+        settings(
+            "batch_size, lr, rec, dsim, ssim, widest, seed, precision, workers or memory_gib; may be "
             "repeated.",
         ),
     ] = None,
@@ -31,7 +29,7 @@ def train_decoder(
     as_json: Json = False,
 ) -> None:
     """Train a decoder that reconstructs the picture from a run's last map; the network is not changed."""
-    from resight.service.explain.decoder import train_decoder as service
+    from resight.service.explain.train_decoder import train_decoder as service
 
     answer = service(run, data, epochs, changes or (), resume=resume, data_root=data_root, strict=strict)
     decoded(answer, as_json=as_json)

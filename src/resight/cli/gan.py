@@ -1,11 +1,14 @@
 """`resight train-gan`: options and output."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resight.cli import show
-from resight.cli.words import DataRoot, Json, Resume, Seed, Strict
+from resight.cli.words import DataRoot, Json, Resume, Seed, Strict, settings
+
+if TYPE_CHECKING:
+    from resight.service.gan.train import GanAnswer
 
 
 def train_gan(
@@ -23,10 +26,8 @@ def train_gan(
     seed: Seed = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="batch_size, lr, critic_lr, beta1, noise, width, side, condition, flip, shift, ema, "
+        settings(
+            "batch_size, lr, critic_lr, beta1, noise, width, side, condition, flip, shift, ema, "
             "val_share or memory_gib; may be repeated.",
         ),
     ] = None,
@@ -50,27 +51,29 @@ def train_gan(
     from resight.service.run.folder import named
 
     data, run = named(places or (), out, "train-gan", resume=resume)
+    own = {"epochs": epochs, "seed": seed}
+    words = [*(changes or ()), *(f"{key}={value}" for key, value in own.items() if value is not None)]
     answer = service(
-        data, epochs=epochs, seed=seed, changes=changes or (), out=out, features=features,
-        resume=run or resume, data_root=data_root, strict=strict,
+        data, changes=words, out=out, features=features, resume=run or resume, data_root=data_root,
+        strict=strict,
     )  # fmt: skip
     gan_trained(answer, as_json=as_json)
 
 
-def gan_trained(answer: dict[str, Any], *, as_json: bool) -> None:
+def gan_trained(answer: "GanAnswer", *, as_json: bool) -> None:
     """Print the paths of a GAN and its last samples, and its score."""
     if as_json:
         show.document(answer)
         return
-    show.say(f"gan      {answer['gan']}, epoch {int(answer['last']['epoch'])}")
-    show.say(f"samples  {answer['samples']}")
-    if score := answer["score"]:
+    show.say(f"gan      {answer.gan}, epoch {int(answer.last['epoch'])}")
+    show.say(f"samples  {answer.samples}")
+    if score := answer.score:
         show.say(
-            f"score    Frechet distance {score['frechet']:.4g} in {score['features']}'s features, n = "
-            f"{score['n']:,}; {score['frechet_floor']:.4g} between equally many real pictures (not "
+            f"score    Frechet distance {score.frechet:.4g} in {score.features}'s features, n = "
+            f"{score.n:,}; {score.frechet_floor:.4g} between equally many real pictures (not "
             "comparable with published FID)"
         )
         show.say(
-            f"         {score['features']} assigns the intended class to {score['right']:.1f} % of the "
-            f"generated pictures, and the true class to {score['right_real']:.1f} % of the real ones"
+            f"         {score.features} assigns the intended class to {score.right:.1f} % of the "
+            f"generated pictures, and the true class to {score.right_real:.1f} % of the real ones"
         )

@@ -1,11 +1,14 @@
 """`resight look`: options and output."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resight.cli import show
 from resight.cli.words import DataRoot, Json, RunName
+
+if TYPE_CHECKING:
+    from resight.service.look.look import Looked
 
 PARTS = "filters, patches, features, surface, depth, curves"
 
@@ -38,40 +41,42 @@ def look(
 ) -> None:
     """Draw what a network learned: filters, what activates units, features, loss surface, depth, curves."""
     from resight.service.look.look import PARTS as ALL
+    from resight.service.look.look import Sought
     from resight.service.look.look import look as service
 
-    answer = service(
-        run, out, data, show.names(layer, "--layer") if layer is not None else None, units,
-        show.names(only, "--only") if only is not None else ALL, seed, data_root, progress=show.progress,
-    )  # fmt: skip
-    looked(answer, as_json=as_json)
+    sought = Sought(
+        show.names(layer, "--layer") if layer is not None else None,
+        units,
+        show.names(only, "--only") if only is not None else ALL,
+        seed,
+    )
+    looked(service(run, out, data, sought, data_root, progress=show.progress), as_json=as_json)
 
 
-def looked(answer: dict[str, Any], *, as_json: bool) -> None:
+def looked(answer: "Looked", *, as_json: bool) -> None:
     """Print what was drawn and what the curves say."""
     if as_json:
         show.document(answer)
         return
-    if answer["filters"]:
-        typer.echo(f"filters    {answer['filters']['summary']}")
-    for layer in answer["patches"]:
-        units = ", ".join(str(row["unit"]) for row in layer["units"])
-        typer.echo(f"patches    {layer['layer']}: units {units}")
-    if features := answer["features"]:
+    if answer.filters:
+        typer.echo(f"filters    {answer.filters.summary}")
+    for layer in answer.patches:
+        units = ", ".join(str(row.unit) for row in layer.units)
+        typer.echo(f"patches    {layer.layer}: units {units}")
+    if features := answer.features:
         typer.echo(
-            f"features   {features['pictures']:,} pictures of the {features['split']} split, "
-            f"{features['wrong']} wrong"
+            f"features   {features.pictures:,} pictures of the {features.split} split, {features.wrong} wrong"
         )
-    if surface := answer["surface"]:
+    if surface := answer.surface:
         typer.echo(
-            f"surface    loss {surface['centre']:.4g} at the centre, lowest {surface['least']:.4g}; "
-            f"{surface['points']} x {surface['points']} points, {surface['pictures']} pictures, "
-            f"{surface['seconds']:.0f} s"
+            f"surface    loss {surface.centre:.4g} at the centre, lowest {surface.least:.4g}; "
+            f"{surface.points} x {surface.points} points, {surface.pictures} pictures, "
+            f"{surface.seconds:.0f} s"
         )
-    for sentence in (answer["depth"] or {"words": []})["words"]:
+    for sentence in answer.depth.words if answer.depth else ():
         typer.echo(f"depth      {sentence}")
-    for sentence in answer["diagnosis"]:
+    for sentence in answer.diagnosis:
         typer.echo(f"curves     {sentence}")
-    for line in answer["left_out"]:
+    for line in answer.left_out:
         typer.echo(f"left out   {line}", err=True)
-    typer.echo(f"page       {answer['page']}")
+    typer.echo(f"page       {answer.page}")

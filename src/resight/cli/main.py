@@ -16,12 +16,15 @@ from resight.cli.bench import bench
 from resight.cli.data import augment, check, pack
 from resight.cli.decoder import train_decoder
 from resight.cli.explain import explain
+from resight.cli.export import export
 from resight.cli.gan import train_gan
 from resight.cli.locate import locate
 from resight.cli.look import look
 from resight.cli.networks import compare, models, summary
 from resight.cli.predict import predict
 from resight.cli.reproduce import reproduce
+from resight.cli.serve import serve
+from resight.cli.similar import similar
 from resight.cli.test import report, test
 from resight.cli.train import train
 from resight.core.console import show_on, stderr_console
@@ -45,11 +48,14 @@ app.command(short_help="Test a run, or several runs as an ensemble.")(test)
 app.command(short_help="Classify pictures.")(predict)
 app.command(short_help="Show where a network looks: overlays and maps.")(explain)
 app.command(short_help="Find boxes with a network trained on class labels only, and measure them.")(locate)
+app.command(short_help="Write a run as one file that runs without Resight.")(export)
+app.command(short_help="Answer over HTTP: an API, a page to try pictures, a desk to correct boxes.")(serve)
 app.command("train-decoder", short_help="Train a run's decoder for the method Perception Visualization.")(
     train_decoder
 )
 app.command("train-gan", short_help="Train a GAN that generates pictures of each class.")(train_gan)
 app.command(short_help="Test a run again and write its report.html.")(report)
+app.command(short_help="Find the pictures of a data set that are nearest to given ones.")(similar)
 app.command(short_help="Draw what a network learned: filters, units, features, loss surface, curves.")(look)
 app.command(short_help="Check a data set: faults, copies, near copies, leaks, class balance.")(check)
 app.command(short_help="Pack a data set into tar shards for fast reading.")(pack)

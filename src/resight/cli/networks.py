@@ -1,12 +1,21 @@
 """`resight models`, `summary` and `compare`: options and output."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resight.cli import show
-from resight.cli.words import Json
+from resight.cli.words import Json, settings
 from resight.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from resight.core.networks import Summary
+    from resight.core.published import Record
+    from resight.service.networks.compare import Comparison
+    from resight.service.networks.gemm import Products
+    from resight.service.networks.history import Chart
+    from resight.service.networks.matrix import Pooling
+    from resight.service.networks.models import NetworkRow
 
 
 def models(
@@ -29,7 +38,7 @@ def summary(
     ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set an option of the network, such as head=gap."),
+        settings("Set an option of the network, such as head=gap."),
     ] = None,
     *,
     gemm: Annotated[
@@ -110,7 +119,7 @@ def compare(
     compared(service(out, measure=measure, progress=show.progress), as_json=as_json)
 
 
-def networks(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+def networks(rows: "list[NetworkRow]", *, as_json: bool) -> None:
     """Print the table of networks."""
     if as_json:
         show.document(rows)
@@ -119,31 +128,31 @@ def networks(rows: list[dict[str, Any]], *, as_json: bool) -> None:
         ("name", "family", "year", "parameters", "multiply-adds", "at", "published error", "paper"),
         [
             (
-                r["name"],
-                r["family"],
-                r["year"],
-                f"{r['parameters']:,}",
-                f"{r['multiply_adds']:,}",
-                r["input_size"],
-                headline(r["published"]),
-                f"{first_author(r['paper'])} {r['year']}",
+                r.name,
+                r.family,
+                r.year,
+                f"{r.parameters:,}",
+                f"{r.multiply_adds:,}",
+                r.input_size,
+                headline(r.published),
+                f"{first_author(r.paper)} {r.year}",
             )
             for r in rows
         ],
     )
-    if any(r["published"] and r["published"][0]["certainty"] == "uncertain" for r in rows):
+    if any(r.published and r.published[0].certainty == "uncertain" for r in rows):
         show.say("? uncertain: from memory or read off a curve; --json gives protocols and sources", err=True)
 
 
-def headline(records: list[dict[str, Any]]) -> str:
+def headline(records: "list[Record]") -> str:
     """Return the first published figure of a network as text; an accuracy is named as one."""
     if not records:
         return "-"
     first = records[0]
-    over = "above " if first["protocol"].startswith("lower bound") else ""
-    metric = first["metric"].removeprefix(first["dataset"]).strip()
-    doubt = "?" if first["certainty"] == "uncertain" else ""
-    return f"{first['dataset']} {metric} {over}{first['value']:g} {first['unit']}".rstrip() + doubt
+    over = "above " if first.protocol.startswith("lower bound") else ""
+    metric = first.metric.removeprefix(first.dataset).strip()
+    doubt = "?" if first.certainty == "uncertain" else ""
+    return f"{first.dataset} {metric} {over}{first.value:g} {first.unit}".rstrip() + doubt
 
 
 def first_author(paper: str) -> str:
@@ -151,7 +160,7 @@ def first_author(paper: str) -> str:
     return paper.split(",")[0].split(" and ")[0].removesuffix(" et al.")
 
 
-def summarized(answer: dict[str, Any], *, as_json: bool) -> None:
+def summarized(answer: "Summary", *, as_json: bool) -> None:
     """Print a network layer by layer, then the totals and the counting rules."""
     if as_json:
         show.document(answer)
@@ -160,25 +169,25 @@ def summarized(answer: dict[str, Any], *, as_json: bool) -> None:
         ("layer", "kind", "output", "parameters", "multiply-adds", "memory", "field", "stride"),
         [
             (
-                layer["name"] or "-",
-                layer["kind"],
-                " x ".join(map(str, layer["output"])),
-                f"{layer['parameters']:,}",
-                f"{layer['multiply_adds']:,}",
-                show.in_bytes(layer["activation_bytes"]),
-                "all" if layer["receptive_field"] is None else layer["receptive_field"],
-                "all" if layer["stride"] is None else layer["stride"],
+                layer.name or "-",
+                layer.kind,
+                " x ".join(map(str, layer.output)),
+                f"{layer.parameters:,}",
+                f"{layer.multiply_adds:,}",
+                show.in_bytes(layer.activation_bytes),
+                "all" if layer.receptive_field is None else layer.receptive_field,
+                "all" if layer.stride is None else layer.stride,
             )
-            for layer in answer["layers"]
+            for layer in answer.layers
         ],
     )
-    side = answer["input_size"]
+    side = answer.input_size
     show.say("")
-    show.say(f"{answer['name']} at {side} x {side} x {answer['channels']}, {answer['classes']} classes")
-    show.say(f"parameters        {answer['parameters']:,}")
-    show.say(f"multiply-adds     {answer['multiply_adds']:,} ({2 * answer['multiply_adds']:,} FLOPs)")
-    show.say(f"activations       {show.in_bytes(answer['activation_bytes'])} per image, forward, float32")
-    show.say(f"receptive field   {answer['receptive_field']} pixels at the last map")
+    show.say(f"{answer.name} at {side} x {side} x {answer.channels}, {answer.classes} classes")
+    show.say(f"parameters        {answer.parameters:,}")
+    show.say(f"multiply-adds     {answer.multiply_adds:,} ({2 * answer.multiply_adds:,} FLOPs)")
+    show.say(f"activations       {show.in_bytes(answer.activation_bytes)} per image, forward, float32")
+    show.say(f"receptive field   {answer.receptive_field} pixels at the last map")
     show.say(
         "Multiply-adds are those of convolutions and linear layers; FLOPs are twice that. "
         "Memory: the input and the outputs of convolutions, poolings, linear layers and concatenations; "
@@ -186,7 +195,7 @@ def summarized(answer: dict[str, Any], *, as_json: bool) -> None:
     )
 
 
-def multiplied(answer: dict[str, Any], *, as_json: bool) -> None:
+def multiplied(answer: "Products", *, as_json: bool) -> None:
     """Print the matrix products of the convolutions and how far they are from the convolutions."""
     if as_json:
         show.document(answer)
@@ -195,42 +204,42 @@ def multiplied(answer: dict[str, Any], *, as_json: bool) -> None:
         ("layer", "groups", "weights W", "columns X", "product W X", "multiply-adds", "difference"),
         [
             (
-                row["layer"],
-                row["groups"],
-                " x ".join(f"{n:,}" for n in row["weights"]),
-                " x ".join(f"{n:,}" for n in row["columns"]),
-                " x ".join(f"{n:,}" for n in row["product"]),
-                f"{row['multiply_adds']:,}",
-                f"{row['difference']:.1e}",
+                row.layer,
+                row.groups,
+                " x ".join(f"{n:,}" for n in row.weights),
+                " x ".join(f"{n:,}" for n in row.columns),
+                " x ".join(f"{n:,}" for n in row.product),
+                f"{row.multiply_adds:,}",
+                f"{row.difference:.1e}",
             )
-            for row in answer["layers"]
+            for row in answer.layers
         ],
     )
     show.say(
-        f"{answer['name']} at {answer['input_size']} x {answer['input_size']}: sizes of each group "
+        f"{answer.name} at {answer.input_size} x {answer.input_size}: sizes of each group "
         "for one image; difference: the largest, relative to the largest output, from torch's convolution."
     )
 
 
-def pooled_as(answer: dict[str, Any], *, as_json: bool) -> None:
+def pooled_as(answer: "Pooling", *, as_json: bool) -> None:
     """Print what the matrix of a pooling is."""
     if as_json:
         show.document(answer)
         return
-    rows, columns = answer["matrix"]
+    rows, columns = answer.matrix
     show.say(
-        f"{answer['name']}: global average pooling is a matrix of {rows:,} x {columns:,}: {rows:,} blocks of "
-        f"{columns // rows} constants {answer['constant']:.4g}, nothing to learn"
+        f"{answer.name}: global average pooling is a matrix of {rows:,} x {columns:,}: {rows:,} blocks of "
+        f"{columns // rows} constants {answer.constant:.4g}, nothing to learn"
     )
     show.say(f"a fully connected layer of this size has {rows * columns:,} weights")
-    show.say(f"largest difference between the product and the pooling: {answer['difference']:.1e}")
-    show.say(answer["figure"])
+    show.say(f"largest difference between the product and the pooling: {answer.difference:.1e}")
+    show.say(answer.figure)
 
 
-def compared(answer: dict[str, Any], *, as_json: bool) -> None:
+def compared(answer: "Comparison | Chart", *, as_json: bool) -> None:
     """Print the paths of the figures."""
     if as_json:
         show.document(answer)
         return
-    for path in answer["figures"]:
+    for path in answer.figures:
         show.say(path)

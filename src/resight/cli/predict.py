@@ -32,16 +32,22 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Say what pictures show, as the run was trained; files that cannot be read are reported and skipped."""
-    from resight.service.test.accepted import accepted_in_words, require_probability
-    from resight.service.test.predict import predict as service
+    from resight.export.deployed import is_onnx
 
-    if at_least is not None:
-        require_probability(at_least)
     form = show.form("json" if as_json else form, ("table", "json", "csv"))
     top = top or (1 if form == "csv" else 5)
-    rows = service(run, paths, top, at_least=at_least, exact=exact)
+    if is_onnx(run):  # without torch, which takes seconds to load
+        from resight.service.deployed.predict import predict as deployed
+
+        rows = deployed(run, paths, top, at_least=at_least)
+    else:
+        from resight.service.test.predict import predict as service
+
+        rows = service(run, paths, top, at_least=at_least, exact=exact)
     code = predicted(rows, form, top, unsure=at_least is not None)
     if at_least is not None:
+        from resight.service.test.accepted import accepted_in_words
+
         show.say(f"note: {accepted_in_words(run, at_least)}", err=True)
     raise typer.Exit(code)
 
@@ -59,10 +65,8 @@ def predicted(rows: Iterable[dict[str, Any]], form: str, top: int = 1, *, unsure
     faults = 0
     collected = []
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    if form == "csv":
-        head = ["path", "label", "probability", "error", *(["unsure"] if unsure else [])]
-        head += [f"{what}_{place}" for place in range(2, top + 1) for what in ("label", "probability")]
-        writer.writerow(head)
+    head = ["path", "label", "probability", "error", *(["unsure"] if unsure else [])]
+    head += [f"{what}_{place}" for place in range(2, top + 1) for what in ("label", "probability")]
     for row in rows:
         answered += "error" not in row
         faults += "error" in row
@@ -71,6 +75,8 @@ def predicted(rows: Iterable[dict[str, Any]], form: str, top: int = 1, *, unsure
         elif form == "csv" and "said" in row:
             raise UsageError("--format csv has columns of classes; for this run use --json")
         elif form == "csv":
+            if answered + faults == 1:
+                writer.writerow(head)
             writer.writerow(
                 (
                     row["path"],

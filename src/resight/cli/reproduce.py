@@ -1,11 +1,14 @@
 """`resight reproduce`: options and output."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from resight.cli import show
-from resight.cli.words import DataRoot, Json
+from resight.cli.words import DataRoot, Json, settings
+
+if TYPE_CHECKING:
+    from resight.reproduce.catalogue import Listed
 
 
 def reproduce(
@@ -23,7 +26,7 @@ def reproduce(
     pictures: Annotated[int | None, typer.Option(min=10, help="Number of training pictures to use.")] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of every recipe; may be repeated."),
+        settings("Change a setting of every recipe; may be repeated."),
     ] = None,
     seeds: Annotated[
         int, typer.Option(min=1, max=100, help="Trainings per condition, with seeds 0, 1, ...")
@@ -75,15 +78,15 @@ def reproduce(
         raise typer.Exit(1)
 
 
-def listed(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+def listed(rows: "list[Listed]", *, as_json: bool) -> None:
     """Print the experiments."""
     if as_json:
         show.document(rows)
         return
     for row in rows:
-        needs = "".join(f"; needs --data, {need}" for need in row["needs"])
-        typer.echo(f"{row['name']:17} {row['claim']}")
-        typer.echo(f"{'':17} {row['paper']}; {row['trainings']} trainings{needs}")
+        needs = "".join(f"; needs --data, {need}" for need in row.needs)
+        typer.echo(f"{row.name:17} {row.claim}")
+        typer.echo(f"{'':17} {row.paper}; {row.trainings} trainings{needs}")
 
 
 def reproduced(answer: dict[str, Any], *, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from resight.core.errors import UsageError
+from resight.core.figures import to_json
 from resight.core.text import printable, printable_json
 
 
@@ -50,7 +51,7 @@ def form(word: str, allowed: tuple[str, ...]) -> str:
 
 def document(answer: Any) -> None:
     """Print one JSON document."""
-    typer.echo(printable_json(json.dumps(answer, ensure_ascii=False)))
+    typer.echo(printable_json(json.dumps(to_json(answer), ensure_ascii=False)))
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
@@ -84,10 +85,10 @@ def progress(line: str) -> None:
     say(line, err=True)
 
 
-def error(figures: dict[str, Any], name: str) -> str:
+def error(percent: float, interval: tuple[float, float]) -> str:
     """Return an error with its interval as text."""
-    low, high = figures[f"{name}_interval"]
-    return f"{figures[f'{name}_error']:.1f} ({low:.0f}-{high:.0f})"
+    low, high = interval
+    return f"{percent:.1f} ({low:.0f}-{high:.0f})"
 
 
 def in_bytes(count: int) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from resight.cli import show
-from resight.cli.words import DataRoot, Json, Resume, Seed, Strict
+from resight.cli.words import DataRoot, Json, Resume, Seed, Strict, settings
 
 
 def train(
@@ -20,7 +20,9 @@ def train(
     task: Annotated[
         str,
         typer.Option(
-            help="What is learned: classify (which class), localize (one object: its class and its box). "
+            help="What is learned: classify (which class), localize (one object: its class and its box), "
+            "verify (the same person or not: docs/verifying.md), pose (joints of a body, points of a face), "
+            "detect (any number of objects: boxes, classes and, if asked for, masks). "
             "--set NAME.KEY=VALUE changes a task's setting; see docs/tasks.md. [default: classify]"
         ),
     ] = "",
@@ -59,7 +61,7 @@ def train(
     ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated."),
+        settings("Change a setting of the recipe; may be repeated."),
     ] = None,
     out: Annotated[
         str | None, typer.Option(metavar="RUN", help="Run folder. [default: runs/DATA-MODEL-N]")

@@ -1,6 +1,6 @@
 """Options and arguments that several commands share."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,5 +21,14 @@ Strict = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Random seed. [default: 0]")]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume a run: --resume RUN needs no other option.")]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run folder, model.safetensors or zoo:NAME.")]
+RUN_HELP = (
+    "Run folder, model.safetensors, .onnx file, zoo:NAME, timm:NAME, torchvision:NAME, or FILE.py:FUNCTION, "
+    "which runs that file."
+)
+RunName = Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP)]
 Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Picture files, folders or patterns.")]
+
+
+def settings(help: str) -> Any:
+    """Return the option `--set KEY=VALUE`, which may be repeated."""
+    return typer.Option("--set", metavar="KEY=VALUE", help=help)

@@ -5,7 +5,7 @@ A library call shows nothing unless it is asked to.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
@@ -17,7 +17,7 @@ from rich.errors import LiveError
 from resight.core.text import printable
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import ProgressColumn
 
 Thing = TypeVar("Thing")
 
@@ -42,6 +42,11 @@ def stderr_console(*, quiet: bool = False) -> PlainConsole:
     return PlainConsole(stderr=True, quiet=quiet, emoji=False)
 
 
+def say(console: Console, line: str) -> None:
+    """Print a line as it is: no markup, no highlighting, no wrapping."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def shown_on(console: Console) -> Iterator[None]:
     """Show the progress of all loops inside the block on a console."""
@@ -50,6 +55,12 @@ def shown_on(console: Console) -> Iterator[None]:
         yield
     finally:
         _SHOWN.reset(token)
+
+
+def tell(line: str) -> None:
+    """Print one line where progress is shown; nothing where it is not."""
+    if (console := _SHOWN.get()) is not None:
+        console.print(line)
 
 
 def show_on(console: Console) -> None:
@@ -81,13 +92,47 @@ def counted(things: Iterable[Thing], what: str, total: int | None = None, step: 
             counter.advance(step)
 
 
+class Bar:
+    """A bar on a terminal, which goes away at the end.
+
+    Args:
+        console: the terminal.
+        columns: of `rich.progress`.
+        what: the activity.
+        total: the final count; None if it is unknown.
+        done: the count so far.
+        shown: what columns show besides.
+
+    Raises:
+        LiveError: if the terminal shows another bar.
+    """
+
+    def __init__(
+        self, console: Console, columns: "Sequence[ProgressColumn]", what: str, total: int | None, done: int,
+        **shown: Any,
+    ) -> None:  # fmt: skip
+        from rich.progress import Progress
+
+        self.progress = Progress(*columns, console=console, transient=True)
+        self.progress.start()
+        self.task = self.progress.add_task(what, total=total, completed=done, **shown)
+
+    def move(self, done: int, **shown: Any) -> None:
+        """Show a count."""
+        self.progress.update(self.task, completed=done, **shown)
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        self.progress.stop()
+
+
 class _Counter:
     """The progress of a loop."""
 
     def __init__(self, console: Console, what: str, total: int | None) -> None:
         self.console, self.what, self.total, self.done = console, what, total, 0
         self.last = time.monotonic()
-        self.bar: Progress | None = None
+        self.bar: Bar | None = None
         self.silent = False
 
     def __enter__(self) -> "_Counter":
@@ -108,7 +153,7 @@ class _Counter:
         if self.total is not None:
             self.done = min(self.done, self.total)
         if self.bar:
-            self.bar.update(self.bar.task_ids[0], completed=self.done)
+            self.bar.move(self.done)
             return
         now, terminal = time.monotonic(), self.console.is_terminal
         if self.silent or now - self.last < (PATIENCE if terminal else EVERY):
@@ -118,21 +163,15 @@ class _Counter:
             self._start_bar()
         elif self.done != self.total:
             of = "" if self.total is None else f" of {self.total:,}"
-            self.console.print(
-                f"{self.what}: {self.done:,}{of}", highlight=False, markup=False, soft_wrap=True
-            )
+            say(self.console, f"{self.what}: {self.done:,}{of}")
 
     def _start_bar(self) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
         columns = (
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         )  # fmt: skip
-        bar = Progress(*columns, console=self.console, transient=True)
         try:
-            bar.start()
+            self.bar = Bar(self.console, columns, self.what, self.total, self.done)
         except LiveError:  # another bar is shown, which this loop is a part of
             self.silent = True
-            return
-        bar.add_task(self.what, total=self.total, completed=self.done)
-        self.bar = bar

@@ -13,6 +13,8 @@
 A traceback means a bug in Resight; the errors above are printed as one line.
 """
 
+from dataclasses import dataclass
+
 
 class ResightError(Exception):
     """Base of all errors whose message is written for the user."""
@@ -34,6 +36,21 @@ class DataError(ResightError):
     """A data set cannot be used as it is."""
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a picture, as JSON has it.
+
+    Attributes:
+        path: the file, or the row, that holds the picture.
+        fault: what is wrong with it.
+        cure: what to do about it.
+    """
+
+    path: str
+    fault: str
+    cure: str
+
+
 class PictureError(DataError):
     """One picture cannot be read as a picture.
 
@@ -46,6 +63,11 @@ class PictureError(DataError):
     def __init__(self, name: str, fault: str, cure: str) -> None:
         super().__init__(f"{name}: {fault}; {cure}")
         self.name, self.fault, self.cure = name, fault, cure
+
+    @property
+    def row(self) -> Fault:
+        """What JSON says of it."""
+        return Fault(self.name, self.fault, self.cure)
 
     def __reduce__(self) -> tuple:
         # Worker processes send their errors home pickled, by constructor arguments.

@@ -8,13 +8,64 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+
+from resight.core.figures import IfAny, to_json
 
 FILE = "networks.jsonl"
-LAYER = (
-    "name", "kind", "output", "parameters", "multiply_adds", "activation_bytes", "receptive_field", "stride",
-)  # fmt: skip
-"""What a layer's list holds, in this order."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRow:
+    """A layer of a summary; a line of the file lists its fields in this order.
+
+    Attributes:
+        name: as in the network; "" for a function between layers.
+        kind: its class, or the function.
+        output: shape for one image.
+        parameters: of the layer.
+        multiply_adds: for one image.
+        activation_bytes: memory that it adds for one image, in float32.
+        receptive_field: of one position, in pixels; None for the whole input.
+        stride: pixels between two neighbouring positions; None for the whole input.
+    """
+
+    name: str
+    kind: str
+    output: list[int]
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
+    receptive_field: int | None
+    stride: int | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A network layer by layer, and its totals, for one image.
+
+    Attributes:
+        name: of the network.
+        input_size: side of the square input, in pixels.
+        channels: of the input.
+        classes: of the output.
+        parameters: of all layers, without heads that only training uses.
+        multiply_adds: of convolutions and linear layers.
+        activation_bytes: of a forward pass in float32.
+        receptive_field: of the last map, in pixels.
+        layers: in the order in which they run.
+        task: of a run, where it is another one than classification.
+    """
+
+    name: str
+    input_size: int
+    channels: int
+    classes: int
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
+    receptive_field: int | None
+    layers: list[LayerRow]
+    task: IfAny[str] = None
 
 
 @dataclass(frozen=True)
@@ -27,8 +78,7 @@ class Counted:
         year: of the paper.
         paper: authors, title, number.
         least_size: side of the smallest square that it takes, in pixels.
-        summary: the JSON of `resight summary NAME`: counts of one image of the paper's size, without heads
-            that only training uses.
+        summary: of one image of the paper's size.
     """
 
     name: str
@@ -36,12 +86,13 @@ class Counted:
     year: int
     paper: str
     least_size: int
-    summary: dict[str, Any]
+    summary: Summary
 
     def line(self) -> str:
         """Return it as it is in the file."""
-        layers = [[layer[key] for key in LAYER] for layer in self.summary["layers"]]
-        document = {**vars(self), "summary": {**self.summary, "layers": layers}}
+        document = to_json(self)
+        summary = document["summary"]
+        summary["layers"] = [list(layer.values()) for layer in summary["layers"]]
         return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
@@ -49,8 +100,8 @@ class Counted:
         """Read a line that `line` returned."""
         document = json.loads(line)
         summary = document.pop("summary")
-        layers = [dict(zip(LAYER, layer, strict=True)) for layer in summary["layers"]]
-        return cls(**document, summary={**summary, "layers": layers})
+        layers = [LayerRow(*layer) for layer in summary.pop("layers")]
+        return cls(**document, summary=Summary(**summary, layers=layers))
 
 
 @cache

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 INTERPOLATIONS = ("bilinear", "bicubic")
-FRAMES = ("crop", "stretch")
+FRAMES = ("crop", "stretch", "pad", "corner")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -32,8 +32,9 @@ class Preprocessing:
         contrast: global contrast normalization (Goodfellow et al. 2013, section 5.2); 0 for none.
         whitening: ZCA, (3 * size * size, 3 * size * size), over the order of `pixel_mean`; None for none.
         levels: which values are black and white in pictures of more than 8 bits.
-        frame: what is seen of a picture: "crop", its centre after the shorter side is resized; or "stretch",
-            all of it, resized to the square.
+        frame: what is seen of a picture: "crop", its centre after the shorter side is resized; "stretch",
+            all of it, resized to the square; "pad", all of it in its proportions, centred on black; or
+            "corner", all of it, the longer side resized, in the upper left of a square, black elsewhere.
     """
 
     size: int

@@ -5,22 +5,20 @@ sizes, and the first of them is its headline.
 """
 
 import csv
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 CERTAINTIES = ("verified", "high", "uncertain")
 """Seen in the source; taken from a copy that agrees with others; remembered or read off a curve."""
 
 
 @dataclass(frozen=True)
-class Published:
-    """A published figure.
+class Record:
+    """A published figure, without the network's name, as in the JSON of `resight models`.
 
     Attributes:
         id: of the record, never reused.
-        network: our name for it.
         dataset: that it was tested on; for sizes, that the network was built for.
         metric: as named in the source, such as "top-1 error", "params" or "compute".
         value: as printed.
@@ -31,7 +29,6 @@ class Published:
     """
 
     id: str
-    network: str
     dataset: str
     metric: str
     value: float
@@ -40,9 +37,17 @@ class Published:
     source: str
     certainty: str
 
-    def record(self) -> dict[str, Any]:
-        """Return it as in the JSON of `resight models`: all but the network's name."""
-        return {key: value for key, value in asdict(self).items() if key != "network"}
+
+@dataclass(frozen=True, kw_only=True)
+class Published(Record):
+    """A published figure of a network, by our name for it."""
+
+    network: str
+
+    @property
+    def record(self) -> Record:
+        """The figure alone."""
+        return Record(**{one.name: getattr(self, one.name) for one in fields(Record)})
 
 
 @cache

@@ -111,7 +111,7 @@ class _Augmented:
         faults: tuple[PictureError, ...] = (),
     ) -> Batch:
         images, marks = self.pipeline.finish(squares, marks, self.normalize, draws, positions)
-        marks = marks.moved(lambda whole: self._warp(draws, self._cut_from(sizes, whole)))
+        marks = marks.moved(lambda whole: self._warp(draws, self._cut_from(sizes, whole))).drawn(draws)
         return Batch(images, marks, faults, sample_of(draws.samples), draws.samples, sizes)
 
 

@@ -19,6 +19,7 @@ from resight.data.files import too_large_for_memory
 from resight.data.pictures import ArrayPictures as ArrayPictures
 from resight.data.pictures import FilePictures as FilePictures
 from resight.data.pictures import Pictures
+from resight.data.points import KeyPoints
 
 
 class Box(NamedTuple):
@@ -57,6 +58,10 @@ class Masks(Protocol):
         """Return where in the picture the class is, (H, W); None if it is not marked."""
         ...
 
+    def instance(self, position: int, edges: tuple[float, ...]) -> NDArray[np.bool_] | None:
+        """Return where in the picture the object with a box is, (H, W); None if it is not marked."""
+        ...
+
 
 @dataclass(frozen=True)
 class Split:
@@ -75,6 +80,7 @@ class Split:
             which are not among `boxes`, and difficult objects, which are; None if none are known.
         sizes: (width, height) of each of the source's pictures, decoded whole; None where it is not known.
         levels: which values are black and white in pictures of more than 8 bits.
+        points: of the source's pictures; None if the data set has no key points.
     """
 
     name: str
@@ -87,6 +93,7 @@ class Split:
     ignored: Sequence[tuple[Box, ...]] | None = None
     sizes: Sequence[tuple[int, int] | None] | None = None
     levels: Levels = BY_TYPE
+    points: KeyPoints | None = None
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -175,6 +182,16 @@ class Split:
         if self.masks is None or not 0 <= label < len(self.classes):
             return None
         return self.masks.mask(int(self.positions[index]), self.classes[label])
+
+    def picture_instance(self, index: int, box: Box) -> NDArray[np.bool_] | None:
+        """Return where the object with one of its boxes is in the split's picture `index`, (H, W).
+
+        None if the data set has no masks, or none of that object.
+
+        Raises:
+            DataError: if the mask cannot be read.
+        """
+        return None if self.masks is None else self.masks.instance(int(self.positions[index]), box[1:])
 
     def digest(self, index: int) -> str:
         """Return the digest of the picture's content (encoded bytes, or pixels).

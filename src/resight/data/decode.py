@@ -22,13 +22,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
-from torch import Tensor
 
 from resight.core.errors import PictureError
 from resight.core.levels import BY_TYPE, Levels
@@ -37,6 +35,9 @@ from resight.data.deep import Deep, Source, colour_words, grey_values, may_be_de
 from resight.data.files import read_file, too_large_for_memory
 from resight.data.formats import fault_of, is_of_text, open_picture, without_text
 from resight.data.modes import to_rgb
+
+if TYPE_CHECKING:  # torch takes seconds to load, and an exported network needs none
+    from torch import Tensor
 
 PIXEL_LIMIT = 100_000_000
 """A picture of more pixels is refused from its header alone, before any memory is taken.
@@ -133,7 +134,7 @@ def decode_either(
     at_least: int | None = None,
     limit: int = PIXEL_LIMIT,
     levels: Levels = BY_TYPE,
-) -> Image.Image | Tensor:
+) -> "Image.Image | Tensor":
     """Decode one picture as `decode`, but give an ordinary JPEG and an uncompressed picture as a tensor.
 
     Returns:
@@ -149,7 +150,7 @@ def decode_either(
 
 def _decode(
     content: bytes | Path, name: str, at_least: int | None, limit: int, levels: Levels, *, tensors: bool
-) -> Image.Image | Tensor:
+) -> "Image.Image | Tensor":
     name = name or (str(content) if isinstance(content, Path) else "picture")
     if isinstance(content, Path):
         content = read_file(content, name)
@@ -194,7 +195,7 @@ def decode_array(content: bytes | Path, name: str = "", **options: Any) -> NDArr
 
 def _read(
     content: bytes, name: str, at_least: int | None, limit: int, levels: Levels, *, tensors: bool
-) -> Image.Image | Tensor:
+) -> "Image.Image | Tensor":
     image = open_picture(io.BytesIO(content), name)
     width, height = image.size
     if width * height > limit:
@@ -213,6 +214,15 @@ def _read(
     picture = to_rgb(turned(image), source, levels)
     if scaled:
         picture.info[SEEN] = (height, width) if lies else (width, height)
+    return pixels_alone(picture)
+
+
+def pixels_alone(picture: Image.Image) -> Image.Image:
+    """Return the picture without what its file told of place, time, camera and author.
+
+    Pillow keeps comments, profiles and EXIF in `info` and writes some of them into whatever is saved of it.
+    """
+    picture.info = {key: picture.info[key] for key in (WHOLE, SEEN) if key in picture.info}
     return picture
 
 
@@ -250,8 +260,10 @@ def _deep_values(content: bytes, name: str, limit: int) -> Deep | None:
     return grey_values(seen, source)
 
 
-def _by_header(content: bytes, limit: int) -> Tensor | None:
+def _by_header(content: bytes, limit: int) -> "Tensor | None":
     """Return the pixels of a whole binary PPM of 8 bits; None of all else, which Pillow reads or refuses."""
+    import torch
+
     header = PPM.match(content)
     if header is None:
         return None
@@ -268,8 +280,10 @@ def _is_upright(image: Image.Image) -> bool:
     return image.getexif().get(ORIENTATION, 1) == 1
 
 
-def _by_torchvision(content: bytes) -> Tensor | None:
+def _by_torchvision(content: bytes) -> "Tensor | None":
     """Return the pixels of a JPEG; None where they cannot be read, so that Pillow reads or refuses it."""
+    import torch
+
     decode_jpeg = _torchvisions()
     try:
         return decode_jpeg and decode_jpeg(

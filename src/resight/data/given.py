@@ -1,5 +1,6 @@
 """Pictures that a program hands over: paths, Pillow's pictures and arrays, each read as its file would be."""
 
+import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from resight.core.errors import PictureError, UsageError
+from resight.core.errors import DataError, PictureError, UsageError
 from resight.core.levels import BY_TYPE, Levels
 from resight.data import tiff
-from resight.data.decode import decode
+from resight.data.decode import decode, pixels_alone
 from resight.data.deep import Source
+from resight.data.layouts.tree import list_pictures
 from resight.data.modes import to_rgb
 
 Given = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
@@ -75,10 +77,53 @@ def decode_given(
         stored = tiff.stored(picture) if picture.format == "TIFF" and hasattr(picture, "tag_v2") else None
         picture.load()
         upright = ImageOps.exif_transpose(picture)
-        return to_rgb(upright, Source(name, picture.format or "", "", 8, stored, lambda: picture), levels)
+        source = Source(name, picture.format or "", "", 8, stored, lambda: picture)
+        seen = to_rgb(upright, source, levels)
+        return pixels_alone(seen.copy() if seen is picture else seen)
     except PictureError:
         raise
     except (OSError, ValueError, SyntaxError, MemoryError) as error:
         raise PictureError(
             name, f"cannot be read by Pillow ({error})", "give the path of its file"
         ) from error
+
+
+def expand(paths: Sequence[str]) -> list[Path]:
+    """Return the files that paths, folders and patterns match, in their order, each once.
+
+    A missing file stays in the list and gets its error as answer.
+
+    Raises:
+        DataError: if a folder holds no pictures, or a pattern matches nothing.
+        UsageError: if a path is empty.
+    """
+    files: list[Path] = []
+    for word in paths:
+        if not word.strip():
+            raise UsageError("a path is empty; give files, folders or patterns")
+        path = Path(word)
+        if path.is_dir():
+            found = list_pictures(path)
+            if not found:
+                raise DataError(f"{word}: holds no pictures; give pictures or a folder with pictures")
+        elif not path.exists() and any(c in word for c in "*?["):
+            # pathlib globs from a folder; a user's pattern may be absolute, or begin with ..
+            matches = sorted(glob.glob(word, recursive=True))  # noqa: PTH207
+            found = [Path(p) for p in matches if Path(p).is_file()]
+            if not found:
+                raise DataError(f"{word}: matches no file; fix the pattern")
+        else:
+            found = [path]
+        files += found
+    return list(dict.fromkeys(files))
+
+
+def found(given: Sequence[Given]) -> tuple[tuple[str, ...], tuple[Given, ...]]:
+    """Return names and pictures, paths expanded; a file that comes again counts once."""
+    pictures: dict[str, Given] = {}
+    for number, picture in enumerate(given):
+        if isinstance(picture, str | os.PathLike):
+            pictures |= {str(path): path for path in expand([os.fspath(picture)])}
+        else:
+            pictures[f"images[{number}]"] = picture
+    return tuple(pictures), tuple(pictures.values())

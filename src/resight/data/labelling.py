@@ -126,6 +126,38 @@ class AllBoxes:
         return Dataset(name, classes, built, notes=notes.lines())
 
 
+class EveryObject(AllBoxes):
+    """As `AllBoxes`, for what finds objects: one class is enough, and other splits may show more classes.
+
+    Their objects stay, with the label -1: they are neither found nor missed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(least=1)
+
+    def dataset(self, name: str, splits: Framed, notes: Notes) -> Dataset:
+        """Return a data set of any number of classes a picture, those of the training pictures' boxes."""
+        classes = tuple(sorted({box[0] for picture, _ in splits["train"] for box in picture.boxes}))
+        if not classes:
+            raise DataError(f"{name}: none of its training pictures has a box")
+        built = {}
+        for split, pictures in splits.items():
+            if not pictures:
+                notes.add(EMPTY, split)
+                continue
+            part, names = split_of(split, pictures), []
+            for picture, _ in pictures:
+                shown = {box[0] for box in picture.boxes}
+                for other in sorted(shown - {*classes}):
+                    notes.add(
+                        f"{split} pictures show a class that no training picture has; it is not counted",
+                        other,
+                    )
+                names.append(shown & {*classes})
+            built[split] = replace(part, labels=multi_hot(names, part.classes)).relabelled(classes)
+        return Dataset(name, classes, built, notes=notes.lines())
+
+
 LARGEST, ALL = LargestBox(), AllBoxes()
 
 
@@ -161,6 +193,7 @@ def split_of(name: str, pictures: Sequence[tuple[AnnotatedPicture, Frame]]) -> S
 
     files = FilePictures([p.path for p, _ in pictures])
     segments = [p.segments for p, _ in pictures]
+    outlines = [{box[1:]: outline for box, outline in p.outlines.items()} for p, _ in pictures]
     return Split(
         name,
         files,
@@ -170,5 +203,7 @@ def split_of(name: str, pictures: Sequence[tuple[AnnotatedPicture, Frame]]) -> S
         boxes=[numbered(p.boxes) for p, _ in pictures],
         ignored=[numbered(p.ignored) for p, _ in pictures],
         sizes=[frame.turned_size() for _, frame in pictures],
-        masks=FileMasks(files, [frame for _, frame in pictures], segments) if any(segments) else None,
+        masks=FileMasks(files, [frame for _, frame in pictures], segments, outlines)
+        if any(segments)
+        else None,
     )

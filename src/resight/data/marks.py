@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resight.core.errors import DataError, UsageError
+from resight.data.augment.draws import Draws
 from resight.data.augment.warp import Warp, move_boxes
 from resight.data.dataset import Box, Split, named_classes
 
@@ -55,6 +56,10 @@ class Marks(Protocol):
 
     def moved(self, warp_of: WarpOf) -> Self:
         """Return the marks where the pictures' moves take them, in shares of the moved pictures' sides."""
+        ...
+
+    def drawn(self, draws: Draws) -> Self:
+        """Return the marks with what the loss draws for each picture; the same where it draws nothing."""
         ...
 
     def __len__(self) -> int:
@@ -117,6 +122,11 @@ class ClassMarks:
     def moved(self, warp_of: WarpOf) -> "ClassMarks":
         """Return the same: a picture stays of its class wherever it is moved to."""
         del warp_of
+        return self
+
+    def drawn(self, draws: Draws) -> "ClassMarks":
+        """Return the same."""
+        del draws
         return self
 
     def __len__(self) -> int:
@@ -197,6 +207,11 @@ class OneBox:
         device = self.labels.device
         places = boxes[:, 0].to(device, torch.float32)
         return OneBox(self.labels, places, self.sizes, seen[:, 0].to(device, torch.float32))
+
+    def drawn(self, draws: Draws) -> "OneBox":
+        """Return the same."""
+        del draws
+        return self
 
     def __len__(self) -> int:
         return len(self.labels)

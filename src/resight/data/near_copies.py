@@ -53,6 +53,13 @@ def print_of(image: Image.Image) -> Print | None:
     return Print(int("".join("01"[int(bit)] for bit in above), 2), grey.ravel())
 
 
+def are_near(first: Print, second: Print) -> bool:
+    """Return whether two pictures are near copies."""
+    if (first.bits ^ second.bits).bit_count() > FARTHEST:
+        return False
+    return bool(_correlation(first.grey[None], second.grey[None])[0] >= ALIKE)
+
+
 def near_pairs(prints: Sequence[Print]) -> list[tuple[int, int, int]]:
     """Return (first, second, distance) of all near copies, nearest first.
 

@@ -13,11 +13,15 @@ from resight.data.layouts.archive import is_zip, unpacked
 from resight.data.layouts.builtin import BUILTIN, open_builtin
 from resight.data.layouts.claim import Claim, Reader, left_over
 from resight.data.layouts.coco import claim_coco, open_coco
+from resight.data.layouts.coco_points import claim_coco_points, open_coco_points
 from resight.data.layouts.csv_table import SUFFIXES as CSV_SUFFIXES
 from resight.data.layouts.csv_table import open_csv
 from resight.data.layouts.cvat import claim_cvat
 from resight.data.layouts.folder import claim_folder
 from resight.data.layouts.hub import is_hub, open_hub
+from resight.data.layouts.lsp import claim_lsp
+from resight.data.layouts.point_table import claim_point_table, open_tables
+from resight.data.layouts.pointed import POINTS
 from resight.data.layouts.splits import split_in
 from resight.data.layouts.table import open_parquet, parquet_shards
 from resight.data.layouts.tiny_imagenet import claim_tiny_imagenet
@@ -93,7 +97,8 @@ def open_as_it_is(where: str | Path, data_root: str | Path | None = None, rule: 
     Args:
         where: see `open_dataset`.
         data_root: see `open_dataset`.
-        rule: what pictures with boxes are labelled with; all their classes after `multi-label:`.
+        rule: what pictures with boxes are labelled with; all their classes after `multi-label:`. With
+            `POINTS` a data set of key points is read, and no other.
 
     Raises:
         DataError: in one line, with the cure.
@@ -106,6 +111,8 @@ def open_as_it_is(where: str | Path, data_root: str | Path | None = None, rule: 
         dataset = open_hub(str(where))
     else:
         multi_label, path = parted_name(str(where))
+        if multi_label and rule is POINTS:
+            raise DataError(f"{where}: key points have no labels; leave {MULTI_LABEL} out")
         dataset = _open_path(Path(path), ALL if multi_label else rule)
         if multi_label and not dataset.multi_label:
             raise DataError(
@@ -144,6 +151,8 @@ def _open_file(path: Path, rule: Rule) -> Dataset:
     if not path.exists():
         raise DataError(f"{path}: no such file, folder or built-in data set{_meant(path)}")
     suffix = path.suffix.lower()
+    if rule is POINTS:
+        return _open_points(path, suffix)
     if suffix == ".parquet":
         return open_parquet(str(path), {"test" if split_in(path.stem) == "test" else "train": [path]})
     if suffix in CSV_SUFFIXES:
@@ -157,6 +166,17 @@ def _open_file(path: Path, rule: Rule) -> Dataset:
     if path.name.endswith(PACKED):
         raise DataError(f"{path}: is compressed, so its samples cannot be located; unpack it to .tar")
     raise DataError(f"{path}: must be a folder, .zip, .parquet, .tar, .csv, .json or data.yaml")
+
+
+def _open_points(path: Path, suffix: str) -> Dataset:
+    """Open a file that holds key points."""
+    if suffix in CSV_SUFFIXES:
+        return open_tables(str(path), [path])
+    if suffix == ".json":
+        return open_coco_points(str(path), {"train": path})
+    raise DataError(
+        f"{path}: holds no key points; they are read from a folder, a .zip, a .csv or COCO's .json"
+    )
 
 
 def _meant(path: Path) -> str:
@@ -216,6 +236,8 @@ READERS: tuple[Reader, ...] = (
     claim_tables,
 )
 """Each layout that a folder may have, except class folders, which are only asked for where none is found."""
+POINT_READERS: tuple[Reader, ...] = (claim_lsp, claim_coco_points, claim_point_table)
+"""Each layout with key points; other layouts are refused where key points are asked for."""
 
 MOST = 10_000
 """Neighbours of a place that is not there that are compared with it."""
@@ -225,11 +247,11 @@ WRAPPERS = 5
 
 def is_annotated(root: Path) -> bool:
     """Return whether a folder has a layout that is read and is not class folders."""
-    return any(claim.open for claim in _claims(root))
+    return any(claim.open for claim in _claims(root, READERS))
 
 
-def _claims(root: Path) -> list[Claim]:
-    return [claim for reader in READERS if (claim := reader(root))]
+def _claims(root: Path, readers: tuple[Reader, ...]) -> list[Claim]:
+    return [claim for reader in readers if (claim := reader(root))]
 
 
 def _open_folder(path: Path, rule: Rule) -> Dataset:
@@ -239,7 +261,7 @@ def _open_folder(path: Path, rule: Rule) -> Dataset:
     """
     chain = _wrapped(path)
     for root in chain:
-        claims = _claims(root)
+        claims = _claims(root, POINT_READERS if rule is POINTS else READERS)
         readable = [claim for claim in claims if claim.open]
         if len(readable) > 1:
             layouts = " and ".join(claim.layout for claim in readable)
@@ -249,6 +271,11 @@ def _open_folder(path: Path, rule: Rule) -> Dataset:
             )
         if claims:
             return _opened(path, chain, root, (readable or claims)[0], rule)
+    if rule is POINTS:
+        raise DataError(
+            f"{path}: holds no key points; they are read from joints.mat (Leeds Sports Pose), from "
+            "annotations/person_keypoints_train*.json (COCO) or from a csv with path, NAME_x and NAME_y"
+        )
     for root in chain:
         if claim := claim_folder(root):
             return _opened(path, chain, root, claim, rule)

@@ -1,20 +1,23 @@
 """Resize and crop: a picture to the square that the network sees, by its preprocessing."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
-from torch.nn import functional as F
 
 from resight.core.console import counted
 from resight.core.device import cores
 from resight.core.errors import PictureError, UsageError
 from resight.core.preprocessing import Preprocessing
-from resight.data.dataset import Split
 from resight.data.decode import SEEN, WHOLE
+
+if TYPE_CHECKING:  # torch takes seconds to load, and an exported network needs none
+    import torch
+    from torch import Tensor
+
+    from resight.data.dataset import Split
 
 MOST_ASPECT = 16
 
@@ -22,13 +25,13 @@ MOST_ASPECT = 16
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
-Picture = Image.Image | Tensor
+Picture: TypeAlias = "Image.Image | Tensor"
 """A decoded picture: Pillow's, or (3, H, W) uint8; see `decode_either`."""
 
 
 def size_of(image: Picture) -> tuple[int, int]:
     """Return width and height in pixels."""
-    return (image.shape[2], image.shape[1]) if isinstance(image, Tensor) else image.size
+    return image.size if isinstance(image, Image.Image) else (image.shape[2], image.shape[1])
 
 
 def resize_shorter(image: Image.Image, side: int, interpolation: str = "bilinear") -> Image.Image:
@@ -49,14 +52,14 @@ def _resize_shorter(image: Picture, side: int, interpolation: str) -> Picture:
         left, top = max(0, (width - most) // 2), max(0, (height - most) // 2)
         image = _crop(image, left, top, min(width, most), min(height, most))
         width, height = size_of(image)
-    elif not isinstance(image, Tensor) and WHOLE in image.info:
+    elif isinstance(image, Image.Image) and WHOLE in image.info:
         return _resize_scaled(image, side, interpolation)
     if min(width, height) == side:
         return image
     size = _resized(width, height, side)
-    if isinstance(image, Tensor):
-        return _interpolate(image, size, interpolation)
-    return image.resize(size, FILTERS[interpolation])
+    if isinstance(image, Image.Image):
+        return image.resize(size, FILTERS[interpolation])
+    return _interpolate(image, size, interpolation)
 
 
 def _resized(width: int, height: int, side: int) -> tuple[int, int]:
@@ -72,15 +75,17 @@ def _resize_scaled(image: Image.Image, side: int, interpolation: str) -> Image.I
     return image.resize(_resized(width, height, side), FILTERS[interpolation], box=box)
 
 
-def _interpolate(image: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
+def _interpolate(image: "Tensor", size: tuple[int, int], interpolation: str) -> "Tensor":
     """Resize a tensor as Pillow does, antialiased; values differ by 1 of 255 at most."""
+    from torch.nn import functional as F
+
     return F.interpolate(image[None], size=size[::-1], mode=interpolation, antialias=True)[0]
 
 
 def _crop(image: Picture, left: int, top: int, width: int, height: int) -> Picture:
-    if isinstance(image, Tensor):
-        return image[:, top : top + height, left : left + width]
-    return image.crop((left, top, left + width, top + height))
+    if isinstance(image, Image.Image):
+        return image.crop((left, top, left + width, top + height))
+    return image[:, top : top + height, left : left + width]
 
 
 def centre_crop(image: Image.Image, side: int) -> Image.Image:
@@ -100,28 +105,58 @@ def _centre_crop(image: Picture, side: int) -> Picture:
 def fit(image: Picture, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Return the test-time square of a picture, (size, size, 3) uint8."""
     if preprocessing.frame == "stretch":
-        return pixels_of(_stretch(image, preprocessing.size, preprocessing.interpolation))
+        sides = (preprocessing.size, preprocessing.size)
+        return pixels_of(_stretch(image, sides, preprocessing.interpolation))
+    if preprocessing.frame == "pad":
+        sides = (preprocessing.size, preprocessing.size)
+        return pixels_of(_stretch(_padded(image), sides, preprocessing.interpolation))
+    if preprocessing.frame == "corner":
+        sides = padded_sides(whole_size(image), preprocessing.size)
+        shown = pixels_of(_stretch(image, sides, preprocessing.interpolation))
+        square = np.zeros((preprocessing.size, preprocessing.size, 3), np.uint8)
+        square[: sides[1], : sides[0]] = shown
+        return square
     resized = _resize_shorter(image, preprocessing.resize, preprocessing.interpolation)
     return pixels_of(_centre_crop(resized, preprocessing.size))
 
 
-def _stretch(image: Picture, side: int, interpolation: str) -> Picture:
-    """Resize all of a picture to a square."""
-    if isinstance(image, Tensor):
-        return _interpolate(image, (side, side), interpolation)
-    if image.size == (side, side):
+def padded_sides(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Return (width, height) of a picture whose longer side is resized to `side`."""
+    width, height = (max(1, round(own * side / max(size))) for own in size)
+    return width, height
+
+
+def _stretch(image: Picture, sides: tuple[int, int], interpolation: str) -> Picture:
+    """Resize all of a picture to (width, height)."""
+    if not isinstance(image, Image.Image):
+        return _interpolate(image, sides, interpolation)
+    if image.size == sides:
         return image
     width, height = image.size
     if WHOLE in image.info:  # scaled inside libjpeg, which rounds up
         whole = image.info[WHOLE]
         scale = round(max(whole) / max(image.size))
         width, height = whole[0] / scale, whole[1] / scale
-    return image.resize((side, side), FILTERS[interpolation], box=(0, 0, width, height))
+    return image.resize(sides, FILTERS[interpolation], box=(0, 0, width, height))
+
+
+def _padded(image: Picture) -> Picture:
+    """Return a picture in the middle of a black square of its longer side."""
+    width, height = size_of(image)
+    side = max(width, height)
+    left, top = (side - width) // 2, (side - height) // 2
+    if not isinstance(image, Image.Image):
+        from torch.nn import functional as F
+
+        return F.pad(image, (left, side - width - left, top, side - height - top))
+    square = Image.new("RGB", (side, side))
+    square.paste(image, (left, top))
+    return square
 
 
 def whole_size(image: Picture) -> tuple[int, int]:
     """Return (width, height) in pixels of the whole picture, although it may have been decoded smaller."""
-    return size_of(image) if isinstance(image, Tensor) else image.info.get(SEEN, image.size)
+    return image.info.get(SEEN, image.size) if isinstance(image, Image.Image) else size_of(image)
 
 
 def seen_window(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[float, float, float, float]:
@@ -134,6 +169,12 @@ def seen_window(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[fl
     side, (width, height) = preprocessing.resize, size
     if preprocessing.frame == "stretch":
         return 0.0, 0.0, float(width), float(height)
+    if preprocessing.frame == "pad":
+        left, top = ((max(size) - edge) // 2 for edge in size)
+        return -left, -top, max(size) - left, max(size) - top
+    if preprocessing.frame == "corner":
+        across, down = padded_sides(size, preprocessing.size)
+        return 0.0, 0.0, preprocessing.size * width / across, preprocessing.size * height / down
     most = MOST_ASPECT * min(size)
     inner = (min(width, most), min(height, most))
     start = (max(0, (width - most) // 2), max(0, (height - most) // 2))
@@ -150,28 +191,59 @@ def seen_window(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[fl
 
 def pixels_of(image: Picture) -> NDArray[np.uint8]:
     """Return the pixels of a picture, (H, W, 3) uint8."""
-    return image.permute(1, 2, 0).numpy() if isinstance(image, Tensor) else np.asarray(image)
+    return np.asarray(image) if isinstance(image, Image.Image) else image.permute(1, 2, 0).numpy()
 
 
 def cut_box(image: Picture, box: tuple[float, ...], size: int) -> NDArray[np.uint8]:
     """Cut a box (left, top, right, bottom), in pixels, out and resize it to a square, antialiased.
 
-    Out of a tensor whole pixels are cut, the nearest to the box, as torchvision's random crops are.
+    Out of a tensor whole pixels are cut, the nearest to the box, as torchvision's random crops are. What a
+    box shows beyond the picture is black.
 
     Returns:
         (size, size, 3) uint8.
     """
-    if not isinstance(image, Tensor):
+    width, height = size_of(image)
+    if box[0] < 0 or box[1] < 0 or box[2] > width or box[3] > height:
+        return _cut_beyond(image, box, size)
+    if isinstance(image, Image.Image):
         square = image.resize((size, size), FILTERS["bilinear"], box=box, reducing_gap=3.0)  # type: ignore[arg-type]
         return np.asarray(square)
-    width, height = size_of(image)
     left, top = min(round(box[0]), width - 1), min(round(box[1]), height - 1)
     right, bottom = max(left + 1, round(box[2])), max(top + 1, round(box[3]))
     part = image[:, top:bottom, left:right]
     return pixels_of(_interpolate(part, (size, size), "bilinear"))
 
 
-def typical_side(split: Split, most: int = 64) -> int:
+def _cut_beyond(image: Picture, box: tuple[float, ...], size: int) -> NDArray[np.uint8]:
+    """Cut a box that reaches beyond the picture out; what is inside lands on whole pixels of the square."""
+    width, height = size_of(image)
+    square, places, part = np.zeros((size, size, 3), np.uint8), [], []
+    for low, high, most in ((box[0], box[2], width), (box[1], box[3], height)):
+        scale = size / (high - low)
+        first, last = round(max(0.0, -low) * scale), round((min(high, most) - low) * scale)
+        places.append((first, max(last, first + 1)))
+        part.append((max(low, 0.0), min(high, float(most))))
+    (x0, x1), (y0, y1) = places
+    inside = (part[0][0], part[1][0], part[0][1], part[1][1])
+    if not isinstance(image, Image.Image):
+        left, top, right, bottom = (round(edge) for edge in inside)
+        shown = pixels_of(
+            _interpolate(
+                image[:, top : max(bottom, top + 1), left : max(right, left + 1)],
+                (x1 - x0, y1 - y0),
+                "bilinear",
+            )
+        )
+    else:
+        shown = np.asarray(
+            image.resize((x1 - x0, y1 - y0), FILTERS["bilinear"], box=inside, reducing_gap=3.0)
+        )
+    square[y0:y1, x0:x1] = shown[: size - y0, : size - x0]
+    return square
+
+
+def typical_side(split: "Split", most: int = 64) -> int:
     """Return the median shorter side, in pixels, of some evenly spaced pictures of a split."""
     sides = []
     for index in np.unique(np.linspace(0, len(split) - 1, most).astype(int)):
@@ -183,8 +255,8 @@ def typical_side(split: Split, most: int = 64) -> int:
 
 
 def decode_split(
-    split: Split, preprocessing: Preprocessing, *, whole: bool = False, strict: bool = False
-) -> tuple[Split, list[NDArray[np.uint8]], list[PictureError]]:
+    split: "Split", preprocessing: Preprocessing, *, whole: bool = False, strict: bool = False
+) -> tuple["Split", list[NDArray[np.uint8]], list[PictureError]]:
     """Decode all pictures of a split into memory.
 
     Args:
@@ -233,17 +305,19 @@ class Normalize:
         device: where the pictures will be.
     """
 
-    def __init__(self, preprocessing: Preprocessing, device: torch.device) -> None:
+    def __init__(self, preprocessing: Preprocessing, device: "torch.device") -> None:
         self.preprocessing, self.device = preprocessing, device
         self._by_shape: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self._whitening: Tensor | None = None
 
-    def __call__(self, pixels: Tensor) -> Tensor:
+    def __call__(self, pixels: "Tensor") -> "Tensor":
         """Normalize pixels (B, H, W, 3) uint8 to (B, 3, H, W) float32, channels last in memory.
 
         Raises:
             UsageError: if a whitened card meets pictures of another size.
         """
+        import torch
+
         count, height, width, _ = pixels.shape
         if self.preprocessing.contrast:
             return self._contrast(pixels)
@@ -252,7 +326,10 @@ class Normalize:
         flat = torch.addcmul(shift, flat, scale, out=flat)
         return flat.view(count, height, width, 3).permute(0, 3, 1, 2)
 
-    def _vectors(self, height: int, width: int) -> tuple[Tensor, Tensor]:
+    def _vectors(self, height: int, width: int) -> "tuple[Tensor, Tensor]":
+        import torch
+        from torch.nn import functional as F
+
         if (height, width) not in self._by_shape:
             card = self.preprocessing
             mean = torch.tensor(card.mean).view(3, 1, 1).expand(3, height, width)
@@ -265,7 +342,10 @@ class Normalize:
             self._by_shape[height, width] = (shift.to(self.device), scale.to(self.device))
         return self._by_shape[height, width]
 
-    def _contrast(self, pixels: Tensor) -> Tensor:
+    def _contrast(self, pixels: "Tensor") -> "Tensor":
+        import torch
+        from torch.nn import functional as F
+
         card, (count, height, width, _) = self.preprocessing, pixels.shape
         flat = contrast_normalized(pixels.permute(0, 3, 1, 2), card.contrast)
         if card.whitening is not None and (height, width) != (card.size, card.size):
@@ -285,7 +365,7 @@ class Normalize:
         return images.contiguous(memory_format=torch.channels_last)
 
 
-def contrast_normalized(images: Tensor, scale: float) -> Tensor:
+def contrast_normalized(images: "Tensor", scale: float) -> "Tensor":
     """Return each picture (B, 3, H, W) of 0..255 as a vector (B, 3HW): less its mean, scaled to norm `scale`.
 
     Goodfellow et al. 2013, section 5.2; the released CIFAR-10 preparation has scale 55.
@@ -295,11 +375,13 @@ def contrast_normalized(images: Tensor, scale: float) -> Tensor:
     return scale * flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-8)
 
 
-def zca(vectors: Tensor, epsilon: float = 0.1) -> Tensor:
+def zca(vectors: "Tensor", epsilon: float = 0.1) -> "Tensor":
     """Return W = E diag(1 / sqrt(lambda + epsilon)) E^T of centred vectors (N, D): (D, D), symmetric.
 
     E and lambda are the eigenvectors and eigenvalues of their covariance.
     """
+    import torch
+
     covariance = (vectors.T @ vectors).double() / len(vectors)
     values, basis = torch.linalg.eigh(covariance)
     return (basis / (values.clamp(min=0) + epsilon).sqrt() @ basis.T).float()

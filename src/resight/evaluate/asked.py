@@ -18,6 +18,8 @@ from resight.core.preprocessing import Preprocessing
 from resight.data.prepare import Normalize, fit, seen_window, whole_size
 from resight.evaluate.scores import batch_size, logits_of, require_finite
 
+Outputs = Callable[[nn.Module, Tensor, Normalize, torch.dtype], Any]
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -101,14 +103,17 @@ def _keep(samples: list) -> list:
 
 
 @torch.inference_mode()
-def seen(asked: Asked, *, mirrored: bool = False) -> Iterator[tuple[int, Any, Place | None]]:
-    """Yield (index, output (...) float32 on the CPU, place) of each picture, in order.
+def seen(
+    asked: Asked, outputs_of: Outputs = logits_of, *, mirrored: bool = False
+) -> Iterator[tuple[int, Any, Place | None]]:
+    """Yield (index, output on the CPU, place) of each picture, in order.
 
     Of one that cannot be read the output is the PictureError, and the place is None.
 
     Args:
         asked: the network and the pictures.
-        mirrored: whether the network is asked about the mirrored square too: outputs are (2, ...) then.
+        outputs_of: what a network says of squares, see `Task.outputs`; float32 tensors (...) by default.
+        mirrored: whether the network is asked about the mirrored square too: tensors are (2, ...) then.
 
     Raises:
         ModelFileError: if an output is not finite.
@@ -124,9 +129,10 @@ def seen(asked: Asked, *, mirrored: bool = False) -> Iterator[tuple[int, Any, Pl
         if squares:
             pixels = torch.from_numpy(np.stack(squares))
             views = [pixels, pixels.flip(2)] if mirrored else [pixels]
-            found = [logits_of(asked.network, view, normalize, asked.precision) for view in views]
+            found = [outputs_of(asked.network, view, normalize, asked.precision) for view in views]
             for output in found:
-                require_finite(output.flatten(1))
+                if isinstance(output, Tensor):
+                    require_finite(output.flatten(1))
             outputs = iter(torch.stack(found, 1) if mirrored else found[0])
         for index, square, place in samples:
             yield index, square if isinstance(square, PictureError) else next(outputs), place

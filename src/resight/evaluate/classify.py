@@ -1,16 +1,17 @@
 """Test figures of a classifier from its probabilities."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from resight.core.distributed import world
-from resight.core.errors import PictureError
-from resight.evaluate.multi_label import ANSWERED, figures_of_several
+from resight.core.errors import Fault, PictureError
+from resight.core.figures import Inline, to_json
+from resight.evaluate.multi_label import ANSWERED, SeveralFigures, figures_of_several
 from resight.metrics.accuracy import confused, confusion, macro_averages, topk_wrong, wilson_interval
 from resight.metrics.calibration import expected_calibration_error, reliability
 from resight.metrics.multi_label import one_wrong
@@ -18,6 +19,115 @@ from resight.metrics.risk_coverage import RiskCoverage, risk_coverage
 
 MATRIX = 1000
 """Most classes of a confusion matrix, which grows by their square; "confused" has the same in few numbers."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The figures of every classifier; errors and intervals in percent.
+
+    Attributes:
+        n: pictures.
+        wrong: of them.
+        top1_error: share of wrong ones.
+        top1_interval: its 95 % Wilson interval.
+        classes: names.
+        skipped: pictures that could not be read and do not count.
+    """
+
+    n: int
+    wrong: int
+    top1_error: float
+    top1_interval: tuple[float, float]
+    classes: Sequence[str]
+    skipped: list[Fault]
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """The figures of one class; None where nothing was counted.
+
+    Attributes:
+        n: its pictures.
+        error: those that are named otherwise, in percent.
+        interval: the 95 % Wilson interval.
+        precision: share of right answers where it is named.
+        recall: share of its pictures that are named.
+    """
+
+    n: int
+    error: float | None
+    interval: tuple[float, float] | None
+    precision: float | None
+    recall: float | None
+
+    @classmethod
+    def of(cls, n: int, predicted: int, right: int) -> "ClassFigures":
+        """Return the figures of a class with n pictures, named so often, so often rightly."""
+        return cls(
+            n,
+            error=100 * (1 - right / n) if n else None,
+            interval=wilson_interval(n - right, n) if n else None,
+            precision=right / predicted if predicted else None,
+            recall=right / n if n else None,
+        )
+
+
+@dataclass(frozen=True)
+class Macro:
+    """Means over the classes, see `macro_averages`."""
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The risk-coverage curve: its area in percent, and (share accepted, error in %, least p)."""
+
+    area: float
+    curve: list[tuple[float, float | None, float]]
+
+
+@dataclass(frozen=True)
+class FiguresOfOne:
+    """What is figured where a picture has one class.
+
+    Attributes:
+        multi_label: False.
+        top5_error: in percent; None for five classes or fewer.
+        per_class: by name.
+        macro: means over the classes.
+        confusion: counts, a row for each true class; None for more than `MATRIX` classes.
+        confused: (true class, class named, how often), wrong answers only, the most frequent first.
+        ece: expected calibration error.
+        reliability: its table.
+        risk_coverage: of the answers that are accepted.
+    """
+
+    multi_label: bool
+    top5_error: float | None
+    per_class: dict[str, ClassFigures]
+    macro: Macro
+    confusion: list[list[int]] | None
+    confused: Sequence[Sequence[int]]
+    ece: float
+    reliability: list[list[float]]
+    risk_coverage: Accepted
+
+
+@dataclass(frozen=True)
+class FiguresOfSeveral:
+    """What is figured where a picture may have several classes; the keys of one class are empty."""
+
+    several: Inline[SeveralFigures]
+    top5_error: None
+    macro: None
+    confusion: None
+    confused: tuple[()]
+    ece: float
+    reliability: list[list[float]]
+    risk_coverage: None
 
 
 @dataclass(frozen=True)
@@ -40,68 +150,42 @@ class TestResult:
     classes: tuple[str, ...]
     faults: tuple[PictureError, ...]
 
-    @property
-    def multi_label(self) -> bool:
-        """Whether a picture may have several classes."""
-        return self.labels.dim() == 2
+    multi_label: ClassVar[bool] = False
+    """Whether a picture may have several classes."""
 
     def part(self, rows: Tensor) -> "TestResult":
         """Return the result of some of its pictures, by their rows."""
-        return TestResult(
+        return type(self)(
             self.probabilities[rows], self.labels[rows], self.indices[rows], self.classes, self.faults
         )
 
     def wrong(self) -> Tensor:
-        """Return which pictures are not named right, (N,); multi-label, see `one_wrong`."""
-        if self.multi_label:
-            return one_wrong(self.probabilities, self.labels, ANSWERED)
+        """Return which pictures are not named right, (N,)."""
         return topk_wrong(self.probabilities, self.labels, 1)
 
     def truth(self) -> Tensor:
-        """Return each picture's class, (N,); multi-label, the least likely of its classes, -1 without any."""
-        if not self.multi_label:
-            return self.labels
-        least = self.probabilities.masked_fill(self.labels == 0, math.inf).argmin(1)
-        return torch.where((self.labels > 0).any(1), least, -1)
+        """Return each picture's class, (N,); -1 without one."""
+        return self.labels
 
     def risk_coverage(self) -> RiskCoverage:
         """Return the curve over the probability of each answer; see `resight.metrics.risk_coverage`."""
         return risk_coverage(self.probabilities.max(1).values, self.wrong())
 
     def figures(self) -> dict[str, Any]:
-        """Return the figures as plain JSON types; errors and intervals in percent.
-
-        "confusion" holds counts, a row for each true class; None if multi-label or of more than `MATRIX`
-        classes.
-        "confused": [true class, class named, how often], wrong answers only, the most frequent first.
-        """
+        """Return the figures as plain JSON types: `Figures`, then those of one class or of several."""
         count, wrong = len(self.labels), self.wrong()
-        figures = {
-            "n": count,
-            "wrong": int(wrong.sum()),
-            "top1_error": 100 * float(wrong.double().mean()),
-            "top1_interval": list(wilson_interval(int(wrong.sum()), count)),
-            "classes": list(self.classes),
-            "skipped": [{"path": f.name, "fault": f.fault, "cure": f.cure} for f in self.faults],
-        }
-        return figures | (self._of_several() if self.multi_label else self._of_one())
+        shared = Figures(
+            n=count,
+            wrong=int(wrong.sum()),
+            top1_error=100 * float(wrong.double().mean()),
+            top1_interval=wilson_interval(int(wrong.sum()), count),
+            classes=self.classes,
+            skipped=[fault.row for fault in self.faults],
+        )
+        return to_json(shared) | to_json(self._more())
 
-    def _of_several(self) -> dict[str, Any]:
-        """Return the multi-label figures; the calibration is of every yes and no."""
-        yes = self.probabilities.flatten()
-        table = reliability(torch.stack([1 - yes, yes], 1), self.labels.flatten().long())
-        return {
-            **figures_of_several(self.probabilities, self.labels, self.classes),
-            "top5_error": None,
-            "macro": None,  # see "f1_macro"
-            "confusion": None,
-            "confused": [],
-            "ece": expected_calibration_error(table),
-            "reliability": table.tolist(),
-            "risk_coverage": None,  # a picture has as many confidences as classes
-        }
-
-    def _of_one(self) -> dict[str, Any]:
+    def _more(self) -> FiguresOfOne | FiguresOfSeveral:
+        """Return the figures that only this kind of labels has."""
         said, classes = self.probabilities.argmax(1), len(self.classes)
         wrong5 = topk_wrong(self.probabilities, self.labels, 5)
         table = reliability(self.probabilities, self.labels)
@@ -109,35 +193,66 @@ class TestResult:
             torch.bincount(numbers, minlength=classes).tolist()
             for numbers in (self.labels, said, said[said == self.labels])
         ]
-        per_class = {}
-        for name, n, predicted, right in zip(self.classes, *counts, strict=True):
-            per_class[name] = {
-                "n": n,
-                "error": 100 * (1 - right / n) if n else None,
-                "interval": list(wilson_interval(n - right, n)) if n else None,
-                "precision": right / predicted if predicted else None,
-                "recall": right / n if n else None,
-            }
-        macro = macro_averages([(row["precision"], row["recall"]) for row in per_class.values()])
-        few = classes <= MATRIX
-        return {
-            "multi_label": False,
-            # Among five classes or fewer the fifth guess is always right: no figure.
-            "top5_error": 100 * float(wrong5.double().mean()) if classes > 5 else None,
-            "per_class": per_class,
-            "macro": dict(zip(("precision", "recall", "f1"), macro, strict=True)),
-            "confusion": confusion(said, self.labels, classes).tolist() if few else None,
-            "confused": confused(said, self.labels),
-            "ece": expected_calibration_error(table),
-            "reliability": table.tolist(),
-            "risk_coverage": self._accepted(),
+        per_class = {
+            name: ClassFigures.of(*numbers) for name, *numbers in zip(self.classes, *counts, strict=True)
         }
-
-    def _accepted(self) -> dict[str, Any]:
-        """Return the risk-coverage curve: its area in percent, and [share accepted, error in %, least p]."""
+        few = classes <= MATRIX
         curve = self.risk_coverage()
-        points = [[p.coverage, p.error, p.threshold] for p in curve.points()]
-        return {"area": curve.area, "curve": points}
+        return FiguresOfOne(
+            multi_label=False,
+            # Among five classes or fewer the fifth guess is always right: no figure.
+            top5_error=100 * float(wrong5.double().mean()) if classes > 5 else None,
+            per_class=per_class,
+            macro=Macro(*macro_averages([(row.precision, row.recall) for row in per_class.values()])),
+            confusion=confusion(said, self.labels, classes).tolist() if few else None,
+            confused=confused(said, self.labels),
+            ece=expected_calibration_error(table),
+            reliability=table.tolist(),
+            risk_coverage=Accepted(curve.area, [(p.coverage, p.error, p.threshold) for p in curve.points()]),
+        )
+
+
+@dataclass(frozen=True)
+class SeveralResult(TestResult):
+    """The result of a test whose pictures may have several classes each."""
+
+    multi_label: ClassVar[bool] = True
+
+    def wrong(self) -> Tensor:
+        """Return which pictures are not named right, (N,), see `one_wrong`."""
+        return one_wrong(self.probabilities, self.labels, ANSWERED)
+
+    def truth(self) -> Tensor:
+        """Return of each picture's classes that which was thought least likely, (N,); -1 without any."""
+        least = self.probabilities.masked_fill(self.labels == 0, math.inf).argmin(1)
+        return torch.where((self.labels > 0).any(1), least, -1)
+
+    def _more(self) -> FiguresOfSeveral:
+        """Return the figures of several classes; the calibration is of every yes and no."""
+        yes = self.probabilities.flatten()
+        table = reliability(torch.stack([1 - yes, yes], 1), self.labels.flatten().long())
+        return FiguresOfSeveral(
+            several=figures_of_several(self.probabilities, self.labels, self.classes),
+            top5_error=None,
+            macro=None,  # see "f1_macro"
+            confusion=None,
+            confused=(),
+            ece=expected_calibration_error(table),
+            reliability=table.tolist(),
+            risk_coverage=None,  # a picture has as many confidences as classes
+        )
+
+
+def result_of(
+    probabilities: Tensor,
+    labels: Tensor,
+    indices: Tensor,
+    classes: tuple[str, ...],
+    faults: tuple[PictureError, ...],
+) -> TestResult:
+    """Return the result of a test; its kind is that of the labels. Arguments as in `TestResult`."""
+    kind = SeveralResult if labels.dim() == 2 else TestResult
+    return kind(probabilities, labels, indices, classes, faults)
 
 
 def collect(
@@ -171,7 +286,7 @@ def collect(
     if not rows:
         raise faults[0]
     chosen = torch.tensor(indices)
-    return TestResult(torch.stack(rows), labels[chosen], chosen, classes, tuple(faults))
+    return result_of(torch.stack(rows), labels[chosen], chosen, classes, tuple(faults))
 
 
 def _until_a_fault(

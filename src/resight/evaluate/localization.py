@@ -7,11 +7,11 @@ weakly supervised object localization methods right", section 4 (GT-known, MaxBo
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resight.core.figures import IfAny
 from resight.localize import boxes as finding
 from resight.localize.rule import TIGHT, largest_box
 from resight.metrics import localization
@@ -24,6 +24,65 @@ GUESSES = 5
 SWEPT = np.arange(100) / 100
 TOLERANCE = 15 / 224
 """Of the pointing game, as a share of the side: 15 pixels of 224."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two methods differ in one measure on the same pictures.
+
+    Attributes:
+        only_this: pictures that only this method finds.
+        only_other: pictures that only the other one finds.
+        difference: by how many percent of the pictures this one finds more.
+        p: see `resight.metrics.paired.mcnemar`.
+    """
+
+    only_this: int
+    only_other: int
+    difference: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a method compares with another one on the same pictures.
+
+    Attributes:
+        against: name of the other method.
+        gt_known: where the own class's box is found.
+        top1: where the best guess and its box are right.
+    """
+
+    against: str
+    gt_known: Difference
+    top1: Difference
+
+
+@dataclass(frozen=True)
+class LocalizationFigures:
+    """The measures of a method: errors and accuracies in percent, errors with 95 % Wilson intervals.
+
+    Attributes:
+        n: pictures.
+        paired: the comparison with a baseline, where one was made.
+    """
+
+    gt_known_error: float
+    gt_known_interval: tuple[float, float]
+    top1_error: float
+    top1_interval: tuple[float, float]
+    top5_error: float
+    top5_interval: tuple[float, float]
+    five_boxes_error: float
+    five_boxes_interval: tuple[float, float]
+    max_box_acc: float
+    max_box_acc_threshold: float
+    max_box_acc_v2: float
+    pixel_average_precision: float
+    pointing_game: float
+    energy_pointing_game: float
+    n: int
+    paired: IfAny[Comparison] = None
 
 
 @dataclass
@@ -88,48 +147,25 @@ class Tally:
         """Pictures counted."""
         return len(self.energy)
 
-    def against(self, other: "Tally", name: str) -> dict[str, Any]:
-        """Return how it compares with another method that was counted on the same pictures in the same order.
+    def against(self, other: "Tally", name: str) -> Comparison:
+        """Return how it compares with another method, which counted the same pictures in the same order."""
+        found = [mcnemar(own, other.right[measure]) for measure, own in self.right.items()]
+        return Comparison(name, *(Difference(m.first, m.second, m.difference, m.p) for m in found))
 
-        Args:
-            other: the other method's.
-            name: of the other method.
-
-        Returns:
-            {"against": the name, and for "gt_known" and "top1" each: "only_this" and "only_other" (pictures
-            that only one of the two finds), "difference" (by how many percent of the pictures this one finds
-            more), "p" (see `resight.metrics.paired.mcnemar`)}.
-        """
-        answer: dict[str, Any] = {"against": name}
-        for measure, own in self.right.items():
-            found = mcnemar(own, other.right[measure])
-            answer[measure] = {
-                "only_this": found.first,
-                "only_other": found.second,
-                "difference": found.difference,
-                "p": found.p,
-            }
-        return answer
-
-    def figures(self) -> dict[str, Any]:
-        """Return the measures, errors and accuracies in percent, errors with their 95 % Wilson intervals."""
+    def figures(self) -> LocalizationFigures:
+        """Return the measures of the pictures counted so far."""
         accuracy, best, _ = localization.max_box_accuracy(np.stack(self.largest))
-        right = {
-            **{name: sum(each) for name, each in self.right.items()},
-            "top5": self.top5,
-            "five_boxes": self.five_boxes,
-        }
-        answer: dict[str, Any] = {}
-        for name, count in right.items():
-            wrong = self.count - count
-            answer[f"{name}_error"] = 100 * wrong / self.count
-            answer[f"{name}_interval"] = list(wilson_interval(wrong, self.count))
-        return answer | {
-            "max_box_acc": accuracy,
-            "max_box_acc_threshold": float(SWEPT[best]),
-            "max_box_acc_v2": localization.max_box_accuracy_v2(np.stack(self.best)),
-            "pixel_average_precision": self.pixels.value(),
-            "pointing_game": 100 * self.pointed / self.count,
-            "energy_pointing_game": float(np.mean(self.energy)),
-            "n": self.count,
-        }
+        right = [*map(sum, self.right.values()), self.top5, self.five_boxes]
+        errors = []
+        for wrong in (self.count - each for each in right):
+            errors += [100 * wrong / self.count, wilson_interval(wrong, self.count)]
+        return LocalizationFigures(
+            *errors,
+            max_box_acc=accuracy,
+            max_box_acc_threshold=float(SWEPT[best]),
+            max_box_acc_v2=localization.max_box_accuracy_v2(np.stack(self.best)),
+            pixel_average_precision=self.pixels.value(),
+            pointing_game=100 * self.pointed / self.count,
+            energy_pointing_game=float(np.mean(self.energy)),
+            n=self.count,
+        )

@@ -42,6 +42,11 @@ def views_of(
             nothing to crop, the picture is first enlarged by 8 / 7).
         scales: shorter sides at which the whole picture is seen, in place of the centre crop.
     """
+    if preprocessing.frame != "crop" and (scales or views == "ten-crop"):
+        raise UsageError(
+            f"this network sees whole pictures (frame {preprocessing.frame}); ten crops and --scales do not "
+            "go with it, flips do"
+        )
     if scales:
         how = preprocessing.interpolation
         seen = [np.asarray(resize_shorter(image, scale, how)) for scale in scales]

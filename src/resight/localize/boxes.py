@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from resight.core.errors import UsageError
-from resight.geometry import heatmaps
 
 NORMALIZATIONS = ("max", "minmax")
 """What a threshold is a share of: the maximum ("max"), or the range from minimum to maximum ("minmax")."""
@@ -159,4 +158,6 @@ def centre_maps(count: int, height: int, width: int) -> NDArray[np.float32]:
 
     The baseline of Choe et al. 2020: at any threshold it gives a box around the centre.
     """
+    from resight.geometry import heatmaps  # it loads torch, which boxes do not need
+
     return np.broadcast_to(heatmaps.centre_spot(height, width).numpy(), (count, height, width))

@@ -65,6 +65,8 @@ class Classifier(nn.Module):
 
     logit_scale: ClassVar[float] = 1.0
     """What the pooled map is multiplied by."""
+    same_below: ClassVar[float] = 0.0
+    """Distance below which its released weights, which have no classes, mean one person; 0 for all others."""
     auxiliary_weight: ClassVar[float] = 0.0
     """Weight of an auxiliary head's loss relative to the main head's."""
 
@@ -155,6 +157,10 @@ class Classifier(nn.Module):
     def trunk_layers(self) -> list[list[str]]:
         """Return the names of the trunk's layers, stage by stage."""
         return list(self._stages.values())
+
+    def layers_of(self, stage: str) -> list[str]:
+        """Return the names of the layers of a stage."""
+        return self._stages[stage]
 
     def _parts(self, names: Sequence[str]) -> list[nn.Module]:
         return [self.get_submodule(name) for name in names]
@@ -347,6 +353,10 @@ class Classifier(nn.Module):
     def get_classifier(self) -> nn.Module:
         """Return the last layer, which gives the logits."""
         return self.get_submodule(self.classifier_name)
+
+    def before_last(self) -> list[nn.Module]:
+        """Return the layers of the head between its pooling and its last layer, in their order."""
+        return self._parts(self._reader[:-1])
 
     def training_only(self) -> tuple[str, ...]:
         """Return the names of the heads that are used only in training."""

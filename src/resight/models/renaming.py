@@ -64,7 +64,8 @@ def our_names(state: Mapping[str, Tensor], family: str = "", last: str = "fc") -
                 "state_dict of one"
             )
         renamed[own], origin[own] = tensor, name
-    return {k: _flat(k, v) for k, v in renamed.items()} if family == "vgg" else renamed
+    reshape = RESHAPED.get(family)
+    return {k: reshape(k, v) for k, v in renamed.items()} if reshape else renamed
 
 
 def without_prefixes(name: str) -> str:
@@ -100,7 +101,13 @@ def _flat(name: str, tensor: Tensor) -> Tensor:
     return tensor.flatten(1) if name.startswith("classifier.") and tensor.ndim == 4 else tensor
 
 
+def _as_convolution(name: str, tensor: Tensor) -> Tensor:
+    """Convert the linear layer that gives dlib's 128 numbers of a face to the equivalent 1x1 convolution."""
+    return tensor[:, :, None, None] if name == "fc.weight" and tensor.ndim == 2 else tensor
+
+
 FAMILIES: dict[str, Callable[[str], str]] = {"densenet": _densenet, "vgg": _vgg}
+RESHAPED: dict[str, Callable[[str, Tensor], Tensor]] = {"vgg": _flat, "face": _as_convolution}
 
 
 def is_timms_efficientnet(state: Mapping[str, Tensor]) -> bool:

@@ -1,7 +1,7 @@
 """A trunk of the zoo under another head than a classifier's."""
 
 from collections import OrderedDict
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -18,6 +18,8 @@ class Head(nn.Module):
     """
 
     reads: tuple[str, ...]
+    embeds: ClassVar[bool] = False
+    """Whether its outputs are embeddings, (B, D)."""
 
 
 class Solver(nn.Module):
@@ -41,6 +43,8 @@ class Solver(nn.Module):
 
     guided_layer = ""
     """No regressor learns beside the head."""
+    countable = True
+    """Whether its layers see the same of every picture, so that they can be counted."""
 
     def __init__(self, trunk: Classifier, head: Head) -> None:
         super().__init__()

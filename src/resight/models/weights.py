@@ -31,7 +31,8 @@ TORCHVISIONS_LICENCE = "BSD-3-Clause"
 HALF = (0.5, 0.5, 0.5)
 LITE_MEAN, LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3
 """Of EfficientNet-lite's release: pixels less 127, over 128."""
-GOOGLES = {
+FACE_MEAN = (122.782 / 255, 117.001 / 255, 104.298 / 255)
+RELEASED = {
     "googlenet": Preprocessing(size=224, resize=256, mean=HALF, std=HALF),
     "inception_v3": Preprocessing(size=299, resize=342, mean=HALF, std=HALF),
     "inception_v4": Preprocessing(size=299, resize=341, mean=HALF, std=HALF, interpolation="bicubic"),
@@ -39,8 +40,13 @@ GOOGLES = {
     "efficientnet_lite0": Preprocessing(
         size=224, resize=256, mean=LITE_MEAN, std=LITE_STD, interpolation="bicubic"
     ),
+    # Pixels less the mean, over 256; a face is padded to a square, so that its proportions stay.
+    "face_resnet29": Preprocessing(size=150, resize=150, mean=FACE_MEAN, std=(256 / 255,) * 3, frame="pad"),
 }
-"""Networks whose official weights expect pixels in [-1, 1], even if a file does not say so."""
+"""Preprocessings of networks whose official weights expect another one than ImageNet's, even if a file does
+not say so."""
+GOOGLES = ("googlenet", "inception_v3", "inception_v4", "inception_resnet_v2", "efficientnet_lite0")
+"""Those among them whose pixels are in [-1, 1]."""
 
 
 OF_TIMM = {f"efficientnet_lite{size}": f"tf_efficientnet_lite{size}" for size in range(5)}
@@ -89,7 +95,7 @@ def _from_file(path: Path, name: str, family: str) -> tuple[Card, str]:
         )
     if family == "efficientnet_lite" and is_numbered_efficientnet(state):
         state = of_numbered_efficientnet(state)
-    return Card(state, (), GOOGLES.get(name), str(path), file=path), words
+    return Card(state, (), RELEASED.get(name), str(path), file=path), words
 
 
 def _from_installed(name: str) -> Card:
@@ -193,7 +199,10 @@ def _epsilons(model: nn.Module) -> set[float]:
 
 
 def of_zoo(name: str) -> tuple[str, str]:
-    """Return the network and weights of zoo:NAME, or of zoo:NAME/v1, torchvision's first weights."""
+    """Return the network and weights of zoo:NAME, zoo:NAME/v1 (torchvision's first) or zoo:NAME=FILE."""
+    before, equals, file = name.removeprefix("zoo:").partition("=")
+    if equals:
+        return before, file
     network, _, version = name.removeprefix("zoo:").partition("/")
     if version not in ("", "v1"):
         raise UsageError(

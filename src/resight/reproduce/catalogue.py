@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -55,19 +56,21 @@ def _own(file: Path) -> Experiment:
     return found
 
 
-def catalogue() -> list[dict[str, Any]]:
-    """Return name, paper, claim and number of trainings of every experiment."""
+@dataclass(frozen=True)
+class Listed:
+    """An experiment of the catalogue: its trainings are counted, and the data that it needs named."""
+
+    name: str
+    paper: str
+    claim: str
+    trainings: int
+    needs: tuple[str, ...]
+
+
+def catalogue() -> list[Listed]:
+    """Return every experiment."""
     found = [(name, experiment(name)) for name in NAMES]
-    return [
-        {
-            "name": name,
-            "paper": e.paper,
-            "claim": e.claim,
-            "trainings": len(e.trainings),
-            "needs": list(e.needs),
-        }
-        for name, e in found
-    ]
+    return [Listed(name, e.paper, e.claim, len(e.trainings), e.needs) for name, e in found]
 
 
 def scale_of(

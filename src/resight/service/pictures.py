@@ -1,57 +1,41 @@
-"""Pictures given as paths: found, read in batches for a network, drawn and written."""
+"""Pictures given as paths: read in batches for a network, drawn and written."""
 
-import glob
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from resight.core.console import counted
-from resight.core.errors import DataError, PictureError, UsageError
+from resight.core.errors import PictureError
 from resight.core.files import digest, replacing
 from resight.data.decode import decode
-from resight.data.layouts.tree import list_pictures
 from resight.data.prepare import Normalize, fit
 from resight.render.original import LEAST_SIDE
-from resight.service.run.run import Run
+
+if TYPE_CHECKING:  # torch takes seconds to load, and an exported network needs none
+    from torch import Tensor
+
+    from resight.service.run.run import Run
 
 BATCH = 16
 
 
-def expand(paths: Sequence[str]) -> list[Path]:
-    """Return the files that paths, folders and patterns match, in their order, each once.
+@dataclass(frozen=True)
+class Unread:
+    """A file that is left out, and why."""
 
-    A missing file stays in the list and gets its error as answer.
+    path: str
+    error: str
 
-    Raises:
-        DataError: if a folder holds no pictures, or a pattern matches nothing.
-        UsageError: if a path is empty.
-    """
-    files: list[Path] = []
-    for word in paths:
-        if not word.strip():
-            raise UsageError("a path is empty; give files, folders or patterns")
-        path = Path(word)
-        if path.is_dir():
-            found = list_pictures(path)
-            if not found:
-                raise DataError(f"{word}: holds no pictures; give pictures or a folder with pictures")
-        elif not path.exists() and any(c in word for c in "*?["):
-            # pathlib globs from a folder; a user's pattern may be absolute, or begin with ..
-            matches = sorted(glob.glob(word, recursive=True))  # noqa: PTH207
-            found = [Path(p) for p in matches if Path(p).is_file()]
-            if not found:
-                raise DataError(f"{word}: matches no file; fix the pattern")
-        else:
-            found = [path]
-        files += found
-    return list(dict.fromkeys(files))
+    @classmethod
+    def of(cls, fault: PictureError) -> "Unread":
+        """Return what is said of a picture that cannot be read."""
+        return cls(fault.name, f"{fault.fault}; {fault.cure}")
 
 
 @dataclass(frozen=True)
@@ -67,12 +51,14 @@ class Batch:
 
     paths: list[Path]
     squares: list[NDArray[np.uint8]]
-    images: Tensor
+    images: "Tensor"
     faults: list[PictureError]
 
 
-def batches(run: Run, files: Sequence[Path]) -> Iterator[Batch]:
+def batches(run: "Run", files: Sequence[Path]) -> Iterator[Batch]:
     """Yield files as inputs of the network, `BATCH` at a time."""
+    import torch
+
     card, normalize = run.preprocessing, Normalize(run.preprocessing, run.device)
     for start in counted(range(0, len(files), BATCH), "pictures", len(files), BATCH):
         paths, squares, faults = [], [], []

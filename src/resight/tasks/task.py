@@ -119,6 +119,8 @@ class Task:
         best: how the kept weights are chosen.
         recipe: name of the recipe where the user names none; "" for that of such pictures.
         frame: what the network sees of a whole picture, see `Preprocessing`.
+        open_set: whether validation and test pictures may be of other classes than the training pictures;
+            then the labels of every split count through its own classes.
     """
 
     name: ClassVar[str]
@@ -128,6 +130,7 @@ class Task:
     best: ClassVar[Best]
     recipe: ClassVar[str] = ""
     frame: ClassVar[str] = "crop"
+    open_set: ClassVar[bool] = False
 
     def defaults(self, dataset: Dataset) -> tuple[str, ...]:
         """Return key=value words over any recipe; the user's come after them."""
@@ -227,6 +230,16 @@ class SolverTask(Task):
         """Return what class logits are divided by, fitted on validation; 1 where there are none."""
         del outputs, marks
         return 1.0
+
+    def settle(self, network: Solver, outputs: Any, marks: Any) -> None:
+        """Keep in the network what is fitted on validation besides its weights; most tasks have nothing.
+
+        Args:
+            network: in eval mode; changed.
+            outputs: see there.
+            marks: of the N pictures.
+        """
+        del network, outputs, marks
 
     def answers(self, asked: Asked) -> Iterator[tuple[int, Any]]:
         """Yield (index, answer or PictureError) of each picture, in order.

@@ -9,12 +9,18 @@ from resight.core.registry import lookup
 from resight.models.classifier import Classifier
 from resight.models.solver import Solver
 from resight.tasks.classify.task import OneClass
+from resight.tasks.detect.task import Detect
 from resight.tasks.localize.task import Localize
+from resight.tasks.pose.task import Pose
 from resight.tasks.task import Learned, SolverTask, Task
+from resight.tasks.verify.task import Verify
 
 TASKS: dict[str, type[Task]] = {
     "classify": OneClass,
     "localize": Localize,
+    "verify": Verify,
+    "pose": Pose,
+    "detect": Detect,
 }
 """Name to task. That a picture has several classes is said by the data set, see `classify.task.of`."""
 CLASSIFY = "classify"

@@ -13,6 +13,7 @@ from resight.core import documents, settings
 from resight.core.distributed import world
 from resight.core.documents import Whole, Within
 from resight.core.errors import ModelFileError, PictureError
+from resight.core.figures import to_json
 from resight.models.modelfile import load_header, load_tensors, save_tensors
 from resight.training.ema import AveragedWeights
 from resight.training.sharding import like, whole
@@ -75,7 +76,7 @@ class Progress:
 
     def leave_out(self, faults: Sequence[PictureError]) -> None:
         """Take note of pictures that were left out, each once, however often it is met."""
-        self.take_note([{"path": f.name, "fault": f.fault, "cure": f.cure} for f in faults])
+        self.take_note([to_json(fault.row) for fault in faults])
 
     def take_note(self, faults: Sequence[dict[str, str]]) -> None:
         """Take note of faults, each once, whichever process met it."""

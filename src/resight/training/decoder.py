@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -211,6 +210,32 @@ def require_finite(what: str, value: float, epoch: int, settings: DecoderSetting
 
 
 @dataclass(frozen=True)
+class DecoderFigures:
+    """The figures of a decoder.
+
+    Attributes:
+        n: pictures.
+        wrong: wrong answers of the network among them.
+        psnr: mean, in decibels.
+        ssim: mean.
+        dsim: mean, see `dsim`.
+        auc: share of (wrong, right) pairs in which the wrong answer has the larger residual; None with fewer
+            than two of a kind.
+        auc_interval: its 95 % interval.
+        auc_doubt: the same share for 1 - the largest probability.
+    """
+
+    n: int
+    wrong: int
+    psnr: float
+    ssim: float
+    dsim: float
+    auc: float | None
+    auc_interval: tuple[float, float] | None
+    auc_doubt: float | None
+
+
+@dataclass(frozen=True)
 class Judgement:
     """How well a decoder inverts a trunk on pictures it was not trained on, one number per picture.
 
@@ -230,23 +255,19 @@ class Judgement:
     wrong: Tensor
     doubts: Tensor
 
-    def figures(self) -> dict[str, Any]:
-        """Return means, and how well the residual separates wrong from right answers, as plain JSON types.
-
-        "auc" is the share of (wrong, right) pairs in which the wrong answer has the larger residual, with its
-        95 % interval; "auc_doubt" is that of the softmax, for comparison; None with fewer than two of a kind.
-        """
+    def figures(self) -> DecoderFigures:
+        """Return means, and how well the residual separates wrong from right answers."""
         areas = [auc(scores[self.wrong], scores[~self.wrong]) for scores in (self.residuals, self.doubts)]
-        return {
-            "n": len(self.wrong),
-            "wrong": int(self.wrong.sum()),
-            "psnr": float(self.psnr.mean()),
-            "ssim": float(self.ssim.mean()),
-            "dsim": float(self.dsim.mean()),
-            "auc": areas[0] and areas[0][0],
-            "auc_interval": areas[0] and list(areas[0][1:]),
-            "auc_doubt": areas[1] and areas[1][0],
-        }
+        return DecoderFigures(
+            n=len(self.wrong),
+            wrong=int(self.wrong.sum()),
+            psnr=float(self.psnr.mean()),
+            ssim=float(self.ssim.mean()),
+            dsim=float(self.dsim.mean()),
+            auc=areas[0] and areas[0][0],
+            auc_interval=areas[0] and areas[0][1:],
+            auc_doubt=areas[1] and areas[1][0],
+        )
 
 
 @torch.no_grad()

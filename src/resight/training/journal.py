@@ -8,8 +8,9 @@ from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
+from resight.core.console import Bar, say
 from resight.core.files import write_text
 from resight.tasks.classify.task import ONE_CLASS
 from resight.tasks.task import Task
@@ -44,7 +45,7 @@ class Journal:
         self.task, self.columns = task, columns(task)
         self.run, self.console, self.guessing, self.quiet = run, console, guessing, quiet
         self.warned = False
-        self.bar: Progress | None = None
+        self.bar: Bar | None = None
 
     def __enter__(self) -> "Journal":
         if self.run:
@@ -78,15 +79,12 @@ class Journal:
             TextColumn("{task.fields[rate]:,.0f} images/s  loss {task.fields[loss]:.3f}"),
             TimeRemainingColumn(),
         )
-        self.bar = Progress(*columns, console=self.console, transient=True)
-        self.bar.start()
-        task = self.bar.add_task(
-            "", total=steps, completed=done, epoch=f"{epoch + 1}/{epochs}", rate=0.0, loss=0.0
-        )
+        place = f"{epoch + 1}/{epochs}"
+        self.bar = Bar(self.console, columns, "", steps, done, epoch=place, rate=0.0, loss=0.0)
 
         def advance(step: int, rate: float, loss: float) -> None:
             if self.bar:
-                self.bar.update(task, completed=step, rate=rate, loss=loss)
+                self.bar.move(step, rate=rate, loss=loss)
 
         return advance
 
@@ -118,7 +116,7 @@ class Journal:
 
     def say(self, text: str) -> None:
         """Print a line to standard error."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        say(self.console, text)
 
 
 def write_csv(path: Path, history: list[dict[str, float]], columns: Sequence[str] = columns()) -> None:

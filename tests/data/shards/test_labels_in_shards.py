@@ -7,12 +7,12 @@ import tarfile
 import numpy as np
 import pytest
 
+from as_json import pack
 from data.shards.test_shards import members, png, write_tar
 from resight.core.errors import DataError
 from resight.data.dataset import Box
 from resight.data.open import open_dataset
 from resight.data.shards.index import load_index, stamp_of
-from resight.service.data.pack import pack
 
 
 def answers(split):

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from as_json import gallery, list_operations
 from resight.cli import data
 from resight.core.errors import DataError, PictureError, UsageError
 from resight.data.augment.operations import OPERATIONS
 from resight.render.gallery import BOX, TILE, Line, Tile, draw_gallery
-from resight.service.data.gallery import EPOCHS, gallery, list_operations
+from resight.service.data.gallery import EPOCHS
+from resight.service.data.gallery import list_operations as service
 from support import picture, resight
 
 SHOWN = [name for name, operation in OPERATIONS.items() if operation.kind != "generated"]
@@ -71,7 +73,7 @@ def test_the_table_lists_every_operation_with_its_range():
 
 
 def test_the_table_is_shown_to_people(capsys):
-    data.operations(list_operations(), as_json=False)
+    data.operations(service(), as_json=False)
     shown = capsys.readouterr().out
     assert "rotation:15@0.5" in shown and all(name in shown for name in OPERATIONS)
 

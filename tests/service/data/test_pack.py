@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
+from as_json import pack
 from resight.core.errors import ResightError, UsageError
 from resight.data.dataset import fingerprint
 from resight.data.open import open_dataset
 from resight.data.shards import packing
 from resight.data.splitting import with_validation
-from resight.service.data.pack import pack
 from support import make_folder, one_line, picture, resight
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from as_json import believe
 from resight import create_model, open_dataset
 from resight.cli import explain
 from resight.core.errors import PictureError, UnknownNameError, UsageError
@@ -15,7 +16,9 @@ from resight.evaluate import sanity
 from resight.evaluate.faithfulness import MEASURES
 from resight.models.modelfile import save_model
 from resight.saliency.methods import METHODS, Method
-from resight.service.explain.believe import CENTRE, RANDOM, believe
+from resight.service.explain.asked import Asked
+from resight.service.explain.believe import CENTRE, RANDOM
+from resight.service.explain.believe import believe as measured
 from support import COLOURS, picture, resight
 
 SANE = ("head", "top 25 %", "top 50 %", "top 75 %", "all", "chance")
@@ -178,12 +181,13 @@ def test_the_command_prints_one_document_or_a_table(tiny_run, pictures, capsys):
     done = resight("explain", tiny_run, pictures, "--method", "grad_cam", "--evaluate", "--json", check=0)
     answer = json.loads(done.stdout)
     assert answer["methods"] == ["grad_cam"] and answer["rows"] and "9 of 9 pictures" in done.stderr
-    answer["rows"][0]["interval"] = None  # of one picture there is none
-    explain.believed(answer, as_json=False)
+    one = measured(str(tiny_run), ["0.png"], Asked(("grad_cam",)))
+    assert one.rows[0].interval is None  # of one picture
+    explain.believed(one, as_json=False)
     printed = capsys.readouterr()
     assert "deletion, low is better" in printed.out and RANDOM in printed.out
     assert "top 25 %" in printed.out and "layer layer3" in printed.out
-    assert "warning: only 9 pictures" in printed.err
+    assert "warning: only 1 picture:" in printed.err
 
 
 @pytest.mark.slow

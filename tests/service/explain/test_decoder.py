@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from as_json import explain_paths
 from resight.core.errors import ModelFileError, ResightError, TrainingError, UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.data.marks import ClassMarks
@@ -20,8 +21,8 @@ from resight.models.decoder import Decoder
 from resight.models.modelfile import load_tensors, save_model
 from resight.models.zoo import create_model
 from resight.saliency.perception import Encoder, latent_residual, masked, perceive
-from resight.service.explain.decoder import open_decoder, train_decoder
-from resight.service.explain.explain import explain_paths
+from resight.service.explain.decoder import open_decoder
+from resight.service.explain.train_decoder import train_decoder
 from resight.service.run.run import open_run
 from resight.training.decoder import DecoderSettings, dsim, feature_variance, fit, frozen, judge, objective
 from support import COLOURS, TINY, one_line, picture, resight

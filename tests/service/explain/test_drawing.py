@@ -8,13 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
+from as_json import explain_paths
 from resight.core.preprocessing import Preprocessing
 from resight.data.prepare import fit, seen_window
 from resight.models.modelfile import save_model
 from resight.models.zoo import create_model
 from resight.render.overlay import OUTSIDE
 from resight.service.explain.drawing import original_of, seen_part
-from resight.service.explain.explain import explain_paths
 from support import resight
 
 SIZES = [(64, 48), (48, 64), (300, 200), (200, 301), (33, 33), (97, 1600), (2000, 90)]

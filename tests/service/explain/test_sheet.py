@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from as_json import believe, draw_sheets, explain_paths
 from resight.cli.explain import METHOD_NAMES
 from resight.core.errors import PictureError, UnknownNameError, UsageError
 from resight.models.modelfile import load_model, save_model
@@ -15,9 +16,6 @@ from resight.render.overlay import overlay
 from resight.render.sheet import GAP, MARGIN, TILE, left, top
 from resight.saliency.methods import METHODS, read_options
 from resight.service.explain import perceive, sheet
-from resight.service.explain.believe import believe
-from resight.service.explain.explain import explain_paths
-from resight.service.explain.sheet import draw_sheets
 from resight.service.pictures import batches
 from resight.service.run.run import open_run
 from support import COLOURS, one_line, picture, resight

@@ -13,6 +13,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
+from as_json import train_gan
 from resight.cli.main import app
 from resight.core.errors import DataError, ModelFileError, UsageError
 from resight.data.dataset import fingerprint
@@ -23,7 +24,6 @@ from resight.models.modelfile import load_tensors
 from resight.service.gan import job
 from resight.service.gan import train as service
 from resight.service.gan.synthetic import open_gan
-from resight.service.gan.train import train_gan
 from resight.service.train.train import train
 from resight.training.gan import draw_noise
 from support import COLOURS, TINY, make_folder, one_line, resight

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from as_json import locate
 from resight.cli.locate import paired_lines
 from resight.core.errors import DataError, ResightError, UsageError
 from resight.core.preprocessing import Preprocessing
@@ -21,7 +23,9 @@ from resight.models.modelfile import save_model
 from resight.models.zoo import create_model
 from resight.saliency.methods import METHODS
 from resight.service.locate.annotations import write_coco, write_voc
-from resight.service.locate.locate import locate
+from resight.service.locate.answer import Box, Row
+from resight.service.locate.locate import locate as service
+from resight.service.locate.search import Wish
 from resight.service.run.run import open_run
 from support import make_folder, one_line, picture, resight
 
@@ -124,7 +128,8 @@ def test_a_data_set_with_boxes_is_measured_and_beats_nothing_by_luck(finder, tmp
     assert blind["gt_known_error"] == 100 and blind["pixel_average_precision"] < 70
     found = {"only_this": 4, "only_other": 0, "difference": 100.0, "p": 0.125}
     assert good["paired"] == {"against": "centre", "gt_known": found, "top1": found} and "paired" not in blind
-    words = paired_lines(answer["metrics"])
+    wish = Wish(["grad_cam"], Rule(threshold=0.5), layers=["layer1"])
+    words = paired_lines(service(finder, [str(root)], wish).metrics)
     assert words[0] == (
         "grad_cam compared with a spot in the middle, GT-known: finds 4 that the spot misses, "
         "misses 0 that it finds (p = 0.12, McNemar's exact test)"
@@ -291,7 +296,7 @@ def test_whole_pixels_come_back_exactly(tmp_path, orientation):
     segment = run_lengths_of(frame.stored_mask(mask))
     assert run_by_run(segment).shape == (24, 40)
     assert (frame.turned_mask(run_by_run(segment)) == mask).all()
-    one = {**row("p.png", box), "width": width, "height": height, "frame": frame, "segments": [segment]}
+    one = replace(row("p.png", box), width=width, height=height, frame=frame, segments=[segment])
     write_coco(tmp_path / "c.json", [one], ("red",), "")
     (annotation,) = json.loads((tmp_path / "c.json").read_text())["annotations"]
     x, y, w, h = annotation["bbox"]
@@ -338,7 +343,7 @@ def test_a_yolo_set_is_written_and_pictures_that_share_a_name_are_refused(finder
         expected = ((x + width / 2) / 64, (y + height / 2) / 48, width / 64, height / 48)
         assert [float(share) for share in shares] == pytest.approx(expected, abs=1e-6)
     monkeypatch.setattr(
-        "resight.service.locate.locate.explain", lambda *_, **__: pytest.fail("worked in vain")
+        "resight.service.locate.search.explain", lambda *_, **__: pytest.fail("worked in vain")
     )
     for name in ("p.png", "p.bmp"):
         picture().save(name)
@@ -482,12 +487,7 @@ def test_a_map_too_small_for_boxes_is_said(tmp_path, size, said):
 
 
 def row(path, *boxes):
-    return {
-        "path": path, "width": 24, "height": 20,
-        "boxes": [
-            {"label": "red", "score": 0.5, "box": list(box), "class_is": "predicted"} for box in boxes
-        ],
-    }  # fmt: skip
+    return Row(path, 24, 20, [Box("red", 0.5, box) for box in boxes])
 
 
 def test_pictures_of_one_name_keep_their_folders_in_voc(tmp_path):
@@ -519,7 +519,7 @@ def test_coco_names_pictures_from_the_file_or_from_what_they_share(tmp_path, fil
 def test_a_place_that_cannot_be_written_is_named_before_the_work(finder, monkeypatch):
     picture().save("p.png")
     monkeypatch.setattr(
-        "resight.service.locate.locate.explain", lambda *_, **__: pytest.fail("worked in vain")
+        "resight.service.locate.search.explain", lambda *_, **__: pytest.fail("worked in vain")
     )
     for words in ({"out": "p.png/x.json"}, {"out": "p.png", "form": "voc"}, {"draw": "p.png"}):
         with pytest.raises(ResightError, match="cannot be written"):

@@ -9,6 +9,7 @@ import pytest
 from resight.core.errors import DataError
 from resight.data.open import open_dataset
 from resight.service.locate.annotations import write_yolo
+from resight.service.locate.answer import Box, Row
 from support import picture
 
 CLASSES = ("dog", "cat's paw", "0")
@@ -28,14 +29,8 @@ def rows_of(root, names, size=(40, 20)):
         labels = (CLASSES[number % 3], CLASSES[(number + 1) % 3])[: 1 + number % 2]
         for place, label in enumerate(labels):
             x, y = random.uniform(0, width / 2, 2).round(2)[0], random.uniform(0, height / 2, 2).round(2)[0]
-            boxes.append(
-                {
-                    "label": label,
-                    "score": 0.5,
-                    "box": [x, y, round(width / (3 + place), 2), round(height / 3, 2)],
-                }
-            )
-        rows.append({"path": str(path), "width": width, "height": height, "boxes": boxes})
+            boxes.append(Box(label, 0.5, (x, y, round(width / (3 + place), 2), round(height / 3, 2))))
+        rows.append(Row(str(path), width, height, boxes))
     return rows
 
 
@@ -59,11 +54,11 @@ def test_the_written_yolo_set_is_read_back_with_the_same_boxes(tmp_path, names):
     for index in range(len(split)):
         name = Path(split.picture_name(index)).relative_to(tmp_path / "set" / "images").as_posix()
         row = rows[names.index(name)]
-        assert split.decode(index).size == (row["width"], row["height"])
+        assert split.decode(index).size == (row.width, row.height)
         read = split.picture_boxes(index)
-        assert [dataset.classes[box.label] for box in read] == [box["label"] for box in row["boxes"]]
-        for box, written in zip(read, row["boxes"], strict=True):
-            x, y, width, height = written["box"]
+        assert [dataset.classes[box.label] for box in read] == [box.label for box in row.boxes]
+        for box, written in zip(read, row.boxes, strict=True):
+            x, y, width, height = written.box
             assert box[1:] == pytest.approx((x, y, x + width, y + height), abs=1e-4)
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from as_json import look
 from resight.core.errors import ResightError, UsageError
 from resight.evaluate.surface import affordable
 from resight.models.modelfile import load_model, save_model
@@ -23,7 +24,6 @@ from resight.render.page import Part, render_page
 from resight.service.look import features as look_features
 from resight.service.look import units as look_units
 from resight.service.look.filters import first_filters, look_at_filters
-from resight.service.look.look import look
 from resight.service.look.units import find_units, stage_ends
 from resight.service.report.learned import learned
 from resight.service.run.data import dataset_of
@@ -169,13 +169,13 @@ def test_the_last_layer_of_each_stage_is_found(name, ends):
 
 def test_filters_of_five_pixels_are_fitted_and_grey_ones_claim_nothing(run):
     opened = open_run(str(run))
-    object.__setattr__(opened, "model", create_model("lenet5_modern", 10).eval())
+    object.__setattr__(opened, "network", create_model("lenet5_modern", 10).eval())
     name, weights = first_filters(opened.model)
     assert weights.shape[2:] == (5, 5)
     colour, grey = look_at_filters(opened), look_at_filters(opened, grey=True)
-    assert colour.facts["layer"] == name and len(colour.facts["r2"]) == len(weights)
-    assert "of pure noise stay below" in colour.summary and colour.facts["gabors"] is not None
-    assert "no filter is called a Gabor" in grey.summary and grey.facts["gabors"] is None
+    assert colour.figures.layer == name and len(colour.figures.fit.r2) == len(weights)
+    assert "of pure noise stay below" in colour.figures.summary and colour.figures.fit.gabors is not None
+    assert "no filter is called a Gabor" in grey.figures.summary and grey.figures.fit.gabors is None
 
 
 def cloud(count=24, classes=("cat", "dog </script><b>")):

@@ -51,27 +51,27 @@ def test_the_command_writes_figures_of_published_accuracy():
 
 def test_accuracies_are_the_published_records(few):
     for row in compare.gather():
-        figure = next(f for f in published.load() if f.id == row["id"])
+        figure = next(f for f in published.load() if f.id == row.id)
         assert (figure.network, figure.value, figure.metric) == (
-            row["name"],
-            row["top1_accuracy"],
+            row.name,
+            row.top1_accuracy,
             "top-1 accuracy",
         )
-        assert figure.dataset == "ImageNet val" and figure.source == row["source"]
+        assert figure.dataset == "ImageNet val" and figure.source == row.source
 
 
 def test_a_network_that_is_not_built_yet_is_left_out(few):
-    assert [row["name"] for row in compare.gather()] == list(FEW)
+    assert [row.name for row in compare.gather()] == list(FEW)
 
 
 def test_measuring_adds_speed_and_names_the_machine(few, monkeypatch):
     monkeypatch.setattr(compare, "SECONDS", 0.0)
     lines = []
     answer = compare.compare("c", measure=True, progress=lines.append)
-    assert all(row["images_per_second"] > 0 for row in answer["rows"]) and len(lines) == len(FEW)
+    assert all(row.images_per_second > 0 for row in answer.rows) and len(lines) == len(FEW)
     text = Path("c-speed.svg").read_text()
     assert "measured on" in text and f"{torch.get_num_threads()} thread" in text and "published" in text
-    assert answer["figures"][-2:] == ["c-speed.svg", "c-speed.png"]
+    assert answer.figures[-2:] == ["c-speed.svg", "c-speed.png"]
 
 
 def test_an_uncertain_figure_has_a_question_mark(few):

@@ -19,10 +19,10 @@ def test_alexnets_first_layer_is_the_lectures_product():
 
 
 def test_groups_and_other_sizes():
-    rows = {row["layer"]: row for row in gemm("resnext29_32x4d", 16)["layers"]}
+    rows = {row.layer: row for row in gemm("resnext29_32x4d", 16).layers}
     inside = rows["layer1.0.conv2"]
-    assert inside["groups"] == 32 and inside["weights"] == (4, 36) and inside["columns"] == (36, 256)
-    assert inside["multiply_adds"] == 32 * 4 * 36 * 256
+    assert inside.groups == 32 and inside.weights == (4, 36) and inside.columns == (36, 256)
+    assert inside.multiply_adds == 32 * 4 * 36 * 256
 
 
 def test_a_network_without_convolutions_is_refused():

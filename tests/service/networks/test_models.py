@@ -5,11 +5,12 @@ import json
 import pytest
 import torch
 
+from as_json import list_networks
 from resight.cli import networks
 from resight.models import cost
 from resight.models.zoo import NETWORKS
 from resight.service.networks.counting import build, count
-from resight.service.networks.models import list_networks
+from resight.service.networks.models import list_networks as service
 from support import one_line, resight
 
 PROMISED = {
@@ -20,7 +21,7 @@ PROMISED = {
 @pytest.fixture
 def table(capsys):
     def show_table(pattern):
-        networks.networks(list_networks(pattern), as_json=False)
+        networks.networks(service(pattern), as_json=False)
         return capsys.readouterr()
 
     return show_table

@@ -10,7 +10,7 @@ from PIL import Image
 
 import resight
 from resight.core.errors import DataError, ModelFileError, UsageError
-from resight.service.pictures import expand
+from resight.data.given import expand
 from support import one_line, picture
 from support import resight as command
 

@@ -17,6 +17,7 @@ from resight.data.open import open_as_it_is, open_dataset
 from resight.data.splitting import hold_out_by_rank
 from resight.models.modelfile import load_header, load_tensors, save_tensors
 from resight.service.report.report import report
+from resight.service.run import life
 from resight.service.run.data import opened_for
 from resight.service.run.members import KEY, members_of, note_members, notes_of
 from resight.service.test.predict import predict
@@ -148,7 +149,7 @@ def old_runs(tmp_path_factory):
         patch.chdir(place)
         patch.setattr(plan, "opened_for", lambda *w: replace(opened_for(*w), by_rank=True))
         training.train("colours", out="finished", **words)
-        patch.setattr(training, "stop_asked", asked)
+        patch.setattr(life, "stop_asked", asked)
         with pytest.raises(KeyboardInterrupt):
             training.train("colours", out="stopped", **words)
     header_of(place / "finished", drop=(KEY,))

@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+from as_json import look
 from resight.core.errors import UsageError
 from resight.data.open import open_dataset
-from resight.service.look.look import look
 from resight.service.run.run import open_run
 from resight.service.train.train import train
 from support import make_folder, one_line, resight

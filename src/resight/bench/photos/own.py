@@ -17,6 +17,7 @@ from resight.core.errors import ResightError
 from resight.data.levels import settled
 from resight.data.open import open_dataset
 from resight.models.origin import file_digest
+from resight.service.run.life import Life
 from resight.service.run.run import open_run
 from resight.service.test.test import test_split
 from resight.service.train.words import choose
@@ -73,7 +74,7 @@ def _prepared(task: Task, recipe: str, words: list[str], folder: Path) -> Any:
     dataset, console = settled(open_dataset(task.root)), Console(stderr=True, quiet=True)
     choice = choose(dataset, "", recipe, words, say=console.print)
     folder.mkdir(parents=True)
-    return choice.kind.prepare(dataset, choice, folder, console, None, resume=False, strict=False)
+    return choice.kind.prepare(dataset, choice, Life(folder, console), None, resume=False, strict=False)
 
 
 @dataclass(frozen=True)

@@ -54,12 +54,58 @@ class Contest:
     data_root: str | None = None
 
 
-def bench_photos(contest: Contest, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
-    """Run the missing trainings, and compare all.
+@dataclass(frozen=True)
+class Figures:
+    """What a candidate reaches on a set, over its seeds.
 
-    Returns:
-        {"rows": one for each training, "figures": error and seconds of each candidate on each set,
-        "comparisons": our error minus a peer's in points with a 95 % interval, on each set and on their sum}.
+    Attributes:
+        set: the data set.
+        candidate: its name.
+        n: test pictures.
+        seeds: trainings.
+        error: mean, in percent.
+        lowest: of a training.
+        highest: of a training.
+        cpu_seconds: mean.
+        epochs: mean.
+        settings: of the candidate, in words.
+    """
+
+    set: str
+    candidate: str
+    n: int
+    seeds: int
+    error: float
+    lowest: float
+    highest: float
+    cpu_seconds: float
+    epochs: float
+    settings: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Our error minus a peer's, in points, with its 95 % interval, on a set or on the sum of all."""
+
+    set: str
+    candidate: str
+    to: str
+    difference: float
+    interval: tuple[float, float]
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The rows of all trainings, as they are in the file, and what they say."""
+
+    rows: list[dict[str, Any]]
+    figures: list[Figures]
+    comparisons: list[Comparison]
+
+
+def bench_photos(contest: Contest, progress: Callable[[str], None] | None = None) -> Measured:
+    """Run the missing trainings, and compare all.
 
     Raises:
         UsageError: for an unknown candidate, or if a peer or the weights are not installed.
@@ -86,7 +132,7 @@ def bench_photos(contest: Contest, progress: Callable[[str], None] | None = None
                 _append(out, row)
                 say(f"error {row['error']:.2f} %, {row['cpu_seconds']:.1f} s, {row['epochs']:.2f} epochs")
             rows.append(known[key])
-    return {"rows": rows, "figures": figures(rows), "comparisons": comparisons(rows)}
+    return Measured(rows, figures(rows), comparisons(rows))
 
 
 def _tasks(contest: Contest, names: Sequence[str], place: Path) -> list[Task]:
@@ -185,8 +231,8 @@ def _outcome(task: Task) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def figures(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row for each set and candidate: mean, lowest and highest error in percent, seconds, epochs."""
+def figures(rows: Sequence[dict[str, Any]]) -> list[Figures]:
+    """Return the figures of each set and candidate."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["set"], row["candidate"]), []).append(row)
@@ -194,18 +240,18 @@ def figures(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for (data, candidate), group in groups.items():
         errors = [row["error"] for row in group]
         found.append(
-            {
-                "set": data, "candidate": candidate, "n": group[0]["n"], "seeds": len(group),
-                "error": float(np.mean(errors)), "lowest": min(errors), "highest": max(errors),
-                "cpu_seconds": float(np.mean([row["cpu_seconds"] for row in group])),
-                "epochs": float(np.mean([row["epochs"] for row in group])),
-                "settings": group[0]["settings"],
-            }
+            Figures(
+                data, candidate, group[0]["n"], len(group),
+                error=float(np.mean(errors)), lowest=min(errors), highest=max(errors),
+                cpu_seconds=float(np.mean([row["cpu_seconds"] for row in group])),
+                epochs=float(np.mean([row["epochs"] for row in group])),
+                settings=group[0]["settings"],
+            )
         )  # fmt: skip
     return found
 
 
-def comparisons(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def comparisons(rows: Sequence[dict[str, Any]]) -> list[Comparison]:
     """Return the comparison of ours with each measured peer: on each set, and on the sum of the sets.
 
     Only sets and seeds that both have count. A difference below 0 means that our error is smaller.
@@ -220,13 +266,9 @@ def comparisons(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             sets = {name: {name: pair} for name, pair in pairs.items()}
             for name, part in {**sets, **({"sum": pairs} if len(pairs) > 1 else {})}.items():
                 interval = difference_interval(list(part.values()))
-                found.append(
-                    {
-                        "set": name, "candidate": own, "to": peer, "difference": interval.difference,
-                        "interval": [interval.low, interval.high],
-                        "seeds": min(len(ours) for ours, _ in part.values()),
-                    }
-                )  # fmt: skip
+                seeds = min(len(ours) for ours, _ in part.values())
+                both = (interval.low, interval.high)
+                found.append(Comparison(name, own, peer, interval.difference, both, seeds))
     return found
 
 

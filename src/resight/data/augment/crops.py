@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from resight.core.preprocessing import Preprocessing
 from resight.data.augment.draws import Draws
-from resight.data.prepare import MOST_ASPECT
+from resight.data.prepare import MOST_ASPECT, seen_window
 
 TRIES = 10
 SHORTEST, LONGEST = 256, 480
@@ -76,10 +76,25 @@ def random_crop_box(draws: Draws, share: float, width: int, height: int, size: i
     return (left, top, left + cut, top + cut)
 
 
+def rescaled_box(draws: Draws, most: float, width: int, height: int, size: int = 0) -> tuple[float, ...]:
+    """Return the square that shows a picture at a scale from 1 / (1 + most) to 1 + most, aspect kept.
+
+    At scale 1 the longer side fills it. What is larger is cut at random, what is smaller lies at random in
+    it, with black around.
+    """
+    del size
+    draws = draws.of("rescale")
+    side = max(width, height) / draws.factor("factor", most)[0]
+    left = draws.uniform("left")[0] * (width - side)
+    top = draws.uniform("top")[0] * (height - side)
+    return (left, top, left + side, top + side)
+
+
 BOXES: dict[str, Callable[[Draws, float, int, int, int], tuple[float, ...]]] = {
     "random-crop": random_crop_box,
     "resized-crop": resized_crop_box,
     "scale-jitter": scale_jitter_box,
+    "rescale": rescaled_box,
 }
 """Crops from whole pictures: (draws, value, width, height, size) to the box that is resized to `size`."""
 
@@ -90,6 +105,8 @@ def decoded_side(crop: str, value: float, size: int) -> int:
         return round(size / np.sqrt(value))
     if crop == "random-crop":
         return round(size / value)
+    if crop == "rescale":
+        return size
     return round(max(LONGEST, value if crop == "scale-jitter" else 0) * size / 224)
 
 
@@ -104,8 +121,8 @@ def cached_side(crop: str, value: float, size: int) -> int:
 
 def fitted_box(width: int, height: int, card: Preprocessing) -> tuple[float, ...]:
     """Return the box that `prepare.fit` shows of a picture, by the same roundings."""
-    if card.frame == "stretch":
-        return (0.0, 0.0, float(width), float(height))
+    if card.frame != "crop":
+        return seen_window((width, height), card)
     most = MOST_ASPECT * min(width, height)
     x, y = max(0, (width - most) // 2), max(0, (height - most) // 2)
     width, height = min(width, most), min(height, most)

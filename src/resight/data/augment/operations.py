@@ -115,6 +115,7 @@ OPERATIONS: dict[str, Operation] = {
     "shift": _crop("pad-crop with a narrow border", 1 / 16, 0.0, 0.5),
     "resized-crop": _crop("area from the value to 1, aspect 3/4 to 4/3", 0.25, 0.0, 1.0),
     "scale-jitter": _crop("shorter side 256 to the value per 224, random crop", 480.0, 256.0, 1024.0),
+    "rescale": _crop("whole picture by a factor up to 1 + value, cut or padded", 0.25, 0.0, 2.0),
     "crop-and-pad": _move("edges move in or out; share of the side", 0.15, 0.4, moves.crop_and_pad),
     "stretch": _move("width and height by factors up to 1 + value", 0.3, 2.0, moves.stretch),
     "zoom": _move("both sides by a factor up to 1 + value", 0.1, 2.0, moves.zoom),

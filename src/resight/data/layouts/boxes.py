@@ -35,6 +35,7 @@ class AnnotatedPicture:
             among `boxes`, and objects marked as difficult, which are.
         label: the picture's class where it does not follow from the boxes.
         segments: class and COCO segmentation of everything that has one.
+        outlines: the COCO segmentation of an object, by its box among `boxes` or `ignored`.
         frame: what the boxes count in, where the layout's reader knows it; else the picture's header is read.
     """
 
@@ -46,6 +47,7 @@ class AnnotatedPicture:
     segments: list[tuple[str, Any]] = field(default_factory=list)
     frame: Frame | None = None
     ignored: list[NamedBox] = field(default_factory=list)
+    outlines: dict[NamedBox, Any] = field(default_factory=dict)
 
 
 class Notes:
@@ -91,17 +93,23 @@ def framed(
         if picture.size and picture.size != frame.size:
             what = "pictures differ in size from what their annotations state, so boxes may be wrong"
             notes.add(what, picture.source)
-        picture.boxes = _turned(picture.boxes, frame, picture.source, notes)
-        picture.ignored = _turned(picture.ignored, frame, picture.source, Notes())
+        boxes = _turned(picture.boxes, frame, picture.source, notes)
+        ignored = _turned(picture.ignored, frame, picture.source, Notes())
+        picture.outlines = {
+            now: picture.outlines[before] for before, now in (*boxes, *ignored) if before in picture.outlines
+        }
+        picture.boxes, picture.ignored = [now for _, now in boxes], [now for _, now in ignored]
         if takes(picture, notes):
             kept.append((picture, frame))
     return kept
 
 
-def _turned(boxes: list[NamedBox], frame: Frame, source: str, notes: Notes) -> list[NamedBox]:
-    """Return the parts of boxes inside the picture, in the picture as it is decoded."""
-    inside = ((box[0], _clipped(box, frame, source, notes)) for box in boxes)
-    return [(name, *frame.turned_box(*edges)) for name, edges in inside if edges]
+def _turned(
+    boxes: list[NamedBox], frame: Frame, source: str, notes: Notes
+) -> list[tuple[NamedBox, NamedBox]]:
+    """Return boxes, each with its part inside the picture, in the picture as it is decoded."""
+    inside = ((box, _clipped(box, frame, source, notes)) for box in boxes)
+    return [(box, (box[0], *frame.turned_box(*edges))) for box, edges in inside if edges]
 
 
 def _clipped(

@@ -125,19 +125,19 @@ def open_coco(name: str, files: dict[str, Path], rule: Rule = LARGEST) -> Datase
 
 
 def _read(file: Path, notes: Notes) -> list[AnnotatedPicture]:
-    images, annotations, categories = _parts(file)
+    images, annotations, categories = read_parts(file)
     names = _category_names(file, annotations, categories, notes)
     objects = defaultdict(list)
     for annotation in annotations:
-        if _has(annotation, "image_id", "category_id"):
+        if has_fields(annotation, "image_id", "category_id"):
             objects[annotation["image_id"]].append(annotation)
         else:
             notes.add(f"annotations of {file.name} have no image_id or no category_id", file)
-    images = _unique_images(file, images, notes)
-    pictures, folders = [], _folders(file)
+    images = unique_images(file, images, notes)
+    pictures, folders = [], picture_folders(file)
     for image in images:
         found = objects.pop(image["id"], [])
-        path = _find(folders, str(image["file_name"]))
+        path = find_picture(folders, str(image["file_name"]), file.parent)
         if path is None:
             notes.add("annotated pictures are missing and are left out", f"{file}, {image['file_name']}")
             continue
@@ -149,7 +149,7 @@ def _read(file: Path, notes: Notes) -> list[AnnotatedPicture]:
     return pictures
 
 
-def _unique_images(file: Path, images: list, notes: Notes) -> list[dict]:
+def unique_images(file: Path, images: list, notes: Notes) -> list[dict]:
     """Return the images that have an id and a file_name.
 
     Raises:
@@ -157,7 +157,7 @@ def _unique_images(file: Path, images: list, notes: Notes) -> list[dict]:
     """
     kept: dict[Any, dict] = {}
     for image in images:
-        if not _has(image, "id", "file_name"):
+        if not has_fields(image, "id", "file_name"):
             notes.add(f"images of {file.name} have no id or no file_name and are left out", file)
             continue
         if (other := kept.get(image["id"])) is not None:
@@ -180,7 +180,7 @@ def _category_names(file: Path, annotations: list, categories: list, notes: Note
     """
     names: dict[Any, str] = {}
     for category in categories:
-        if not _has(category, "id", "name"):
+        if not has_fields(category, "id", "name"):
             continue
         number, name = category["id"], str(category["name"]).strip()
         if number in names:
@@ -189,7 +189,7 @@ def _category_names(file: Path, annotations: list, categories: list, notes: Note
                 "each its own id"
             )
         names[number] = name
-    uses = Counter(a["category_id"] for a in annotations if _has(a, "category_id"))
+    uses = Counter(a["category_id"] for a in annotations if has_fields(a, "category_id"))
     by_name: dict[str, list[Any]] = defaultdict(list)
     for number, name in names.items():
         by_name[name].append(number)
@@ -229,11 +229,14 @@ def _picture(
         name = names.get(number, "")
         if name and thing.get("segmentation"):
             picture.segments.append((name, thing["segmentation"]))
+        edges = edges_of(thing.get("bbox"))
+        if name and edges and thing.get("segmentation"):
+            picture.outlines[name, *edges] = thing["segmentation"]
         if thing.get("iscrowd"):
-            if name and (edges := _edges(thing.get("bbox"))):
+            if name and edges:
                 picture.ignored.append((name, *edges))
             continue
-        if edges := _edges(thing.get("bbox")):
+        if edges:
             if name:
                 picture.boxes.append((name, *edges))
             else:
@@ -243,7 +246,12 @@ def _picture(
     return picture
 
 
-def _parts(file: Path) -> tuple[list, list, list]:
+def read_parts(file: Path) -> tuple[list, list, list]:
+    """Return the images, annotations and categories of a file.
+
+    Raises:
+        DataError: if it cannot be read, or lacks one of the lists.
+    """
     try:
         content = json.loads(file.read_bytes())
     except OSError as error:
@@ -259,12 +267,13 @@ def _parts(file: Path) -> tuple[list, list, list]:
     return tuple(parts)  # type: ignore[return-value]
 
 
-def _has(entry: Any, *keys: str) -> bool:
+def has_fields(entry: Any, *keys: str) -> bool:
     """Return whether an entry is a dictionary with numbers or strings under `keys`."""
     return isinstance(entry, dict) and all(isinstance(entry.get(key), int | float | str) for key in keys)
 
 
-def _edges(box: Any) -> tuple[float, float, float, float] | None:
+def edges_of(box: Any) -> tuple[float, float, float, float] | None:
+    """Return the edges x0, y0, x1, y1 of a box [x, y, width, height]; None if it is none."""
     if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, int | float) for v in box):
         return None
     x, y, width, height = (float(v) for v in box)
@@ -273,12 +282,17 @@ def _edges(box: Any) -> tuple[float, float, float, float] | None:
     return x, y, x + width, y + height
 
 
-def _folders(file: Path) -> list[Path]:
-    """Return where a file's pictures may be: next to it, in images/ or data/, or in folders of its split."""
+def picture_folders(file: Path, prefix: str = PREFIX) -> list[Path]:
+    """Return where a file's pictures may be: next to it, in images/ or data/, or in folders of its split.
+
+    Args:
+        file: named after its split, behind a prefix.
+        prefix: of its name.
+    """
     folders = [file.parent, file.parent / "images", file.parent / "data"]
     if not _is_annotations(file.parent):
         return folders
-    above, own = file.parent.parent, file.stem.removeprefix(PREFIX)
+    above, own = file.parent.parent, file.stem.removeprefix(prefix)
     places = [above / own, above / "images" / own]
     if split := split_of(own):
         for place in (above, above / "images"):
@@ -286,10 +300,16 @@ def _folders(file: Path) -> list[Path]:
     return [*places, above / "images", above, *folders]
 
 
-def _find(folders: list[Path], name: str) -> Path | None:
+def find_picture(folders: list[Path], name: str, own: Path) -> Path | None:
     r"""Return a picture that a file names, with slashes or backslashes.
 
-    Of a path on another machine (C:\data\0.png, ../upload/0.png) only the last part is looked for.
+    Of a path that is not there, of another machine (C:\data\0.png, ../upload/0.png), only the last part is
+    looked for.
+
+    Args:
+        folders: where it may be.
+        name: as the file names it.
+        own: the folder of that file.
     """
     posix = PurePosixPath(name.replace("\\", "/"))
     if not name or "\0" in name:
@@ -299,5 +319,7 @@ def _find(folders: list[Path], name: str) -> Path | None:
     if not wanted:
         return None
     with suppress(OSError):  # a name that no file can have
+        if foreign and (own / posix).is_file():
+            return own / posix
         return next((folder / wanted for folder in folders if (folder / wanted).is_file()), None)
     return None

@@ -94,7 +94,7 @@ def _table(text: Text) -> tuple[_Header, list[Row], tuple[str, ...]]:
         if header := _header(text.file, first):
             return header, list(text.rows(delimiter))[1:], ()
     for delimiter, first in firsts.items():
-        if len(first.fields) == 2 and _found(text.file.parent, first.fields[0]) is not None:
+        if len(first.fields) == 2 and found(text.file.parent, first.fields[0]) is not None:
             note = f"{text.file.name} has no header line: its columns are read as path, label"
             return (
                 _Header(("path", "label"), 0, 1, several=False, split=None),
@@ -167,7 +167,7 @@ def _entries(file: Path, header: _Header, rows: Sequence[Row]) -> tuple[list[_En
         place = row.fields[header.path]
         if not place.strip():
             raise DataError(f"{file}:{row.line}: its path is missing; fill it in or remove the row")
-        path = _found(file.parent, place)
+        path = found(file.parent, place)
         if path is None:
             windows = " (a Windows path)" if re.match(r"\s*[A-Za-z]:[\\/]", place) else ""
             raise DataError(
@@ -205,7 +205,7 @@ def _splits(file: Path, header: _Header, rows: Sequence[Row]) -> tuple[list[str]
     return [split for split in splits if split], ()
 
 
-def _found(folder: Path, place: str) -> Path | None:
+def found(folder: Path, place: str) -> Path | None:
     """Return the file that a path names, perhaps in another system's spelling; None if it is not there."""
     for spelled in _spellings(place):
         try:

@@ -1,6 +1,6 @@
 """Masks in COCO's forms, polygons and run lengths, drawn when they are asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,22 @@ class FileMasks:
         pictures: the pictures.
         frames: of each picture.
         segments: of each picture, class name and segmentation of every object that has one.
+        outlines: of each picture, the segmentation of an object by its edges in the picture as it is decoded.
     """
 
     pictures: Pictures
     frames: Sequence[Frame]
     segments: Sequence[Sequence[tuple[str, Any]]]
+    outlines: Sequence[Mapping[tuple[float, ...], Any]] = ()
+
+    def instance(self, position: int, edges: tuple[float, ...]) -> NDArray[np.bool_] | None:
+        """Return where in a picture the object with a box is, (H, W); None if it is not marked.
+
+        Raises:
+            DataError: if its segmentation cannot be read.
+        """
+        found = self.outlines[position].get(edges) if self.outlines else None
+        return None if found is None else self._drawn(position, "an object", [found])
 
     def mask(self, position: int, name: str) -> NDArray[np.bool_] | None:
         """Return where the class `name` is in a picture as `decode` returns it, (H, W).
@@ -36,6 +47,9 @@ class FileMasks:
             DataError: if a segmentation cannot be read.
         """
         found = [segmentation for label, segmentation in self.segments[position] if label == name]
+        return self._drawn(position, repr(name), found)
+
+    def _drawn(self, position: int, what: str, found: Sequence[Any]) -> NDArray[np.bool_] | None:
         frame = self.frames[position]
         if not found or frame.size is None:
             return None
@@ -45,7 +59,7 @@ class FileMasks:
                 union |= draw_segmentation(segmentation, frame.size)
             except (ValueError, TypeError, KeyError, OverflowError) as error:
                 raise DataError(
-                    f"{self.pictures.name(position)}: a mask of {name!r} cannot be read ({error}); "
+                    f"{self.pictures.name(position)}: a mask of {what} cannot be read ({error}); "
                     "fix it in the annotation file"
                 ) from error
         return frame.turned_mask(union)

@@ -57,16 +57,19 @@ def _pairs(place: Path) -> Iterator[tuple[Path, Path]]:
 def claim_points(root: Path) -> Claim | None:
     """Claim the layout of Leeds Sports Pose, COCO's files of key points alone, and tables of points."""
     if (root / "joints.mat").is_file():
-        return Claim(POINTS, but="joints.mat, as in Leeds Sports Pose; points are not read as classes")
+        return Claim(
+            POINTS, but="joints.mat, as in Leeds Sports Pose; points are no classes, use --task pose"
+        )
     other = [
         file
         for file in files_in(root / "annotations", ".json")
         if file.stem.startswith(("person_keypoints", "captions"))
     ]
     if other:
-        return Claim(
-            "a COCO folder", but=f"{other[0].name} lists no classes; add annotations/instances_train*.json"
-        )
+        cure = "add annotations/instances_train*.json"
+        if other[0].stem.startswith("person_keypoints"):
+            cure += ", or use --task pose"
+        return Claim("a COCO folder", but=f"{other[0].name} lists no classes; {cure}")
     return None
 
 
@@ -91,7 +94,8 @@ def claim_tables(root: Path) -> Claim | None:
         )
         if cells and is_picture(cells[0]) and numbers >= 4 and numbers == len(cells) - 1:
             return Claim(
-                POINTS, but=f"{shown} has {numbers} numbers per picture; points are not read as classes"
+                POINTS,
+                but=f"{shown} has {numbers} numbers per picture; points are no classes, use --task pose",
             )
         if any(name in header for name in ("xmin", "x_min", "x1", "bbox")):
             return Claim(

@@ -126,12 +126,16 @@ class _Reader:
             return AnnotatedPicture(path, str(file), None, [], largest[0] if largest else "")
         boxes: list[NamedBox] = []
         segments: list[tuple[str, Any]] = []
+        outlines: dict[NamedBox, Any] = {}
         for name, *shares in things:
             points = [share * size[i % 2] for i, share in enumerate(shares)]
             boxes.append((name, min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2])))
             if len(points) > 4:
                 segments.append((name, [points]))
-        return AnnotatedPicture(path, str(file), size, boxes, segments=segments, frame=Frame(size))
+                outlines[boxes[-1]] = [points]
+        return AnnotatedPicture(
+            path, str(file), size, boxes, segments=segments, outlines=outlines, frame=Frame(size)
+        )
 
     def _thing(self, line: str, where: str) -> tuple[Any, ...]:
         """Return a line's class name and corners (x, y, x, y, ...) in shares: two of a box."""

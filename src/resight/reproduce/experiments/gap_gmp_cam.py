@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from resight.reproduce.experiment import Experiment, Figures, Measure, Row, Scale, Training
 from resight.reproduce.laboratory import Laboratory
 from resight.service.locate.locate import locate
+from resight.service.locate.search import Wish
 
 WORDS = ("model=resnet20", "image_size=64", "epochs=24")
 CONDITIONS = {
@@ -23,9 +24,9 @@ def located(lab: Laboratory, condition: str) -> Measure | None:
     """Return the GT-known localization error in percent."""
     method = CONDITIONS[condition][1]
     runs = lab.folders(condition)
-    found = [locate(str(run), [lab.given()], [method])["metrics"][method] for run in runs]
-    values = tuple(figures["gt_known_error"] for figures in found)
-    return Measure(values, tuple(found[0]["gt_known_interval"])) if found else None
+    found = [locate(str(run), [lab.given()], Wish([method])).metrics[method] for run in runs]
+    values = tuple(figures.gt_known_error for figures in found)
+    return Measure(values, found[0].gt_known_interval) if found else None
 
 
 def rows(lab: Laboratory) -> Iterator[Row]:

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from resight.core.console import counted
 from resight.core.device import cores
-from resight.core.errors import DataError, PictureError
+from resight.core.errors import DataError, Fault, PictureError
+from resight.core.figures import Inline
 from resight.core.files import digest, require_place, write_text
 from resight.data.dataset import Dataset, Split
 from resight.data.levels import settled
@@ -45,6 +45,65 @@ class Place:
     labels: str
 
 
+@dataclass(frozen=True)
+class Group:
+    """Pictures that are the same: their paths, splits and classes, each in the same order."""
+
+    paths: list[str]
+    splits: list[str]
+    classes: list[str]
+
+    @classmethod
+    def of(cls, places: Sequence[Place]) -> "Group":
+        """Return the pictures at some places."""
+        return cls(
+            [place.name for place in places],
+            [place.split.name for place in places],
+            [place.labels for place in places],
+        )
+
+
+@dataclass(frozen=True)
+class NearCopies:
+    """Two pictures that are nearly the same, and how many of 63 bits of their prints differ."""
+
+    pictures: Inline[Group]
+    distance: int
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The answer of `check`.
+
+    Attributes:
+        data: name of the data set.
+        n: its pictures.
+        ok: those that can be read.
+        faults: of pictures, splits and the set.
+        duplicates: pictures with the same pixels.
+        near_copies: pictures that were saved again.
+        leaks: duplicates in several splits.
+        conflicts: duplicates in several classes.
+        unused: files that are no part of the set, in words.
+        classes: number of pictures by class and split.
+        notes: in words.
+        out: the page of near copies.
+    """
+
+    data: str
+    n: int
+    ok: int
+    faults: list[Fault]
+    duplicates: list[Group]
+    near_copies: list[NearCopies]
+    leaks: list[Group]
+    conflicts: list[Group]
+    unused: list[str]
+    classes: dict[str, dict[str, int]]
+    notes: list[str]
+    out: str | None
+
+
 @dataclass
 class Findings:
     """The findings so far.
@@ -56,15 +115,13 @@ class Findings:
         counts: pictures by class and split.
     """
 
-    faults: list[dict[str, str]] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
     places: dict[str, list[Place]] = field(default_factory=lambda: defaultdict(list))
     prints: dict[str, Print] = field(default_factory=dict)
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-def check(
-    data: str, data_root: str | None = None, out: str | None = None, task: str = CLASSIFY
-) -> dict[str, Any]:
+def check(data: str, data_root: str | None = None, out: str | None = None, task: str = CLASSIFY) -> Checked:
     """Decode every picture of a data set and list all its faults.
 
     Two pictures are copies if their decoded pixels are equal, even if their files differ; near copies are
@@ -75,9 +132,6 @@ def check(
         data_root: see there.
         out: a page (HTML) to draw the near copies on.
         task: what the pictures are for, a name in `TASKS`: it says which are taken and what is their class.
-
-    Returns:
-        The JSON of `resight check`.
 
     Raises:
         ResightError: if the data cannot be opened, or the page cannot be written.
@@ -93,21 +147,20 @@ def check(
     near = _near_copies(found)
     if out:
         _draw(Path(out), dataset.name, near)
-    ok = sum(map(len, found.places.values()))
-    return {
-        "data": dataset.name,
-        "n": sum(map(len, dataset.splits.values())),
-        "ok": ok,
-        "faults": found.faults,
-        "duplicates": [_group(g) for g in copies],
-        "near_copies": [{**_group(pair), "distance": distance} for pair, distance in near],
-        "leaks": [_group(g) for g in copies if len({place.split.name for place in g}) > 1],
-        "conflicts": [_group(g) for g in copies if len({place.labels for place in g}) > 1],
-        "unused": list(dataset.unused),
-        "classes": found.counts,
-        "notes": [*dataset.notes, *_balance(found.counts)],
-        "out": out,
-    }
+    return Checked(
+        data=dataset.name,
+        n=sum(map(len, dataset.splits.values())),
+        ok=sum(map(len, found.places.values())),
+        faults=found.faults,
+        duplicates=[Group.of(g) for g in copies],
+        near_copies=[NearCopies(Group.of(pair), distance) for pair, distance in near],
+        leaks=[Group.of(g) for g in copies if len({place.split.name for place in g}) > 1],
+        conflicts=[Group.of(g) for g in copies if len({place.labels for place in g}) > 1],
+        unused=list(dataset.unused),
+        classes=found.counts,
+        notes=[*dataset.notes, *_balance(found.counts)],
+        out=out,
+    )
 
 
 def _open(data: str, data_root: str | None, found: Findings, task: Task) -> Dataset:
@@ -118,12 +171,12 @@ def _open(data: str, data_root: str | None, found: Findings, task: Task) -> Data
             names = ", ".join(repr(name) for name in extra)
             fault = f"its {split.name} split has classes that the training split lacks: {names}"
             cure = "rename them, or add pictures of them to the training split"
-            found.faults.append({"path": dataset.name, "fault": fault, "cure": cure})
+            found.faults.append(Fault(dataset.name, fault, cure))
     try:
         return task.divided(dataset)
     except DataError as error:
         fault, _, cure = str(error).removeprefix(f"{dataset.name}: ").partition("; ")
-        found.faults.append({"path": dataset.name, "fault": fault, "cure": cure})
+        found.faults.append(Fault(dataset.name, fault, cure))
         return dataset
 
 
@@ -138,7 +191,7 @@ def _look_over(split: Split, found: Findings) -> None:
             count = found.counts.setdefault(label, {})
             count[split.name] = count.get(split.name, 0) + 1
         if isinstance(result, PictureError):
-            found.faults.append({"path": result.name, "fault": result.fault, "cure": result.cure})
+            found.faults.append(result.row)
             continue
         content, fault, own = result
         name = split.picture_name(index)
@@ -146,7 +199,7 @@ def _look_over(split: Split, found: Findings) -> None:
         if own:
             found.prints[content] = own
         if fault:
-            found.faults.append({"path": name, "fault": fault, "cure": LOOK})
+            found.faults.append(Fault(name, fault, LOOK))
 
 
 def _look(split: Split, index: int) -> tuple[str, str, Print | None] | PictureError:
@@ -191,14 +244,6 @@ def _draw(file: Path, name: str, near: Sequence[tuple[tuple[Place, Place], int]]
     if len(near) > SHOWN:
         words.append(f"The first {SHOWN} are shown; resight check --json lists all.")
     write_text(file, render_pairs(f"Near copies in {name}", words, pairs))
-
-
-def _group(group: Sequence[Place]) -> dict[str, Any]:
-    return {
-        "paths": [place.name for place in group],
-        "splits": [place.split.name for place in group],
-        "classes": [place.labels for place in group],
-    }
 
 
 def _balance(counts: dict[str, dict[str, int]]) -> list[str]:

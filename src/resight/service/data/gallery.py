@@ -1,9 +1,8 @@
 """The augmentation gallery: every operation on a picture, or a data set as a recipe augments it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,9 +24,12 @@ from resight.data.decode import SUFFIXES, decode
 from resight.data.levels import settled
 from resight.data.marks import ClassMarks
 from resight.data.order import Order
+from resight.data.point_marks import Points
+from resight.data.points import Skeleton
 from resight.data.prepare import Normalize, typical_side
 from resight.data.stream import Readers
 from resight.render.gallery import Line, Tile, draw_gallery
+from resight.render.skeleton import draw_skeleton
 from resight.service.pictures import write_png
 from resight.service.run.data import opened_for
 from resight.tasks import tasks
@@ -72,26 +74,60 @@ class GallerySettings:
 
 @dataclass(frozen=True)
 class _Subject:
-    """The subject: a picture with its boxes (N, 4) in pixels, and one to mix it with."""
+    """The subject: a picture with its boxes (N, 4) in pixels or its joints, and one to mix it with."""
 
     name: str
     image: Image.Image
     boxes: NDArray[np.float64]
     partner: Image.Image
+    points: Points | None = None
+    skeleton: Skeleton | None = None
 
 
-def list_operations() -> list[dict[str, Any]]:
-    """Return the table of operations as JSON: what each does, its default, its range, its share."""
+@dataclass(frozen=True)
+class OperationRow:
+    """A row of the table of operations.
+
+    Attributes:
+        name: of the operation.
+        kind: of its formula.
+        does: what it does, in words.
+        default: its value; None if it takes none.
+        above: the value is at least this.
+        up_to: and at most this.
+        share: of the pictures, in [0, 1].
+    """
+
+    name: str
+    kind: str
+    does: str
+    default: float | None
+    above: float | None
+    up_to: float | None
+    share: float
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A gallery: the PNG, the names of its rows, and the table of operations."""
+
+    image: str
+    rows: list[str]
+    operations: list[OperationRow]
+
+
+def list_operations() -> list[OperationRow]:
+    """Return the table of operations: what each does, its default, its range, its share."""
     return [
-        {
-            "name": name,
-            "kind": operation.kind,
-            "does": operation.does,
-            "default": operation.default,
-            "above": operation.low if operation.default is not None else None,
-            "up_to": operation.high if operation.default is not None else None,
-            "share": operation.share or 1.0,
-        }
+        OperationRow(
+            name,
+            operation.kind,
+            operation.does,
+            operation.default,
+            above=operation.low if operation.default is not None else None,
+            up_to=operation.high if operation.default is not None else None,
+            share=operation.share or 1.0,
+        )
         for name, operation in OPERATIONS.items()
     ]
 
@@ -102,7 +138,7 @@ def gallery(
     changes: Sequence[str] = (),
     data_root: str | None = None,
     task: str = CLASSIFY,
-) -> dict[str, Any]:
+) -> Drawn:
     """Draw the effects of operations.
 
     Without `augment=` every operation is drawn at five strengths, on the picture, or on the first training
@@ -115,9 +151,6 @@ def gallery(
         changes: `key=value` words of `GallerySettings`.
         data_root: see `open_dataset`.
         task: what the pictures are for, a name in `TASKS`: it says which are taken and what is seen of them.
-
-    Returns:
-        The JSON of `resight augment`: "image", "rows" (their names), "operations".
 
     Raises:
         ResightError: in one line.
@@ -132,22 +165,21 @@ def gallery(
     else:
         kind, _ = tasks.chosen(task, [])
         dataset = settled(kind.divided(opened_for(kind, where, data_root)))
-        subject = _Subject(dataset.name, *_first(dataset.splits.get("train")))
+        subject = _first(dataset.name, dataset.splits.get("train"))
         frame = kind.frame
         lines = _epochs(dataset, chosen, frame) if chosen.augment else _operations(subject, chosen, frame)
     title = f"{subject.name}, seed {chosen.seed}"
     write_png(path, draw_gallery(title, lines))
-    return {"image": str(path), "rows": [line.name for line in lines], "operations": list_operations()}
+    return Drawn(str(path), [line.name for line in lines], list_operations())
 
 
-def _first(train: Split | None) -> tuple[Image.Image, NDArray[np.float64], Image.Image]:
-    """Return the first training picture, its boxes, and the first of another class."""
+def _first(name: str, train: Split | None) -> _Subject:
+    """Return the first training picture, what is marked on it, and the first of another class."""
     if train is None or len(train) < 2:
         raise DataError("a gallery needs a training split of two pictures or more")
     labels = train.labels.reshape(len(train), -1)
     other = int(np.argmax((labels != labels[0]).any(1))) or 1
-    boxes = np.array([box[1:] for box in train.picture_boxes(0) or ()], dtype=np.float64).reshape(-1, 4)
-    return train.decode(0), boxes, train.decode(other)
+    return replace(_subject(train, 0), name=name, partner=train.decode(other))
 
 
 def _card(size: int, frame: str = "crop") -> Preprocessing:
@@ -206,7 +238,8 @@ def _tiles(
         warp = pipeline.warp(draws, [p.size for p in pair], card)
         value = steps[0].value if full and steps[0].operation.default is not None else None
         caption = "" if value is None else f"{value:g}"
-        tiles.append(Tile(_shown(images[0], card), caption, _moved(subject, warp.of(0), card.size)))
+        pixels = _jointed(_shown(images[0], card), subject, warp.of(0))
+        tiles.append(Tile(pixels, caption, _moved(subject, warp.of(0), card.size)))
     return tiles
 
 
@@ -229,7 +262,8 @@ def _epochs(dataset: Dataset, chosen: GallerySettings, frame: str) -> list[Line]
             subject = _subject(train, int(sample))
             boxes = _moved(subject, warp.of(place), side)
             caption = f"epoch {column}" if column else "picture"
-            tiles[sample].append(Tile(_shown(batch.images[place], card), caption, boxes))
+            pixels = _jointed(_shown(batch.images[place], card), subject, warp.of(place))
+            tiles[sample].append(Tile(pixels, caption, boxes))
     labels = [train.classes[label] if train.labels.ndim == 1 else "" for label in train.labels]
     return [Line(labels[i], Path(train.picture_name(i)).name, row) for i, row in enumerate(tiles)]
 
@@ -237,7 +271,9 @@ def _epochs(dataset: Dataset, chosen: GallerySettings, frame: str) -> list[Line]
 def _subject(train: Split, index: int) -> _Subject:
     boxes = np.array([box[1:] for box in train.picture_boxes(index) or ()], dtype=np.float64).reshape(-1, 4)
     image = train.decode(index)
-    return _Subject(train.picture_name(index), image, boxes, image)
+    points = None if train.points is None else Points.together([Points.read(train, index)])
+    skeleton = None if train.points is None else train.points.skeleton
+    return _Subject(train.picture_name(index), image, boxes, image, points, skeleton)
 
 
 def _moved(subject: _Subject, warp: Warp, size: int) -> list[list[float]]:
@@ -247,6 +283,17 @@ def _moved(subject: _Subject, warp: Warp, size: int) -> list[list[float]]:
     boxes, sizes = torch.from_numpy(subject.boxes)[None], torch.tensor([subject.image.size])
     moved, visible = move_boxes(boxes, warp, sizes, size)
     return moved[0][visible[0] > VISIBLE].tolist()
+
+
+def _jointed(pixels: NDArray[np.uint8], subject: _Subject, warp: Warp) -> NDArray[np.uint8]:
+    """Return a moved picture with its joints drawn, those in sight, if left and right are known."""
+    if subject.points is None or subject.skeleton is None or not subject.skeleton.swaps:
+        return pixels
+    moved, skeleton = subject.points.moved(lambda _: warp), subject.skeleton
+    sides = [skeleton.side(joint) for joint in range(len(skeleton))]
+    places = moved.places[0].double().numpy() * pixels.shape[:2][::-1]
+    known = moved.known[0].numpy()
+    return np.asarray(draw_skeleton(Image.fromarray(pixels), places, skeleton.limbs, sides, known=known))
 
 
 def _shown(image: Tensor, card: Preprocessing) -> NDArray[np.uint8]:

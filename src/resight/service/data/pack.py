@@ -2,8 +2,8 @@
 
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from resight.core.console import counted
 from resight.core.errors import ResightError, UsageError
@@ -17,6 +17,35 @@ from resight.tasks.tasks import CLASSIFY, chosen
 MOST_SHARDS = 100_000
 
 
+@dataclass(frozen=True)
+class PackedSplit:
+    """How many pictures and shards a split has."""
+
+    pictures: int
+    shards: int
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The answer of `pack`.
+
+    Attributes:
+        data: name of the data set.
+        out: the folder.
+        splits: what was written of each.
+        bytes: of all files.
+        left_out: pictures that cannot be read, in words.
+        notes: in words.
+    """
+
+    data: str
+    out: str
+    splits: dict[str, PackedSplit]
+    bytes: int
+    left_out: list[str]
+    notes: list[str]
+
+
 def pack(
     data: str,
     shards: int,
@@ -27,7 +56,7 @@ def pack(
     *,
     uncompressed: bool = False,
     task: str = CLASSIFY,
-) -> dict[str, Any]:
+) -> Packed:
     """Pack a data set into WebDataset shards, with indexes and `classes.json`.
 
     Splits are kept. Pictures are shuffled by their content, so that every shard is a random sample. Their
@@ -45,9 +74,6 @@ def pack(
         uncompressed: write every picture, reduced or not, as binary PPM: fastest to read, 3 bytes per pixel.
         task: what the pictures are for, a name in `TASKS`: it says which are taken and what is their class.
 
-    Returns:
-        The JSON of `resight pack`.
-
     Raises:
         UsageError: if a number is out of range, the folder exists, or the data set is multi-label.
         ResightError: if the data cannot be read or the folder cannot be written; nothing is left behind.
@@ -60,6 +86,8 @@ def pack(
     dataset = kind.divided(opened_for(kind, data, data_root))
     if dataset.multi_label:
         raise UsageError(f"{data}: its pictures are multi-label, which shards do not support")
+    if any(split.points is not None for split in dataset.splits.values()):
+        raise UsageError(f"{data}: has key points, which shards do not support; train on it as it is")
     folder = Path(out or f"{Path(dataset.name).stem}-packed")
     if folder.exists():
         raise UsageError(f"{folder}: already exists; choose another place with --out, or remove it")
@@ -69,7 +97,7 @@ def pack(
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir()
-        answer = _write(dataset, temporary, shards, reduction)
+        answer = _write(dataset, temporary, shards, reduction, str(folder))
         temporary.rename(folder)
     except OSError as error:
         raise ResightError(
@@ -77,22 +105,22 @@ def pack(
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return {"data": dataset.name, "out": str(folder), **answer}
+    return answer
 
 
-def _write(dataset: Dataset, folder: Path, shards: int, reduction: Reduction | None) -> dict[str, Any]:
+def _write(dataset: Dataset, folder: Path, shards: int, reduction: Reduction | None, out: str) -> Packed:
     write_json(folder / "classes.json", {"classes": list(dataset.classes), "mirrors": dataset.mirrors})
     part = -(-max(map(len, dataset.splits.values())) // shards)
     left_out: list[str] = []
-    splits: dict[str, dict[str, int]] = {}
+    splits: dict[str, PackedSplit] = {}
     for name, split in dataset.splits.items():
         found = counted(
             samples(split, mixed_order(split).tolist(), reduction, left_out), f"packing {name}", len(split)
         )
         counts = write_shards(folder, name, part, found)
-        splits[name] = {"pictures": sum(counts), "shards": len(counts)}
+        splits[name] = PackedSplit(sum(counts), len(counts))
     notes = list(dataset.notes)
     if any(split.masks is not None for split in dataset.splits.values()):
         notes.append("masks are left out: shards do not store them")
     size = sum(file.stat().st_size for file in folder.iterdir())
-    return {"splits": splits, "bytes": size, "left_out": left_out, "notes": notes}
+    return Packed(dataset.name, out, splits, size, left_out, notes)

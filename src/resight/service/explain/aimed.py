@@ -13,7 +13,8 @@ from resight.data.decode import decode
 from resight.data.prepare import Normalize, fit
 from resight.evaluate.scores import require_finite
 from resight.models.solver import Solver
-from resight.saliency.methods import explain
+from resight.saliency.methods import METHODS, explain
+from resight.service.explain.asked import Asked, Explained
 from resight.service.explain.drawing import original_of
 from resight.service.pictures import Batch, place_of, write
 from resight.service.run.run import Run
@@ -24,28 +25,27 @@ def explained(
     run: Run,
     batch: Batch,
     methods: Mapping[str, dict[str, Any]],
-    target: str | None,
-    layers: Sequence[str] | None,
+    asked: Asked,
     folder: Path,
-) -> list[dict[str, Any]]:
-    """Write overlays and maps of a batch; returns the rows of the JSON of `resight explain`.
+) -> list[Explained]:
+    """Write overlays and maps of a batch; returns the rows of `resight explain`.
 
     Args:
         run: of a task with a head of its own.
         batch: pictures.
         methods: with their options.
-        target: a value of `--target`.
-        layers: whose maps are read and fused.
+        asked: what is explained, and whose maps are read.
         folder: to write to.
     """
     assert isinstance(run.task, SolverTask) and isinstance(run.network, Solver)  # the caller asked
     rows = []
     for number, path in enumerate(batch.paths):
         image = batch.images[number : number + 1]
-        aims = run.task.aims(run.network, image, target, lambda place: picture_of(run, place))
+        aims = run.task.aims(run.network, image, asked.target, lambda place: picture_of(run, place))
         original = original_of(path, run.preprocessing)
         for method, options in methods.items():
-            answer = explain(run.network, image, method, partial(together, aims), layers, **options)
+            read = None if METHODS[method].layerless else asked.layers or [last_read(run.network)]
+            answer = explain(run.network, image, method, partial(together, aims), read, **options)
             scores = answer.scores.reshape(1, -1)
             require_finite(scores)
             maps = answer.maps.reshape(len(aims), *answer.maps.shape[-2:])
@@ -53,11 +53,16 @@ def explained(
                 heat = maps[column].cpu().numpy()
                 picture, array = place_of(folder, path, method, aim.name)
                 write(picture, array, original.under(heat), heat)
-                rows.append({
-                    "path": str(path), "method": method, "layer": answer.layer, "target": aim.name,
-                    "score": float(scores[0, column]), "image": str(picture), "map": str(array),
-                })  # fmt: skip
+                score = float(scores[0, column])
+                rows.append(
+                    Explained(str(path), method, answer.layer, aim.name, score, str(picture), str(array))
+                )
     return rows
+
+
+def last_read(network: Solver) -> str:
+    """Return the layer that gives the last map that the head reads: what the head makes of it is no map."""
+    return f"trunk.{network.trunk.layers_of(network.head.reads[-1])[-1]}"
 
 
 def together(aims: Sequence[Aim], outputs: Any) -> Tensor:

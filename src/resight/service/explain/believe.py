@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,41 +12,189 @@ import torch
 from torch import Tensor, nn
 
 from resight.core.console import counted
-from resight.core.errors import NotFiniteError, PictureError, UsageError
+from resight.core.errors import Fault, NotFiniteError, PictureError, UsageError
 from resight.core.files import digest
 from resight.core.registry import lookup
 from resight.data.files import read_file
+from resight.data.given import expand
 from resight.evaluate import faithfulness, sanity
 from resight.evaluate.faithfulness import MEASURES, Examination, Verdict
 from resight.models.probabilities import rule_of
 from resight.saliency.methods import METHODS, explain, read_options
 from resight.service.explain import perceive
+from resight.service.explain.asked import Asked
 from resight.service.explain.target import best_of, wanted
-from resight.service.pictures import batches, expand
+from resight.service.pictures import batches
 from resight.service.run.folder import stop_asked
 from resight.service.run.members import LETTERS, members_of
 from resight.service.run.run import Run, open_run
 
 RANDOM, CENTRE = "random map", "centre map"
-RIVALS = {"random": RANDOM, "centre": CENTRE}
 ENOUGH = 20
 """Pictures below which intervals are rough."""
 LEAST = 6
 """Pictures below which no verdict but "unclear" can be reached."""
 
 
+@dataclass(frozen=True)
+class Row:
+    """A figure of a method: its mean over the pictures, and verdicts against maps that know nothing.
+
+    Attributes:
+        method: of the maps.
+        measure: what is measured.
+        randomized: of the sanity check, the layers with random weights; "chance" for the maps of two
+            different pictures by the trained network.
+        value: the mean; None without a finite value.
+        interval: its 95 % interval.
+        n: values.
+        against_random: "yes" if the maps are better than a random one, "no" if worse, or "unclear".
+        p_random: of the test of that.
+        gain_random: by how much they are better.
+        gain_random_interval: its 95 % interval.
+        against_centre: the same for a spot in the centre.
+        p_centre: the same.
+        gain_centre: the same.
+        gain_centre_interval: the same.
+    """
+
+    method: str
+    measure: str
+    randomized: str | None
+    value: float | None
+    interval: tuple[float, float] | None
+    n: int
+    against_random: str | None
+    p_random: float | None
+    gain_random: float | None
+    gain_random_interval: tuple[float, float] | None
+    against_centre: str | None
+    p_centre: float | None
+    gain_centre: float | None
+    gain_centre_interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Faithful(Row):
+    """A measure of faithfulness: which values are better, what hides the picture, how it is measured."""
+
+    better: str
+    baseline: str
+    protocol: str
+
+
+@dataclass(frozen=True)
+class Sane(Row):
+    """A figure of the sanity check."""
+
+    baseline: None
+    better: str | None
+    protocol: str
+
+
+@dataclass(frozen=True)
+class Belief:
+    """The answer of `believe`.
+
+    Attributes:
+        run: the RUN.
+        n: pictures that were measured.
+        methods: of the maps.
+        target: that was asked for.
+        layer: that was read.
+        probabilities: the rule that the figures follow.
+        share: see `believe`.
+        seed: see there.
+        rows: one for each method and measure, then those of the sanity check.
+        warnings: in plain words.
+        stopped: whether it was interrupted.
+        skipped: files that cannot be read.
+    """
+
+    run: str
+    n: int
+    methods: list[str]
+    target: str | None
+    layer: str
+    probabilities: str
+    share: float
+    seed: int
+    rows: list[Faithful | Sane]
+    warnings: list[str]
+    stopped: bool
+    skipped: list[Fault]
+
+
+@dataclass
+class _Evidence:
+    """What is measured so far, of all maps.
+
+    Attributes:
+        run: the network.
+        asked: methods, class and layers.
+        options: of each method.
+        share: see `believe`.
+        seed: of all random choices.
+        values: by map and measure.
+        alike: by method and layers with random weights.
+        faults: files that cannot be read.
+        count: pictures that were measured.
+        layer: that was read.
+    """
+
+    run: Run
+    asked: Asked
+    options: dict[str, dict[str, Any]]
+    share: float
+    seed: int
+    values: dict[str, dict[str, list[Tensor]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+    alike: dict[str, dict[str, list[sanity.Likeness]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+    faults: list[PictureError] = field(default_factory=list)
+    count: int = 0
+    layer: str = ""
+
+    def add(self, images: Tensor) -> None:
+        """Measure the maps of a batch, (B, 3, S, S)."""
+        model, seed = self.run.model, self.seed
+        seen = explain(
+            model, images, "grad_cam", wanted(self.run, images, self.asked.target), self.asked.layers
+        )
+        targets, self.layer = seen.targets[:, 0], seen.layer
+        makers = {
+            name: _maker(model, name, self.layer.split(", "), seed, own) for name, own in self.options.items()
+        }
+        maps = {name: maker(model, images, targets) for name, maker in makers.items()}
+        numbers = range(self.count, self.count + len(images))
+        cells = (seen.raw.shape[-2], seen.raw.shape[-1])
+        maps[RANDOM] = faithfulness.random_maps(numbers, cells, seen.size, seed).to(images.device)
+        maps[CENTRE] = faithfulness.centre_maps(len(images), seen.size).to(images.device)
+        examination = Examination(model, images, targets, share=self.share, seed=seed)
+        for name, shown in maps.items():
+            for measure, entry in MEASURES.items():
+                self.values[name][measure].append(entry.compute(examination, shown))
+        for name, depths in sanity.cascade(model, images, targets, makers, seed).items():
+            for depth, likeness in depths.items():
+                self.alike[name][depth].append(likeness)
+        self.count += len(images)
+
+    def rows(self) -> list[Faithful | Sane]:
+        """Return all figures."""
+        return [*_faithful(self.values, self.seed), *_sane(self.alike, self.seed)]
+
+
 def believe(
     run: str,
     paths: Sequence[str],
-    methods: Sequence[str] = ("grad_cam",),
-    target: str | None = None,
-    layers: Sequence[str] | None = None,
-    changes: Sequence[str] = (),
+    asked: Asked | None = None,
     *,
     share: float = faithfulness.SHARE,
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
-) -> dict[str, Any]:
+) -> Belief:
     """Measure whether saliency maps show what a network uses.
 
     Each method is measured by `MEASURES` and compared with a random map and a spot in the centre, and
@@ -54,90 +203,69 @@ def believe(
     Args:
         run: a RUN.
         paths: files, folders and patterns.
-        methods: names in `METHODS`.
-        target: a class name or number; by default the best class of each picture.
-        layers: whose maps are read and fused; by default the last one with a spatial map.
-        changes: `key=value` words, options of the methods; each method takes those that it has.
+        asked: methods, one class, layers and options.
         share: of the pixels that a step of deletion and insertion changes.
         seed: of all random choices.
         progress: gets a line after each batch of pictures.
-
-    Returns:
-        The document of `resight explain --evaluate --json`: "rows", one for each method and measure with
-        mean, 95 % interval and verdicts ("gain_...": by how much a map is better, with its interval); those
-        of the sanity check list in "randomized" the layers with random weights ("chance": the maps of two
-        different pictures by the trained network). "warnings", in plain words. "probabilities": the rule
-        that the figures follow.
 
     Raises:
         ResightError: in one line; PictureError if no picture can be read.
         KeyboardInterrupt: if interrupted before the first batch was measured; later what was measured is
             returned, with "stopped".
     """
-    methods = list(dict.fromkeys(methods))
-    for method in methods:
+    asked = asked or Asked()
+    asked = replace(asked, methods=list(dict.fromkeys(asked.methods)))
+    opened, options = _opened(run, asked)
+    files = expand(paths)
+    found = _Evidence(opened, asked, options, share, seed)
+    with stop_asked() as stop:
+        for batch in batches(opened, files):
+            found.faults += batch.faults
+            if not batch.paths:
+                continue
+            found.add(batch.images)
+            progress(f"{found.count} of {len(files)} pictures")
+            if stop.is_set():
+                break
+    if not found.count:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        raise found.faults[0]
+    stopped = [f"stopped: measured on {found.count} of {len(files)} pictures"] if stop.is_set() else []
+    rows = found.rows()
+    return Belief(
+        run=run,
+        n=found.count,
+        methods=list(asked.methods),
+        target=asked.target,
+        layer=found.layer,
+        probabilities=rule_of(opened.model, opened.model.num_classes),
+        share=share,
+        seed=seed,
+        rows=rows,
+        warnings=[*stopped, *_learned(opened, files), *_warnings(rows, asked.methods, found.count)],
+        stopped=stop.is_set(),
+        skipped=[fault.row for fault in found.faults],
+    )
+
+
+def _opened(run: str, asked: Asked) -> tuple[Run, dict[str, dict[str, Any]]]:
+    """Return the run, and the options of each method.
+
+    Raises:
+        UsageError: for an unknown method or option, or several classes.
+    """
+    for method in asked.methods:
         if method == perceive.METHOD:
             raise UsageError(f"{method} has no map of its own to evaluate; it uses the map of grad_cam")
         lookup(METHODS, method, "saliency method")
-    options = read_options(methods, changes)
+    options = read_options(asked.methods, asked.changes)
     opened = open_run(run)
-    if best_of(target, opened.model.classes) > 1:
+    if best_of(asked.target, opened.model.classes) > 1:
         raise UsageError(
-            f"--target {target}: maps are evaluated for one class per picture; give one class, or none"
+            f"--target {asked.target}: maps are evaluated for one class per picture; give one class, or none"
         )
-    files = expand(paths)
-    values: dict[str, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
-    alike: dict[str, dict[str, list[sanity.Likeness]]] = defaultdict(lambda: defaultdict(list))
-    faults: list[PictureError] = []
-    count, read = 0, ""
-    with stop_asked() as stop:
-        for batch in batches(opened, files):
-            images = batch.images
-            faults += batch.faults
-            if not batch.paths:
-                continue
-            seen = explain(opened.model, images, "grad_cam", wanted(opened, images, target), layers)
-            targets, read = seen.targets[:, 0], seen.layer
-            makers = {
-                name: _maker(opened.model, name, read.split(", "), seed, options[name]) for name in methods
-            }
-            maps = {name: maker(opened.model, images, targets) for name, maker in makers.items()}
-            numbers = range(count, count + len(images))
-            cells = (seen.raw.shape[-2], seen.raw.shape[-1])
-            maps[RANDOM] = faithfulness.random_maps(numbers, cells, seen.size, seed).to(images.device)
-            maps[CENTRE] = faithfulness.centre_maps(len(images), seen.size).to(images.device)
-            examination = Examination(opened.model, images, targets, share=share, seed=seed)
-            for name, shown in maps.items():
-                for measure, entry in MEASURES.items():
-                    values[name][measure].append(entry.compute(examination, shown))
-            for name, depths in sanity.cascade(opened.model, images, targets, makers, seed).items():
-                for depth, likeness in depths.items():
-                    alike[name][depth].append(likeness)
-            count += len(images)
-            progress(f"{count} of {len(files)} pictures")
-            if stop.is_set():
-                break
-    if not count and stop.is_set():
-        raise KeyboardInterrupt
-    if not count:
-        raise faults[0]
-    warnings = [f"stopped: measured on {count} of {len(files)} pictures"] if stop.is_set() else []
-    rows = _faithful(values, seed) + _sane(alike, seed)
-    warnings += [*_learned(opened, files), *_warnings(rows, methods, count)]
-    return {
-        "run": run,
-        "n": count,
-        "methods": methods,
-        "target": target,
-        "layer": read,
-        "probabilities": rule_of(opened.model, opened.model.num_classes),
-        "share": share,
-        "seed": seed,
-        "rows": rows,
-        "warnings": warnings,
-        "stopped": stop.is_set(),
-        "skipped": [{"path": f.name, "fault": f.fault, "cure": f.cure} for f in faults],
-    }
+    return opened, options
 
 
 def _learned(run: Run, files: Sequence[Path]) -> list[str]:
@@ -173,84 +301,80 @@ def _maker(
     return maps_of
 
 
-def _faithful(values: dict[str, dict[str, list[Tensor]]], seed: int) -> list[dict[str, Any]]:
+def _faithful(values: dict[str, dict[str, list[Tensor]]], seed: int) -> Iterator[Faithful]:
     whole = {name: {m: torch.cat(parts) for m, parts in of.items()} for name, of in values.items()}
-    rows = []
     for measure, entry in MEASURES.items():
         for name, of in whole.items():
-            row = _row(name, measure, None, of[measure], entry.interval(of[measure], seed))
-            for word, other in RIVALS.items():
-                found = None
-                if name != other:
-                    found = faithfulness.verdict(
-                        of[measure], whole[other][measure], entry.better, seed, entry.least
-                    )
-                row |= _against(word, found)
-            rows.append(
-                row | {"better": entry.better, "baseline": entry.baseline, "protocol": entry.protocol}
+            verdicts = [
+                None
+                if name == other
+                else faithfulness.verdict(of[measure], whole[other][measure], entry.better, seed, entry.least)
+                for other in (RANDOM, CENTRE)
+            ]
+            figures = _figures(of[measure], entry.interval(of[measure], seed), *verdicts)
+            yield Faithful(
+                name,
+                measure,
+                None,
+                *figures,
+                better=entry.better,
+                baseline=entry.baseline,
+                protocol=entry.protocol,
             )
-    return rows
 
 
-def _sane(alike: dict[str, dict[str, list[sanity.Likeness]]], seed: int) -> list[dict[str, Any]]:
-    rows = []
+def _sane(alike: dict[str, dict[str, list[sanity.Likeness]]], seed: int) -> Iterator[Sane]:
     for name, depths in alike.items():
         for depth, parts in depths.items():
             for measure in ("spearman", "ssim"):
                 found = torch.cat([getattr(part, measure) for part in parts])
                 found = found[~found.isnan()]
-                row = _row(name, measure, depth, found, faithfulness.bootstrap_interval(found, seed))
-                row |= _against("random", None) | _against("centre", None) | {"baseline": None}
-                protocol = "maps of the trained network and of one with random weights (Adebayo et al.)"
+                better, protocol = (
+                    "low",
+                    "maps of the trained network and of one with random weights (Adebayo et al.)",
+                )
                 if depth == "chance":
-                    protocol = "maps of the trained network for two different pictures"
-                rows.append(row | {"better": None if depth == "chance" else "low", "protocol": protocol})
-    return rows
+                    better, protocol = None, "maps of the trained network for two different pictures"
+                figures = _figures(found, faithfulness.bootstrap_interval(found, seed))
+                yield Sane(name, measure, depth, *figures, baseline=None, better=better, protocol=protocol)
 
 
-def _against(word: str, found: Verdict | None) -> dict[str, Any]:
-    """Return a row's part on the comparison with another map."""
-    answer, p, gain, interval = found or (None, None, None, None)
-    return {
-        f"against_{word}": answer,
-        f"p_{word}": p,
-        f"gain_{word}": gain,
-        f"gain_{word}_interval": list(interval) if interval else None,
-    }
+def _figures(
+    values: Tensor,
+    interval: tuple[float, float] | None,
+    random: Verdict | None = None,
+    centre: Verdict | None = None,
+) -> tuple[Any, ...]:
+    """Return what a row says of its values, and of the comparison with other maps."""
+    mean = float(values.mean()) if len(values) else None
+    none = (None, None, None, None)
+    return mean, interval, len(values), *(random or none), *(centre or none)
 
 
-def _row(
-    method: str, measure: str, depth: str | None, values: Tensor, interval: tuple[float, float] | None
-) -> dict[str, Any]:
-    return {
-        "method": method,
-        "measure": measure,
-        "randomized": depth,
-        "value": float(values.mean()) if len(values) else None,
-        "interval": list(interval) if interval else None,
-        "n": len(values),
-    }
-
-
-def _warnings(rows: list[dict[str, Any]], methods: Sequence[str], count: int) -> Iterator[str]:
+def _warnings(rows: Sequence[Row], methods: Sequence[str], count: int) -> Iterator[str]:
     if count < ENOUGH:
         only = f"only {count} picture{'s' * (count > 1)}"
         yield f"{only}: intervals are rough, and verdicts need at least {LEAST}; give {ENOUGH} or more"
-    of = {(r["method"], r["measure"], r["randomized"]): r for r in rows}
+    of = {(r.method, r.measure, r.randomized): r for r in rows}
     for method in methods:
         row = of[method, "spearman", "all"]
-        if row["value"] is None:
+        if row.value is None:
             yield f"{method}: random weights overflow in this network, so the sanity check is meaningless"
-        elif row["interval"] and row["interval"][0] > sanity.TOO_ALIKE:
-            low, high = row["interval"]
-            chance = of.get((method, "spearman", "chance"), {"value": None})["value"]
-            other = "" if chance is None else f"; for its maps of two different pictures it is {chance:.2f}"
+        elif row.interval and row.interval[0] > sanity.TOO_ALIKE:
+            low, high = row.interval
+            chance = of.get((method, "spearman", "chance"))
+            other = ""
+            if chance and chance.value is not None:
+                other = f"; for its maps of two different pictures it is {chance.value:.2f}"
             yield (
                 f"{method}: its maps and those of random weights have a rank correlation of "
-                f"{row['value']:.2f} (95 % {low:.2f} to {high:.2f}, all above {sanity.TOO_ALIKE:g}){other}"
+                f"{row.value:.2f} (95 % {low:.2f} to {high:.2f}, all above {sanity.TOO_ALIKE:g}){other}"
             )
-        for word, other in (("random", "a random map"), ("centre", "a spot in the centre")):
-            verdicts = {m: of[method, m, None][f"against_{word}"] for m in MEASURES}
+        own = {m: of[method, m, None] for m in MEASURES}
+        for other, verdicts in (
+            ("a random map", {m: r.against_random for m, r in own.items()}),
+            ("a spot in the centre", {m: r.against_centre for m, r in own.items()}),
+        ):
             worse = [measure for measure, answer in verdicts.items() if answer == "no"]
             if "yes" not in verdicts.values() and count >= LEAST:
                 yield f"{method} is better than {other} in no measure"

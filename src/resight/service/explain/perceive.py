@@ -1,8 +1,6 @@
 """Perception Visualization of pictures: what a run's network perceived, as PNG, and its residual."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,9 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resight.saliency.perception import masked, perceive
+from resight.service.explain.asked import Asked, Explained
 from resight.service.explain.decoder import OpenDecoder
 from resight.service.explain.target import wanted
-from resight.service.pictures import LEAST_SIDE, place_of, write
+from resight.service.pictures import LEAST_SIDE, Batch, place_of, write
 from resight.service.run.run import Run
 
 METHOD = "perception_visualization"
@@ -20,16 +19,7 @@ GAP = 4
 """White pixels between two panels."""
 
 
-def perceived(
-    run: Run,
-    opened: OpenDecoder,
-    paths: Sequence[Path],
-    squares: Sequence[NDArray[np.uint8]],
-    images: Tensor,
-    target: str | None,
-    layer: Sequence[str] | None,
-    folder: Path,
-) -> list[dict[str, Any]]:
+def perceived(run: Run, opened: OpenDecoder, batch: Batch, asked: Asked, folder: Path) -> list[Explained]:
     """Write what a network perceived in a batch, for each target.
 
     The picture is [original | original masked by the map | reconstruction masked by the map].
@@ -37,40 +27,29 @@ def perceived(
     Args:
         run: the network.
         opened: its decoder.
-        paths: of the pictures.
-        squares: the pictures as the network sees them, (S, S, 3) uint8 each.
-        images: the same, normalized, (B, 3, S, S).
-        target: the value of `--target`.
-        layer: layers that the map is read from; by default the last one.
+        batch: the pictures.
+        asked: classes and layers.
         folder: to write to.
-
-    Returns:
-        Rows as of `explain_paths`, with "residual" and "residual_percentile".
     """
-    result = perceive(run.model, opened.decoder, images, wanted(run, images, target), layer=layer)
+    images = batch.images
+    result = perceive(
+        run.model, opened.decoder, images, wanted(run, images, asked.target), layer=asked.layers
+    )
     answer, rows = result.explanation, []
-    for number, path in enumerate(paths):
+    for number, path in enumerate(batch.paths):
         residual = float(result.residual[number])
-        original = torch.tensor(squares[number]).permute(2, 0, 1) / 255
+        original = torch.tensor(batch.squares[number]).permute(2, 0, 1) / 255
         for column in range(result.map.shape[1]):
-            index = int(answer.targets[number, column])
-            name = run.class_name(index)
+            name = run.class_name(int(answer.targets[number, column]))
             heat, blended = result.map[number, column].cpu(), result.blended[number, column].cpu()
             picture, array = place_of(folder, path, METHOD, name)
             write(picture, array, _side_by_side([original, masked(original, heat), blended]), heat.numpy())
             rows.append(
-                {
-                    "path": str(path),
-                    "method": METHOD,
-                    "layer": answer.layer,
-                    "target": name,
-                    "score": float(answer.scores[number, column]),
-                    "image": str(picture),
-                    "map": str(array),
-                    "residual": residual,
-                    "residual_percentile": opened.percentile(residual),
-                }
-            )
+                Explained(
+                    str(path), METHOD, answer.layer, name, float(answer.scores[number, column]), str(picture),
+                    str(array), residual, opened.percentile(residual),
+                )
+            )  # fmt: skip
     return rows
 
 

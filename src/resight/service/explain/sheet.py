@@ -10,15 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resight.core.errors import PictureError, UsageError
+from resight.core.errors import Fault, PictureError, UsageError
 from resight.core.registry import lookup
+from resight.data.given import expand
 from resight.render.overlay import over
 from resight.render.sheet import TILE, Row, draw_sheet
 from resight.saliency.methods import METHODS, explain, fitting, read_options
 from resight.service.explain import perceive
+from resight.service.explain.asked import Asked
 from resight.service.explain.drawing import seen_part
 from resight.service.explain.target import wanted
-from resight.service.pictures import Batch, batches, expand, write_png
+from resight.service.pictures import Batch, batches, write_png
 from resight.service.run.run import Run, open_run
 
 ROWS = 20
@@ -26,11 +28,52 @@ ROWS = 20
 ALL = "all"
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A row of a sheet: a picture and the class that its maps explain."""
+
+    path: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A written sheet.
+
+    Attributes:
+        image: the PNG.
+        methods: its columns.
+        rows: what they show.
+    """
+
+    image: str
+    methods: list[str]
+    rows: list[Shown]
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """A method that does not fit the network, and why."""
+
+    method: str
+    fault: str
+
+
+@dataclass(frozen=True)
+class Sheets:
+    """All sheets, the methods that are left out, and the files that cannot be read."""
+
+    sheets: list[Sheet]
+    left_out: list[Unfit]
+    skipped: list[Fault]
+
+
 @dataclass
 class _Work:
     """A running call: the methods with their options, and its findings.
 
     Attributes:
+        options: of each method.
         every: whether methods that do not fit the network are left out instead of stopping the call.
         layer: that was read.
         left_out: methods that do not fit, and why.
@@ -38,8 +81,7 @@ class _Work:
     """
 
     run: Run
-    target: str | None
-    layers: Sequence[str] | None
+    asked: Asked
     options: dict[str, dict[str, Any]]
     every: bool
     progress: Callable[[str], None]
@@ -47,14 +89,14 @@ class _Work:
     left_out: dict[str, str] = field(default_factory=dict)
     faults: list[PictureError] = field(default_factory=list)
 
-    def rows(self, files: Sequence[Path]) -> Iterator[tuple[Row, dict[str, Any]]]:
+    def rows(self, files: Sequence[Path]) -> Iterator[tuple[Row, Shown]]:
         """Yield a row for each picture and class, with its path and class."""
         for batch in batches(self.run, files):
             self.faults += batch.faults
             if not batch.paths:
                 continue
-            wish = wanted(self.run, batch.images, self.target)
-            seen = explain(self.run.model, batch.images, "grad_cam", wish, self.layers)
+            wish = wanted(self.run, batch.images, self.asked.target)
+            seen = explain(self.run.model, batch.images, "grad_cam", wish, self.asked.layers)
             targets, self.layer = seen.targets.tolist(), seen.layer
             if self.every and not self.left_out:
                 self._leave_out(batch.images)
@@ -64,17 +106,17 @@ class _Work:
                 for column, index in enumerate(targets[number]):
                     label = self.run.class_name(index)
                     tiles = [shown, *(over(shown, heat[number, column]) for heat in maps)]
-                    yield Row(f"{path.name}: {label}", tiles), {"path": str(path), "target": label}
+                    yield Row(f"{path.name}: {label}", tiles), Shown(str(path), label)
 
     def _leave_out(self, images: Tensor) -> None:
-        fit, self.left_out = fitting(self.run.model, images, self.layers)
+        fit, self.left_out = fitting(self.run.model, images, self.asked.layers)
         self.options = {name: self.options[name] for name in fit}
         for name, fault in self.left_out.items():
             self.progress(f"left out: {METHODS[name].title}: {fault}")
 
     def _maps(self, name: str, batch: Batch, targets: list[list[int]]) -> NDArray[np.float32]:
         """Return the maps (B, T, S, S) of a method."""
-        layers = None if METHODS[name].layerless else self.layers
+        layers = None if METHODS[name].layerless else self.asked.layers
         maps = explain(self.run.model, batch.images, name, targets, layers, **self.options[name]).maps
         self.progress(f"{METHODS[name].title}: {len(batch.paths)} pictures")
         return maps.cpu().numpy()
@@ -83,43 +125,34 @@ class _Work:
 def draw_sheets(
     run: str,
     paths: Sequence[str],
-    methods: Sequence[str] = (ALL,),
-    target: str | None = None,
-    layers: Sequence[str] | None = None,
+    asked: Asked | None = None,
     out: str = "explained",
-    changes: Sequence[str] = (),
     *,
     progress: Callable[[str], None] = lambda _: None,
-) -> dict[str, Any]:
+) -> Sheets:
     """Draw the maps of several methods side by side: sheet.png, then sheet-2.png and so on.
 
     Args:
         run: a RUN.
         paths: files, folders and patterns.
-        methods: names in `METHODS`; or "all" alone: all that fit the network.
-        target: a class name or number; "topK" for the K best classes, a row each; by default the best.
-        layers: whose maps are read and fused, by the methods that read any; by default the last one.
+        asked: methods, classes (a row each), layers and options; by default all methods that fit.
         out: the folder to write to.
-        changes: `key=value` words, options of the methods; each method takes those that it has.
         progress: gets a line for each method and batch of pictures, and for each method left out.
-
-    Returns:
-        The JSON of `resight explain --methods`: "sheets" [{"image", "methods", "rows": [{"path",
-        "target"}]}], "left_out" [{"method", "fault"}], "skipped" [{"path", "fault", "cure"}].
 
     Raises:
         ResightError: in one line; UsageError if a method that is named does not fit; PictureError if no
             picture can be read.
     """
-    every = tuple(methods) == (ALL,)
-    names = list(METHODS) if every else list(dict.fromkeys(methods))
+    asked = asked or Asked((ALL,))
+    every = tuple(asked.methods) == (ALL,)
+    names = list(METHODS) if every else list(dict.fromkeys(asked.methods))
     for name in names:
         if name == perceive.METHOD:
             raise UsageError(f"{name} draws its own panels, which a sheet cannot show; use --method")
         lookup(METHODS, name, "saliency method", "All names: resight explain --help")
-    options = read_options(names, changes)
+    options = read_options(names, asked.changes)
     opened = open_run(run)
-    work = _Work(opened, target, layers, options, every=every, progress=progress)
+    work = _Work(opened, asked, options, every=every, progress=progress)
     rows = work.rows(expand(paths))
     sheets = []
     while part := list(islice(rows, ROWS)):
@@ -129,11 +162,8 @@ def draw_sheets(
         header = ["picture", *(METHODS[name].title for name in drawn)]
         footer = f"{opened.model.name}, layer {work.layer}. Each map is scaled to its own range."
         write_png(path, draw_sheet(header, [row for row, _ in part], footer))
-        sheets.append({"image": str(path), "methods": drawn, "rows": [fact for _, fact in part]})
+        sheets.append(Sheet(str(path), drawn, [shown for _, shown in part]))
     if not sheets:
         raise work.faults[0]
-    return {
-        "sheets": sheets,
-        "left_out": [{"method": name, "fault": fault} for name, fault in work.left_out.items()],
-        "skipped": [{"path": f.name, "fault": f.fault, "cure": f.cure} for f in work.faults],
-    }
+    left_out = [Unfit(name, fault) for name, fault in work.left_out.items()]
+    return Sheets(sheets, left_out, [fault.row for fault in work.faults])

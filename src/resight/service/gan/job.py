@@ -2,23 +2,25 @@
 
 import copy
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import Tensor
 
+from resight.core.device import describe
 from resight.core.errors import PictureError
 from resight.core.files import replacing
 from resight.data.dataset import Dataset
+from resight.models.cost import parameters
 from resight.models.gan import save_gan
 from resight.render.grid import draw_grid
 from resight.service.gan.synthetic import GAN_FILE, OpenGan, ready
+from resight.service.run.life import Life, identity_of
 from resight.training.checkpoints import Progress, load_state, save_state
-from resight.training.cost import Pace
+from resight.training.cost import Pace, in_bytes
 from resight.training.ema import AveragedWeights
 from resight.training.gan import Adversaries, GanSettings, Reals, draw_noise
 from resight.training.gan_loop import fit, make_optimizer
@@ -37,8 +39,7 @@ class GanJob:
     Attributes:
         dataset: with a validation split, which is not used.
         settings: with epochs and side settled.
-        folder: of the run.
-        console: for its output.
+        life: of the job, with the folder of the run.
         squares: the training pictures, (N, S, S, C) uint8; C is 1 if all are grey.
         labels: their classes, (N,).
         learned: fingerprint of the training split.
@@ -49,8 +50,7 @@ class GanJob:
 
     dataset: Dataset
     settings: GanSettings
-    folder: Path
-    console: Console
+    life: Life
     squares: Tensor
     labels: Tensor
     learned: str
@@ -58,9 +58,30 @@ class GanJob:
     pair: Adversaries
     facts: dict[str, Any]
 
-    def say(self, text: str) -> None:
-        """Print a line of progress."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+    @property
+    def folder(self) -> Path:
+        """The folder of the run."""
+        return self.life.folder
+
+    def announce(self) -> None:
+        """Name the pictures that are left out, and say what is about to be done."""
+        pair, chosen, count = self.pair, self.settings, len(self.labels)
+        steps = max(1, count // chosen.batch_size)
+        held = 4 * parameters(pair) * 4 + self.squares.numel()  # weights, gradients, Adam's two moments
+        colours = "grey" if self.squares.shape[3] == 1 else "RGB"
+        self.life.leave_out(self.faults)
+        self.life.announce(
+            (
+                f"{self.dataset.name}: trains on {count:,} training pictures of "
+                f"{len(self.dataset.classes)} classes, {colours}",
+                f"GAN of {chosen.side} x {chosen.side}: generator {parameters(pair.generator):,}, critic "
+                f"{parameters(pair.critic):,} parameters, {chosen.epochs} epochs of {steps} x "
+                f"{min(chosen.batch_size, count)}, {chosen.epochs * steps:,} steps in all, on "
+                f"{describe(next(pair.parameters()).device)}; run folder {self.folder}",
+                f"memory: about {in_bytes(held)} for weights, their moments, pictures, and the activations "
+                "of a step",
+            )
+        )
 
     def fit(self, stop: threading.Event, *, resume: bool) -> tuple[dict[str, Tensor], Progress]:
         """Train to the last epoch; returns the generator's weights that are kept, and the history.
@@ -74,18 +95,15 @@ class GanJob:
         reals = Reals(self.squares, self.labels, chosen, device, flips=flips)
         optimizer = make_optimizer(pair, chosen)
         averages = AveragedWeights(pair.generator, chosen.ema) if chosen.ema else None
-        identity = {
-            "settings": {k: v for k, v in asdict(chosen).items() if k not in NOT_IDENTITY},
-            "data": self.learned,
-        }
+        identity = {"settings": identity_of(chosen, NOT_IDENTITY), "data": self.learned}
         progress = load_state(self.folder, pair, optimizer, averages, identity) if resume else None
         if progress:
-            self.say(f"resuming {self.folder} at epoch {progress.epoch + 1}, step {progress.step}")
+            self.life.resuming(progress.epoch, progress.step)
         progress = progress or Progress()
         progress.leave_out(self.faults)
         state = averages.state if averages else pair.generator.state_dict()
         left = (chosen.epochs - progress.epoch) * reals.steps - progress.step
-        pace = Pace(self.say, left, min(chosen.batch_size, len(self.labels)))
+        pace = Pace(self.life.say, left, min(chosen.batch_size, len(self.labels)))
         fit(
             pair, reals, chosen, optimizer, averages, progress,
             end_epoch=lambda: self.end_epoch(state, progress),
@@ -104,7 +122,7 @@ class GanJob:
         sheet = draw_grid(*self.samples(state))
         with replacing(self.folder / "samples" / f"epoch-{epoch:03d}.png") as temporary:
             sheet.save(temporary, "PNG")
-        self.say(
+        self.life.say(
             f"epoch {epoch:3d}/{self.settings.epochs}  critic {row['critic_loss']:.3f}  generator "
             f"{row['generator_loss']:.3f}  judged "
             f"real: {row['real_taken_for_real']:.0f} % of the real, {row['drawn_taken_for_real']:.0f}% of "

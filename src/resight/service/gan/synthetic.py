@@ -27,6 +27,27 @@ MOST = 10_000
 
 
 @dataclass(frozen=True)
+class GanScore:
+    """Generated pictures as a network sees them.
+
+    Attributes:
+        features: the network.
+        n: pictures of each kind.
+        frechet: distance from real pictures to generated ones.
+        frechet_floor: that to equally many other real ones.
+        right: share of the generated pictures that it classifies as intended, in percent.
+        right_real: share of the real ones that it classifies correctly.
+    """
+
+    features: str
+    n: int
+    frechet: float
+    frechet_floor: float
+    right: float
+    right_real: float
+
+
+@dataclass(frozen=True)
 class OpenGan:
     """A GAN, ready to draw.
 
@@ -153,7 +174,7 @@ def require_judge(run: Run, classes: tuple[str, ...]) -> None:
         raise DataError(f"{run.name}: has other classes than the data ({', '.join(differ[:4])})")
 
 
-def score(gan: OpenGan, run: Run, squares: Tensor, labels: Tensor, seed: int) -> dict[str, Any] | None:
+def score(gan: OpenGan, run: Run, squares: Tensor, labels: Tensor, seed: int) -> GanScore | None:
     """Evaluate generated pictures by the features and answers of one of our networks.
 
     The real pictures are halved. The Frechet distance is that from the first half to drawn pictures of the
@@ -169,9 +190,7 @@ def score(gan: OpenGan, run: Run, squares: Tensor, labels: Tensor, seed: int) ->
         seed: of the halves and of the noise.
 
     Returns:
-        "n" pictures of each kind, "frechet", "frechet_floor", and the shares of pictures that the network
-        classifies correctly, in percent: "right" of the drawn ones, "right_real" of the real ones; None with
-        fewer than 4 pictures.
+        The score; None with fewer than 4 pictures.
     """
     order = torch.from_numpy(seeds.permutation(seed, 0, len(squares))[:MOST])
     half = len(order) // 2
@@ -194,11 +213,11 @@ def score(gan: OpenGan, run: Run, squares: Tensor, labels: Tensor, seed: int) ->
     features = [part[:, :-count] for part in answers]
     own = torch.tensor([run.model.classes.index(c) for c in gan.classes])[chosen]
     right = [100 * float((part[:, -count:].argmax(1) == own).double().mean()) for part in answers[1:]]
-    return {
-        "features": run.name,
-        "n": half,
-        "frechet": frechet_distance(features[0], features[2]),
-        "frechet_floor": frechet_distance(features[0], features[1]),
-        "right": right[1],
-        "right_real": right[0],
-    }
+    return GanScore(
+        features=run.name,
+        n=half,
+        frechet=frechet_distance(features[0], features[2]),
+        frechet_floor=frechet_distance(features[0], features[1]),
+        right=right[1],
+        right_real=right[0],
+    )

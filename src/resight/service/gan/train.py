@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +13,58 @@ from torch import Tensor
 
 import resight
 from resight.core import settings as words
-from resight.core.console import shown_on, stderr_console
-from resight.core.device import describe, pick_device
+from resight.core.console import stderr_console
+from resight.core.device import pick_device
 from resight.core.distributed import launched
 from resight.core.errors import DataError, ModelFileError, PictureError, UsageError
-from resight.core.files import locked, write_json
+from resight.core.figures import to_json
+from resight.core.files import write_json
 from resight.core.preprocessing import Preprocessing
 from resight.data.dataset import Dataset, fingerprint
 from resight.data.levels import settled
 from resight.data.open import open_as_it_is, require_fit
 from resight.data.prepare import decode_split, typical_side
 from resight.data.splitting import with_test_split, with_validation
-from resight.models.cost import parameters
 from resight.models.gan import Critic, Generator, side_for
 from resight.service.gan.job import NOT_IDENTITY, GanJob
-from resight.service.gan.synthetic import GAN_FILE, require_judge, score
+from resight.service.gan.synthetic import GAN_FILE, GanScore, require_judge, score
 from resight.service.run.data import split_as
-from resight.service.run.folder import leave_empty, resume_line, run_folder, stop_asked
+from resight.service.run.folder import resume_line, run_folder
+from resight.service.run.life import Life, as_recorded
 from resight.service.run.run import RECIPE_FILE, Run, absolute, open_run, read_recipe_file
 from resight.service.train.pictures import require_every_class
-from resight.training.checkpoints import Progress, require_same
-from resight.training.cost import in_bytes
+from resight.training.checkpoints import Progress
 from resight.training.gan import LEAST_EPOCHS, STEPS, Adversaries, GanSettings
-from resight.training.loop import Stopped
+
+
+@dataclass(frozen=True)
+class GanAnswer:
+    """What a GAN's training left.
+
+    Attributes:
+        run: the folder.
+        gan: its file.
+        samples: the last grid.
+        data: name of the data set.
+        settings: of the training.
+        last: the last epoch's row of metrics.csv.
+        score: by a network's features; None without one.
+        left_out: pictures that cannot be read.
+    """
+
+    run: str
+    gan: str
+    samples: str
+    data: str
+    settings: GanSettings
+    last: dict[str, float]
+    score: GanScore | None
+    left_out: list[dict[str, str]]
 
 
 def train_gan(
     data: str | None = None,
     *,
-    epochs: int | None = None,
-    seed: int | None = None,
     changes: Sequence[str] = (),
     out: str | None = None,
     features: str | None = None,
@@ -50,7 +72,7 @@ def train_gan(
     data_root: str | None = None,
     strict: bool = False,
     console: Console | None = None,
-) -> dict[str, Any]:
+) -> GanAnswer:
     """Train a conditional GAN on the training split of a data set.
 
     It is the split that `train` uses with the same val_share=: pictures held out for validation and
@@ -58,10 +80,8 @@ def train_gan(
 
     Args:
         data: what `open_dataset` takes; None for that of the resumed run.
-        epochs: in place of the settings'; more than a finished run has extend it, as if requested
-            from the start: the rates are constant.
-        seed: in place of the settings'.
-        changes: key=value words over `GanSettings`.
+        changes: key=value words over `GanSettings`. More epochs than a finished run has extend it, as if
+            requested from the start: the rates are constant.
         out: the run folder; by default runs/DATA-gan-N.
         features: a RUN with the same classes that evaluates the generated pictures at the end, see
             `synthetic.score`.
@@ -71,10 +91,6 @@ def train_gan(
         strict: stop at a broken picture.
         console: where progress is shown; by default standard error.
 
-    Returns:
-        "run" (the folder), "gan" (its file), "samples" (the last grid), "settings", "last" (the last epoch's
-        figures) and "score" (None without `features`).
-
     Raises:
         ResightError: in one line.
         KeyboardInterrupt: after saving, if interrupted.
@@ -82,48 +98,35 @@ def train_gan(
     if launched():
         raise UsageError("train-gan runs in one process; start it without torchrun")
     console = console or stderr_console()
-    said = [
-        *changes,
-        *([] if epochs is None else [f"epochs={epochs}"]),
-        *([] if seed is None else [f"seed={seed}"]),
-    ]
     run = (str(resume) if not isinstance(resume, bool) else None) or out
     record = _record_of(Path(run)) if run and resume else {}
     data, data_root = data or record.get("data"), data_root or record.get("data_root")
     features = features or record.get("features")
     if not data:
         raise UsageError("give the data set, or the run to resume")
-    chosen = words.override(GanSettings(), said)
-    raw = _opened(data, data_root, run if data == record.get("data") else None)
-    dataset = settled(with_test_split(raw))
-    if dataset.multi_label:
-        raise UsageError(f"{data}: its pictures are multi-label; a GAN draws pictures of one class")
-    if "train" not in raw.splits:
-        raise DataError(f"{data}: has no training pictures")
+    chosen = words.override(GanSettings(), changes)
+    raw, dataset = _opened(data, data_root, run if data == record.get("data") else None)
     judge = open_run(features) if features else None
     if judge:
         require_judge(judge, dataset.classes)
     folder, old = run_folder(run, data, "gan", resume=bool(resume))
-    with locked(folder), shown_on(console):
+    life = Life(folder, console, "train-gan")
+    with life.held():
         if old:
             record = _record_of(folder)
-            chosen = _as_recorded(record, folder, said)
+            chosen = as_recorded(
+                record["settings"], GanSettings, changes, NOT_IDENTITY, folder, f"{folder}: its {RECIPE_FILE}"
+            )
             before = split_as(raw, record.get("data_fingerprint", ""), chosen.val_share)
             dataset = settled(with_test_split(replace(raw, by_rank=before.by_rank))) if before else dataset
-        try:
-            job = _prepare(dataset, chosen, folder, console, data, data_root, strict=strict)
-        except BaseException:
-            leave_empty(folder)
-            raise
+        with life.prepared():
+            job = _prepare(dataset, chosen, life, data, data_root, strict=strict)
+        job.announce()
         command = _command(data, data_root, job.settings)
         more = {"features": features, "left_out": len(job.faults)}
         write_json(folder / RECIPE_FILE, {"command": command, **job.facts, **more})
-        with stop_asked() as stop:
-            try:
-                state, progress = job.fit(stop, resume=old)
-            except Stopped:
-                job.say(f"stopped; resume with: {resume_line(folder, 'train-gan')}")
-                raise KeyboardInterrupt from None
+        with life.stoppable() as stop:
+            state, progress = job.fit(stop, resume=old)
         return _finish(job, state, progress, judge)
 
 
@@ -140,29 +143,8 @@ def _record_of(folder: Path) -> dict[str, Any]:
     return record
 
 
-def _as_recorded(record: dict[str, Any], folder: Path, said: Sequence[str]) -> GanSettings:
-    """Return the settings of a resumed run with the user's changes: only some may differ.
-
-    Raises:
-        ModelFileError: naming what differs.
-    """
-    try:
-        before = words.from_dict(GanSettings, record["settings"])
-    except UsageError as error:
-        raise ModelFileError(
-            f"{folder}: its {RECIPE_FILE} is damaged, or of a newer Resight ({error})"
-        ) from error
-    after = words.override(before, said)
-    old, new = (
-        {k: v for k, v in words.to_dict(chosen).items() if k not in NOT_IDENTITY}
-        for chosen in (before, after)
-    )
-    require_same(folder, {"settings": old}, {"settings": new})
-    return after
-
-
-def _opened(data: str, data_root: str | None, run: str | None) -> Dataset:
-    """Open a data set; for a run, an error states how to give another location."""
+def _opened(data: str, data_root: str | None, run: str | None) -> tuple[Dataset, Dataset]:
+    """Open a data set, as it is and with a test split; of a run, an error says how to give a new location."""
     try:
         raw = open_as_it_is(data, data_root)
     except DataError as error:
@@ -172,20 +154,18 @@ def _opened(data: str, data_root: str | None, run: str | None) -> Dataset:
             f"{error}; if the data set moved, give its new location: resight train-gan DATA --resume {run}"
         ) from error
     require_fit(raw)
-    return raw
+    dataset = settled(with_test_split(raw))
+    if dataset.multi_label:
+        raise UsageError(f"{data}: its pictures are multi-label; a GAN draws pictures of one class")
+    if "train" not in raw.splits:
+        raise DataError(f"{data}: has no training pictures")
+    return raw, dataset
 
 
 def _prepare(
-    dataset: Dataset,
-    chosen: GanSettings,
-    folder: Path,
-    console: Console,
-    data: str,
-    data_root: str | None,
-    *,
-    strict: bool,
+    dataset: Dataset, chosen: GanSettings, life: Life, data: str, data_root: str | None, *, strict: bool
 ) -> GanJob:
-    """Read the training pictures, make the networks, and print the plan."""
+    """Read the training pictures and make the networks."""
     dataset, device = with_validation(dataset, chosen.val_share), pick_device()
     learned = fingerprint(dataset.train)
     side = chosen.side or side_for(typical_side(dataset.train))
@@ -208,22 +188,7 @@ def _prepare(
         "notes": list(dataset.notes),
         "resight": resight.__version__,
     }
-    job = GanJob(dataset, chosen, folder, console, squares, labels, learned, faults, pair, facts)
-    for fault in faults:
-        job.say(f"left out: {fault}")
-    colours = "grey" if channels == 1 else "RGB"
-    job.say(f"{dataset.name}: trains on {len(labels):,} training pictures of {count} classes, {colours}")
-    job.say(
-        f"GAN of {side} x {side}: generator {parameters(pair.generator):,}, critic "
-        f"{parameters(pair.critic):,} parameters, {chosen.epochs} epochs of {steps} x "
-        f"{min(chosen.batch_size, len(labels))}, {chosen.epochs * steps:,} steps in all, on "
-        f"{describe(device)}; run folder {folder}"
-    )
-    held = 4 * parameters(pair) * 4 + squares.numel()  # weights, gradients and Adam's two moments
-    job.say(
-        f"memory: about {in_bytes(held)} for weights, their moments, pictures, and the activations of a step"
-    )
-    return job
+    return GanJob(dataset, chosen, life, squares, labels, learned, faults, pair, facts)
 
 
 def _read(
@@ -244,22 +209,22 @@ def _read(
     return torch.from_numpy(np.ascontiguousarray(squares)), torch.from_numpy(part.labels), faults
 
 
-def _finish(job: GanJob, state: dict[str, Tensor], progress: Progress, judge: Run | None) -> dict[str, Any]:
+def _finish(job: GanJob, state: dict[str, Tensor], progress: Progress, judge: Run | None) -> GanAnswer:
     """Score the generator if there is a judge, and return the answer."""
     figures = None
     if judge:
         figures = score(job.opened(state), judge, job.squares, job.labels, job.settings.seed)
-        job.write(state, progress, score=figures)
-    return {
-        "run": str(job.folder),
-        "gan": str(job.folder / GAN_FILE),
-        "samples": str(job.folder / "samples" / f"epoch-{len(progress.history):03d}.png"),
-        "data": job.dataset.name,
-        "settings": asdict(job.settings),
-        "last": progress.history[-1],
-        "score": figures,
-        "left_out": progress.faults,
-    }
+        job.write(state, progress, score=to_json(figures))
+    return GanAnswer(
+        run=str(job.folder),
+        gan=str(job.folder / GAN_FILE),
+        samples=str(job.folder / "samples" / f"epoch-{len(progress.history):03d}.png"),
+        data=job.dataset.name,
+        settings=job.settings,
+        last=progress.history[-1],
+        score=figures,
+        left_out=progress.faults,
+    )
 
 
 def _command(data: str, data_root: str | None, chosen: GanSettings) -> str:

@@ -15,15 +15,18 @@ from resight.core.levels import BY_TYPE, Levels
 from resight.data.dataset import Dataset, Split
 from resight.data.decode import SUFFIXES, decode
 from resight.data.frames import Frame, read_frame
+from resight.data.given import expand
 from resight.data.layouts.builtin import BUILTIN
 from resight.data.open import as_test, is_annotated, open_as_it_is, require_fit
 from resight.data.prepare import FILTERS
 from resight.data.splitting import with_test_split
-from resight.service.pictures import expand
+from resight.service.pictures import Unread
 from resight.service.run.data import RunData, learned_among, recognized, unknown_note
 from resight.service.run.run import Run, absolute
 
 BATCH = 16
+ALL = "all"
+"""All splits."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +91,14 @@ def pictures_of(
     Args:
         run: the splits of its own data set are kept.
         paths: a data set, or pictures, folders and patterns.
-        split: of a data set; by default "test" if boxes are known, else all.
+        split: of a data set, or "all"; by default "test" if boxes are known, else all.
         data_root: see `open_dataset`.
 
     Raises:
         ResightError: in one line.
     """
     if len(paths) != 1 or _is_plain(paths[0]):
-        if split:
+        if split not in (None, ALL):
             raise UsageError("--split needs a data set; these are pictures")
         return [Picture(str(path), levels=run.preprocessing.levels) for path in expand(paths)], []
     raw = open_as_it_is(paths[0], data_root)
@@ -105,7 +108,8 @@ def pictures_of(
     dataset = found or (as_test(raw) if elsewhere else with_test_split(raw))
     dataset = dataset.with_levels(run.preprocessing.levels)
     marked = any(part.boxes is not None for part in dataset.splits.values())
-    names = [split] if split else ["test"] if marked else list(dataset.splits)
+    chosen = [split] if split else ["test"] if marked else [ALL]
+    names = list(dataset.splits) if chosen == [ALL] else chosen
     notes = list(dataset.notes)
     if marked:
         given = RunData(dataset, own=found is not None)
@@ -157,14 +161,14 @@ def _of_split(dataset: Dataset, name: str) -> Iterator[Picture]:
 
 
 def squares_of(
-    run: Run, pictures: Sequence[Picture], errors: list[dict[str, str]]
+    run: Run, pictures: Sequence[Picture], errors: list[Unread]
 ) -> Iterator[tuple[list[tuple[Picture, Image.Image]], Tensor]]:
     """Yield pictures as they are, and as whole squares (B, S, S, 3) uint8, `BATCH` at a time.
 
     Args:
         run: gives the side S, and the classes that a picture may have.
         pictures: what to read.
-        errors: gets {"path", "error"} of each picture that is left out.
+        errors: gets each picture that is left out.
 
     Raises:
         DataError: if none is left.
@@ -176,16 +180,16 @@ def squares_of(
             try:
                 image = picture.decode()
             except PictureError as error:
-                errors.append({"path": picture.path, "error": f"{error.fault}; {error.cure}"})
+                errors.append(Unread(picture.path, f"{error.fault}; {error.cure}"))
                 continue
             if picture.label is not None and picture.label not in run.model.classes:
                 fault = f"the network knows no class {picture.label!r}"
                 cure = "rename the class, or give the picture as a single file"
-                errors.append({"path": picture.path, "error": f"{fault}; {cure}"})
+                errors.append(Unread(picture.path, f"{fault}; {cure}"))
                 continue
             good.append((picture, image))
             squares.append(np.asarray(image.resize((side, side), kind)))
         if good:
             yield good, torch.from_numpy(np.stack(squares))
     if errors and len(errors) == len(pictures):
-        raise DataError(f"{errors[0]['path']}: {errors[0]['error']}; no picture is left")
+        raise DataError(f"{errors[0].path}: {errors[0].error}; no picture is left")

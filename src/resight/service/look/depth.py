@@ -1,11 +1,11 @@
 """What depth does to a run: gradients by layer, dead units, gates; in numbers, a picture and words."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
 from resight.core.errors import UsageError
+from resight.core.figures import Inline
 from resight.data.dataset import Split
 from resight.evaluate.depth import (
     Gate,
@@ -26,6 +26,26 @@ SMALL = 1e-3
 
 
 @dataclass(frozen=True)
+class Relative:
+    """The gradient of a layer, and what it is relative to its weights."""
+
+    gradient: Inline[LayerGradient]
+    relative: float
+
+
+@dataclass(frozen=True)
+class DepthFigures:
+    """What depth does, in numbers and in words: see `Depth`."""
+
+    split: str
+    pictures: int
+    gradients: list[Relative]
+    units: list[Units]
+    gates: list[Gate]
+    words: list[str]
+
+
+@dataclass(frozen=True)
 class Depth:
     """What was found.
 
@@ -43,16 +63,16 @@ class Depth:
     units: list[Units]
     gates: list[Gate]
 
-    def facts(self) -> dict[str, Any]:
-        """Return the JSON."""
-        return {
-            "split": self.split,
-            "pictures": self.pictures,
-            "gradients": [{**asdict(row), "relative": row.relative} for row in self.gradients],
-            "units": [asdict(row) for row in self.units],
-            "gates": [asdict(row) for row in self.gates],
-            "words": self.words(),
-        }
+    def figures(self) -> DepthFigures:
+        """Return what `resight look` says of it."""
+        return DepthFigures(
+            self.split,
+            self.pictures,
+            [Relative(row, row.relative) for row in self.gradients],
+            self.units,
+            self.gates,
+            self.words(),
+        )
 
     def words(self) -> list[str]:
         """Return what it means, a sentence each."""

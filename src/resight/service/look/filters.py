@@ -1,11 +1,11 @@
 """First-layer filters and the nearest Gabor functions, as a picture and as figures."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from PIL import Image
 from torch import Tensor, nn
 
+from resight.core.figures import Inline
 from resight.metrics.gabor import GOOD, LEAST_SIDE, GaborFit, fit_gabors, noise_floor
 from resight.render.filters import MOST, Filter, draw_filters
 from resight.service.run.run import Run
@@ -23,12 +23,60 @@ GREY = (
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """The Gabor functions nearest to the filters.
+
+    Attributes:
+        r2: of each filter's fit.
+        orientation: of each function, in degrees.
+        wavelength: in pixels.
+        directed: whether it has a direction.
+        noise_r2: 95 % of filters of noise stay below.
+        gabors: filters that are Gabor functions; None where a fit means nothing.
+        spots: well fitted filters without a direction; None likewise.
+    """
+
+    r2: list[float]
+    orientation: list[float]
+    wavelength: list[float]
+    directed: list[bool]
+    noise_r2: float
+    gabors: int | None
+    spots: int | None
+
+
+@dataclass(frozen=True)
+class NotFitted:
+    """Filters to which no function is fitted."""
+
+    r2: None = None
+
+
+@dataclass(frozen=True)
+class FilterFigures:
+    """The first layer's filters.
+
+    Attributes:
+        layer: its name.
+        filters: how many it has.
+        kernel: [height, width] of a filter.
+        fit: of Gabor functions.
+        summary: in a sentence.
+    """
+
+    layer: str
+    filters: int
+    kernel: list[int]
+    fit: Inline[Fitted | NotFitted]
+    summary: str
+
+
+@dataclass(frozen=True)
 class FilterPicture:
-    """The picture, its summary in a sentence, and the figures."""
+    """The picture and its figures."""
 
     image: Image.Image
-    summary: str
-    facts: dict[str, Any]
+    figures: FilterFigures
 
 
 def first_filters(model: nn.Module) -> tuple[str, Tensor] | None:
@@ -58,7 +106,7 @@ def look_at_filters(run: Run, *, grey: bool = False) -> FilterPicture | None:
     count, colours, *kernel = weights.shape
     size = f"{kernel[0]} x {kernel[1]}"
     title = f"{run.model.name}, layer {name}: {count} filters of {size}"
-    facts: dict[str, Any] = {"layer": name, "filters": count, "kernel": kernel, "r2": None}
+    fitted: Fitted | NotFitted = NotFitted()
     if kernel[0] != kernel[1] or kernel[0] < LEAST_SIDE:
         order = weights.flatten(1).norm(dim=1).argsort(descending=True).tolist()
         summary = (
@@ -73,7 +121,7 @@ def look_at_filters(run: Run, *, grey: bool = False) -> FilterPicture | None:
         floor = noise_floor(colours, kernel[0])
         summary = _sentence(fit, floor)
         order = fit.r2.argsort(descending=True).tolist()
-        facts |= _figures(fit, floor)
+        fitted = _figures(fit, floor)
         shown = (fit.filters + weights.mean((2, 3), keepdim=True)).numpy()
         drawn = [Filter(weights[i].numpy(), shown[i], _words(fit, i)) for i in order[:MOST]]
         title += ", each next to the Gabor function fitted to it"
@@ -81,8 +129,7 @@ def look_at_filters(run: Run, *, grey: bool = False) -> FilterPicture | None:
         summary += f" The first {MOST} of {count} are drawn."
     return FilterPicture(
         draw_filters(drawn, title, [summary, GREY if grey else NORMALIZED]),
-        summary,
-        facts | {"summary": summary},
+        FilterFigures(name, count, kernel, fitted, summary),
     )
 
 
@@ -102,18 +149,18 @@ def _sentence(fit: GaborFit, floor: float) -> str:
     )
 
 
-def _figures(fit: GaborFit, floor: float) -> dict[str, Any]:
+def _figures(fit: GaborFit, floor: float) -> Fitted:
     good = fit.r2 > GOOD
     telling = floor <= TELLING
-    return {
-        "r2": [round(v, 4) for v in fit.r2.tolist()],
-        "orientation": [round(v, 1) for v in fit.orientation.tolist()],
-        "wavelength": [round(v, 2) for v in fit.wavelength.tolist()],
-        "directed": fit.directed.tolist(),
-        "noise_r2": floor,
-        "gabors": int((good & fit.directed).sum()) if telling else None,
-        "spots": int((good & ~fit.directed).sum()) if telling else None,
-    }
+    return Fitted(
+        r2=[round(v, 4) for v in fit.r2.tolist()],
+        orientation=[round(v, 1) for v in fit.orientation.tolist()],
+        wavelength=[round(v, 2) for v in fit.wavelength.tolist()],
+        directed=fit.directed.tolist(),
+        noise_r2=floor,
+        gabors=int((good & fit.directed).sum()) if telling else None,
+        spots=int((good & ~fit.directed).sum()) if telling else None,
+    )
 
 
 def _words(fit: GaborFit, number: int) -> tuple[str, str]:

@@ -27,6 +27,24 @@ EACH = 9
 AT_ONCE = 32
 
 
+@dataclass(frozen=True)
+class UnitFigures:
+    """A unit: its number, and its highest activations with the pictures that cause them."""
+
+    unit: int
+    activations: list[float]
+    pictures: list[str]
+
+
+@dataclass(frozen=True)
+class LayerFigures:
+    """The units of a layer, and what each sees, in pixels; None for the whole picture."""
+
+    layer: str
+    receptive_field: int | None
+    units: list[UnitFigures]
+
+
 @dataclass
 class Found:
     """The units of some layers.
@@ -37,7 +55,7 @@ class Found:
         split: the pictures that were searched.
         searched: how many.
         without: why there are no projections; "" if there are.
-        facts: as JSON.
+        figures: of each layer.
         side: of the picture, in pixels.
     """
 
@@ -46,7 +64,7 @@ class Found:
     split: Split
     searched: int
     without: str = ""
-    facts: list[dict[str, Any]] = field(default_factory=list)
+    figures: list[LayerFigures] = field(default_factory=list)
     side: int = 0
 
     def sees(self, layer: str) -> str:
@@ -115,7 +133,7 @@ def find_units(
         sight = fields[name].size
         sees = "sees all" if sight >= size else f"sees {sight:.0f} x {sight:.0f}"
         found.units[name] = [Unit(name, unit, sees, patches[i]) for i, unit in enumerate(chosen)]
-        found.facts.append(_facts(found, name, best[name], chosen, seen))
+        found.figures.append(_figures(found, name, best[name], chosen, seen))
     return found
 
 
@@ -162,13 +180,13 @@ def _gathered(run: Run, split: Split, indices: list[int]) -> tuple[list[Any], Te
     return squares, images
 
 
-def _facts(found: Found, layer: str, best: Strongest, chosen: list[int], seen: list[int]) -> dict[str, Any]:
+def _figures(found: Found, layer: str, best: Strongest, chosen: list[int], seen: list[int]) -> LayerFigures:
     size = found.fields[layer].size
     rows = []
     for unit in chosen:
         pictures = [Path(found.split.picture_name(seen[int(i)])).name for i in best.pictures[unit]]
-        rows.append({"unit": unit, "activations": best.values[unit].tolist(), "pictures": pictures})
-    return {"layer": layer, "receptive_field": int(size) if np.isfinite(size) else None, "units": rows}
+        rows.append(UnitFigures(unit, best.values[unit].tolist(), pictures))
+    return LayerFigures(layer, int(size) if np.isfinite(size) else None, rows)
 
 
 def explained(found: Found) -> list[str]:

@@ -7,12 +7,14 @@ speed is measured on the machine available, with random weights.
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from resight.core import published
 from resight.core.device import describe, pick_device
 from resight.core.errors import UsageError
+from resight.core.figures import IfAny
 from resight.core.files import replacing, require_place
 from resight.core.networks import counted
 from resight.core.published import Published
@@ -40,18 +42,83 @@ COUNTED = (
 )
 
 
+@dataclass(frozen=True)
+class Compared:
+    """A network of the comparison.
+
+    Attributes:
+        name: of the network.
+        family: the file that defines it.
+        top1_accuracy: published, in percent, of one crop.
+        source: of that figure.
+        certainty: of that figure.
+        parameters: counted.
+        multiply_adds: counted, for one image.
+        id: of the published record.
+        images_per_second: measured on this machine, if it was.
+    """
+
+    name: str
+    family: str
+    top1_accuracy: float
+    source: str
+    certainty: str
+    parameters: int
+    multiply_adds: int
+    id: str
+    images_per_second: IfAny[float] = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The figures (SVG and PNG files) and what they show."""
+
+    figures: list[str]
+    rows: list[Compared]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure of the comparison: the end of its name, what it shows, and its axis."""
+
+    what: str
+    value: Callable[[Compared], float | None]
+    axis: Axis
+
+
+PLOTS = (
+    Plot(
+        "cost",
+        lambda row: row.multiply_adds,
+        Axis(
+            "multiply-adds of one image",
+            "ImageNet top-1 accuracy (published) against multiply-adds (counted)",
+            f"{ACCURACY} Area: parameters.\n{COUNTED}",
+            bubbles=True,
+        ),
+    ),
+    Plot(
+        "parameters",
+        lambda row: row.parameters,
+        Axis(
+            "parameters",
+            "ImageNet top-1 accuracy (published) against parameters (counted)",
+            f"{ACCURACY} Line: EfficientNet-B0 to B7.\n{COUNTED}",
+            curve=CURVE,
+        ),
+    ),
+)
+
+
 def compare(
-    out: str = "compare.svg", *, measure: bool = False, progress: Callable[[str], None] | None = None
-) -> dict[str, Any]:
+    out: str = "compare.svg", *, measure: bool = False, progress: Callable[[str], None] = lambda _: None
+) -> Comparison:
     """Draw accuracy against cost and size, and against measured speed if asked.
 
     Args:
         out: prefix of the figures' names; a suffix .svg or .png is dropped.
         measure: also measure images per second of each network on this machine.
         progress: called with a line before each network is measured.
-
-    Returns:
-        The JSON of `resight compare`.
 
     Raises:
         UsageError: if `out` is not a file name.
@@ -60,70 +127,51 @@ def compare(
     stem = stem_of(out)
     require_place(stem)
     rows = gather()
-    figures = _write(
-        stem,
-        "cost",
-        rows,
-        "multiply_adds",
-        Axis(
-            "multiply-adds of one image",
-            "ImageNet top-1 accuracy (published) against multiply-adds (counted)",
-            f"{ACCURACY} Area: parameters.\n{COUNTED}",
-            bubbles=True,
-        ),
-    )
-    figures += _write(
-        stem,
-        "parameters",
-        rows,
-        "parameters",
-        Axis(
-            "parameters",
-            "ImageNet top-1 accuracy (published) against parameters (counted)",
-            f"{ACCURACY} Line: EfficientNet-B0 to B7.\n{COUNTED}",
-            curve=CURVE,
-        ),
-    )
+    figures = [path for plot in PLOTS for path in _write(stem, plot, rows)]
     if measure:
         device = pick_device()
-        for number, row in enumerate(rows, start=1):
-            if progress:
-                progress(f"measuring {row['name']} ({number} of {len(rows)})")
-            row["images_per_second"] = images_per_second(row["name"], row["multiply_adds"], device)
-        figures += _write(
-            stem,
-            "speed",
-            rows,
-            "images_per_second",
-            Axis(
-                "images per second",
-                "ImageNet top-1 accuracy (published) against speed (measured)",
-                f"{ACCURACY}\nSpeed measured on {describe(device)}: "
-                "float32, random weights, batches of 1 to 8, the papers' input size.",
-                curve=CURVE,
-            ),
-        )
-    return {"figures": [str(path) for path in figures], "rows": rows}
+        rows = [
+            _measured(row, f"{n} of {len(rows)}", device, progress) for n, row in enumerate(rows, start=1)
+        ]
+        figures += _write(stem, _speed(describe(device)), rows)
+    return Comparison([str(path) for path in figures], rows)
 
 
-def gather() -> list[dict[str, Any]]:
+def _measured(row: Compared, place: str, device: "torch.device", progress: Callable[[str], None]) -> Compared:
+    progress(f"measuring {row.name} ({place})")
+    return replace(row, images_per_second=images_per_second(row.name, row.multiply_adds, device))
+
+
+def _speed(machine: str) -> Plot:
+    axis = Axis(
+        "images per second",
+        "ImageNet top-1 accuracy (published) against speed (measured)",
+        f"{ACCURACY}\nSpeed measured on {machine}: "
+        "float32, random weights, batches of 1 to 8, the papers' input size.",
+        curve=CURVE,
+    )
+    return Plot("speed", lambda row: row.images_per_second, axis)
+
+
+def gather() -> list[Compared]:
     """Return a row for each network of which a top-1 accuracy of one crop is published."""
     rows = []
     for name, network in counted().items():
         figure = _accuracy(name)
         if figure is None:
             continue
+        counts = network.summary
         rows.append(
-            {
-                "name": name,
-                "family": network.family,
-                "top1_accuracy": figure.value,
-                "source": figure.source,
-                "certainty": figure.certainty,
-                "parameters": network.summary["parameters"],
-                "multiply_adds": network.summary["multiply_adds"],
-                "id": figure.id,
-            }
+            Compared(
+                name,
+                network.family,
+                figure.value,
+                figure.source,
+                figure.certainty,
+                counts.parameters,
+                counts.multiply_adds,
+                figure.id,
+            )
         )
     return rows
 
@@ -174,21 +222,22 @@ def stem_of(out: str) -> Path:
     return path.with_suffix("") if path.suffix.lower() in (".svg", ".png") else path
 
 
-def _write(stem: Path, what: str, rows: list[dict[str, Any]], key: str, axis: Axis) -> list[Path]:
+def _write(stem: Path, plot: Plot, rows: list[Compared]) -> list[Path]:
     marks = [
         Mark(
-            row["name"] + ("?" if row["certainty"] == "uncertain" else ""),
-            row["family"],
-            row[key],
-            row["top1_accuracy"],
-            row["parameters"],
-            hollow=not row["id"].startswith(TORCHVISION),
+            row.name + ("?" if row.certainty == "uncertain" else ""),
+            row.family,
+            value,
+            row.top1_accuracy,
+            row.parameters,
+            hollow=not row.id.startswith(TORCHVISION),
         )
         for row in rows
+        if (value := plot.value(row)) is not None
     ]
     paths = []
-    for kind, content in draw(marks, axis).items():
-        path = stem.with_name(f"{stem.name}-{what}.{kind}")
+    for kind, content in draw(marks, plot.axis).items():
+        path = stem.with_name(f"{stem.name}-{plot.what}.{kind}")
         with replacing(path) as temporary:
             temporary.write_bytes(content)
         paths.append(path)

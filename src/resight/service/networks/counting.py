@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from resight.core import networks
+from resight.core.errors import UsageError
 from resight.core.files import write_text
-from resight.core.networks import Counted
+from resight.core.networks import Counted, LayerRow, Summary
 from resight.models import cost
 from resight.models.classifier import Classifier
 from resight.models.initialization import shapes_only
@@ -42,8 +44,8 @@ def build(name: str) -> Classifier:
     return create_model(name, NETWORKS[name].classes, NETWORKS[name].channels, **options)
 
 
-def summary_of(name: str, size: int | None = None, changes: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the JSON of `resight summary`, counted on the network; see there.
+def summary_of(name: str, size: int | None = None, changes: Sequence[str] = ()) -> Summary:
+    """Return the summary of a network, counted on it; see `resight.service.networks.summary`.
 
     Raises:
         UsageError: for an unknown option, or a size that the network does not take.
@@ -55,11 +57,11 @@ def summary_of(name: str, size: int | None = None, changes: Sequence[str] = ()) 
     side = size or row.input_size
     with shapes_only():
         model = create_model(name, row.classes, row.channels, **options)
-    return _document(name, model, side, row.channels, row.classes)
+    return _summary(name, model, side, row.channels, row.classes)
 
 
-def summary_of_run(name: str, size: int | None = None) -> dict[str, Any]:
-    """Return the JSON of `resight summary` of a run's network, with the head of its task; see there.
+def summary_of_run(name: str, size: int | None = None) -> Summary:
+    """Return the summary of a run's network, with the head of its task; see there.
 
     Raises:
         ResightError: if it cannot be opened.
@@ -67,38 +69,42 @@ def summary_of_run(name: str, size: int | None = None) -> dict[str, Any]:
     """
     run = open_any(name)
     network = run.network.cpu()
+    if isinstance(network, Solver) and not network.countable:
+        raise UsageError(
+            f"{name}: its later stages look at parts that depend on the picture, and are not counted; "
+            f"resight summary {network.name} counts the trunk that each stage has"
+        )
     side = size or run.preprocessing.size
-    document = _document(network.name, network, side, network.in_channels, len(network.classes))
-    return {**document, **({"task": run.task.name} if isinstance(network, Solver) else {})}
+    found = _summary(network.name, network, side, network.in_channels, len(network.classes))
+    return replace(found, task=run.task.name) if isinstance(network, Solver) else found
 
 
-def _document(
-    name: str, model: Classifier | Solver, side: int, channels: int, classes: int
-) -> dict[str, Any]:
+def _summary(name: str, model: Classifier | Solver, side: int, channels: int, classes: int) -> Summary:
     result = summarize(model, side, channels)
-    return {
-        "name": name,
-        "input_size": side,
-        "channels": channels,
-        "classes": classes,
-        "parameters": result.parameters,
-        "multiply_adds": result.multiply_adds,
-        "activation_bytes": result.activation_bytes,
-        "receptive_field": result.receptive_field,
-        "layers": [
-            {
-                "name": layer.name,
-                "kind": layer.kind,
-                "output": list(layer.output),
-                "parameters": layer.parameters,
-                "multiply_adds": layer.multiply_adds,
-                "activation_bytes": layer.activation_bytes,
-                "receptive_field": _number(layer.field.size),
-                "stride": _number(layer.field.stride),
-            }
-            for layer in result.layers
-        ],
-    }
+    layers = [
+        LayerRow(
+            layer.name,
+            layer.kind,
+            list(layer.output),
+            layer.parameters,
+            layer.multiply_adds,
+            layer.activation_bytes,
+            receptive_field=_number(layer.field.size),
+            stride=_number(layer.field.stride),
+        )
+        for layer in result.layers
+    ]
+    return Summary(
+        name,
+        side,
+        channels,
+        classes,
+        result.parameters,
+        result.multiply_adds,
+        result.activation_bytes,
+        result.receptive_field,
+        layers,
+    )
 
 
 def _number(value: float) -> int | None:

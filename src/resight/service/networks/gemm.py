@@ -1,8 +1,7 @@
 """Convolutions as matrix products: the sizes of the matrices, and that they give the same maps."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -38,16 +37,23 @@ class Product:
     difference: float
 
 
-def gemm(name: str, size: int | None = None, changes: Sequence[str] = ()) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Products:
+    """The convolutions of a network as matrix products, for one image."""
+
+    name: str
+    input_size: int
+    channels: int
+    layers: list[Product]
+
+
+def gemm(name: str, size: int | None = None, changes: Sequence[str] = ()) -> Products:
     """Return every convolution of a network as a matrix product, computed on one random image.
 
     Args:
         name: of a network.
         size: side of the square input, in pixels; by default the paper's.
         changes: options of the network, as key=value.
-
-    Returns:
-        The JSON of `resight summary --gemm`.
 
     Raises:
         UsageError: for an unknown network or option, or one without convolutions.
@@ -63,8 +69,11 @@ def gemm(name: str, size: int | None = None, changes: Sequence[str] = ()) -> dic
     def note(layer: str, conv: nn.Conv2d, images: tuple[Tensor, ...], maps: Tensor) -> None:
         found.setdefault(layer, _product(layer, conv, images[0], maps))
 
+    def hook(layer: str, conv: nn.Conv2d) -> Callable[..., None]:
+        return lambda _, images, maps: note(layer, conv, images, maps)
+
     noted = [
-        lambda n=layer, m=conv: m.register_forward_hook(lambda _, x, y: note(n, m, x, y))
+        lambda n=layer, m=conv: m.register_forward_hook(hook(n, m))
         for layer, conv in model.named_modules()
         if type(conv) is nn.Conv2d  # a subclass computes something else
     ]
@@ -75,8 +84,7 @@ def gemm(name: str, size: int | None = None, changes: Sequence[str] = ()) -> dic
             model(torch.rand(1, row.channels, side, side))
         except RuntimeError as error:
             raise UsageError(f"{name} does not take pictures of {side} x {side}") from error
-    layers = [asdict(product) for product in found.values()]
-    return {"name": name, "input_size": side, "channels": row.channels, "layers": layers}
+    return Products(name, side, row.channels, list(found.values()))
 
 
 def _product(layer: str, conv: nn.Conv2d, images: Tensor, maps: Tensor) -> Product:

@@ -1,8 +1,7 @@
 """The challenges in charts: winners by year and depth, and the five tracks of 2015."""
 
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from resight.core import history
 from resight.core.files import replacing, require_place
@@ -14,14 +13,22 @@ PEOPLE = (5.0, 10.0)
 """Top-5 errors of people in percent, as a lecture gives them."""
 
 
-def show_history(out: str = "compare.svg") -> dict[str, Any]:
+@dataclass(frozen=True)
+class Chart:
+    """The files of a figure, and the published results that it shows."""
+
+    figures: list[str]
+    rows: list[Result]
+
+
+def show_history(out: str = "compare.svg") -> Chart:
     """Draw the winners of ImageNet classification, their depth, and the error of people.
 
     Args:
         out: prefix of the figures' names, see `compare`.
 
     Returns:
-        "figures", the paths; "rows", the published results: classification, localization, detection, people.
+        The files, and the published results: classification, localization, detection, people.
 
     Raises:
         ResightError: if the figures cannot be written, in one line.
@@ -38,14 +45,14 @@ def show_history(out: str = "compare.svg") -> dict[str, Any]:
     return _written(out, "history", contents, rows)
 
 
-def show_tracks(out: str = "compare.svg") -> dict[str, Any]:
+def show_tracks(out: str = "compare.svg") -> Chart:
     """Draw the first places of the residual network in 2015 next to the second ones.
 
     Args:
         out: prefix of the figures' names, see `compare`.
 
     Returns:
-        "figures", the paths; "rows", the published results: the tracks, and tables 7 to 14 of the paper.
+        The files, and the published results: the tracks, and tables 7 to 14 of the paper.
 
     Raises:
         ResightError: if the figures cannot be written, in one line.
@@ -69,8 +76,8 @@ def show_tracks(out: str = "compare.svg") -> dict[str, Any]:
     return _written(out, "tracks", tracks(pairs, caption), history.of("tracks", *history.TABLES))
 
 
-def _written(out: str, what: str, contents: dict[str, bytes], rows: list[Result]) -> dict[str, Any]:
-    """Write a figure's files and return the JSON of the command."""
+def _written(out: str, what: str, contents: dict[str, bytes], rows: list[Result]) -> Chart:
+    """Write a figure's files."""
     stem = stem_of(out)
     require_place(stem)
     paths: list[Path] = []
@@ -79,4 +86,4 @@ def _written(out: str, what: str, contents: dict[str, bytes], rows: list[Result]
         with replacing(path) as temporary:
             temporary.write_bytes(content)
         paths.append(path)
-    return {"figures": [str(path) for path in paths], "rows": [asdict(row) for row in rows]}
+    return Chart([str(path) for path in paths], rows)

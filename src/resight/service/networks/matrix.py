@@ -1,8 +1,8 @@
 """Global average pooling as a matrix: drawn next to a fully connected layer, and equal by multiplication."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +19,26 @@ SHOWN = 6
 """Channels of the figure: of more, the blocks would be thinner than a pixel."""
 
 
-def draw_pooling(name: str, out: str, size: int | None = None, changes: Sequence[str] = ()) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Pooling:
+    """A pooling as a matrix.
+
+    Attributes:
+        name: of the network.
+        matrix: its rows and columns.
+        constant: of its blocks.
+        difference: the largest between product and pooling.
+        figure: the PNG.
+    """
+
+    name: str
+    matrix: tuple[int, int]
+    constant: float
+    difference: float
+    figure: str
+
+
+def draw_pooling(name: str, out: str, size: int | None = None, changes: Sequence[str] = ()) -> Pooling:
     """Draw the pooling of a network as a matrix, and check that the product with it is the pooling.
 
     Args:
@@ -27,10 +46,6 @@ def draw_pooling(name: str, out: str, size: int | None = None, changes: Sequence
         out: PNG file.
         size: side of the square input, in pixels; by default the paper's.
         changes: options of the network, as key=value.
-
-    Returns:
-        The JSON of `resight summary --matrix`: "matrix", its rows and columns; "constant"; "difference", the
-        largest between product and pooling; "figure".
 
     Raises:
         UsageError: for an unknown network or option, a network with another pooling, or a name without .png.
@@ -58,10 +73,10 @@ def draw_pooling(name: str, out: str, size: int | None = None, changes: Sequence
     )
     with replacing(place) as temporary:
         temporary.write_bytes(draw_matrices(few.numpy(), dense.numpy(), title))
-    return {
-        "name": name,
-        "matrix": [channels, channels * positions],
-        "constant": 1 / positions,
-        "difference": float((product - pooled).abs().max()),
-        "figure": str(place),
-    }
+    return Pooling(
+        name,
+        (channels, channels * positions),
+        constant=1 / positions,
+        difference=float((product - pooled).abs().max()),
+        figure=str(place),
+    )

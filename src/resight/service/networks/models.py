@@ -1,15 +1,30 @@
 """The table of networks."""
 
-from typing import Any
+from dataclasses import dataclass
 
 from resight.core import published
 from resight.core.errors import UnknownNameError
 from resight.core.networks import Counted, counted
+from resight.core.published import Record
 from resight.core.registry import matching, suggestion
 
 
-def list_networks(pattern: str = "*") -> list[dict[str, Any]]:
-    """Return a row for each network that matches a shell pattern: the JSON of `resight models`.
+@dataclass(frozen=True)
+class NetworkRow:
+    """A network: where it is from, its size and cost, and what is published of it, the headline first."""
+
+    name: str
+    family: str
+    year: int
+    parameters: int
+    multiply_adds: int
+    input_size: int
+    paper: str
+    published: list[Record]
+
+
+def list_networks(pattern: str = "*") -> list[NetworkRow]:
+    """Return a row for each network that matches a shell pattern.
 
     Raises:
         UnknownNameError: if none matches.
@@ -20,12 +35,15 @@ def list_networks(pattern: str = "*") -> list[dict[str, Any]]:
     return [_row(counted()[name]) for name in names]
 
 
-def _row(network: Counted) -> dict[str, Any]:
-    return {
-        "name": network.name,
-        "family": network.family,
-        "year": network.year,
-        **{key: network.summary[key] for key in ("parameters", "multiply_adds", "input_size")},
-        "paper": network.paper,
-        "published": [figure.record() for figure in published.of(network.name)],
-    }
+def _row(network: Counted) -> NetworkRow:
+    counts = network.summary
+    return NetworkRow(
+        network.name,
+        network.family,
+        network.year,
+        counts.parameters,
+        counts.multiply_adds,
+        counts.input_size,
+        network.paper,
+        [figure.record for figure in published.of(network.name)],
+    )

@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from resight.core.errors import UsageError
-from resight.core.networks import counted
+from resight.core.networks import Summary, counted
 from resight.core.registry import lookup
 
 
-def summary(name: str, size: int | None = None, changes: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the JSON of `resight summary`: counts of one image, without heads used only in training.
+def summary(name: str, size: int | None = None, changes: Sequence[str] = ()) -> Summary:
+    """Return a network layer by layer: counts of one image, without heads used only in training.
 
     A network as in its paper is looked up; with another size or options it is built, which loads torch. So is
     the network of a run, with the head of its task.
@@ -30,7 +29,7 @@ def summary(name: str, size: int | None = None, changes: Sequence[str] = ()) -> 
             raise UsageError(f"{name}: is a run, whose options are its own; leave --set out")
         return summary_of_run(name, size)
     known = lookup(counted(), name, "model", "All names: resight models").summary
-    if not changes and size in (None, known["input_size"]):
+    if not changes and size in (None, known.input_size):
         return known
     from resight.service.networks.counting import summary_of
 

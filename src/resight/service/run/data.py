@@ -80,7 +80,8 @@ def opened_for(task: Task, data: str, data_root: str | None = None) -> Dataset:
         DataError: if it cannot be opened, or has nothing that the task learns.
     """
     raw = open_as_it_is(data, data_root, task.rule)
-    require_fit(raw)
+    if not task.open_set:
+        require_fit(raw)
     return task.labelled(raw)
 
 

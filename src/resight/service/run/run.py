@@ -1,6 +1,7 @@
 """RUN: a run folder, a model.safetensors, or zoo:NAME; opened as one kind of thing."""
 
 import shlex
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,12 @@ from resight.models.modelfile import load_network
 from resight.models.solver import Solver
 from resight.models.weights import of_zoo
 from resight.models.zoo import NETWORKS, create_model, list_options
+from resight.service.run.audited import opened_elsewhere
 from resight.tasks.classify.task import ONE_CLASS
 from resight.tasks.classify.task import of as labelled_task
 from resight.tasks.task import Learned, SolverTask, Task
-from resight.tasks.tasks import built, task_of
+from resight.tasks.tasks import built, header_of, task_of
+from resight.tasks.verify.task import AS_RELEASED, Verify
 
 MOST_BYTES = 64 * 2**20
 """Of a recipe.json."""
@@ -132,6 +135,7 @@ class Run:
             raise DataError(f"{self.name}: has other classes than the first run ({', '.join(differ[:4])})")
         order = torch.tensor([own.index(c) for c in classes])
         precision = pick_precision("auto", self.device) if fast else torch.float32
+        fast = fast and isinstance(self.model, Classifier)
         network = Inference(self.model, precision) if fast else self.model
         card, rule = self.preprocessing, self.model.probabilities
         return Member(network, card, self.temperature, torch.float32, order, rule)
@@ -161,12 +165,14 @@ def _built(trunk: Classifier, document: dict[str, Any]) -> Solver:
     return built(task, trunk, Learned(tuple(document["classes"]), document.get("about", {})))
 
 
-def open_any(name: str) -> Run:
+def open_any(name: str, *, features: bool = False) -> Run:
     """Open a RUN, whatever it was trained for.
 
     Args:
-        name: a run folder, a model.safetensors, zoo:NAME, or zoo:NAME/v1, see `of_zoo`; RUN@TASK for a task
-            that a run learned before its last one and did not forget.
+        name: a run folder, a model.safetensors, zoo:NAME, zoo:NAME/v1 or zoo:NAME=FILE, see `of_zoo`;
+            RUN@TASK for a task that a run learned before its last one and did not forget; or a network from
+            elsewhere, see `opened_elsewhere`.
+        features: only the features are used, so that weights without a last layer are enough.
 
     Raises:
         ModelFileError: if there is no model, or it cannot be used.
@@ -174,13 +180,21 @@ def open_any(name: str) -> Run:
     if not name.strip():
         raise ModelFileError("the run's name is empty; give a run folder, a model.safetensors or zoo:NAME")
     device = pick_device()
+    if (elsewhere := opened_elsewhere(name)) is not None:
+        other, facts = elsewhere
+        return Run(name, None, other, facts, next(other.parameters()).device, labelled_task(other))
     if name.startswith("zoo:"):
+        facts, folder = {"data": None}, None
         network, weights = of_zoo(name)
         lookup(NETWORKS, network, "model", "All names: resight models")
-        model: Classifier | Solver = create_model(network, weights=weights).eval()
-        if model.weights_note:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the note is refused, or does not matter
+            model: Classifier | Solver = create_model(network, weights=weights).eval()
+        if model.same_below:
+            model = built(Verify(), model, AS_RELEASED).eval()
+            facts = {**facts, **header_of(Verify())}
+        elif model.weights_note and not features:
             raise ModelFileError(f"{name}: cannot be used as it is: {model.weights_note}")
-        facts, folder = {"data": None}, None
     else:
         before, _, task = name.rpartition("@")
         task = "" if Path(name).exists() or not before else task

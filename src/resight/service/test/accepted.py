@@ -3,20 +3,11 @@
 from pathlib import Path
 
 from resight.core.errors import UsageError
+from resight.export.deployed import Onnx, is_onnx
 from resight.metrics.risk_coverage import Accepted
 from resight.models.modelfile import load_header
 from resight.service.run.answers import TEST, VALIDATION, answers_of
 from resight.service.run.run import MODEL_FILE, Run
-
-
-def require_probability(at_least: float) -> None:
-    """Refuse a threshold that accepts all answers or none.
-
-    Raises:
-        UsageError: if it is not between 0 and 1.
-    """
-    if not 0 < at_least < 1:
-        raise UsageError(f"--at-least {at_least:g}: must be a probability between 0 and 1, such as 0.8")
 
 
 def require_one_answer(run: Run) -> None:
@@ -49,7 +40,7 @@ def accepted(run: str, at_least: float) -> tuple[str, Accepted] | None:
     path = path / MODEL_FILE if path.is_dir() else path
     if not path.is_file():  # zoo:NAME, or an old task
         return None
-    found = answers_of(load_header(path), run)
+    found = answers_of(Onnx(path).facts if is_onnx(run) else load_header(path), run)
     return found and (found[0], found[1].at_threshold(at_least))
 
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from resight.core.errors import DataError, ModelFileError
 from resight.data.dataset import Dataset, Split
 from resight.data.open import open_as_it_is, require_fit
-from resight.evaluate.classify import TestResult
+from resight.evaluate.classify import TestResult, result_of
 from resight.service.run.data import RunData, learned_among, recognized
 from resight.service.run.run import MODEL_FILE, Run, open_run
-from resight.service.test.test import notes_on_learned, test_split
+from resight.service.test.test import Seen, notes_on_learned, test_split
 
 FOLD = "fold-{}"
 """The folder of a fold within the run's."""
@@ -48,14 +48,14 @@ class Pooled:
         split: the pictures of all folds, in the order of their source; named "test".
         result: the answers to them.
         figures: of the result, and under "protocol" and "folds" how they came about.
-        seen: the keys of `seen_before`.
+        seen: see `seen_before`.
         notes: what to say of pictures that were learned all the same.
     """
 
     split: Split
     result: TestResult
     figures: dict[str, Any]
-    seen: dict[str, Any]
+    seen: Seen
     notes: list[str]
 
 
@@ -151,7 +151,7 @@ def pool(count: int, judged: Sequence[Judged]) -> Pooled:
     )
     rows = indices.argsort()
     faults = tuple(fault for j in judged for fault in j.result.faults)
-    result = TestResult(
+    result = result_of(
         torch.cat([j.result.probabilities for j in judged])[rows],
         torch.cat([j.result.labels for j in judged])[rows],
         indices[rows],
@@ -163,7 +163,7 @@ def pool(count: int, judged: Sequence[Judged]) -> Pooled:
     masks = [j.learned for j in judged if j.learned is not None]
     learned = np.concatenate(masks)[rows.numpy()] if len(masks) == len(judged) else None
     if learned is None:
-        return Pooled(split, result, figures, {"trained_on": None, "others": None}, [])
+        return Pooled(split, result, figures, Seen(None), [])
     seen, notes = notes_on_learned("the networks of the folds, or runs behind them", learned, result)
     return Pooled(split, result, figures, seen, notes)
 

@@ -1,6 +1,5 @@
 """Name what is on pictures: files, folders and patterns, a broken one among them reported."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -14,13 +13,15 @@ from resight.core.device import cores, pick_precision
 from resight.core.distributed import world
 from resight.core.errors import DataError, PictureError, UsageError
 from resight.core.levels import Levels
-from resight.data.given import Given, decode_given, listed
+from resight.data.given import Given, decode_given, found, listed
 from resight.evaluate.asked import Asked
 from resight.evaluate.scores import probabilities_of
+from resight.export.deployed import is_onnx
 from resight.models.solver import Solver
-from resight.service.pictures import expand
+from resight.service.deployed.predict import predict as predict_deployed
+from resight.service.deployed.predict import require_probability
 from resight.service.run.run import Run, open_any
-from resight.service.test.accepted import require_one_answer, require_probability
+from resight.service.test.accepted import require_one_answer
 from resight.tasks.classify.task import of as task_of
 from resight.tasks.task import SolverTask
 
@@ -56,7 +57,10 @@ def predict(
     """
     if at_least is not None:
         require_probability(at_least)
-    names, pictures = _found(listed(images))
+    if is_onnx(run):
+        yield from predict_deployed(run, images, top, at_least=at_least)
+        return
+    names, pictures = found(listed(images))
     opened = open_any(run)
     if isinstance(opened.task, SolverTask):
         if at_least is not None:
@@ -115,17 +119,6 @@ def _solved(
         answers = sorted(world().gathered(list(answers)), key=itemgetter(0))
     assert isinstance(run.network, Solver)  # the task has a head of its own
     yield from task.rows(((names[index], answer) for index, answer in answers), run.network)
-
-
-def _found(given: Sequence[Given]) -> tuple[tuple[str, ...], tuple[Given, ...]]:
-    """Return names and pictures, paths expanded; a file that comes again counts once."""
-    found: dict[str, Given] = {}
-    for number, picture in enumerate(given):
-        if isinstance(picture, str | os.PathLike):
-            found |= {str(path): path for path in expand([os.fspath(picture)])}
-        else:
-            found[f"images[{number}]"] = picture
-    return tuple(found), tuple(found.values())
 
 
 @dataclass(frozen=True)

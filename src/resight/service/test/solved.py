@@ -8,6 +8,8 @@ import torch
 
 from resight.core.distributed import world
 from resight.core.errors import PictureError, UsageError
+from resight.core.figures import to_json
+from resight.data.dataset import Dataset, Split
 from resight.evaluate.asked import Asked
 from resight.evaluate.scores import split_reader
 from resight.service.run.data import RunData
@@ -25,8 +27,7 @@ class Solved:
 
     def figures(self) -> dict[str, Any]:
         """Return the figures as plain JSON types, with the pictures that were left out."""
-        skipped = [{"path": f.name, "fault": f.fault, "cure": f.cure} for f in self.faults]
-        return {**self.result.figures(), "skipped": skipped}
+        return {**self.result.figures(), "skipped": to_json([fault.row for fault in self.faults])}
 
 
 def task_of_run(run: Run) -> SolverTask:
@@ -66,7 +67,7 @@ def solved(
         PictureError: the first fault, if strict; or if nothing could be read.
     """
     task, card = task_of_run(run), run.preprocessing
-    part = given.dataset.split(split).relabelled(run.network.classes)
+    part = tested_split(run, given.dataset, split)
     train = given.dataset.splits.get("train") if given.own else None
     asked = Asked(
         run.network, card, torch.float32, split_reader(part, [card], ()),  # type: ignore[arg-type]
@@ -83,8 +84,18 @@ def solved(
             answers.append((index, answer))
     if not answers:
         raise faults[0]
-    known = None if train is None else train.relabelled(run.network.classes)
+    known = None if train is None or task.open_set else train.relabelled(run.network.classes)
     return Solved(task.result(answers, part, known), tuple(faults))
+
+
+def tested_split(run: Run, dataset: Dataset, split: str) -> Split:
+    """Return a split whose labels count through the network's classes; through its own, in an open set.
+
+    Raises:
+        DataError: if it has other classes than the network, and the task cannot tell them.
+    """
+    part = dataset.split(split)
+    return part if run.task.open_set else part.relabelled(run.network.classes)
 
 
 def _until_a_fault(answers: Iterable[tuple[int, Any]], *, strict: bool) -> Iterator[tuple[int, Any]]:

@@ -1,7 +1,7 @@
 """Test runs on a split: one network or an ensemble, with the protocol stated."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,15 +10,31 @@ from numpy.typing import NDArray
 
 from resight.core.distributed import world
 from resight.core.errors import DataError, UsageError
+from resight.core.figures import to_json
 from resight.data.dataset import Dataset
 from resight.evaluate.classify import TestResult, collect
 from resight.evaluate.scores import probabilities_of, split_reader
 from resight.evaluate.views import check_views
+from resight.export.network import OnnxNetwork, answers_of
 from resight.service.run.data import RunData, data_of, learned_among, learned_note, unknown_note
 from resight.service.run.run import Run, open_any
 from resight.service.test.solved import require_plain, solved
 from resight.tasks.result import Result
 from resight.tasks.task import SolverTask
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How many of the tested pictures a run, or a run behind it, learned or was chosen on.
+
+    Attributes:
+        trained_on: how many; None if that is not known.
+        others: figures of the rest as JSON, {"n", "top1_error", "top1_interval"} or those of the task's
+            headline; None without a rest, or where `trained_on` is 0 or None.
+    """
+
+    trained_on: int | None
+    others: dict[str, Any] | None = None
 
 
 def test(
@@ -88,13 +104,13 @@ def test(
         "temperature": [run.temperature for run in opened],
         "notes": [*dataset.notes, *notes],
         **figures,
-        **seen,
+        **to_json(seen),
     }
 
 
 def seen_before(
     runs: Sequence[Run], given: RunData, split: str, result: TestResult | Result
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[Seen, list[str]]:
     """Say how many of the tested pictures the runs, or runs behind them, learned or were chosen on.
 
     Args:
@@ -104,9 +120,7 @@ def seen_before(
         result: what came out.
 
     Returns:
-        {"trained_on": how many, None if that is not known, "others": figures of the rest, {"n", "top1_error",
-        "top1_interval"} or those of the task's headline, None without a rest or where `trained_on` is 0 or
-        None}, and what to say of it.
+        How many, and what to say of it.
     """
     part, first = given.dataset.split(split), runs[0].facts.get("data_fingerprint")
     masks = []
@@ -114,7 +128,7 @@ def seen_before(
         own = given.own and run.facts.get("data_fingerprint") == first
         mask = learned_among(run, replace(given, own=own), part)
         if mask is None:
-            return {"trained_on": None, "others": None}, unknown_note(run)
+            return Seen(None), unknown_note(run)
         masks.append(mask)
     learned = np.any(masks, axis=0)[result.indices.numpy()]
     return notes_on_learned(" or ".join(run.name for run in runs), learned, result)
@@ -122,7 +136,7 @@ def seen_before(
 
 def notes_on_learned(
     names: str, learned: NDArray[np.bool_], result: TestResult | Result
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[Seen, list[str]]:
     """Return what `seen_before` does, where it is known which of the tested pictures were learned.
 
     Args:
@@ -132,12 +146,12 @@ def notes_on_learned(
     """
     count, rest = int(learned.sum()), np.flatnonzero(~learned)
     if not count:
-        return {"trained_on": 0, "others": None}, []
+        return Seen(0), []
     others, told = None, ""
     if len(rest):
         others, told = _told(result.part(torch.from_numpy(rest)))
     note = learned_note(names, count, len(learned), others, told)
-    return {"trained_on": count, "others": others}, [note]
+    return Seen(count, others), [note]
 
 
 def _told(result: TestResult | Result) -> tuple[dict[str, Any], str]:
@@ -171,6 +185,10 @@ def test_split(
             raise DataError(
                 f"{several}: is multi-label, but {one} has one class per picture; they cannot be combined"
             )
+    whole = runs[0].model if len(runs) == 1 and views == "single" and not scales else None
+    if isinstance(whole, OnnxNetwork):
+        answers = answers_of(whole.opened, split_reader(part, [runs[0].preprocessing], scales), len(part))
+        return collect(answers, torch.from_numpy(part.labels), classes, strict=strict)
     members = [run.member(classes) for run in runs]
     read = split_reader(part, [run.preprocessing for run in runs], scales)
     answers = probabilities_of(members, read, world().share(len(part)), views, scales, workers)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,6 +31,7 @@ from resight.models.families.classic import NETWORKS, Pipeline
 from resight.models.modelfile import load_model, save_model
 from resight.models.operators.descriptors import SIFT, descriptor_count
 from resight.models.zoo import COMMON, create_model, list_options, read_options
+from resight.service.run.life import Life
 from resight.service.run.members import Members
 from resight.service.run.record import costs_of, facts_of, record_of
 from resight.service.run.run import MODEL_FILE, RECIPE_FILE, read_recipe_file
@@ -187,8 +187,7 @@ class ClassicJob:
 
     dataset: Dataset
     recipe: ClassicRecipe
-    run: Path
-    console: Console
+    life: Life
     model: Pipeline
     pictures: Pictures
     validation: tuple[Tensor, ClassMarks] | None
@@ -206,8 +205,7 @@ class ClassicJob:
         cls,
         dataset: Dataset,
         choice: "Choice",
-        run: Path,
-        console: Console,
+        life: Life,
         data_root: str | None,
         *,
         resume: bool,
@@ -231,7 +229,7 @@ class ClassicJob:
         dataset = with_validation(dataset, recipe.val_share)
         identity = {"recipe": settings.to_dict(recipe), "data": fingerprint(dataset.train)}
         dataset, members = with_members_noted(dataset, identity["data"])
-        before = _finished(run, identity) if resume else None
+        before = _finished(life.folder, identity) if resume else None
         torch.manual_seed(recipe.seed)
         model = create_model(
             recipe.model, len(dataset.classes), **read_options(recipe.model, recipe.options)
@@ -248,36 +246,38 @@ class ClassicJob:
         model.classes, model.preprocessing = dataset.classes, card
         validation = validation_of(dataset, card, faults, strict=strict)
         job = cls(
-            dataset, recipe, run, console, model, pictures, validation, Progress(), identity, leaks,
+            dataset, recipe, life, model, pictures, validation, Progress(), identity, leaks,
             members, data_root, found=before or {}, finished=before is not None,
         )  # fmt: skip
-        for fault in faults:
-            job.say(f"left out: {fault}")
+        life.leave_out(faults)
         job.progress.leave_out(faults)
         job.announce()
         if resume and before is None:
-            job.say("a fit has no state to resume from: it starts again")
+            life.say("a fit has no state to resume from: it starts again")
         return job
 
-    def say(self, text: str) -> None:
-        """Print a line to standard error."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+    @property
+    def run(self) -> Path:
+        """The folder of the run."""
+        return self.life.folder
 
     def announce(self) -> None:
         """Say in two lines what is about to be done."""
         sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.dataset.splits.items())
         notes = "".join(f"; {note}" for note in self.dataset.notes)
         r = self.recipe
-        self.say(f"{self.dataset.name}: {sizes} pictures of {len(self.dataset.classes)} classes{notes}")
+        self.life.say(f"{self.dataset.name}: {sizes} pictures of {len(self.dataset.classes)} classes{notes}")
         count = descriptor_count(self.model, r.image_size)
-        self.say(
+        self.life.say(
             f"{r.model} {' '.join(r.options)}, input {r.image_size}, {'and mirrored, ' if r.mirror else ''}"
             f"{count:,} descriptors per picture, on {describe(torch.device('cpu'))}; run folder {self.run}"
         )
         numbers = SIFT if self.model.part("sift") is not None else 0
         described = count * numbers * len(self.pictures.split) * (2 if r.mirror else 1)
         kept = min(described, r.memory_gib * 2**30) + self.pictures_bytes()
-        self.say(f"memory: about {in_bytes(kept)} for pictures and descriptors; each step prints its time")
+        self.life.say(
+            f"memory: about {in_bytes(kept)} for pictures and descriptors; each step prints its time"
+        )
 
     def pictures_bytes(self) -> int:
         """Return the bytes of the training pictures in memory."""
@@ -302,7 +302,7 @@ class ClassicJob:
         labels = torch.from_numpy(self.dataset.train.labels)
         fitted = fit_pipeline(
             self.model, self.pictures, labels.repeat(copies), torch.arange(len(labels)).repeat(copies),
-            self.recipe, self.say, check,
+            self.recipe, self.life.say, check,
         )  # fmt: skip
         seconds = time.perf_counter() - started
         check()
@@ -338,12 +338,12 @@ class ClassicJob:
         self.progress.history = [row]
         self.progress.best_epoch = 1
         write_csv(self.run / CURVES, self.progress.history)
-        with Journal(self.run, self.console) as journal:
+        with Journal(self.run, self.life.console) as journal:
             for name in ("train_error", "val_error"):
                 if name in row:
                     journal.events.add_scalar(name, row[name], 1)
         val = f", val error {row['val_error']:.2f} %" if "val_error" in row else ""
-        self.say(f"train error {row['train_error']:.2f} %{val}, fitted in {seconds:.1f} s")
+        self.life.say(f"train error {row['train_error']:.2f} %{val}, fitted in {seconds:.1f} s")
 
     def validation_logits(self, model: nn.Module, precision: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return the scores (N, classes) of a pipeline on validation, and the labels (N,)."""

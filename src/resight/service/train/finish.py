@@ -5,22 +5,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from resight.core.distributed import world
+from resight.core.figures import to_json
 from resight.data.dataset import Dataset
 from resight.evaluate.classify import TestResult
 from resight.metrics.accuracy import topk_wrong
 from resight.metrics.calibration import fit_temperature
 from resight.models.modelfile import save_model
 from resight.models.probabilities import to_probabilities
+from resight.models.solver import Solver
 from resight.service.run.answers import KEY as ANSWERS
 from resight.service.run.answers import TEST, VALIDATION, packed_answers
 from resight.service.run.data import RunData
 from resight.service.run.run import MODEL_FILE, REPORT_FILE, Run, open_any
 from resight.service.test.solved import solved
-from resight.service.test.test import seen_before, test_split
+from resight.service.test.test import Seen, seen_before, test_split
 from resight.service.train.classic import ClassicJob
 from resight.service.train.job import Job
 from resight.tasks.result import Result
@@ -47,14 +48,14 @@ class Tested:
     dataset: Dataset
     result: TestResult | Result
     figures: dict[str, Any]
-    seen: dict[str, Any]
+    seen: Seen
     notes: list[str]
 
 
-def finish(job: Job | ClassicJob, console: Console, started: float, *, strict: bool) -> dict[str, Any]:
+def finish(job: Job | ClassicJob, started: float, *, strict: bool) -> dict[str, Any]:
     """Calibrate and test the best weights, write them with their figures, and the report."""
     run = calibrated(job)
-    return delivered(job, run, tested(job, run, strict=strict), console, started)
+    return delivered(job, run, tested(job, run, strict=strict), started)
 
 
 def calibrated(job: Job | ClassicJob) -> Run:
@@ -69,6 +70,8 @@ def calibrated(job: Job | ClassicJob) -> Run:
     if isinstance(job, Job) and job.validation and isinstance(run.task, SolverTask):
         outputs, marks = job.answered(run.network, torch.float32)
         facts["temperature"] = run.task.temperature(outputs, marks)
+        assert isinstance(run.network, Solver)  # the task has a head of its own
+        run.task.settle(run.network, outputs, marks)
     elif job.validation:
         logits, labels = job.validation_logits(run.model, torch.float32)
         facts["temperature"] = fit_temperature(logits, labels) if len(labels) >= LEAST_FITTED else 1.0
@@ -103,15 +106,13 @@ def tested(job: Job | ClassicJob, run: Run, *, strict: bool) -> Tested:
     result = test_split([run], job.dataset, strict=strict)
     figures = result.figures()
     seen, notes = seen_before([run], given, "test", result)
-    if not (run.facts.get(ANSWERS) or result.multi_label or seen["trained_on"] != 0):
+    if not (run.facts.get(ANSWERS) or result.multi_label or seen.trained_on != 0):
         confidence = result.probabilities.max(1).values
         run.facts[ANSWERS] = packed_answers(TEST, confidence, result.wrong())
     return Tested(job.dataset, result, figures, seen, notes)
 
 
-def delivered(
-    job: Job | ClassicJob, run: Run, test: Tested, console: Console, started: float
-) -> dict[str, Any]:
+def delivered(job: Job | ClassicJob, run: Run, test: Tested, started: float) -> dict[str, Any]:
     """Write the best weights with their figures, and the report; return the answer of `resight train`."""
     from resight.service.report.report import write_report
 
@@ -132,14 +133,14 @@ def delivered(
     else:
         head = test.result.headline()
         summary = f"test: {head.line()}, n = {figures['n']:,}. {head.words}"
-    console.print(f"report {report}; {seconds:.0f} s in all", highlight=False, markup=False, soft_wrap=True)
+    job.life.say(f"report {report}; {seconds:.0f} s in all")
     return {
         "run": str(job.run),
         "data": job.dataset.name,
         "split": "test",
         "notes": [*test.dataset.notes, *test.notes],
         **figures,
-        **test.seen,
+        **to_json(test.seen),
         "report": str(report),
         "seconds": seconds,
         "summary": summary,

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from resight.core import settings
 from resight.core.files import write_json
@@ -26,6 +25,7 @@ from resight.metrics.calibration import fit_temperature
 from resight.models.modelfile import load_header, save_model
 from resight.service.run.answers import KEY as ANSWERS
 from resight.service.run.answers import packed_answers
+from resight.service.run.life import Life
 from resight.service.run.run import MODEL_FILE, RECIPE_FILE, Run, open_run, read_recipe_file
 from resight.service.test.folds import FOLD, Judged, in_words, judge, note_of, pool
 from resight.service.train.finish import KNOWN, LEAST_FITTED, Tested, calibrated, delivered, tested
@@ -41,18 +41,16 @@ class Task:
 
     Attributes:
         plan: the data, the recipe, the same for every fold, who trains by it, and how many folds.
-        folder: the run folder; fold k is in its subfolder fold-k.
+        life: of the job, with the run folder; fold k is in its subfolder fold-k.
         resume: whether the folder holds a run to resume.
         strict: stop at a broken picture.
-        console: where it speaks.
         started: when the command began, by `time.perf_counter`.
     """
 
     plan: Plan
-    folder: Path
+    life: Life
     resume: bool
     strict: bool
-    console: Console
     started: float
 
     @property
@@ -76,7 +74,7 @@ class Task:
     def prepare(self, dataset: Dataset, folder: Path, *, resume: bool, folds: dict[str, Any]) -> Any:
         """Return a prepared training, whose recipe.json says `folds`."""
         job = self.choice.kind.prepare(
-            dataset, self.choice, folder, self.console, self.plan.data_root,
+            dataset, self.choice, replace(self.life, folder=folder), self.plan.data_root,
             resume=resume, strict=self.strict,
         )  # fmt: skip
         write_json(folder / RECIPE_FILE, job.record(self.plan.data, self.plan.data_root, self.choice.base))
@@ -89,9 +87,14 @@ class Task:
         record |= {KEY: list(self.plan.stages)} if self.plan.stages else {}
         write_json(folder / RECIPE_FILE, record)
 
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.life.folder
+
     def say(self, text: str) -> None:
-        """Print a line to standard error."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        """Print a line."""
+        self.life.say(text)
 
 
 def train_folds(task: Task, whole: Dataset, stop: threading.Event) -> dict[str, Any]:
@@ -128,7 +131,7 @@ def train_folds(task: Task, whole: Dataset, stop: threading.Event) -> dict[str, 
         splits = {**job.dataset.splits, "test": pooled.split}
         dataset = _noted(replace(job.dataset, splits=splits), note_of(pooled.figures))
         test = Tested(dataset, pooled.result, pooled.figures, pooled.seen, pooled.notes)
-    return delivered(job, run, test, task.console, task.started)
+    return delivered(job, run, test, task.started)
 
 
 def _certainty(task: Task, job: Any, run: Run, result: TestResult) -> dict[str, Any]:

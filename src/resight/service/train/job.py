@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 from resight.core import settings
@@ -23,18 +22,19 @@ from resight.data.splitting import with_validation
 from resight.models.classifier import Classifier
 from resight.models.modelfile import save_model
 from resight.models.solver import Solver
+from resight.service.run.life import Life
 from resight.service.run.members import Members
 from resight.service.run.record import costs_of, facts_of, record_of
 from resight.service.run.run import MODEL_FILE
 from resight.service.train.batches import make_batches
 from resight.service.train.held_out import require_classes_left, with_leaks_noted, with_members_noted
-from resight.service.train.network import make_model, map_note, require_size
+from resight.service.train.learner import aids_of, model_of, trunk_of
+from resight.service.train.network import map_note
 from resight.service.train.pictures import first_images, kept_bytes, read_training, validation_of
-from resight.service.train.starting_weights import Start, at_hand, naming_the_file, require_recorded
-from resight.service.train.teachers import make_old_self, make_teacher
+from resight.service.train.starting_weights import Start
 from resight.tasks.classify.task import of as task_of
-from resight.tasks.task import Aids, SolverTask, Task
-from resight.tasks.tasks import built, header_of
+from resight.tasks.task import SolverTask, Task
+from resight.tasks.tasks import header_of
 from resight.training.best_epoch import tolerance
 from resight.training.checkpoints import Progress, load_state, save_state
 from resight.training.cost import Pace, kept_for_backward, training_bytes
@@ -67,8 +67,7 @@ class Job:
         dataset: with a validation split, without unreadable training pictures.
         recipe: its settings.
         machine: how it is spread over the hardware.
-        run: its folder.
-        console: where it speaks.
+        life: of the job, with the run folder.
         model: the network, on its device.
         task: what it learns.
         objective: gives the loss of a batch.
@@ -91,8 +90,7 @@ class Job:
     dataset: Dataset
     recipe: Recipe
     machine: Machine
-    run: Path
-    console: Console
+    life: Life
     model: Classifier | Solver
     task: Task
     objective: nn.Module
@@ -116,8 +114,7 @@ class Job:
         cls,
         dataset: Dataset,
         choice: "Choice",
-        run: Path,
-        console: Console,
+        life: Life,
         data_root: str | None,
         *,
         resume: bool,
@@ -130,7 +127,7 @@ class Job:
             ResightError: in one line.
         """
         recipe: Recipe = choice.recipe
-        machine, start, device = choice.machine, choice.start, pick_device()
+        machine, device = choice.machine, pick_device()
         precision = pick_precision(recipe.precision, device)
         torch.manual_seed(recipe.seed)
         dataset, leaks = with_leaks_noted(dataset)
@@ -138,16 +135,9 @@ class Job:
         task = choice.task if isinstance(choice.task, SolverTask) else task_of(dataset)
         learned = fingerprint(dataset.train, task.kind.said)
         dataset, members = with_members_noted(dataset, learned, recipe.weights, recipe.teacher)
-        known = at_hand(start, run) if resume else None
-        with world().main_first(), naming_the_file(start):
-            trunk, card = make_model(recipe, len(dataset.classes), known)
-        require_recorded(trunk.origin, start, run)
-        require_size(trunk, recipe.image_size)
+        trunk, card = trunk_of(recipe, choice.start, len(dataset.classes), life.folder, resume=resume)
         dataset, pictures, card, faults = read_training(dataset, recipe, card, task.frame, strict=strict)
-        learns = task.learned(dataset)
-        model = built(task, trunk, learns) if isinstance(task, SolverTask) else task.network(trunk, learns)
-        model.preprocessing = card
-        model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = model_of(task, trunk, dataset, card, device)
         normalize = Normalize(card, device)
         batches = make_batches(
             dataset, recipe, machine, pictures, normalize, device, task.kind, strict=strict, learned=learned
@@ -156,47 +146,56 @@ class Job:
             model.initialize_from(first_images(dataset, card, normalize))
         plain = first_images(dataset, card, normalize) if model.measured_norm else None
         validation = validation_of(dataset, card, faults, task.kind, strict=strict)
-        for fault in faults:
-            console.print(f"left out: {fault}", highlight=False, markup=False, soft_wrap=True)
+        life.leave_out(faults)
         if machine.sync_norm and world().processes > 1:
             synchronize(model)
-        aids = Aids(
-            smoothing=recipe.label_smoothing,
-            weights=task.weights(dataset.train).to(device) if recipe.balance == "loss" else None,
-            teacher=make_teacher(recipe, dataset.classes, card, device),
-            old=make_old_self(recipe, card, device),
-            image_size=recipe.image_size,
-            compiled=_should_compile(recipe, machine, batches, device),
-        )
-        objective = task.objective(model, aids)
+        objective = task.objective(model, aids_of(task, dataset, choice, card, batches, device))
         costs = costs_of(model, recipe.image_size)
         note = "" if isinstance(model, Solver) else map_note(model, recipe.image_size)
         together = shared(objective, recipe, machine, device)  # before the optimizer: it may replace weights
-        optimizer = make_optimizer(model, recipe)
-        averages = AveragedWeights(model, recipe.ema) if recipe.ema else None
-        identity = {"recipe": settings.to_dict(recipe), "data": learned, **identity_of(task)}
-        before = load_state(run, model, optimizer, averages, identity, task.counts, begun) if resume else None
-        if begun and before is None:
-            raise ModelFileError(
-                f"{run}: its state, last/state.safetensors, is missing, so it cannot be resumed; train from "
-                f"its weights with: --recipe fine-tune --set weights={run}"
-            )
-        if resume:
-            where = f"epoch {before.epoch + 1}, step {before.step}" if before else "its first step"
-            console.print(f"resuming {run} at {where}", highlight=False, markup=False, soft_wrap=True)
-        progress = before or Progress(sums=dict.fromkeys(task.counts, 0.0))
-        progress.leave_out(faults)
-        if machine.parts > 1:
-            progress.parts = machine.parts
         job = cls(
-            dataset, recipe, machine, run, console, model, task, together, batches, validation, plain,
-            normalize, optimizer, averages, progress, precision, identity, leaks, members, data_root, costs,
-            start,
+            dataset, recipe, machine, life, model, task, together, batches, validation, plain, normalize,
+            make_optimizer(model, recipe), AveragedWeights(model, recipe.ema) if recipe.ema else None,
+            Progress(sums=dict.fromkeys(task.counts, 0.0)), precision,
+            {"recipe": settings.to_dict(recipe), "data": learned, **identity_of(task)},
+            leaks, members, data_root, costs, choice.start,
         )  # fmt: skip
+        if resume or begun:
+            job.load(begun, resume=resume)
+        job.progress.leave_out(faults)
+        if machine.parts > 1:
+            job.progress.parts = machine.parts
         job.announce()
         if note:
-            console.print(note, highlight=False, markup=False, soft_wrap=True)
+            life.say(note)
         return job
+
+    def load(self, begun: int, *, resume: bool) -> None:
+        """Load the state of a run that stopped, and say where it stands.
+
+        Raises:
+            ModelFileError: if there is none, and the run is to be continued from epoch `begun`.
+        """
+        before = None
+        if resume:
+            before = load_state(
+                self.run, self.model, self.optimizer, self.averages, self.identity, self.task.counts, begun
+            )
+        if begun and before is None:
+            raise ModelFileError(
+                f"{self.run}: its state, last/state.safetensors, is missing, so it cannot be resumed; train "
+                f"from its weights with: --recipe fine-tune --set weights={self.run}"
+            )
+        if before:
+            self.life.resuming(before.epoch, before.step)
+        elif resume:
+            self.life.say(f"resuming {self.run} at its first step")
+        self.progress = before or self.progress
+
+    @property
+    def run(self) -> Path:
+        """The folder of the run."""
+        return self.life.folder
 
     @property
     def arithmetic(self) -> str:
@@ -226,8 +225,7 @@ class Job:
         lines.append(self.memory())
         if self.model.weights_note:
             lines.append(f"weights: {self.model.weights_note}")
-        for line in lines:
-            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self.life.announce(lines)
 
     def memory(self) -> str:
         """Return in words what memory the training is expected to take."""
@@ -246,7 +244,7 @@ class Job:
         guessing = guessing_of(self.dataset, self.recipe.balance) if named else None
         quiet = quiet_share(self.recipe, self.recipe.epochs * self.batches.order.steps)
         place = self.run if world().is_main else None
-        with Journal(place, self.console, guessing, quiet, self.task) as journal:
+        with Journal(place, self.life.console, guessing, quiet, self.task) as journal:
             p, steps = self.progress, self.batches.order.steps
             left = (self.recipe.epochs - p.epoch) * steps - p.step
             pace = Pace(journal.say, left, self.batches.order.size)
@@ -406,10 +404,3 @@ def identity_of(task: Task) -> dict[str, Any]:
 def _hardware(device: torch.device) -> str:
     count = world().processes
     return describe(device) if count == 1 else f"{count} processes, each {describe(device)}"
-
-
-def _should_compile(recipe: Recipe, machine: Machine, batches: Batches, device: torch.device) -> bool:
-    """Whether compiling pays: it costs about a minute, and gains nothing on two CPU threads."""
-    if machine.compile != "auto":
-        return machine.compile == "on"
-    return device.type == "cuda" and not machine.shard and recipe.epochs * batches.order.steps > 10_000

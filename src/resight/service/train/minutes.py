@@ -24,6 +24,7 @@ from resight.data.levels import settled
 from resight.data.prepare import decode_split
 from resight.data.splitting import with_validation
 from resight.models.zoo import NETWORKS, list_options
+from resight.service.run.life import Life
 from resight.service.train.job import Job
 from resight.service.train.pictures import kept_bytes
 from resight.service.train.plan import Plan
@@ -217,7 +218,7 @@ def choose_for(
     return found(sizes[-1])
 
 
-def in_time(plan: Plan, folder: Path, console: Console, started: float) -> Plan:
+def in_time(plan: Plan, life: Life, started: float) -> Plan:
     """Return a plan whose minutes have become epochs and a picture size; says which.
 
     Several processes measure together, the slowest counts, and so all find the same. The trainings of folds
@@ -225,8 +226,7 @@ def in_time(plan: Plan, folder: Path, console: Console, started: float) -> Plan:
 
     Args:
         plan: with minutes.
-        folder: of the run; what is measured is written there for a moment.
-        console: where it is said.
+        life: of the job; what is measured is written into its folder for a moment.
         started: when the command began, by `time.perf_counter`.
     """
     assert plan.minutes is not None
@@ -237,21 +237,18 @@ def in_time(plan: Plan, folder: Path, console: Console, started: float) -> Plan:
     dataset = with_validation(settled(plan.dataset) if plan.folds else plan.dataset, recipe.val_share)
     amount = _amount(dataset, recipe)
 
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    say(f"measuring the speed to choose the epochs for {plan.minutes:g} minutes")
+    life.say(f"measuring the speed to choose the epochs for {plan.minutes:g} minutes")
 
     def left() -> float:
         seconds = world().greatest([limit - (time.perf_counter() - started)])[0]
         return training_share(seconds, plan.folds)
 
     def measure(sized: Recipe) -> Speed:
-        return measured(dataset, replace(plan.choice, recipe=sized), folder, SHARE * limit)
+        return measured(dataset, replace(plan.choice, recipe=sized), life.folder, SHARE * limit)
 
     sizes = sizes_for(recipe, fixed=plan.fixed_size or again)
     choice = choose_for(left, recipe, sizes, amount, measure, again=again)
-    say(_said(choice, recipe, plan.minutes))
+    life.say(_said(choice, recipe, plan.minutes))
     stage = {
         "epochs": choice.epochs,
         "minutes": plan.minutes,
@@ -306,7 +303,7 @@ def measured(dataset: Dataset, choice: Choice, folder: Path, seconds: float) -> 
     scratch = folder / "measuring"
     silent = Console(file=io.StringIO(), quiet=True)
     try:
-        job = Job.prepare(sample, choice, scratch, silent, None, resume=False, strict=False)
+        job = Job.prepare(sample, choice, Life(scratch, silent), None, resume=False, strict=False)
         clock, own = time.perf_counter(), time.process_time()
         full = _step_seconds(job, recipe.epochs - 1, seconds)
         busy = _busy(job, time.perf_counter() - clock, time.process_time() - own)

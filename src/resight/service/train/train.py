@@ -5,17 +5,19 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from resight.core.console import shown_on, stderr_console
+from resight.core.console import say, shown_on, stderr_console
 from resight.core.device import ran_out_of_memory
 from resight.core.distributed import lost_another, world
 from resight.core.errors import ResightError, TrainingError, UsageError
 from resight.core.files import locked, write_json
-from resight.service.run.folder import leave_empty, resume_line, run_folder, stop_asked
+from resight.service.run.folder import run_folder
+from resight.service.run.life import Life
 from resight.service.run.run import RECIPE_FILE
 from resight.service.train.classic import ClassicJob
 from resight.service.train.finish import finish
@@ -24,7 +26,6 @@ from resight.service.train.job import Job
 from resight.service.train.minutes import in_time
 from resight.service.train.plan import Plan, asked, fresh, resumed
 from resight.service.train.stages import KEY, command_of
-from resight.training.loop import Stopped
 
 
 def train(
@@ -84,11 +85,9 @@ def train(
     if not wish.data and not (again and run):
         raise UsageError("give the data set, or the run to resume")
 
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
+    line = partial(say, console)
     # Of a run that is named, its record says what is trained.
-    plan = None if run and _is_resumed(run, resume=again) else fresh(wish, say)
+    plan = None if run and _is_resumed(run, resume=again) else fresh(wish, line)
     with ExitStack() as stack:
         stack.enter_context(shown_on(console))
 
@@ -98,53 +97,30 @@ def train(
             return folder, old
 
         folder, old = among.from_main(take)
-        try:
-            with _in_one_line("start the same command again", folder):
-                plan = resumed(folder, wish, say) if old or plan is None else plan
-                plan = in_time(plan, folder, console, started) if plan.minutes is not None else plan
-                if plan.folds:
-                    folds_of = Task(plan, folder, old, strict, console, started)
-                    with _stoppable(console, folder) as stop:
-                        return train_folds(folds_of, plan.dataset, stop)
-                job = plan.choice.kind.prepare(
-                    plan.dataset, plan.choice, folder, console, plan.data_root,
-                    resume=old, strict=strict, begun=plan.begun,
-                )  # fmt: skip
-        except BaseException:
-            if among.is_main:
-                leave_empty(folder)
-            raise
+        life = Life(folder, console)
+        with life.prepared(), _in_one_line("start the same command again", folder):
+            plan = resumed(folder, wish, line) if old or plan is None else plan
+            plan = in_time(plan, life, started) if plan.minutes is not None else plan
+            if plan.folds:
+                folds_of = Task(plan, life, old, strict, started)
+                with _stoppable(life) as stop:
+                    return train_folds(folds_of, plan.dataset, stop)
+            job = plan.choice.kind.prepare(
+                plan.dataset, plan.choice, life, plan.data_root, resume=old, strict=strict, begun=plan.begun
+            )
         if among.is_main:
             _write_record(job, plan)
-        with _stoppable(console, folder) as stop:
+        with _stoppable(life) as stop:
             job.fit(stop)
-        with _resumable(console, folder), _in_one_line(f"resume with: {resume_line(folder)}", folder):
-            return finish(job, console, started, strict=strict)
+        with life.resumable(), _in_one_line(f"resume with: {life.resume_line}", folder):
+            return finish(job, started, strict=strict)
 
 
 @contextmanager
-def _stoppable(console: Console, folder: Path) -> Iterator[threading.Event]:
+def _stoppable(life: Life) -> Iterator[threading.Event]:
     """Let a training be stopped by a signal, and say how to resume it."""
-    with (
-        _resumable(console, folder),
-        stop_asked() as stop,
-        _in_one_line(f"resume with: {resume_line(folder)}", folder),
-    ):
-        try:
-            yield stop
-        except Stopped:
-            raise KeyboardInterrupt from None
-
-
-@contextmanager
-def _resumable(console: Console, folder: Path) -> Iterator[None]:
-    """Say how to resume a run that was interrupted: in training, in its test or in its report."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        line = f"stopped; resume with: {resume_line(folder)}"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-        raise
+    with life.stoppable() as stop, _in_one_line(f"resume with: {life.resume_line}", life.folder):
+        yield stop
 
 
 def _is_resumed(run: str, *, resume: bool) -> bool:

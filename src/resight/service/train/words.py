@@ -240,7 +240,7 @@ def _build_recipe(
 
 def _start_of(build: Callable[[Facts], Recipe], facts: Facts, given: dict[str, str], say: Say) -> Start:
     """Return what the training starts from. Photos start from weights unless told otherwise."""
-    photos = build is RECIPES["photos"]
+    photos = build in (RECIPES["photos"], RECIPES["detect"])
     asked = given.get("weights", AUTO if photos else "")
     networks = networks_for_photos() if photos else ()
     if asked == AUTO and not (facts.model or photos):

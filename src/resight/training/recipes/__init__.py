@@ -5,6 +5,7 @@ from collections.abc import Callable
 from resight.training.recipe import Facts, Recipe
 from resight.training.recipes import (
     densenet2016_cifar,
+    detect,
     dsn2014_cifar,
     fast,
     fine_tune,
@@ -25,6 +26,7 @@ RECIPES: dict[str, Callable[[Facts], Recipe]] = {
     "fast": fast.build,
     "photos": photos.build,
     "fine-tune": fine_tune.build,
+    "detect": detect.build,
     "li2016": li2016.build,
     "he2015-cifar": he2015_cifar.build,
     "he2015-imagenet": he2015_imagenet.build,

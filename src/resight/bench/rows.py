@@ -1,0 +1,81 @@
+"""The rows of a benchmark, as `resight bench` prints them."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from resight.core.figures import IfAny, Inline
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What was measured, in pictures a second; None where the hardware cannot run a candidate.
+
+    Attributes:
+        median: over the blocks.
+        lowest: of a block.
+        highest: of a block.
+        ratio: median over the rounds of the rate to that of another candidate in the same round.
+    """
+
+    median: float | None = None
+    lowest: float | None = None
+    highest: float | None = None
+    ratio: float | None = None
+
+    @classmethod
+    def of(cls, rates: Sequence[float], reference: Sequence[float]) -> "Rates":
+        """Return what some rates are, block by block, compared with those of the reference."""
+        ratio = statistics.median(a / b for a, b in zip(rates, reference, strict=True))
+        return cls(statistics.median(rates), min(rates), max(rates), ratio)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Mean absolute difference, of 255, to Pillow's resize of the whole photo; None for loaders of others."""
+
+    pixel_difference: float | None
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What a candidate that draws maps took, and how its maps differ from ours.
+
+    Attributes:
+        layout: of the tensors.
+        memory_mb: its peak; None where it is unknown.
+        memory_ratio: to the forward pass alone, if that was measured.
+        difference: the largest to our maps; None for our own.
+        spearman: of maps of all classes by fewer passes, the mean rank correlation with those by all.
+    """
+
+    layout: str
+    memory_mb: float | None
+    memory_ratio: float | None
+    difference: float | None
+    spearman: IfAny[float] = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A candidate of a benchmark.
+
+    Attributes:
+        bench: the benchmark.
+        candidate: its name.
+        unit: of the rates.
+        to: the candidate that the ratio refers to.
+        rates: what was measured.
+        pixels: of a loader of photos.
+        note: for the reader.
+        maps: of a candidate that draws maps.
+    """
+
+    bench: str
+    candidate: str
+    unit: str
+    to: str
+    rates: Inline[Rates]
+    pixels: Inline[Pixels | None]
+    note: str
+    maps: Inline[Maps | None] = None

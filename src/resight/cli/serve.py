@@ -1,0 +1,68 @@
+"""`resight serve`: options."""
+
+from typing import Annotated
+
+import typer
+
+from resight.cli import show
+from resight.cli.words import DataRoot, RunName
+from resight.core.errors import UsageError
+
+
+def serve(
+    run: RunName,
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="Pictures or a data set whose boxes are corrected.")
+    ] = None,
+    others: Annotated[
+        list[str] | None, typer.Option("--with", metavar="RUN", help="Another run, shown next to the first.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others than loopback need --token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    token: Annotated[
+        str,
+        typer.Option(
+            envvar="RESIGHT_TOKEN", show_envvar=False, help="Required of requests. [default: $RESIGHT_TOKEN]"
+        ),
+    ] = "",
+    name: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="A DNS name by which this server is reached.")
+    ] = None,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="A site whose pages may ask, as https://example.org."),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Folder for corrected boxes. [default: DATA's name with -boxes]"),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split of the data set to label, or all.")] = "all",
+    megabytes: Annotated[
+        float, typer.Option("--max-mb", min=0.001, max=1000, help="Largest picture file.")
+    ] = 32,
+    megapixels: Annotated[
+        float, typer.Option("--max-megapixels", min=0.001, max=100, help="Most pixels of a picture.")
+    ] = 50,
+    queue: Annotated[int, typer.Option(min=1, max=10_000, help="Requests that may wait.")] = 64,
+    *,
+    data_root: DataRoot = None,
+) -> None:
+    """Answer over HTTP, with pages to try a network on pictures and to correct boxes. Ctrl-C ends it."""
+    try:
+        from resight.web.app import Limits
+        from resight.web.serve import Address
+        from resight.web.serve import serve as service
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] in ("starlette", "uvicorn", "h11"):
+            raise UsageError(
+                f'serve needs {error.name}; install it with: pip install "resight[serve]"'
+            ) from error
+        raise
+    service(
+        [run, *(others or ())], data,
+        Address(host, port, token, tuple(name or ()), tuple(cors or ())),
+        Limits(round(megabytes * 1e6), round(megapixels * 1e6), queue),
+        out=out, split=split, data_root=data_root, say=show.say,
+    )  # fmt: skip

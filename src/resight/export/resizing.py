@@ -1,0 +1,132 @@
+"""Resize and crop as two products with matrices, which every runtime computes, equal to `data.prepare.fit`.
+
+Pillow resizes in integers: each weight of its antialiased filter is rounded to 22 bits after the point, the
+columns are summed and rounded to 8 bits, then the rows. Here a matrix holds these weights as whole numbers in
+float64, in which their sums are exact, so the pixels are Pillow's. The matrices are computed inside the graph
+from the height and width of the pictures.
+
+Source: Pillow's `Resample.c` (`precompute_coeffs`, `normalize_coeffs_8bpc`), as a formula.
+"""
+
+from functools import cache
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from resight.core.preprocessing import Preprocessing
+from resight.data.prepare import FILTERS, MOST_ASPECT
+
+BITS = 22
+"""After the point, of Pillow's weights for pictures of 8 bits."""
+SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
+"""Half the width of each filter, in pixels of the smaller picture."""
+
+
+def squares(pictures: Tensor, card: Preprocessing) -> Tensor:
+    """Return the squares that the network sees.
+
+    Args:
+        pictures: (B, H, W, 3) uint8.
+        card: size, resize and interpolation.
+
+    Returns:
+        (B, 3, S, S) float32, whole numbers from 0 to 255: those of `data.prepare.fit`.
+    """
+    height, width = length(pictures.shape[1]), length(pictures.shape[2])
+    planes = pictures.permute(0, 3, 1, 2).to(torch.float64)
+    rows = weights(height, width, pictures.shape[1], card)
+    columns = weights(width, height, pictures.shape[2], card).T
+    kept, _, scaled, _ = window(height, width, card)
+    upright = (kept > tall() * torch.minimum(width, MOST_ASPECT * kept)) & (scaled < kept)
+    return torch.cond(upright, _rows_first, _columns_first, (planes, rows, columns)).to(torch.float32)
+
+
+@cache
+def tall() -> int:
+    """Return how many times higher than wide a picture must be that this Pillow resizes by rows first.
+
+    It was 100 for long, and is 2 in recent releases.
+    """
+    noise = np.random.default_rng(0).integers(0, 256, (50, 20, 3), dtype=np.uint8)
+    picture, kind = Image.fromarray(noise), FILTERS["bilinear"]
+    in_steps = np.asarray(picture.resize((20, 25), kind).resize((10, 25), kind))
+    return 2 if np.array_equal(np.asarray(picture.resize((10, 25), kind)), in_steps) else 100
+
+
+def weights(own: Tensor, other: Tensor, count: int, card: Preprocessing) -> Tensor:
+    """Return the weights of one side's pixels in the pixels of the square, (S, count) float64, whole numbers.
+
+    Args:
+        own: length of the side in pixels, int64 without dimensions.
+        other: length of the other side.
+        count: the same as `own`.
+        card: size, resize and interpolation.
+    """
+    inner, start, scaled, first = window(own, other, card)
+    scale = inner.to(torch.float64) / scaled.to(torch.float64)
+    wide = scale.clamp(min=1.0)
+    support = SUPPORT[card.interpolation] * wide
+    centre = (torch.arange(card.size).to(torch.float64)[:, None] + first + 0.5) * scale
+    pixel = (torch.arange(count)[None] - start).to(torch.float64)
+    low = (centre - support + 0.5).clamp(min=0.0).floor()
+    high = torch.minimum((centre + support + 0.5).floor(), inner.to(torch.float64))
+    values = _filter((pixel - centre + 0.5) / wide, card.interpolation)
+    values = torch.where((pixel >= low) & (pixel < high), values, torch.zeros_like(values))
+    values = values / values.sum(1, keepdim=True)
+    return values.sign() * (values.abs() * 2.0**BITS + 0.5).floor()
+
+
+def window(own: Tensor, other: Tensor, card: Preprocessing) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return how one side is cut and resized, each int64 without dimensions.
+
+    Args:
+        own: length of the side in pixels, int64 without dimensions.
+        other: length of the other side.
+        card: size and resize.
+
+    Returns:
+        The length that is kept of a long strip, its first pixel, the length it is resized to, and the first
+        pixel of the centre crop.
+    """
+    short = torch.minimum(own, other)
+    inner = torch.minimum(own, MOST_ASPECT * short)
+    scaled = _divided(card.resize * inner, short).clamp(min=card.resize)
+    beyond = scaled - card.size
+    half = _divided(beyond, torch.full_like(beyond, 2))
+    # Python rounds halves to the even number.
+    first = half + (beyond - 2 * half) * (half - 2 * _divided(half, torch.full_like(half, 2)))
+    return inner, _divided(own - inner, torch.full_like(own, 2)), scaled, first
+
+
+def length(count: int) -> Tensor:
+    """Return the length of a side as a tensor, int64 without dimensions; a graph leaves it open."""
+    return torch.ones(count, dtype=torch.int64).sum()
+
+
+def _divided(whole: Tensor, by: Tensor) -> Tensor:
+    return torch.div(whole, by, rounding_mode="floor")
+
+
+def _filter(x: Tensor, interpolation: str) -> Tensor:
+    """Return Pillow's filter at distances in pixels; the bicubic one is Keys' with a = -1/2."""
+    x = x.abs()
+    if interpolation == "bilinear":
+        return (1.0 - x).clamp(min=0.0)
+    near = (1.5 * x - 2.5) * x * x + 1.0
+    far = (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5
+    return torch.where(x < 1.0, near, torch.where(x < 2.0, far, torch.zeros_like(x)))
+
+
+def _columns_first(planes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    return _rounded(rows @ _rounded(planes @ columns))
+
+
+def _rows_first(planes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    return _rounded(_rounded(rows @ planes) @ columns)
+
+
+def _rounded(sums: Tensor) -> Tensor:
+    """Return sums of weighted pixels as pixels, rounded and cut to 8 bits as Pillow does."""
+    return ((sums + 2.0 ** (BITS - 1)) / 2.0**BITS).floor().clamp(0.0, 255.0)

@@ -1,0 +1,1 @@
+"""Heads over the maps of a trunk that are too large for one file."""

@@ -1,0 +1,1 @@
+"""Exported networks as runs: predict and explain through onnxruntime, without torch."""

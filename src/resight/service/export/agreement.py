@@ -1,0 +1,193 @@
+"""An exported file compared with torch on the same pictures, before it is written."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from resight.core.console import counted
+from resight.core.errors import DataError, PictureError, ResightError
+from resight.data.prepare import Normalize, fit
+from resight.export.deployed import Answer
+from resight.export.graph import ClosedForm
+from resight.models.probabilities import to_probabilities
+from resight.saliency.capture import logits_of
+from resight.saliency.methods import explain
+from resight.service.run.data import data_of
+from resight.service.run.run import Run
+
+MOST = 200
+"""Test pictures that are compared, evenly spaced over the split."""
+PROBABILITY, MAP = 1e-5, 1e-4
+"""Largest differences: of a probability, and of a map as a share of its range."""
+SIZES = ((64, 48), (48, 64), (320, 240), (300, 300), (240, 500), (500, 375))
+"""Width and height of the made pictures that stand in where a run has no test pictures."""
+
+Read = Callable[..., Image.Image]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The pictures that an exported file is tried on.
+
+    Attributes:
+        read: gives a picture by its number, with `at_least` as `decode` takes it.
+        numbers: of the pictures.
+        labels: class numbers, -1 where unknown; (N, classes) of multi-label pictures; None of made ones.
+        words: what they are.
+        split: data set and split in words; "" of made ones.
+        encoded: whether they come from files, so that reduced decoding matters.
+    """
+
+    read: Read
+    numbers: Sequence[int]
+    labels: NDArray[Any] | None
+    words: str
+    encoded: bool
+    split: str = ""
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+def trial_of(
+    run: Run, data: str | None, data_root: str | None, split: str = "test", most: int | None = MOST
+) -> Trial:
+    """Return pictures to try an export of a run on: the run's own, of `data`, or made ones without either."""
+    if not data and not run.facts.get("data"):
+        return _made("the run states no data")
+    try:
+        dataset = data_of(run, data, data_root).dataset
+    except DataError as error:
+        if data:
+            raise
+        return _made(str(error))
+    name = split if split in dataset.splits else list(dataset.splits)[-1]
+    part = dataset.split(name).relabelled(run.model.classes)
+    count = len(part) if most is None else min(most, len(part))
+    numbers = np.unique(np.linspace(0, len(part) - 1, count).astype(int)).tolist()
+    words = f"{len(numbers)} of {len(part)} {name} pictures of {dataset.name}"
+    encoded = part.encoded(0) is not None
+    return Trial(part.decode, numbers, part.labels, words, encoded, f"{dataset.name} {name}")
+
+
+def _made(why: str) -> Trial:
+    """Return made pictures, for a run whose own are not there."""
+    noise = np.random.default_rng(0)
+    made = [Image.fromarray(noise.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in SIZES]
+    words = f"{len(made)} pictures of noise, because {why}"
+    return Trial(lambda i, at_least=None: made[i], range(len(made)), None, words, encoded=False)
+
+
+@dataclass
+class Agreement:
+    """How an exported file compares with torch.
+
+    Attributes:
+        n: pictures.
+        same_answer: on how many the best class is the same.
+        largest_difference: of a probability.
+        map_difference: largest of a map, as a share of its range; None without maps.
+    """
+
+    n: int = 0
+    same_answer: int = 0
+    largest_difference: float = 0.0
+    map_difference: float | None = None
+    unreadable: list[str] = field(default_factory=list)
+
+    def add(self, reference: Answer, found: Answer) -> None:
+        """Count one picture."""
+        self.n += 1
+        self.same_answer += int(reference.probabilities.argmax() == found.probabilities.argmax())
+        apart = float(np.abs(reference.probabilities - found.probabilities).max())
+        self.largest_difference = max(self.largest_difference, apart)
+        if reference.maps is not None and found.maps is not None and found.map_classes is not None:
+            wanted = reference.maps[found.map_classes]
+            span = (wanted.max((1, 2)) - wanted.min((1, 2))).clip(min=1e-12)
+            apart = float((np.abs(wanted - found.maps).max((1, 2)) / span).max())
+            self.map_difference = max(self.map_difference or 0.0, apart)
+
+    def figures(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "n": self.n,
+            "same_answer": self.same_answer,
+            "largest_difference": self.largest_difference,
+            "map_difference": self.map_difference,
+        }
+
+
+def compared(
+    run: Run, form: ClosedForm | None, answer: Callable[[Image.Image], Answer], trial: Trial
+) -> Agreement:
+    """Compare an exported file with torch, from the same pixels.
+
+    Args:
+        run: the run behind it.
+        form: of its maps; None without maps.
+        answer: what the file says of a picture.
+        trial: the pictures, decoded whole.
+
+    Raises:
+        ResightError: if one picture's answer, probability or map differs by more than rounding.
+    """
+    found = Agreement()
+    for number in counted(trial.numbers, "comparing with torch", len(trial)):
+        try:
+            picture = trial.read(number)
+        except PictureError as error:
+            found.unreadable.append(str(error))
+            continue
+        found.add(by_torch(run, form, picture), answer(picture))
+    if not found.n:
+        raise ResightError(f"{run.name}: none of its pictures can be read, so the export was not compared")
+    apart = found.map_difference or 0.0
+    if not found.largest_difference <= PROBABILITY or not apart <= MAP:
+        raise ResightError(
+            f"{run.name}: the exported network differs from torch: a probability by "
+            f"{found.largest_difference:.1e} ({PROBABILITY:g} is allowed), a map by {apart:.1e} of its range "
+            f"({MAP:g} is allowed), on {found.n} pictures; nothing was written"
+        )
+    return found
+
+
+def by_torch(run: Run, form: ClosedForm | None, picture: Image.Image) -> Answer:
+    """Return what torch says of a decoded picture, by the code that test and explain use."""
+    card = run.preprocessing
+    pixels = torch.from_numpy(np.array(fit(picture, card)))[None]
+    images = Normalize(card, run.device)(pixels.to(run.device))
+    with torch.inference_mode():
+        logits = logits_of(run.model(images))
+    assert logits is not None  # the network was tried before
+    scaled = logits.double().cpu() / run.temperature
+    likely = to_probabilities(scaled, run.model.probabilities)[0].numpy()
+    if form is None:
+        return Answer(likely)
+    raw = explain(run.model, images, form.method, "all", form.layer).raw
+    return Answer(likely, None, raw[0].float().cpu().numpy(), np.arange(len(likely), dtype=np.int64))
+
+
+def by_reduced_decoding(answer: Callable[[Image.Image], Answer], trial: Trial, side: int) -> dict[str, Any]:
+    """Return what scaling JPEGs inside libjpeg changes: {"n", "same_answer", "largest_difference"}.
+
+    Args:
+        answer: what the file says of a picture.
+        trial: the pictures.
+        side: shorter side that the network resizes to.
+    """
+    found = Agreement()
+    for number in counted(trial.numbers, "comparing decoders", len(trial)):
+        try:
+            whole, reduced = trial.read(number), trial.read(number, at_least=side)
+        except PictureError:
+            continue
+        if whole.size == reduced.size:
+            found.n, found.same_answer = found.n + 1, found.same_answer + 1
+            continue
+        found.add(Answer(answer(whole).probabilities), Answer(answer(reduced).probabilities))
+    return {k: v for k, v in found.figures().items() if k != "map_difference"}

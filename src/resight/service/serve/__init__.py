@@ -1,0 +1,1 @@
+"""A run that answers requests, and the desk where boxes are corrected."""

@@ -1,0 +1,1 @@
+"""The pictures of a data set that are nearest to given ones."""

@@ -1,0 +1,1 @@
+"""Many objects a picture: where they are, and what."""

@@ -1,0 +1,1 @@
+"""Key points of one person, face or thing in each picture."""

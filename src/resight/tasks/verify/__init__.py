@@ -1,0 +1,1 @@
+"""Are two pictures of the same person?"""
