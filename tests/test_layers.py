@@ -39,6 +39,7 @@ DOORS = {
     "test": {"deployed"},
     "gan": {"train"},
     "explain": {"train"},
+    "deployed": {"explain"},
     "serve": {"explain", "locate"},
 }
 """Rooms of service that may open others; all open `run`."""

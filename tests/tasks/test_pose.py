@@ -189,13 +189,12 @@ def test_data_without_points_are_refused(tmp_path):
 
 def test_a_joint_is_explained_by_name(place, run, tmp_path):
     """The score is the first stage's distance of the joint from the middle of the square."""
-    picture, found = str(place / "people/p004.png"), []
-    for name in NAMES:
-        found += explain_paths(run, [picture], target=f"joint:{name}", out=str(tmp_path / "out"))
-    one = found[NAMES.index("left_hip")]
+    picture = str(place / "people/p004.png")
+    how = {"methods": ("gradient",), "out": str(tmp_path / "out")}  # Grad-CAM's may be all below 0: cut off
+    (one,) = explain_paths(run, [picture], target="joint:left_hip", **how)
+    (other,) = explain_paths(run, [picture], target="joint:right_elbow", **how)
     assert one["target"] == "joint:left_hip" and np.load(one["map"]).shape == (32, 32)
-    # Grad-CAM shows what speaks for a number alone: of a joint that nothing speaks for the map is empty.
-    assert len({np.load(row["map"]).tobytes() for row in found}) > 2
+    assert not np.array_equal(np.load(one["map"]), np.load(other["map"]))
     opened = open_any(run)
     answer = next(opened.task.answers(asked_about(opened, picture)))[1]
     x, y = answer.stages[0][NAMES.index("left_hip")]

@@ -228,7 +228,7 @@ class Onnx:
         pixels = np.stack([fit(picture, card) for picture in pictures]).astype(np.float32)
         mean, std = np.array(card.mean, np.float32), np.array(card.std, np.float32)
         images = ((pixels / 255 - mean) / std).transpose(0, 3, 1, 2)
-        logits = self._finite(self.logits(np.ascontiguousarray(images)).astype(np.float64))
+        logits = self._finite(self.logits(np.ascontiguousarray(images, np.float32)).astype(np.float64))
         if self.rule == "softmax":
             powers = np.exp(logits - logits.max(1, keepdims=True))
             return powers / powers.sum(1, keepdims=True), logits

@@ -61,7 +61,7 @@ class Quantizer:
                 file, [*KINDS, *FUSED], str(Path(place) / "augmented.onnx"),
                 calibrate_method=CalibrationMethod.MinMax, extra_options={"symmetric": False},
             )  # fmt: skip
-            calibrator.collect_data(_Pictures(pictures))
+            calibrator.collect_data(_Pictures(pictures))  # pyright: ignore[reportArgumentType] - only asked
             self.ranges = calibrator.compute_data()
             del calibrator
 

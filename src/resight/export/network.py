@@ -34,7 +34,6 @@ class OnnxNetwork(nn.Module):
     def __init__(self, opened: Onnx) -> None:
         super().__init__()
         self.opened = opened
-        self.register_parameter("placed", nn.Parameter(torch.zeros(()), requires_grad=False))
         kind = opened.export.get("map") if opened.own else None
         head = _head_of(opened) if kind else None
         self.trunk = _Part(opened, head.value) if head else None

@@ -51,8 +51,8 @@ def tall() -> int:
     """
     noise = np.random.default_rng(0).integers(0, 256, (50, 20, 3), dtype=np.uint8)
     picture, kind = Image.fromarray(noise), FILTERS["bilinear"]
-    in_steps = picture.resize((20, 25), kind).resize((10, 25), kind)
-    return 2 if np.array_equal(picture.resize((10, 25), kind), in_steps) else 100
+    in_steps = np.asarray(picture.resize((20, 25), kind).resize((10, 25), kind))
+    return 2 if np.array_equal(np.asarray(picture.resize((10, 25), kind)), in_steps) else 100
 
 
 def weights(own: Tensor, other: Tensor, count: int, card: Preprocessing) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import cast
 
+import torch
 from torch import nn
 
 from resight.core.errors import ModelFileError
@@ -48,6 +49,8 @@ def adopt(
         "weights_note": "",
         "origin": None,
     }
+    if next(module.parameters(), None) is None:  # a network is where its parameters are
+        module.register_parameter("placed", nn.Parameter(torch.zeros(()), requires_grad=False))
     for key, value in facts.items():
         object.__setattr__(module, key, value)
     return cast("Classifier", module.eval())

@@ -8,6 +8,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from resight.render.compare import PALETTE, STYLE
 
@@ -104,7 +105,7 @@ def tracks(pairs: Sequence[Pair], caption: str) -> dict[str, bytes]:
         axes.set_ylabel("%", fontsize=11)
         axes.set_ylim(0, 1.2 * max(max(p.first, p.second) for p in pairs))
         _named(axes, [pair.label for pair in pairs])
-        handles = [mpl.patches.Patch(color=c) for c in (SECOND, DEEP)]
+        handles = [Patch(color=c) for c in (SECOND, DEEP)]
         axes.legend(handles, ["second place", "ResNet"], frameon=False, loc="upper left")
         return _contents(figure)
 

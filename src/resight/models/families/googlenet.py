@@ -184,9 +184,9 @@ class GoogLeNet(Classifier):
             self.add_auxiliary("inception4a", "aux1", Auxiliary(widths["4a"], num_classes, make))
             self.add_auxiliary("inception4d", "aux2", Auxiliary(widths["4d"], num_classes, make))
         if batch_norm:
-            for module in self.modules():
-                if isinstance(module, nn.Conv2d | nn.Linear):
-                    nn.init.trunc_normal_(module.weight, std=0.01, a=-2, b=2)
+            for layer in self.modules():
+                if isinstance(layer, nn.Conv2d | nn.Linear):
+                    nn.init.trunc_normal_(layer.weight, std=0.01, a=-2, b=2)
         else:
             xavier_caffe(self, bias=0.2)
             for name in ("fc", "aux1.fc2", "aux2.fc2") if aux else ("fc",):

@@ -22,7 +22,7 @@ def named(alpha: float) -> str:
 def best(lab: Laboratory, alpha: float, column: str) -> Measure | None:
     """Return the lowest value of a column of validation, for each seed; losses as they are, on the same."""
     values = tuple(min(row[column] for row in curve) for curve in lab.curves(named(alpha)))
-    return Measure(values, (values[0],) * 2 if column == LOSS else None) if values else None
+    return Measure(values, (values[0], values[0]) if column == LOSS else None) if values else None
 
 
 def tested(lab: Laboratory, alpha: float) -> Measure | None:

@@ -204,6 +204,11 @@ def _require_exportable(run: Run) -> None:
         raise DataError(f"{run.name}: does not know its class names; an exported file must name its classes")
     if isinstance(run.model, OnnxNetwork):
         raise ModelFileError(f"{run.name}: is an .onnx file already; export the run that it was made of")
+    if run.preprocessing.frame != "crop":
+        raise ModelFileError(
+            f"{run.name}: cannot be exported: it sees its pictures by frame={run.preprocessing.frame}; an "
+            "exported file has only the centre crop so far"
+        )
     row = NETWORKS.get(run.model.name) if isinstance(run.model, Classifier) else None
     if row is not None and row.family == "classic":
         raise ModelFileError(

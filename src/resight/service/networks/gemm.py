@@ -1,6 +1,6 @@
 """Convolutions as matrix products: the sizes of the matrices, and that they give the same maps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,8 +69,11 @@ def gemm(name: str, size: int | None = None, changes: Sequence[str] = ()) -> Pro
     def note(layer: str, conv: nn.Conv2d, images: tuple[Tensor, ...], maps: Tensor) -> None:
         found.setdefault(layer, _product(layer, conv, images[0], maps))
 
+    def hook(layer: str, conv: nn.Conv2d) -> Callable[..., None]:
+        return lambda _, images, maps: note(layer, conv, images, maps)
+
     noted = [
-        lambda n=layer, m=conv: m.register_forward_hook(lambda _, x, y: note(n, m, x, y))
+        lambda n=layer, m=conv: m.register_forward_hook(hook(n, m))
         for layer, conv in model.named_modules()
         if type(conv) is nn.Conv2d  # a subclass computes something else
     ]

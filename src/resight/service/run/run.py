@@ -182,7 +182,7 @@ def open_any(name: str, *, features: bool = False) -> Run:
     device = pick_device()
     if (elsewhere := opened_elsewhere(name)) is not None:
         other, facts = elsewhere
-        return Run(name, None, other, facts, device, labelled_task(other))
+        return Run(name, None, other, facts, next(other.parameters()).device, labelled_task(other))
     if name.startswith("zoo:"):
         facts, folder = {"data": None}, None
         network, weights = of_zoo(name)
