@@ -70,6 +70,9 @@ def test_the_settings_are_counted_right_and_all_are_listed():
         assert sorted(re.split(r",\s+", names)) == sorted(known)
 
 
+HOOKING = ("layers.py", "sanity.py", "depth.py", "graph.py", "gemm.py", "layer_responses.py")
+
+
 def test_the_files_that_set_hooks_are_named():
     """All of them by `hooked`, which takes them off again."""
     source = {p: p.read_text() for p in (ROOT / "src").rglob("*.py")}
@@ -78,11 +81,12 @@ def test_the_files_that_set_hooks_are_named():
         for p, text in source.items()
         if re.search(r"\.register_(forward|full_backward|module)\w*hook", text)
     }
-    assert {p.name for p in setting} == {"capture.py", "layers.py", "sanity.py", "layer_responses.py"}
+    assert {p.name for p in setting} == {"capture.py", *HOOKING}
     assert all("hooked(" in source[p] for p in setting)
     assert not [p for p, text in source.items() if ".register_hook(" in text]
     text = (ROOT / "ARCHITECTURE.md").read_text()
-    assert "three other files use it, `layers.py`, `sanity.py` and `layer_responses.py`" in text
+    *most, last = (f"`{name}`" for name in HOOKING)
+    assert f"six other files use it, {', '.join(most)} and {last}" in text
 
 
 def test_versions_agree():
