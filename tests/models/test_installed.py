@@ -3,12 +3,13 @@
 import hashlib
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from resight.core.errors import UsageError
-from resight.models import available
+from resight.models import available, weights
 from resight.models.available import PLACES, allowed_places, find_official, unreachable
 from resight.models.installed import installed_file
 from resight.models.weights import torchvisions_entry, torchvisions_file
@@ -149,3 +150,11 @@ def test_a_host_that_refuses_or_is_silent_costs_little(monkeypatch):
         silent_host.listen()
         fault = unreachable(f"http://127.0.0.1:{silent_host.getsockname()[1]}/w.pth")
     assert "timed out" in fault or "no answer in 0.2 s" in fault
+
+
+def test_the_zoo_takes_installed_weights_before_a_download(monkeypatch):
+    """Although timm, which has the same network, is installed too: no download is needed."""
+    here = {"efficientnet_lite0": Path("here")}
+    monkeypatch.setattr(weights, "installed_file", here.get)
+    assert weights.of_zoo("zoo:efficientnet_lite0") == ("efficientnet_lite0", "installed")
+    assert weights.of_zoo("zoo:efficientnet_lite4") == ("efficientnet_lite4", "timm")

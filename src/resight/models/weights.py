@@ -1,6 +1,5 @@
 """Third-party weights: torchvision's, timm's, or a file; read without unpickling code."""
 
-import importlib.util
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -212,15 +211,16 @@ def of_zoo(name: str) -> tuple[str, str]:
 
 
 def official_source(name: str) -> str:
-    """Return the source of a network's official weights: "torchvision" if it has them, else "timm".
+    """Return the source of a network's official weights.
 
-    If timm is not installed but a package with the network's weights is, it is "installed".
+    It is "torchvision" if it has them, else "installed" if a package with them is, which needs no download,
+    else "timm".
     """
     from torchvision import models
 
     if name in models.list_models():
         return "torchvision"
-    return "installed" if installed_file(name) and not importlib.util.find_spec("timm") else "timm"
+    return "installed" if installed_file(name) else "timm"
 
 
 def has_official(name: str) -> bool:
