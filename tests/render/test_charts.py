@@ -1,6 +1,7 @@
 """Curves: a spike is a mark at the edge and leaves the rest readable; all else is drawn in its place."""
 
 import re
+import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
@@ -55,6 +56,23 @@ def test_a_line_that_stays_high_sets_the_axis_for_both():
     high, spiked = [50.0] * 12, [*FALLING[:6], 70.0, *FALLING[7:]]
     assert top_of([high, spiked]) == 70
     assert top_of([[1.0] * 12, spiked]) == pytest.approx(2.3)
+
+
+@pytest.mark.parametrize("ys", [[2.0, -3.0, -11.8], [-1.0, -4.0, -4.5], [0.0, 0.0, 0.0]])
+def test_a_loss_below_zero_is_drawn_with_zero_in_sight(ys):
+    """A negative log-likelihood: each point lies at its height between the axis's ends."""
+    svg = ET.fromstring(line_chart([Series("train", [1, 2, 3], ys, "a")], "epoch", "loss"))
+    labels = {
+        float(text.text): float(text.get("y")) - 4
+        for text in svg.iter("text")
+        if text.get("class") == "tick" and text.get("text-anchor") == "end"
+    }
+    assert 0 in labels and min(labels) <= min(ys) and max(labels) >= max(ys)
+    dots = [float(dot.get("cy")) for dot in svg.iter("circle")]
+    low, high = min(labels), max(labels)
+    for y, at in zip(ys, dots, strict=True):
+        share = (y - low) / (high - low)
+        assert at == pytest.approx(labels[low] + share * (labels[high] - labels[low]), abs=0.2)
 
 
 def test_several_spikes_are_counted_in_words():

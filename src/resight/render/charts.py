@@ -21,7 +21,9 @@ class Series:
 
 
 def line_chart(series: Sequence[Series], x_label: str, y_label: str) -> str:
-    """Return an SVG line chart with y from zero; spikes (see `top_of`) are marks at its upper edge.
+    """Return an SVG line chart with y from zero, or from below it for values like a log-likelihood.
+
+    Spikes (see `top_of`) are marks at its upper edge.
 
     Args:
         series: with finite points; empty ones are omitted.
@@ -32,8 +34,7 @@ def line_chart(series: Sequence[Series], x_label: str, y_label: str) -> str:
     if not series:
         return ""
     xs = [x for s in series for x in s.xs]
-    top = top_of([s.ys for s in series])
-    y_ticks = ticks(0, top)
+    y_ticks = _heights([s.ys for s in series])
     frame = _Frame(min(xs), max(xs), y_ticks[0], y_ticks[-1])
     parts = [frame.axes(_whole(ticks(min(xs), max(xs), 6)), y_ticks, x_label, y_label)]
     for s in series:
@@ -58,8 +59,13 @@ def above(series: Sequence[Series], unit: str = "") -> str:
     lines = [s.ys for s in series if len(s.ys)]
     if not lines:
         return ""
-    end = ticks(0, top_of(lines))[-1]
+    end = _heights(lines)[-1]
     return words_on([(x, y) for s in series for x, y in zip(s.xs, s.ys, strict=True) if y > end], unit)
+
+
+def _heights(lines: Sequence[Sequence[float]]) -> list[float]:
+    """Return the ticks of the vertical axis, which shows zero and all points but the spikes."""
+    return ticks(min([0.0, *map(min, lines)]), max(0.0, top_of(lines)))
 
 
 def interval_scale(error: float, interval: tuple[float, float], guess: float | None) -> str:

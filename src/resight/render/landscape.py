@@ -118,11 +118,18 @@ def _panel(axes: Axes, rows: Sequence[dict[str, float]], key: str, label: str, *
     lines = [np.asarray(line.get_ydata(), float) for line in axes.get_lines()]
     values = [v for line in lines for v in line if v > 0]
     top = top_of_panel(lines)
-    if log and values and max(values) > 20 * min(values) and (top is None or top > 20 * min(values)):
+    low = min([0.0, *(float(line.min()) for line in lines if len(line))])  # below 0: a log-likelihood
+    if (
+        log
+        and not low
+        and values
+        and max(values) > 20 * min(values)
+        and (top is None or top > 20 * min(values))
+    ):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(LogFormatterSciNotation())
     else:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(bottom=low)
     if top is not None:
         axes.set_ylim(top=1.08 * top)
         _mark_spikes(axes)
