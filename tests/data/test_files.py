@@ -14,7 +14,8 @@ from resight.data.dataset import FilePictures
 from resight.data.decode import decode
 from resight.data.files import FILE_LIMIT, read_file
 from resight.data.frames import read_frame
-from resight.service.test.predict import _found, _Pictures
+from resight.data.given import found
+from resight.service.test.predict import _Pictures
 
 
 def fifo(place):
@@ -113,6 +114,6 @@ def no_memory(*_, **__):
 
 def test_the_pictures_of_a_call_may_hold_a_pipe(tmp_path):
     fifo(tmp_path / "x.jpg")
-    read = _Pictures(*_found([str(tmp_path)]), 32, Levels())
+    read = _Pictures(*found([str(tmp_path)]), 32, Levels())
     with pytest.raises(PictureError, match="a named pipe"):
         read(0)

@@ -197,7 +197,7 @@ def test_an_option_of_the_network_is_one_flag(folder):
     [
         ({"options": ("elu",)}, "is not key=value"),
         ({"warmup": (3.0,)}, "must be steps,rate"),
-        ({"optimizer": "adam"}, "must be one of 'sgd', 'nesterov', 'rmsprop'"),
+        ({"optimizer": "lion"}, "must be one of 'sgd', 'nesterov', 'rmsprop'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(changes, message):

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from resight.core.errors import UsageError
 
@@ -76,6 +75,8 @@ def regions_by_peak(share: NDArray[np.floating], threshold: float, distance: int
         threshold: of the parts, in [0, 1).
         distance: a peak is the highest within this many pixels, and at least half the map's maximum.
     """
+    from scipy import ndimage
+
     highest = ndimage.maximum_filter(share, size=2 * distance + 1)
     seeds, count = _connected((share == highest) & (share > max(threshold, 0.5)), AROUND)
     if count == 0:
@@ -100,6 +101,8 @@ def _flooded(share: NDArray[np.floating], seeds: NDArray[np.int32], threshold: f
 
 
 def _connected(inside: NDArray[np.bool_], touching: NDArray[np.int8]) -> tuple[NDArray[np.int32], int]:
+    from scipy import ndimage
+
     labels: Any = np.zeros(inside.shape, dtype=np.int32)
     return labels, int(ndimage.label(inside, touching, output=labels))  # type: ignore[call-overload]
 
@@ -107,6 +110,8 @@ def _connected(inside: NDArray[np.bool_], touching: NDArray[np.int8]) -> tuple[N
 def _regions(labels: NDArray[np.int32], count: int, share: NDArray[np.floating]) -> list[Region]:
     if count == 0:
         return []
+    from scipy import ndimage
+
     numbers = np.arange(1, count + 1)
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     peaks = ndimage.maximum(share, labels, numbers)
@@ -138,6 +143,8 @@ def sweep(
         The box of the largest part at each threshold, (T, 4), zeros if nothing is above it; and the boxes of
         all parts at each threshold, T arrays (n, 4).
     """
+    from scipy import ndimage
+
     stack = share[None] > np.asarray(thresholds, dtype=share.dtype)[:, None, None]
     labels, count = _connected(stack, WITHIN)
     largest = np.zeros((len(thresholds), 4), dtype=np.int32)

@@ -104,6 +104,6 @@ def test_a_folder_without_a_model_is_no_weights(tmp_path):
 
 @pytest.mark.parametrize("content", [b"\x08\x08\x12\x07pytorch", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"])
 def test_a_run_that_is_another_file_is_named(content, tmp_path):
-    (tmp_path / "net.onnx").write_bytes(content)
-    with pytest.raises(ModelFileError, match=r"net\.onnx: is not a safetensors file \(it is a"):
-        open_run(str(tmp_path / "net.onnx"))
+    (tmp_path / "net.bin").write_bytes(content)
+    with pytest.raises(ModelFileError, match=r"net\.bin: is not a safetensors file \(it is a"):
+        open_run(str(tmp_path / "net.bin"))
