@@ -122,6 +122,7 @@ def test_a_signal_lets_requests_end(finder, photos):
     line = process.stdout.readline()
     if not line.startswith("http://127.0.0.1:"):
         pytest.fail(process.communicate()[1])
+    assert "photos-boxes" in process.stdout.readline()
     client = Client(int(line.rstrip("/\n").rsplit(":", 1)[1]))
     key = client.get("/v1/desk?state=all&order=name")[1]["pictures"][0]["key"]
     assert client.put(f"/v1/desk/{key}", {"version": 0, "done": True, "boxes": [BOX]})[0] == 200
@@ -143,9 +144,8 @@ def test_a_signal_lets_requests_end(finder, photos):
             answer += part
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b'"label":"red"' in answer
-    out, err = process.communicate(timeout=60)
+    err = process.communicate(timeout=60)[1]
     assert (process.returncode, err) == (0, "")
-    assert "photos-boxes" in out
 
 
 def test_a_second_server_on_the_same_boxes_is_refused(finder, photos):
