@@ -2,9 +2,6 @@
 
 import io
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +24,6 @@ from resight.data.order import Order
 from resight.data.prepare import Normalize, fit, seen_window
 from resight.data.stream import Readers
 from resight.localize.segments import run_lengths_of
-from resight.models.modelfile import load_tensors
 from resight.models.zoo import create_model
 from resight.service.locate.annotations import write_coco
 from resight.service.locate.answer import Box as BoxOf
@@ -37,7 +33,6 @@ from resight.service.run.data import opened_for
 from resight.service.run.run import open_any
 from resight.service.test.predict import predict
 from resight.service.test.test import test as score
-from resight.service.train import job as jobs
 from resight.service.train.train import train
 from resight.tasks.detect.result import Detected, DetectResult
 from resight.tasks.detect.task import Detect, targets_of
@@ -46,6 +41,7 @@ from resight.training.checkpoints import Progress
 from resight.training.optimizer import make_optimizer
 from resight.training.recipe import Recipe
 from resight.training.step import Step
+from resuming import assert_same_weights, by_processes, difference, stopped_after
 
 pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
@@ -215,21 +211,11 @@ def place(tmp_path_factory):
 
 
 def test_killed_and_resumed_to_the_same_bits(place):
-    real = jobs.fit
-
-    def fit(*words):
-        count = iter(range(10**6))
-        words[-1].stop = lambda: next(count) == 5
-        real(*words)
-
     words = {"task": "detect", "epochs": 2, "changes": [*WORDS, "detect.masks=true"], "console": QUIET}
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(jobs, "fit", fit)
+    with stopped_after(6):
         train(str(place / "coco"), out="cut", **words)
     train(resume="cut", console=QUIET)
-    for name in ("model.safetensors", "last/state.safetensors"):
-        left, right = (load_tensors(Path(folder) / name)[0] for folder in (place / "run", "cut"))
-        assert left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+    assert_same_weights(place / "run", "cut")
 
 
 def test_figures_are_numbers_or_none_and_the_test_again_gives_them(place):
@@ -325,16 +311,8 @@ def test_two_processes_step_as_one_does(place, tmp_path):
     )
     words += [w for key in (*WORDS, *more) for w in ("--set", key)]
     for count in (1, 2):
-        launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"] * (count == 2)
-        done = subprocess.run(
-            [sys.executable, *launch, "-m", "resight", *map(str, words), "--out", str(tmp_path / str(count))],
-            capture_output=True, text=True, timeout=500, check=False,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (load_tensors(tmp_path / str(n) / "last/state.safetensors")[0] for n in (1, 2))
-    assert one.keys() == two.keys()
-    assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-4
+        by_processes(count, words, tmp_path / str(count), timeout=500)
+    assert difference(tmp_path / "1", tmp_path / "2") < 1e-4
 
 
 def test_parts_of_a_step_and_two_processes_equal_the_whole():

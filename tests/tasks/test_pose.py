@@ -2,10 +2,6 @@
 
 import io
 import json
-import os
-import subprocess
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +22,10 @@ from resight.service.run.data import data_of
 from resight.service.run.run import open_any
 from resight.service.test.predict import predict
 from resight.service.test.test import test as score
-from resight.service.train import job as jobs
 from resight.service.train.train import train
 from resight.tasks.pose.task import Pose
 from resight.training.journal import read_csv
+from resuming import assert_same_weights, by_processes, difference, stopped_after
 from support import make_folder
 
 pytestmark = pytest.mark.usefixtures("on_the_cpu")
@@ -127,35 +123,12 @@ def test_the_baseline_is_the_mean_pose_of_the_training_pictures(run):
     assert score([run])["baselines"]["mean pose"]["pose_error"] == pytest.approx(expected)
 
 
-@contextmanager
-def stopped_after(steps):
-    """Trainings inside the block are stopped after so many steps, as by Ctrl-C."""
-    real = jobs.fit
-
-    def fit(*words):
-        count = 0
-
-        def stop():
-            nonlocal count
-            count += 1
-            return count == steps
-
-        words[-1].stop = stop
-        real(*words)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(jobs, "fit", fit)
-        yield
-
-
 def test_stopped_and_resumed_to_the_same_bits(place):
     words = {"task": "pose", "recipe": "fast", "epochs": 2, "changes": WORDS, "console": QUIET}
     with stopped_after(3):
         train(str(place / "people"), out="cut", **words)
     train(resume="cut", console=QUIET)
-    for name in ("model.safetensors", "last/state.safetensors"):
-        left, right = (load_tensors(Path(folder) / name)[0] for folder in (place / "run", "cut"))
-        assert left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+    assert_same_weights(place / "run", "cut")
     assert any(name.startswith("errors.0.") for name in load_tensors(Path("cut/model.safetensors"))[0])
 
 
@@ -247,16 +220,10 @@ def test_two_processes_train_what_one_does(place, tmp_path):
         *(w for key in settings for w in ("--set", key)),
     ]  # fmt: skip
     for count in (1, 2):
-        launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"] * (count == 2)
-        done = subprocess.run(
-            [sys.executable, *launch, "-m", "resight", *words, "--out", str(tmp_path / str(count))],
-            capture_output=True, text=True, timeout=1200, check=False,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (load_tensors(tmp_path / str(n) / "last/state.safetensors")[0] for n in (1, 2))
-    assert one.keys() == two.keys() and any("errors.0.variance" in name for name in one)
-    assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-5
+        by_processes(count, words, tmp_path / str(count), timeout=1200)
+    state, _ = load_tensors(tmp_path / "1" / "last/state.safetensors")
+    assert any("errors.0.variance" in name for name in state)
+    assert difference(tmp_path / "1", tmp_path / "2") < 1e-5
     rows = [read_csv(tmp_path / str(n) / "metrics.csv") for n in (1, 2)]
     for a, b in zip(*rows, strict=True):
         assert a["train_pose_error"] == pytest.approx(b["train_pose_error"], abs=1e-3)

@@ -2,11 +2,7 @@
 
 import io
 import json
-import os
 import shutil
-import subprocess
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +23,13 @@ from resight.service.run.data import data_of, opened_for
 from resight.service.run.run import open_any, open_run
 from resight.service.test.predict import predict
 from resight.service.test.test import test as score
-from resight.service.train import job as jobs
 from resight.service.train.pictures import validation_of
 from resight.service.train.train import train
 from resight.tasks.localize.result import best_constant
 from resight.tasks.localize.task import Localize
 from resight.tasks.tasks import TASKS, chosen, header_of, task_of
 from resight.training.journal import read_csv
+from resuming import assert_same_weights, by_processes, difference, stopped_after
 from support import make_folder
 
 pytestmark = pytest.mark.usefixtures("on_the_cpu")
@@ -212,35 +208,12 @@ def test_validation_marks_are_moved_as_the_squares_are(place):
         assert (found - 32 * box).abs().max() < 1.5
 
 
-@contextmanager
-def stopped_after(steps):
-    """Trainings inside the block are stopped after so many steps, as by Ctrl-C."""
-    real = jobs.fit
-
-    def fit(*words):
-        count = 0
-
-        def stop():
-            nonlocal count
-            count += 1
-            return count == steps
-
-        words[-1].stop = stop
-        real(*words)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(jobs, "fit", fit)
-        yield
-
-
 def test_stopped_and_resumed_to_the_same_bits(place):
     words = {"task": "localize", "recipe": "fast", "epochs": 2, "changes": WORDS, "console": QUIET}
     with stopped_after(4):
         train(str(place / "boxes"), out="cut", **words)
     train(resume="cut", console=QUIET)
-    for name in ("model.safetensors", "last/state.safetensors"):
-        left, right = (load_tensors(Path(folder) / name)[0] for folder in (place / "run", "cut"))
-        assert left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+    assert_same_weights(place / "run", "cut")
 
 
 def test_what_differs_on_resuming_is_named(place, tmp_path):
@@ -351,17 +324,9 @@ def test_two_processes_train_what_one_does(place, tmp_path):
     ]  # fmt: skip
     answers = []
     for count in (1, 2):
-        launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"] * (count == 2)
-        done = subprocess.run(
-            [sys.executable, *launch, "-m", "resight", *map(str, words), "--out", str(tmp_path / str(count))],
-            capture_output=True, text=True, timeout=300, check=False,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
-        answers.append(json.loads(done.stdout))
-    one, two = (load_tensors(tmp_path / str(n) / "last/state.safetensors")[0] for n in (1, 2))
-    assert one.keys() == two.keys()
-    assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-5
+        said = by_processes(count, words, tmp_path / str(count), timeout=300)
+        answers.append(json.loads(said))
+    assert difference(tmp_path / "1", tmp_path / "2") < 1e-5
     assert answers[0]["n"] == answers[1]["n"] == 12
     assert answers[0]["iou"] == pytest.approx(answers[1]["iou"], abs=1e-4)
     rows = [read_csv(tmp_path / str(n) / "metrics.csv") for n in (1, 2)]

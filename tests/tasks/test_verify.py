@@ -17,7 +17,7 @@ from resight.core.errors import DataError, UsageError
 from resight.data.dataset import ArrayPictures, Dataset, Split
 from resight.data.marks import ClassMarks
 from resight.metrics import verification as figures
-from resight.models.modelfile import load_header, load_tensors
+from resight.models.modelfile import load_header
 from resight.models.zoo import create_model
 from resight.service.report.report import report
 from resight.service.run.run import open_any
@@ -28,7 +28,7 @@ from resight.tasks.task import Aids, Learned
 from resight.tasks.tasks import built
 from resight.tasks.verify import people
 from resight.tasks.verify.task import Verify
-from tasks.test_seam import stopped_after
+from resuming import assert_same_weights, stopped_after
 
 pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
@@ -235,9 +235,7 @@ def test_stopped_and_resumed_to_the_same_bits(place):
     with stopped_after(3):
         train(str(place / "faces"), out="cut", **words)
     train(resume="cut", console=QUIET)
-    for name in ("model.safetensors", "last/state.safetensors"):
-        left, right = (load_tensors(Path(folder) / name)[0] for folder in (place / "run", "cut"))
-        assert left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+    assert_same_weights(place / "run", "cut")
 
 
 def test_released_face_weights_verify_without_training(tmp_path):

@@ -4,7 +4,6 @@ import io
 import json
 import shlex
 import shutil
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,10 +15,10 @@ from resight.cli.main import app
 from resight.core.errors import DataError, ModelFileError, UsageError
 from resight.models.modelfile import load_tensors
 from resight.service.run.folder import named, resume_line
-from resight.service.train import job as jobs
 from resight.service.train import train as service
 from resight.service.train.train import train
 from resight.training.journal import read_csv
+from resuming import stopped_after
 from support import make_folder
 
 pytestmark = pytest.mark.usefixtures("on_the_cpu")
@@ -63,27 +62,6 @@ def no_report(monkeypatch):
     """In this process trainings end without their test and report, which take longer than they do."""
     answer = {"summary": "", "run": "", "report": ""}
     monkeypatch.setattr(service, "finish", lambda *_, **__: answer)
-
-
-@contextmanager
-def stopped_after(steps):
-    """Trainings inside the block are stopped after so many steps, as by Ctrl-C."""
-    real = jobs.fit
-
-    def fit(*words):
-        count = 0
-
-        def stop():
-            nonlocal count
-            count += 1
-            return count == steps
-
-        words[-1].stop = stop
-        real(*words)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(jobs, "fit", fit)
-        yield
 
 
 def assert_equal_runs(a, b):
