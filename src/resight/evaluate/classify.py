@@ -1,16 +1,16 @@
 """Test figures of a classifier from its probabilities."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from resight.core.distributed import world
 from resight.core.errors import Fault, PictureError
 from resight.core.figures import Inline, to_json
+from resight.evaluate.gathering import gather
 from resight.evaluate.multi_label import ANSWERED, SeveralFigures, figures_of_several
 from resight.metrics.accuracy import confused, confusion, macro_averages, topk_wrong, wilson_interval
 from resight.metrics.calibration import expected_calibration_error, reliability
@@ -91,7 +91,7 @@ class Accepted:
 
 @dataclass(frozen=True)
 class FiguresOfOne:
-    """What is figured where a picture has one class.
+    """The figures of a test of one class per picture.
 
     Attributes:
         multi_label: False.
@@ -118,7 +118,7 @@ class FiguresOfOne:
 
 @dataclass(frozen=True)
 class FiguresOfSeveral:
-    """What is figured where a picture may have several classes; the keys of one class are empty."""
+    """The figures of a multi-label test; the keys that need one class per picture are empty."""
 
     several: Inline[SeveralFigures]
     top5_error: None
@@ -214,7 +214,7 @@ class TestResult:
 
 @dataclass(frozen=True)
 class SeveralResult(TestResult):
-    """The result of a test whose pictures may have several classes each."""
+    """The result of a multi-label test."""
 
     multi_label: ClassVar[bool] = True
 
@@ -228,7 +228,7 @@ class SeveralResult(TestResult):
         return torch.where((self.labels > 0).any(1), least, -1)
 
     def _more(self) -> FiguresOfSeveral:
-        """Return the figures of several classes; the calibration is of every yes and no."""
+        """Return the multi-label figures; calibration counts the yes and no of every class."""
         yes = self.probabilities.flatten()
         table = reliability(torch.stack([1 - yes, yes], 1), self.labels.flatten().long())
         return FiguresOfSeveral(
@@ -273,27 +273,6 @@ def collect(
     Raises:
         PictureError: the first fault, if strict; or if nothing could be read.
     """
-    gathered = world().gathered(list(_until_a_fault(answers, strict=strict)))
-    rows, indices, faults = [], [], []
-    for index, answer in sorted(gathered, key=lambda pair: pair[0]):
-        if isinstance(answer, PictureError):
-            if strict:
-                raise answer
-            faults.append(answer)
-        else:
-            rows.append(answer)
-            indices.append(index)
-    if not rows:
-        raise faults[0]
-    chosen = torch.tensor(indices)
-    return result_of(torch.stack(rows), labels[chosen], chosen, classes, tuple(faults))
-
-
-def _until_a_fault(
-    answers: Iterable[tuple[int, Tensor | PictureError]], *, strict: bool
-) -> Iterator[tuple[int, Tensor | PictureError]]:
-    """Yield answers; if strict, none after the first fault."""
-    for index, answer in answers:
-        yield index, answer
-        if strict and isinstance(answer, PictureError):
-            return
+    read, faults = gather(answers, strict=strict)
+    chosen = torch.tensor([index for index, _ in read])
+    return result_of(torch.stack([answer for _, answer in read]), labels[chosen], chosen, classes, faults)

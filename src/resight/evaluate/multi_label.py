@@ -1,4 +1,4 @@
-"""Test figures where a picture may have several classes."""
+"""Test figures of multi-label answers."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ ANSWERED = 0.5
 
 @dataclass(frozen=True)
 class LabelFigures:
-    """The yes and no to one of several classes.
+    """The yes and no to one class, of multi-label answers.
 
     Attributes:
         n: pictures that have it.

@@ -1,6 +1,5 @@
 """Test a run of a task with a head of its own: what it answers to a split, and the figures."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ from resight.core.errors import PictureError, UsageError
 from resight.core.figures import to_json
 from resight.data.dataset import Dataset, Split
 from resight.evaluate.asked import Asked
+from resight.evaluate.gathering import gather
 from resight.evaluate.scores import split_reader
 from resight.service.run.data import RunData
 from resight.service.run.run import Run
@@ -73,19 +73,9 @@ def solved(
         run.network, card, torch.float32, split_reader(part, [card], ()),  # type: ignore[arg-type]
         world().share(len(part)), workers, run.temperature,
     )  # fmt: skip
-    gathered = world().gathered(list(_until_a_fault(task.answers(asked), strict=strict)))
-    answers, faults = [], []
-    for index, answer in sorted(gathered, key=lambda pair: pair[0]):
-        if isinstance(answer, PictureError):
-            if strict:
-                raise answer
-            faults.append(answer)
-        else:
-            answers.append((index, answer))
-    if not answers:
-        raise faults[0]
+    answers, faults = gather(task.answers(asked), strict=strict)
     known = None if train is None or task.open_set else train.relabelled(run.network.classes)
-    return Solved(task.result(answers, part, known), tuple(faults))
+    return Solved(task.result(answers, part, known), faults)
 
 
 def tested_split(run: Run, dataset: Dataset, split: str) -> Split:
@@ -96,11 +86,3 @@ def tested_split(run: Run, dataset: Dataset, split: str) -> Split:
     """
     part = dataset.split(split)
     return part if run.task.open_set else part.relabelled(run.network.classes)
-
-
-def _until_a_fault(answers: Iterable[tuple[int, Any]], *, strict: bool) -> Iterator[tuple[int, Any]]:
-    """Yield answers; if strict, none after the first fault."""
-    for index, answer in answers:
-        yield index, answer
-        if strict and isinstance(answer, PictureError):
-            return
