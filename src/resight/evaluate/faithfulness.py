@@ -309,7 +309,7 @@ def centre_maps(count: int, size: tuple[int, int]) -> Tensor:
     return heatmaps.normalize(heatmaps.centre_spot(*size)).repeat(count, 1, 1)
 
 
-def bootstrap_interval(values: Tensor, seed: int = 0) -> tuple[float, float] | None:
+def bootstrap_interval(values: Tensor, seed: int = 0, draws: int = DRAWS) -> tuple[float, float] | None:
     """Return a 95 % interval of a mean over pictures, by the percentile bootstrap; None for fewer than two.
 
     Source: Efron 1979, "Bootstrap methods: another look at the jackknife". Below some 20 pictures it is too
@@ -318,6 +318,7 @@ def bootstrap_interval(values: Tensor, seed: int = 0) -> tuple[float, float] | N
     Args:
         values: (N,), one a picture.
         seed: of the draws.
+        draws: how often the pictures are drawn.
     """
     count = len(values)
     if count < 2:
@@ -325,7 +326,7 @@ def bootstrap_interval(values: Tensor, seed: int = 0) -> tuple[float, float] | N
     generator = torch.Generator().manual_seed(seed)
     means = [
         values[torch.randint(count, (len(part), count), generator=generator)].mean(1)
-        for part in torch.arange(DRAWS).split(max(1, AT_ONCE // count))
+        for part in torch.arange(draws).split(max(1, AT_ONCE // count))
     ]
     low, high = torch.cat(means).quantile(torch.tensor([LEVEL / 2, 1 - LEVEL / 2], dtype=values.dtype))
     return float(low), float(high)

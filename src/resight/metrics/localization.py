@@ -14,12 +14,17 @@ Boxes = NDArray[np.floating] | NDArray[np.integer]
 def overlap(first: Boxes, second: Boxes) -> NDArray[np.float64]:
     """Return the intersection over the union of boxes (n, 4) and (m, 4), (n, m)."""
     a, b = np.asarray(first, np.float64).reshape(-1, 4), np.asarray(second, np.float64).reshape(-1, 4)
-    corner = np.maximum(a[:, None, :2], b[None, :, :2])
-    sides = np.clip(np.minimum(a[:, None, 2:], b[None, :, 2:]) - corner, 0, None)
-    shared = sides.prod(2)
+    shared = intersection(a, b)
     areas = [np.clip(x[:, 2:] - x[:, :2], 0, None).prod(1) for x in (a, b)]
     union = areas[0][:, None] + areas[1][None] - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def intersection(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the area that boxes (n, 4) and (m, 4) share, (n, m)."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    return (high - low).clip(min=0).prod(2)
 
 
 def located(

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from resight.metrics.localization import intersection
+
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """Overlaps over which COCO averages."""
 AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
@@ -108,9 +110,7 @@ def overlaps_of(found: Detections, truths: Truths) -> NDArray[np.float64]:
         second = truths.masks.reshape(len(truths.labels), pixels).astype(np.float32)
         shared = (first @ second.T).astype(np.float64)
     else:
-        low = np.maximum(found.boxes[:, None, :2], truths.boxes[None, :, :2])
-        high = np.minimum(found.boxes[:, None, 2:], truths.boxes[None, :, 2:])
-        shared = (high - low).clip(min=0).prod(2)
+        shared = intersection(found.boxes, truths.boxes)
     own, other = areas_of(found), areas_of(truths)
     union = np.where(truths.crowd[None], own[:, None], own[:, None] + other[None] - shared)
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)

@@ -109,7 +109,7 @@ def pdj(said: Places, true: Places, known: Known, torso: tuple[int, int], share:
 
 
 def pck(said: Places, true: Places, known: Known, share: float) -> Counted:
-    """Return how many joints are within a share of the larger side of the box round the person's true joints.
+    """Return how many joints are within a share of the larger side of the box around the person's joints.
 
     Source: Yang and Ramanan 2013, "Articulated human detection with flexible mixtures of parts", section 6.
     """
@@ -138,7 +138,7 @@ def between(true: Places, known: Known, ends: tuple[int, int]) -> NDArray[np.flo
 
 
 def sizes(true: Places, known: Known) -> NDArray[np.float64]:
-    """Return the larger side of the box round each picture's marked joints, in pixels, (N,)."""
+    """Return the larger side of the box around each picture's marked joints, in pixels, (N,)."""
     low = np.where(known[..., None], true, np.inf).min(1)
     high = np.where(known[..., None], true, -np.inf).max(1)
     return np.where(known.any(1), (high - low).max(1), 0.0)

@@ -147,7 +147,7 @@ def normal(chance: Tensor) -> Tensor:
 def errors_of(places: Tensor, marks: Points) -> Tensor:
     """Return the mean distance of each picture's joints over its person's size, (B,); 0 where none is known.
 
-    The person's size is the larger side of the box round the true joints, all in pixels of the whole picture.
+    The person's size is the larger side of the box around the true joints, in pixels of the whole picture.
 
     Args:
         places: (B, J, 2), in shares of the square's sides.

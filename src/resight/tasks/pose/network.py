@@ -31,7 +31,7 @@ AT_ONCE = 256
 LEAST_CUT, MOST_CUT = 0.1, 1.5
 """Sides of a sub-image, in shares of the square."""
 QUARTER = 0.25
-"""A person without a torso is as large as a quarter of the larger side of the box round its joints."""
+"""A person without a torso is as large as a quarter of the larger side of the box around its joints."""
 MOMENTUM, BROAD = 0.05, 0.1
 """Of the running moments of a stage's errors, and their deviation before anything is seen."""
 
@@ -123,7 +123,7 @@ class Cascade(Solver):
         head: of the first stage.
         refiners: trunk and head of each later stage.
         cut: sigma: sides of the sub-images over the person's size.
-        torso: joints whose distance is the person's size; empty for a quarter of the box round all joints.
+        torso: joints whose distance is the person's size; empty for a quarter of the box around all joints.
         flow: learns the density of the errors; None if no deviations are said.
     """
 
