@@ -1,11 +1,20 @@
 """What a test of a task gave, and how it is shown."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, Self
 
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from resight.data.dataset import Split
+
+SIDE = 320
+"""Shorter side that pictures of a report are decoded for, in pixels."""
+TITLES = {"worst": "The worst answers", "typical": "Typical answers", "best": "The best answers"}
+"""Of the groups of drawings, in their order."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,55 @@ class Result(Protocol):
     def tables(self) -> Sequence[Table]:
         """Return further tables of a report."""
         ...
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Answers for N pictures of a split: what the results of tasks have in common.
+
+    Attributes:
+        said: the answers, N.
+        indices: which pictures of the split they are for, (N,).
+        split: the tested pictures.
+    """
+
+    said: tuple[Any, ...]
+    indices: Tensor
+    split: Split
+
+    def part(self, rows: Tensor) -> Self:
+        """Return the result of some of its pictures, by their rows."""
+        said = tuple(self.said[row] for row in rows.tolist())
+        return replace(self, said=said, indices=self.indices[rows])
+
+    def file_name(self, row: int) -> str:
+        """Return the name of a picture's file."""
+        return Path(self.split.picture_name(int(self.indices[row]))).name
+
+    def ranked(
+        self, goodness: Tensor, words: str, draw: Callable[[int], Drawing], count: int = 8
+    ) -> list[Shown]:
+        """Return the worst, typical and best pictures, drawn.
+
+        Args:
+            goodness: of each answer, higher is better, (N,).
+            words: what the drawings show.
+            draw: draws the picture of a row.
+            count: pictures of a group, at most.
+        """
+        rows = best_typical_worst(goodness, count)
+        return [Shown(TITLES[k], words, [draw(row) for row in rows[k]]) for k in TITLES if rows[k]]
+
+
+def answers_and_indices(answers: Sequence[tuple[int, Any]]) -> tuple[tuple[Any, ...], Tensor]:
+    """Return the answers of (index, answer) pairs, and their indices, (N,)."""
+    indices = torch.tensor([index for index, _ in answers], dtype=torch.int64)
+    return tuple(answer for _, answer in answers), indices
+
+
+def number(value: float | None) -> str:
+    """Return a figure of a table with three digits, "-" for none."""
+    return "-" if value is None else f"{value:.3f}"
 
 
 def best_typical_worst(goodness: Tensor, count: int = 8) -> dict[str, list[int]]:

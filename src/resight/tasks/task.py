@@ -74,6 +74,15 @@ class Aids:
     image_size: int = 0
     compiled: bool = False
 
+    def refuse_teacher(self, task: str) -> None:
+        """Refuse a teacher, for a task that has no classes to learn from it.
+
+        Raises:
+            UsageError: if there is one.
+        """
+        if self.teacher or self.old:
+            raise UsageError(f"teacher= is of classes alone; leave it out with --task {task}")
+
 
 class Loss(nn.Module):
     """What training makes small: (images, marks, share done) to a loss and to what is counted.

@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from resight.core.errors import DataError
 from resight.data.dataset import Split
@@ -28,17 +26,15 @@ from resight.metrics.detection import (
 from resight.metrics.detection_errors import Judged, errors_by_class, judge
 from resight.metrics.matching import AREAS, Detections, Truths
 from resight.render.boxes import draw_boxes
-from resight.tasks.result import Drawing, Headline, Shown, Table, best_typical_worst
+from resight.tasks.result import SIDE, Answered, Drawing, Headline, Shown, Table, answers_and_indices, number
 
 SHOWN = 0.5
 """Score from which a detection is drawn, said, and counted among the errors."""
-SIDE = 320
-"""Shorter side that pictures of a report are decoded for, in pixels."""
 WRONG = ("doubled", "confused", "misplaced", "background")
 GROUPS = {
     "doubled": ("Found twice", "a better detection had taken the same object"),
     "confused": ("Taken for another class", "an object of another class is there"),
-    "misplaced": ("Beside their objects", "the overlap with an object of the class is below 0.5"),
+    "misplaced": ("Next to their objects", "the overlap with an object of the class is below 0.5"),
     "background": ("Found where nothing is", "no object of the class is near"),
 }
 DRAWN = 6
@@ -73,19 +69,14 @@ class Detected:
 
 
 @dataclass(frozen=True)
-class DetectResult:
-    """Found objects beside the true ones.
+class DetectResult(Answered):
+    """Found objects, compared with the true ones.
 
     Attributes:
-        said: of N pictures.
-        indices: which pictures of the split they are, (N,).
-        split: the tested one.
         masks: whether masks are judged too.
     """
 
     said: tuple[Detected, ...]
-    indices: Tensor
-    split: Split
     masks: bool = False
 
     @classmethod
@@ -97,19 +88,13 @@ class DetectResult:
         Raises:
             DataError: if no picture has an object that counts.
         """
-        indices = torch.tensor([index for index, _ in answers], dtype=torch.int64)
-        made = cls(tuple(answer for _, answer in answers), indices, split, masks)
+        made = cls(*answers_and_indices(answers), split, masks)
         if all(truth.ignored.all() for truth in made.truths):
             raise DataError(
                 f"the {split.name} pictures have no object of the classes "
                 f"{', '.join(split.classes[:6])}, so there is nothing to measure; add pictures that show some"
             )
         return made
-
-    def part(self, rows: Tensor) -> "DetectResult":
-        """Return the result of some of its pictures."""
-        said = tuple(self.said[row] for row in rows.tolist())
-        return replace(self, said=said, indices=self.indices[rows])
 
     @cached_property
     def truths(self) -> list[Truths]:
@@ -203,7 +188,7 @@ class DetectResult:
             f"{figures['objects']} objects are found; wrong detections: {wrong}."
         )
         if self.masks:
-            words += f" AP of masks {_number(figures['mask_ap'])}, AP50 {_number(figures['mask_ap50'])}."
+            words += f" AP of masks {number(figures['mask_ap'])}, AP50 {number(figures['mask_ap50'])}."
         low, high = figures["ap_interval"]
         return Headline("ap", figures["ap"], "average precision", (low, high), words, percent=False)
 
@@ -213,10 +198,9 @@ class DetectResult:
         wrong = [sum(kind in WRONG for kind in own.kinds) for own in self.judged]
         missed = [int(own.missed.sum()) for own in self.judged]
         good = [r / (r + w + m) if r + w + m else 1.0 for r, w, m in zip(right, wrong, missed, strict=True)]
-        rows = best_typical_worst(torch.tensor(good, dtype=torch.float64), DRAWN)
         words = f"Yellow: what was found with a score of {SHOWN:g} or more. Green: the true boxes."
-        titles = {"worst": "The worst answers", "typical": "Typical answers", "best": "The best answers"}
-        groups = [Shown(titles[k], words, [self._drawing(row) for row in rows[k]]) for k in titles if rows[k]]
+        goodness = torch.tensor(good, dtype=torch.float64)
+        groups = self.ranked(goodness, words, self._drawing, DRAWN)
         if any(missed):
             most = np.argsort(-np.array(missed), kind="stable")[:DRAWN].tolist()
             drawn = [self._drawing(row, "missed") for row in most if missed[row]]
@@ -246,7 +230,7 @@ class DetectResult:
         picture = draw_boxes(image, said, (truth.boxes[marked] * scale).tolist())
         counts = [f"{judged.kinds.count(kind)} {kind}" for kind in ("right", *WRONG) if kind in judged.kinds]
         caption = ", ".join([*counts, f"{int(judged.missed.sum())} missed"])
-        return Drawing(np.asarray(picture), caption, Path(self.split.picture_name(index)).name)
+        return Drawing(np.asarray(picture), caption, self.file_name(row))
 
     def tables(self) -> list[Table]:
         """Return the figures class by class, by size, and the errors."""
@@ -256,14 +240,14 @@ class DetectResult:
             [
                 name,
                 str(r["objects"]),
-                _number(r["ap"]),
-                _number(r["ap50"]),
-                _number(r["voc"]),
-                _number(r["voc07"]),
+                number(r["ap"]),
+                number(r["ap50"]),
+                number(r["voc"]),
+                number(r["voc07"]),
             ]
             for name, r in each
         ]
-        sizes = [[name, _number(value)] for name, value in figures["by_size"].items()]
+        sizes = [[name, number(value)] for name, value in figures["by_size"].items()]
         errors = [
             [
                 name, str(r["objects"]), str(r["missed"]), *(str(r[kind]) for kind in WRONG),
@@ -287,7 +271,3 @@ class DetectResult:
 def _mean(values: Sequence[float | None]) -> float | None:
     counted = [value for value in values if value is not None]
     return sum(counted) / len(counted) if counted else None
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -153,8 +153,7 @@ class Detect(SolverTask):
         Raises:
             UsageError: if a teacher or label smoothing is named.
         """
-        if aids.teacher or aids.old:
-            raise UsageError("teacher= is of classes alone; leave it out with --task detect")
+        aids.refuse_teacher(self.name)
         if aids.smoothing:
             raise UsageError("label_smoothing= is not used by --task detect; set it to 0")
         return DetectLoss(network, self)

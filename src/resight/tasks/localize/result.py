@@ -1,9 +1,8 @@
 """What a test of boxes gave: errors with intervals, what boxes that see no picture reach, and drawings."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,15 +13,14 @@ from resight.core.errors import DataError
 from resight.data.dataset import Split
 from resight.data.marks import OneBox
 from resight.data.prepare import whole_size
+from resight.evaluate.faithfulness import bootstrap_interval
 from resight.metrics.accuracy import wilson_interval
 from resight.render.boxes import draw_boxes
-from resight.tasks.result import Drawing, Headline, Shown, Table, best_typical_worst
+from resight.tasks.result import SIDE, Answered, Drawing, Headline, Shown, Table, answers_and_indices, number
 
 OVERLAP = 0.5
 """Of a box that counts as found."""
 RESAMPLES = 2000
-SIDE = 320
-"""Shorter side that pictures of a report are decoded for, in pixels."""
 CANDIDATES = 500
 """Training boxes among which the best constant box is looked for, besides boxes around the middle."""
 
@@ -53,33 +51,22 @@ def overlaps(first: Tensor, second: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class LocalizeResult:
-    """Classes and boxes beside the true ones.
+class LocalizeResult(Answered):
+    """Classes and boxes, compared with the true ones.
 
     Attributes:
-        said: of N pictures.
-        indices: which pictures of the split they are, (N,).
-        split: the tested one.
         train: the training pictures; None if they are not known.
     """
 
     said: tuple[Located, ...]
-    indices: Tensor
-    split: Split
-    train: Split | None
+    train: Split | None = None
 
     @classmethod
     def of(
         cls, answers: Sequence[tuple[int, Located]], split: Split, train: Split | None
     ) -> "LocalizeResult":
         """Return the result of (index, answer) pairs."""
-        indices = torch.tensor([index for index, _ in answers], dtype=torch.int64)
-        return cls(tuple(answer for _, answer in answers), indices, split, train)
-
-    def part(self, rows: Tensor) -> "LocalizeResult":
-        """Return the result of some of its pictures."""
-        said = tuple(self.said[row] for row in rows.tolist())
-        return replace(self, said=said, indices=self.indices[rows])
+        return cls(*answers_and_indices(answers), split, train)
 
     @cached_property
     def truth(self) -> OneBox:
@@ -138,7 +125,7 @@ class LocalizeResult:
         "localization_error": class wrong or overlap below 0.5; "top1_error": class wrong; "box_error":
         overlap below 0.5 whatever the class; "iou": mean overlap, whatever the class.
         """
-        count, figures = len(self.said), {}
+        count, overlap, figures = len(self.said), float(self.shared.mean()), {}
         errors = {
             "localization": self.missed, "top1": self.wrong, "box": self.shared < OVERLAP,
         }  # fmt: skip
@@ -160,8 +147,8 @@ class LocalizeResult:
             "n": count,
             "found": count - int(self.missed.sum()),
             **figures,
-            "iou": float(self.shared.mean()),
-            "iou_interval": list(_interval_of_mean(self.shared)),
+            "iou": overlap,
+            "iou_interval": list(bootstrap_interval(self.shared, draws=RESAMPLES) or (overlap, overlap)),
             "baselines": self.baselines,
             "classes": list(self.split.classes),
             "per_class": per_class,
@@ -183,12 +170,8 @@ class LocalizeResult:
     def shown(self) -> list[Shown]:
         """Return pictures with the box that was said (yellow) and the true one (green)."""
         goodness = self.shared - self.wrong.double()
-        titles = {
-            "worst": "The worst answers", "typical": "Typical answers", "best": "The best answers",
-        }  # fmt: skip
-        words = "Yellow: the box and the class that were said. Green: the true box."
-        rows = best_typical_worst(goodness)
-        return [Shown(titles[k], words, [self._drawing(row) for row in rows[k]]) for k in titles if rows[k]]
+        words = "Yellow: the predicted box and class. Green: the true box."
+        return self.ranked(goodness, words, self._drawing)
 
     def _drawing(self, row: int) -> Drawing:
         index, said = int(self.indices[row]), self.said[row]
@@ -205,7 +188,7 @@ class LocalizeResult:
         caption = f"{label} {said.probability:.2f}, overlap {float(self.shared[row]):.2f}"
         if label != true_label:
             caption += f"; is {true_label}"
-        return Drawing(np.asarray(picture), caption, Path(self.split.picture_name(index)).name)
+        return Drawing(np.asarray(picture), caption, self.file_name(row))
 
     def tables(self) -> list[Table]:
         """Return the baselines, and the figures class by class."""
@@ -213,25 +196,27 @@ class LocalizeResult:
         blind = [
             [
                 name, _percent(row.get("top1_error")), _percent(row.get("box_error")),
-                _percent(row.get("localization_error")), _number(row.get("iou")),
+                _percent(row.get("localization_error")), number(row.get("iou")),
             ]
             for name, row in figures["baselines"].items()
         ]  # fmt: skip
         own = [
             "this network", _percent(figures["top1_error"]), _percent(figures["box_error"]),
-            _percent(figures["localization_error"]), _number(figures["iou"]),
+            _percent(figures["localization_error"]), number(figures["iou"]),
         ]  # fmt: skip
         each = sorted(figures["per_class"].items(), key=lambda item: -(item[1]["localization_error"] or 0))
         classes = [
             [
                 name, str(row["n"]), _percent(row["error"]), _percent(row["localization_error"]),
-                _number(row["iou"]),
+                number(row["iou"]),
             ]
             for name, row in each
         ]  # fmt: skip
         tables = []
         if blind:
-            words = "Boxes fitted on the training pictures and said of every picture, without looking at it."
+            words = (
+                "Boxes fitted on the training pictures: the answer for every picture, without looking at it."
+            )
             header = ("answer", "class wrong", "overlap below 0.5", "either", "mean overlap")
             tables.append(Table("Compared with answers that see no picture", words, header, [own, *blind]))
         header = ("class", "pictures", "class wrong", "class wrong or overlap below 0.5", "mean overlap")
@@ -273,20 +258,5 @@ def best_constant(boxes: Tensor) -> tuple[float, ...]:
     return tuple(best.tolist())
 
 
-def _interval_of_mean(values: Tensor) -> tuple[float, float]:
-    """Return the 95 % interval of a mean: bootstrap percentiles over the pictures (Efron 1979)."""
-    generator = torch.Generator().manual_seed(0)
-    means = torch.stack([
-        values[torch.randint(len(values), (len(values),), generator=generator)].mean()
-        for _ in range(RESAMPLES)
-    ])  # fmt: skip
-    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=means.dtype)).tolist()
-    return low, high
-
-
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f} %"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -78,7 +78,7 @@ class Localize(SolverTask):
         """Return a data set of the pictures that have a box of their class.
 
         Raises:
-            DataError: if there are no boxes, or pictures may have several classes.
+            DataError: if there are no boxes, or the data set is multi-label.
         """
         if dataset.multi_label:
             raise DataError(f"{dataset.name}: is multi-label; --task localize finds one object a picture")
@@ -112,8 +112,7 @@ class Localize(SolverTask):
         Raises:
             UsageError: if a teacher is named.
         """
-        if aids.teacher or aids.old:
-            raise UsageError("teacher= is of classes alone; leave it out with --task localize")
+        aids.refuse_teacher(self.name)
         return LocalizeLoss(network, self, aids)
 
     def loss(self, outputs: Tensor, marks: OneBox, aids: Aids = NO_AIDS) -> Tensor:

@@ -1,15 +1,13 @@
-"""What a test of poses gave: PCP, PDJ, PCK and errors with intervals, beside the mean pose, and drawings."""
+"""A test of poses: PCP, PDJ, PCK and errors with intervals, compared with the mean pose, and drawings."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from resight.data.dataset import Split
 from resight.data.points import UNMARKED, Skeleton
@@ -17,13 +15,11 @@ from resight.data.prepare import whole_size
 from resight.metrics import pose
 from resight.metrics.pose import Counted
 from resight.render.skeleton import draw_skeleton
-from resight.tasks.result import Drawing, Headline, Shown, Table, best_typical_worst
+from resight.tasks.result import SIDE, Answered, Drawing, Headline, Shown, Table, answers_and_indices
 
 FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5)
 """Of the torso's diameter, for PDJ."""
 PCK = 0.2
-SIDE = 320
-"""Shorter side that pictures of a report are decoded for, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -44,31 +40,20 @@ class Posed:
 
 
 @dataclass(frozen=True)
-class PoseResult:
-    """Poses beside the true ones.
+class PoseResult(Answered):
+    """Poses, compared with the true ones.
 
     Attributes:
-        said: of N pictures.
-        indices: which pictures of the split they are, (N,).
-        split: the tested one.
         train: the training pictures; None if they are not known.
     """
 
     said: tuple[Posed, ...]
-    indices: Tensor
-    split: Split
-    train: Split | None
+    train: Split | None = None
 
     @classmethod
     def of(cls, answers: Sequence[tuple[int, Posed]], split: Split, train: Split | None) -> "PoseResult":
         """Return the result of (index, answer) pairs."""
-        indices = torch.tensor([index for index, _ in answers], dtype=torch.int64)
-        return cls(tuple(answer for _, answer in answers), indices, split, train)
-
-    def part(self, rows: Tensor) -> "PoseResult":
-        """Return the result of some of its pictures."""
-        said = tuple(self.said[row] for row in rows.tolist())
-        return replace(self, said=said, indices=self.indices[rows])
+        return cls(*answers_and_indices(answers), split, train)
 
     @property
     def skeleton(self) -> Skeleton:
@@ -116,7 +101,7 @@ class PoseResult:
     def figures(self) -> dict[str, Any]:
         """Return the figures as plain JSON types, all in percent, each with its "..._interval" over pictures.
 
-        "pose_error": mean distance over the person's size, the larger side of the box round its true joints;
+        "pose_error": mean distance over the person's size, the larger side of the box around its true joints;
         "eye_error": over the distance of the eyes; "pck_0.2"; "pcp", strict, of arms and legs, and by limb;
         "pdj_0.1" to "pdj_0.5". "stages" has the same of each stage of a cascade, "joints" of each joint.
         """
@@ -167,13 +152,11 @@ class PoseResult:
     def shown(self) -> list[Shown]:
         """Return pictures with the skeleton that was said, and the true one in white."""
         goodness = torch.from_numpy(-self.counted(self.places[-1])["pose_error"].hits)
-        titles = {"worst": "The worst answers", "typical": "Typical answers", "best": "The best answers"}
         words = (
-            "Blue: left, orange: right, yellow: the middle of what was said, left and right of the person. "
-            "White and thin: the truth."
+            "The predicted pose: blue on the person's left, orange on the right, yellow in the middle. "
+            "The true pose: white and thin."
         )
-        rows = best_typical_worst(goodness)
-        return [Shown(titles[k], words, [self._drawing(row) for row in rows[k]]) for k in titles if rows[k]]
+        return self.ranked(goodness, words, self._drawing)
 
     def _drawing(self, row: int) -> Drawing:
         index, said, skeleton = int(self.indices[row]), self.said[row], self.skeleton
@@ -184,11 +167,10 @@ class PoseResult:
         places = np.array(said.stages[-1]) * scale
         drawn = draw_skeleton(image, places, skeleton.limbs, sides, true[row] * scale, known[row])
         own = self.counted(self.places[-1])["pose_error"].hits[row]
-        name = Path(self.split.picture_name(index)).name
-        return Drawing(np.asarray(drawn), f"off by {100 * own:.1f} % of the size", name)
+        return Drawing(np.asarray(drawn), f"off by {100 * own:.1f} % of the size", self.file_name(row))
 
     def tables(self) -> list[Table]:
-        """Return the figures beside the mean pose, stage by stage, and joint by joint."""
+        """Return the figures compared with the mean pose, for each stage, and for each joint."""
         figures = self.figures()
         keys = list(self.counted(self.places[-1]))
         rows = [["this network", *(_cell(figures, key) for key in keys)]]
@@ -202,7 +184,7 @@ class PoseResult:
             "In percent, with 95 % intervals over pictures. PCP counts limbs whose ends are both within half "
             "of the limb's length; PDJ joints within a share of the torso; PCK joints within a fifth of the "
             "size. "
-            "The mean pose of the training pictures is said of every picture, without looking at it."
+            "The mean pose of the training pictures is the answer for every picture, without looking at it."
         )
         each = sorted(figures["joints"].items(), key=lambda item: -(item[1]["pose_error"] or 0))
         joints = [

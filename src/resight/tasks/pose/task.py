@@ -89,7 +89,7 @@ class Pose(SolverTask):
         return dataset
 
     def learned(self, dataset: Dataset) -> Learned:
-        """Return the joints, how they hang together, and their mean pose in the training pictures."""
+        """Return the joints, the limbs between them, and their mean pose in the training pictures."""
         points = dataset.train.points
         assert points is not None  # `labelled` sees to it
         skeleton = points.skeleton
@@ -115,8 +115,7 @@ class Pose(SolverTask):
         Raises:
             UsageError: if a teacher or the balance of classes is asked for.
         """
-        if aids.teacher or aids.old:
-            raise UsageError("teacher= is of classes alone; leave it out with --task pose")
+        aids.refuse_teacher(self.name)
         if aids.weights is not None:
             raise UsageError("balance= is of classes alone; leave it out with --task pose")
         return PoseLoss(network)

@@ -1,20 +1,18 @@
 """What a test of verification gave: figures over pairs, with intervals over people, and the hardest pairs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from resight.data.dataset import Split
 from resight.metrics import verification as v
-from resight.tasks.result import Drawing, Headline, Shown, Table
+from resight.tasks.result import Answered, Drawing, Headline, Shown, Table, answers_and_indices, number
 
 MOST = 3000
 """Pictures whose pairs are compared; of more, evenly spaced ones."""
@@ -40,31 +38,17 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class VerifyResult:
-    """Embeddings of N pictures of known people.
-
-    Attributes:
-        said: answers, N.
-        indices: which pictures of the split they are, (N,).
-        split: the tested one.
-    """
+class VerifyResult(Answered):
+    """Embeddings of pictures of known people."""
 
     said: tuple[Answer, ...]
-    indices: Tensor
-    split: Split
 
     @classmethod
     def of(cls, answers: Sequence[tuple[int, Answer]], split: Split) -> "VerifyResult":
         """Return the result of (index, answer) pairs; pictures of unknown people do not count."""
         known = [(index, answer) for index, answer in answers if split.labels[index] >= 0]
         rows = np.unique(np.linspace(0, len(known) - 1, min(MOST, len(known))).astype(int))
-        chosen = [known[row] for row in rows]
-        indices = torch.tensor([index for index, _ in chosen], dtype=torch.int64)
-        return cls(tuple(answer for _, answer in chosen), indices, split)
-
-    def part(self, rows: Tensor) -> "VerifyResult":
-        """Return the result of some of its pictures."""
-        return replace(self, said=tuple(self.said[r] for r in rows.tolist()), indices=self.indices[rows])
+        return cls(*answers_and_indices([known[row] for row in rows]), split)
 
     @cached_property
     def names(self) -> list[str]:
@@ -212,13 +196,13 @@ class VerifyResult:
         return Drawing(np.asarray(sheet), f"{said}, {self.pairs.distances[row]:.3f}", " ".join(names))
 
     def tables(self) -> list[Table]:
-        """Return the figures beside those of guessing and of grey levels."""
+        """Return the figures, compared with guessing and with grey levels."""
         figures = self.figures()
         if figures["auc"] is None:
             return []
 
         def row(name: str, own: dict[str, Any]) -> list[str]:
-            return [name, *map(_share, (own["auc"], own["eer"], *own["tar_at_far"].values(), own["rank1"]))]
+            return [name, *map(number, (own["auc"], own["eer"], *own["tar_at_far"].values(), own["rank1"]))]
 
         guess = {"auc": 0.5, "eer": 0.5, "tar_at_far": v.RATES, **figures["baselines"]["guessing"]}
         rows = [
@@ -253,7 +237,3 @@ def _told(at: dict[str, Any]) -> str:
         return "is that of its release"
     few = ", too few to hold for others" if at["people"] < FEW else ""
     return f"was fitted on {at['people']} people{few}, for a false-match rate of {at['false_match']:.2g}"
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

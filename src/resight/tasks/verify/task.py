@@ -92,8 +92,7 @@ class Verify(SolverTask):
         Raises:
             UsageError: if a teacher is named.
         """
-        if aids.teacher or aids.old:
-            raise UsageError("teacher= is of classes alone; leave it out with --task verify")
+        aids.refuse_teacher(self.name)
         return VerifyLoss(network, self, aids)
 
     def row(self, sums: dict[str, float], seen: int) -> dict[str, float]:
