@@ -14,6 +14,7 @@ from resight.data.given import expand
 from resight.export.deployed import Answer, Onnx
 from resight.render.original import Original
 from resight.service.explain.asked import Explained
+from resight.service.explain.target import best_of
 from resight.service.pictures import Unread, place_of, write
 
 
@@ -73,15 +74,11 @@ def wanted(network: Onnx, answer: Answer, target: str | None) -> list[int]:
         UsageError: if there is no such class.
     """
     classes = network.classes
-    ranked = np.argsort(-answer.probabilities, kind="stable")
-    if target is None:
-        return [int(ranked[0])]
+    if best := best_of(target, classes):
+        return np.argsort(-answer.probabilities, kind="stable")[:best].tolist()
+    assert target is not None  # without one the best class is asked for
     if target in classes:
         return [classes.index(target)]
-    if target.startswith("top") and target[3:].isdecimal():
-        if not int(target[3:]):
-            raise UsageError(f"--target {target}: selects no class; give top1 or more")
-        return [int(i) for i in ranked[: int(target[3:])]]
     if target.isdecimal():
         if int(target) >= len(classes):
             raise UsageError(

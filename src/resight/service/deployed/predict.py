@@ -51,17 +51,38 @@ def predict(
                 yield {"path": names[i], "error": f"{faults[i].fault}; {faults[i].cure}"}
                 continue
             likely = answers[i].probabilities
-            best = np.argsort(-likely, kind="stable")[: min(top, len(classes))]
-            pairs = [[classes[c], float(likely[c])] for c in best]
-            yield {
-                "path": names[i],
-                "label": pairs[0][0],
-                "index": int(best[0]),
-                "probability": pairs[0][1],
-                "top": pairs,
-                **_labels(network, likely),
-                **({} if at_least is None else {"unsure": pairs[0][1] < at_least}),
-            }
+            best = np.argsort(-likely, kind="stable")[: min(top, len(classes))].tolist()
+            yield row_of(names[i], classes, best, likely[best].tolist(), _labels(network, likely), at_least)
+
+
+def row_of(
+    name: str,
+    classes: Sequence[str],
+    best: Sequence[int],
+    likely: Sequence[float],
+    labels: dict[str, Any],
+    at_least: float | None,
+) -> dict[str, Any]:
+    """Return a row of the JSON of `resight predict`.
+
+    Args:
+        name: of the picture.
+        classes: names.
+        best: numbers of the most likely classes, the best first.
+        likely: their probabilities.
+        labels: what is added for multi-label answers.
+        at_least: an answer of a lower probability is unsure; None for no such mark.
+    """
+    pairs = [[classes[number], p] for number, p in zip(best, likely, strict=True)]
+    return {
+        "path": name,
+        "label": pairs[0][0],
+        "index": best[0],
+        "probability": pairs[0][1],
+        "top": pairs,
+        **labels,
+        **({} if at_least is None else {"unsure": pairs[0][1] < at_least}),
+    }
 
 
 def _labels(network: Onnx, likely: Any) -> dict[str, Any]:

@@ -1,16 +1,20 @@
 """The classes to explain: the values of `--target`."""
 
 from collections.abc import Sequence
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from resight.core.errors import UsageError
-from resight.service.run.run import Run
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from resight.service.run.run import Run
 
 
-def wanted(run: Run, images: Tensor, target: str | None) -> Tensor | list[list[int | str]]:
+def wanted(run: "Run", images: "Tensor", target: str | None) -> "Tensor | list[list[int | str]]":
     """Turn a value of `--target` into targets (B, T)."""
+    import torch
+
     best = best_of(target, run.model.classes)
     if best:
         with torch.no_grad():

@@ -19,7 +19,7 @@ from resight.evaluate.scores import probabilities_of
 from resight.export.deployed import is_onnx
 from resight.models.solver import Solver
 from resight.service.deployed.predict import predict as predict_deployed
-from resight.service.deployed.predict import require_probability
+from resight.service.deployed.predict import require_probability, row_of
 from resight.service.run.run import Run, open_any
 from resight.service.test.accepted import require_one_answer
 from resight.tasks.classify.task import of as task_of
@@ -86,16 +86,10 @@ def predict(
             yield {"path": names[index], "error": f"{answer.fault}; {answer.cure}"}
             continue
         best = answer.topk(min(top, len(classes)))
-        pairs = [[classes[i], p] for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
-        yield {
-            "path": names[index],
-            "label": pairs[0][0],
-            "index": int(best.indices[0]),
-            "probability": pairs[0][1],
-            "top": pairs,
-            **task.labels(answer, classes),
-            **({} if at_least is None else {"unsure": pairs[0][1] < at_least}),
-        }
+        yield row_of(
+            names[index], classes, best.indices.tolist(), best.values.tolist(), task.labels(answer, classes),
+            at_least,
+        )  # fmt: skip
 
 
 def _readers(pictures: Sequence[Given]) -> int:
