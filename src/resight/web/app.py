@@ -4,6 +4,7 @@ import importlib.resources
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -63,7 +64,6 @@ def create_app(networks: Sequence[Served], desk: Desk | None, policy: Policy, li
     metrics = Metrics()
     work = Work(limits.queue, metrics.batches.add)
     bodies = Bodies(limits.bytes, limits.seconds)
-    pictures = Pictures(networks, work, bodies, limits.pixels)
     desk_api = DeskApi(desk, work, bodies) if desk else None
 
     @asynccontextmanager
@@ -76,51 +76,48 @@ def create_app(networks: Sequence[Served], desk: Desk | None, policy: Policy, li
             await desk_api.stop()
         await work.stop()
 
-    described = openapi.document(with_desk=desk is not None)
     told = {
         "runs": [_told(network) for network in networks],
         "limits": {"bytes": limits.bytes, "pixels": limits.pixels},
         "desk": desk is not None,
     }
-
-    async def health(request: Request) -> Response:
-        parameters.values(request, ())
-        return JSONResponse({"status": "ok"})
-
-    async def measured(request: Request) -> Response:
-        parameters.values(request, ())
-        return Response(metrics.text(work.inside, work.most), media_type=TYPE)
-
-    async def description(request: Request) -> Response:
-        parameters.values(request, ())
-        return JSONResponse(described)
-
-    async def runs(request: Request) -> Response:
-        parameters.values(request, ())
-        return JSONResponse(told)
-
     routes = [
-        Route("/v1/predict", pictures.predict, methods=["POST"]),
-        Route("/v1/explain", pictures.explain, methods=["POST"]),
-        Route("/v1/locate", pictures.locate, methods=["POST"]),
-        Route("/v1/picture", pictures.show, methods=["POST"]),
-        Route("/v1/runs", runs),
-        Route("/health", health),
-        Route("/metrics", measured),
-        Route("/openapi.json", description),
+        *_of_pictures(Pictures(networks, work, bodies, limits.pixels)),
+        _answering("/v1/runs", lambda: JSONResponse(told)),
+        _answering("/health", lambda: JSONResponse({"status": "ok"})),
+        _answering("/metrics", lambda: Response(metrics.text(work.inside, work.most), media_type=TYPE)),
+        _answering("/openapi.json", partial(JSONResponse, openapi.document(with_desk=desk is not None))),
         *(desk_api.routes() if desk_api else ()),
         *(Route(path, _page(name)) for path, name in PAGES.items()),
         Route("/static/{name}", _static),
     ]
     handlers = {HTTPException: _plain, HttpError: _told_error, Exception: _failed}
-    app: ASGIApp = Starlette(routes=routes, lifespan=life, exception_handlers=handlers)
-    app = Guard(app, policy, metrics)
-    if policy.origins:
-        app = CORSMiddleware(
-            app, allow_origins=policy.origins, allow_methods=["GET", "POST", "PUT"],
-            allow_headers=["Authorization", "Content-Type"],
-        )  # fmt: skip
-    return app
+    app = Guard(Starlette(routes=routes, lifespan=life, exception_handlers=handlers), policy, metrics)
+    if not policy.origins:
+        return app
+    return CORSMiddleware(
+        app, allow_origins=policy.origins, allow_methods=["GET", "POST", "PUT"],
+        allow_headers=["Authorization", "Content-Type"],
+    )  # fmt: skip
+
+
+def _of_pictures(pictures: Pictures) -> list[Route]:
+    """Return the routes that take a picture."""
+    answers = {
+        "predict": pictures.predict, "explain": pictures.explain, "locate": pictures.locate,
+        "picture": pictures.show,
+    }  # fmt: skip
+    return [Route(f"/v1/{name}", answer, methods=["POST"]) for name, answer in answers.items()]
+
+
+def _answering(path: str, answer: Callable[[], Response]) -> Route:
+    """Return a route that takes no parameters."""
+
+    async def route(request: Request) -> Response:
+        parameters.values(request, ())
+        return answer()
+
+    return Route(path, route)
 
 
 def _told(network: Served) -> dict[str, Any]:

@@ -107,6 +107,46 @@ FOUND = record(
         "boxes": {"type": "array", "items": record({"label": STRING, "score": NUMBER, "box": BOX})},
     }
 )
+KEY = {
+    "name": "key",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
+}
+DESK_BOX = record({"label": {"type": "string", "minLength": 1, "maxLength": desk.LONGEST}, "box": BOX})
+DESK_PICTURE = record(
+    {
+        "key": STRING,
+        "name": STRING,
+        "width": INTEGER,
+        "height": INTEGER,
+        "version": INTEGER,
+        "done": {"type": "boolean"},
+        "from": {"enum": ["saved", "data", "proposed"]},
+        "boxes": {
+            "type": "array",
+            "items": record({"label": STRING, "box": BOX, "score": NUMBER}, ("score",)),
+        },
+    }
+)
+DESK_SAVE = record(
+    {
+        "version": {"type": "integer", "minimum": 0},
+        "done": {"type": "boolean"},
+        "boxes": {"type": "array", "items": DESK_BOX, "maxItems": desk.MOST_BOXES},
+    }
+)
+DESK_LIST = record(
+    {
+        "total": INTEGER,
+        "done": INTEGER,
+        "scored": INTEGER,
+        "matching": INTEGER,
+        "file": STRING,
+        "classes": {"type": "array", "items": STRING},
+        "pictures": {"type": "array", "items": {"type": "object"}},
+    }
+)
 BYTES = {"type": "string", "format": "binary"}
 JSON = "application/json"
 
@@ -187,61 +227,21 @@ def document(*, with_desk: bool) -> dict[str, Any]:
 
 def desk_paths() -> dict[str, Any]:
     """Return the paths of the labelling desk."""
-    key = {
-        "name": "key",
-        "in": "path",
-        "required": True,
-        "schema": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
-    }
-    item = record({"label": {"type": "string", "minLength": 1, "maxLength": desk.LONGEST}, "box": BOX})
-    state = record(
-        {
-            "key": STRING,
-            "name": STRING,
-            "width": INTEGER,
-            "height": INTEGER,
-            "version": INTEGER,
-            "done": {"type": "boolean"},
-            "from": {"enum": ["saved", "data", "proposed"]},
-            "boxes": {
-                "type": "array",
-                "items": record({"label": STRING, "box": BOX, "score": NUMBER}, ("score",)),
-            },
-        }
-    )
-    save = record(
-        {
-            "version": {"type": "integer", "minimum": 0},
-            "done": {"type": "boolean"},
-            "boxes": {"type": "array", "items": item, "maxItems": desk.MOST_BOXES},
-        }
-    )
-    listed = record(
-        {
-            "total": INTEGER,
-            "done": INTEGER,
-            "scored": INTEGER,
-            "matching": INTEGER,
-            "file": STRING,
-            "classes": {"type": "array", "items": STRING},
-            "pictures": {"type": "array", "items": {"type": "object"}},
-        }
-    )
     return {
-        "/v1/desk": {"get": _operation("The pictures to label.", {JSON: listed}, desk.LIST)},
+        "/v1/desk": {"get": _operation("The pictures to label.", {JSON: DESK_LIST}, desk.LIST)},
         "/v1/desk/{key}": {
-            "get": _operation("A picture's boxes.", {JSON: state}, [key], faults=(404, 503)),
+            "get": _operation("A picture's boxes.", {JSON: DESK_PICTURE}, [KEY], faults=(404, 503)),
             "put": _operation(
                 "Save a picture's boxes, unless somebody else did since `version`.",
-                {JSON: state},
-                [key],
-                {JSON: {"schema": save}},
+                {JSON: DESK_PICTURE},
+                [KEY],
+                {JSON: {"schema": DESK_SAVE}},
                 (404, 408, 409, 413, 422, 503),
             ),
         },
         "/v1/desk/{key}/picture": {
             "get": _operation(
-                "The picture as JPEG.", {"image/jpeg": BYTES}, [key, *desk.PICTURE], faults=(404, 503)
+                "The picture as JPEG.", {"image/jpeg": BYTES}, [KEY, *desk.PICTURE], faults=(404, 503)
             )
         },
     }

@@ -183,39 +183,8 @@ def open_any(name: str, *, features: bool = False) -> Run:
     if (elsewhere := opened_elsewhere(name)) is not None:
         other, facts = elsewhere
         return Run(name, None, other, facts, next(other.parameters()).device, labelled_task(other))
-    if name.startswith("zoo:"):
-        facts, folder = {"data": None}, None
-        network, weights = of_zoo(name)
-        lookup(NETWORKS, network, "model", "All names: resight models")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the note is refused, or does not matter
-            model: Classifier | Solver = create_model(network, weights=weights).eval()
-        if model.same_below:
-            model = built(Verify(), model, AS_RELEASED).eval()
-            facts = {**facts, **header_of(Verify())}
-        elif model.weights_note and not features:
-            raise ModelFileError(f"{name}: cannot be used as it is: {model.weights_note}")
-    else:
-        before, _, task = name.rpartition("@")
-        task = "" if Path(name).exists() or not before else task
-        path = Path(before if task else name)
-        folder = path if path.is_dir() else None
-        if not path.exists():
-            raise ModelFileError(f"{name}: no such run; give a run folder, a model.safetensors or zoo:NAME")
-        if folder and not (folder / MODEL_FILE).is_file():
-            line = shlex.join(["resight", "train", "--resume", str(folder)])
-            more = f"; resume it with: {line}" if (folder / RECIPE_FILE).exists() else ""
-            raise ModelFileError(f"{name}: holds no {MODEL_FILE}, so it is not a finished run{more}")
-        model, facts = load_network(folder / MODEL_FILE if folder else path, _built)
-        if task:
-            if isinstance(model, Solver):
-                raise ModelFileError(f"{name}: --task {facts['task']['name']} has no older tasks")
-            facts = {**facts, **model.use_old_head(task).facts}
-            if "geometry" not in facts:
-                raise ModelFileError(f"{name}: its file does not state how the pictures were prepared")
-            assert model.preprocessing is not None  # load_model gives it
-            geometry = {**facts["geometry"], "levels": Levels.from_dict(facts["geometry"].get("levels"))}
-            model.preprocessing = replace(model.preprocessing, **geometry)
+    of_a_zoo = name.startswith("zoo:")
+    model, facts, folder = _from_zoo(name, features=features) if of_a_zoo else _from_file(name)
     if model.preprocessing is None:
         raise ModelFileError(f"{name}: its weights do not state how pictures must be prepared")
     if model.in_channels != 3:
@@ -223,10 +192,54 @@ def open_any(name: str, *, features: bool = False) -> Run:
             f"{name}: takes pictures with {model.in_channels} channels, but the commands give 3"
         )
     kind = task_of(facts) if isinstance(model, Solver) else labelled_task(model)
-    if not name.startswith("zoo:"):
+    if not of_a_zoo:
         _require_map(model, model.preprocessing.size, name)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Run(name, folder, model, facts, device, kind)
+
+
+def _from_zoo(name: str, *, features: bool) -> tuple[Classifier | Solver, dict[str, Any], None]:
+    """Return the network of zoo:NAME, its facts, and no folder; see `open_any`."""
+    network, weights = of_zoo(name)
+    lookup(NETWORKS, network, "model", "All names: resight models")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the note is refused, or does not matter
+        model = create_model(network, weights=weights).eval()
+    facts: dict[str, Any] = {"data": None}
+    if model.same_below:
+        return built(Verify(), model, AS_RELEASED).eval(), {**facts, **header_of(Verify())}, None
+    if model.weights_note and not features:
+        raise ModelFileError(f"{name}: cannot be used as it is: {model.weights_note}")
+    return model, facts, None
+
+
+def _from_file(name: str) -> tuple[Classifier | Solver, dict[str, Any], Path | None]:
+    """Return the network of a run folder or model file, its header, and the folder; see `open_any`."""
+    before, _, task = name.rpartition("@")
+    task = "" if Path(name).exists() or not before else task
+    path = Path(before if task else name)
+    folder = path if path.is_dir() else None
+    if not path.exists():
+        raise ModelFileError(f"{name}: no such run; give a run folder, a model.safetensors or zoo:NAME")
+    if folder and not (folder / MODEL_FILE).is_file():
+        line = shlex.join(["resight", "train", "--resume", str(folder)])
+        more = f"; resume it with: {line}" if (folder / RECIPE_FILE).exists() else ""
+        raise ModelFileError(f"{name}: holds no {MODEL_FILE}, so it is not a finished run{more}")
+    model, facts = load_network(folder / MODEL_FILE if folder else path, _built)
+    return model, _as_before(name, model, facts, task) if task else facts, folder
+
+
+def _as_before(name: str, model: Classifier | Solver, facts: dict[str, Any], task: str) -> dict[str, Any]:
+    """Give a network the head of a task that it learned before, and return what is known of that task."""
+    if isinstance(model, Solver):
+        raise ModelFileError(f"{name}: --task {facts['task']['name']} has no older tasks")
+    facts = {**facts, **model.use_old_head(task).facts}
+    if "geometry" not in facts:
+        raise ModelFileError(f"{name}: its file does not state how the pictures were prepared")
+    assert model.preprocessing is not None  # load_network gives it
+    geometry = {**facts["geometry"], "levels": Levels.from_dict(facts["geometry"].get("levels"))}
+    model.preprocessing = replace(model.preprocessing, **geometry)
+    return facts
 
 
 def _require_map(model: Classifier | Solver, size: int, name: str) -> None:
