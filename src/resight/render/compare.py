@@ -98,17 +98,21 @@ def draw(marks: Sequence[Mark], axis: Axis) -> dict[str, bytes]:
         _legends(figure, marks, colours, axis)
         if marks:
             _label(axes, canvas, marks, radii, colours, axis.curve)
-        return {"svg": _content(figure, "svg"), "png": _content(figure, "png")}
+        return contents_of(figure)
 
 
 def _radius(millions: float) -> float:
     return math.sqrt(AREA * millions / math.pi)
 
 
-def _content(figure: Figure, kind: str) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format=kind, metadata={"Date": None} if kind == "svg" else {})
-    return stream.getvalue()
+def contents_of(figure: Figure) -> dict[str, bytes]:
+    """Return a figure in both formats: {"svg": content, "png": content}."""
+    contents = {}
+    for kind in ("svg", "png"):
+        stream = io.BytesIO()
+        figure.savefig(stream, format=kind, metadata={"Date": None} if kind == "svg" else {})
+        contents[kind] = stream.getvalue()
+    return contents
 
 
 def _colours(marks: Sequence[Mark]) -> dict[str, str]:

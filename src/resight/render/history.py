@@ -1,6 +1,5 @@
 """Bars of challenge results: winners by year with their depth, and pairs of first and second places."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from resight.render.compare import PALETTE, STYLE
+from resight.render.compare import PALETTE, STYLE, contents_of
 
 WIDTH, HEIGHT, DPI = 12.0, 6.6, 150  # inches
 CLASSIC, DEEP, SECOND = "#999999", PALETTE[0], "#bbbbbb"
@@ -78,7 +77,7 @@ def winners(bars: Sequence[Bar], human: float, band: tuple[float, float], captio
         lower.set_ylim(0, 190)
         upper.set_xticks([])
         _named(lower, [f"{bar.label}\n{bar.year}" for bar in bars])
-        return _contents(figure)
+        return contents_of(figure)
 
 
 def tracks(pairs: Sequence[Pair], caption: str) -> dict[str, bytes]:
@@ -107,7 +106,7 @@ def tracks(pairs: Sequence[Pair], caption: str) -> dict[str, bytes]:
         _named(axes, [pair.label for pair in pairs])
         handles = [Patch(color=c) for c in (SECOND, DEEP)]
         axes.legend(handles, ["second place", "ResNet"], frameon=False, loc="upper left")
-        return _contents(figure)
+        return contents_of(figure)
 
 
 def _figure(title: str, caption: str) -> Figure:
@@ -121,12 +120,3 @@ def _figure(title: str, caption: str) -> Figure:
 def _named(axes: Axes, labels: Sequence[str]) -> None:
     axes.set_xticks(range(len(labels)), labels, fontsize=10)
     axes.tick_params(axis="x", length=0)
-
-
-def _contents(figure: Figure) -> dict[str, bytes]:
-    contents = {}
-    for kind in ("svg", "png"):
-        stream = io.BytesIO()
-        figure.savefig(stream, format=kind, metadata={"Date": None} if kind == "svg" else {})
-        contents[kind] = stream.getvalue()
-    return contents

@@ -125,7 +125,6 @@ def compare(
         ResightError: if the figures cannot be written, in one line.
     """
     stem = stem_of(out)
-    require_place(stem)
     rows = gather()
     figures = [path for plot in PLOTS for path in _write(stem, plot, rows)]
     if measure:
@@ -211,15 +210,18 @@ def _accuracy(name: str) -> Published | None:
 
 
 def stem_of(out: str) -> Path:
-    """Return the prefix of the figures' names.
+    """Return the prefix of the figures' names, in a folder that can be written to.
 
     Raises:
         UsageError: if `out` is not a file name.
+        ResightError: if the folder cannot be written to.
     """
     path = Path(out)
     if path.name in ("", ".."):
         raise UsageError(f"--out {out!r} is not a file name; give one, such as compare.svg")
-    return path.with_suffix("") if path.suffix.lower() in (".svg", ".png") else path
+    stem = path.with_suffix("") if path.suffix.lower() in (".svg", ".png") else path
+    require_place(stem)
+    return stem
 
 
 def _write(stem: Path, plot: Plot, rows: list[Compared]) -> list[Path]:
@@ -235,9 +237,14 @@ def _write(stem: Path, plot: Plot, rows: list[Compared]) -> list[Path]:
         for row in rows
         if (value := plot.value(row)) is not None
     ]
+    return write_figures(stem, plot.what, draw(marks, plot.axis))
+
+
+def write_figures(stem: Path, what: str, contents: dict[str, bytes]) -> list[Path]:
+    """Write a figure in each of its formats, {"svg": content, "png": content}, and return the paths."""
     paths = []
-    for kind, content in draw(marks, plot.axis).items():
-        path = stem.with_name(f"{stem.name}-{plot.what}.{kind}")
+    for kind, content in contents.items():
+        path = stem.with_name(f"{stem.name}-{what}.{kind}")
         with replacing(path) as temporary:
             temporary.write_bytes(content)
         paths.append(path)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -38,9 +37,19 @@ def count(name: str) -> tuple[int, int]:
     return parameters, cost.multiply_adds(model, row.input_size, row.channels)
 
 
-def build(name: str) -> Classifier:
-    """Return a network as in its paper, without the heads used only in training."""
-    options: dict[str, Any] = {"aux": False} if "aux" in list_options(name) else {}
+def build(name: str, changes: Sequence[str] = ()) -> Classifier:
+    """Return a network as in its paper, without the heads used only in training.
+
+    Args:
+        name: of the network.
+        changes: options of the network, as key=value.
+
+    Raises:
+        UsageError: for an unknown option.
+    """
+    options = read_options(name, changes)
+    if "aux" in list_options(name):
+        options = {"aux": False, **options}
     return create_model(name, NETWORKS[name].classes, NETWORKS[name].channels, **options)
 
 
@@ -51,13 +60,9 @@ def summary_of(name: str, size: int | None = None, changes: Sequence[str] = ()) 
         UsageError: for an unknown option, or a size that the network does not take.
     """
     row = NETWORKS[name]
-    options = read_options(name, changes)
-    if "aux" in list_options(name):
-        options = {"aux": False, **options}
-    side = size or row.input_size
     with shapes_only():
-        model = create_model(name, row.classes, row.channels, **options)
-    return _summary(name, model, side, row.channels, row.classes)
+        model = build(name, changes)
+    return _summary(name, model, size or row.input_size, row.channels, row.classes)
 
 
 def summary_of_run(name: str, size: int | None = None) -> Summary:

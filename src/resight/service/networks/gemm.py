@@ -10,8 +10,9 @@ from resight.core.errors import UsageError
 from resight.core.registry import lookup
 from resight.models.cost import evaluating
 from resight.models.operators.convolution import as_product
-from resight.models.zoo import NETWORKS, create_model, list_options, read_options
+from resight.models.zoo import NETWORKS
 from resight.saliency.capture import hooked
+from resight.service.networks.counting import build
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,8 @@ def gemm(name: str, size: int | None = None, changes: Sequence[str] = ()) -> Pro
         UsageError: for an unknown network or option, or one without convolutions.
     """
     row = lookup(NETWORKS, name, "model", "All names: resight models")
-    options = read_options(name, changes)
-    if "aux" in list_options(name):
-        options = {"aux": False, **options}
     torch.manual_seed(0)
-    model = create_model(name, row.classes, row.channels, **options)
+    model = build(name, changes)
     side, found = size or row.input_size, {}
 
     def note(layer: str, conv: nn.Conv2d, images: tuple[Tensor, ...], maps: Tensor) -> None:

@@ -1,13 +1,11 @@
 """The challenges in charts: winners by year and depth, and the five tracks of 2015."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from resight.core import history
-from resight.core.files import replacing, require_place
 from resight.core.history import Result
 from resight.render.history import Bar, Pair, tracks, winners
-from resight.service.networks.compare import stem_of
+from resight.service.networks.compare import stem_of, write_figures
 
 PEOPLE = (5.0, 10.0)
 """Top-5 errors of people in percent, as a lecture gives them."""
@@ -33,6 +31,7 @@ def show_history(out: str = "compare.svg") -> Chart:
     Raises:
         ResightError: if the figures cannot be written, in one line.
     """
+    stem = stem_of(out)
     shown, human = history.of("classification"), history.of("human")[0]
     bars = [Bar(result.label, result.year, result.value, result.layers) for result in shown]
     caption = (
@@ -40,9 +39,9 @@ def show_history(out: str = "compare.svg") -> Chart:
         f"One trained person: {human.source}, {human.protocol}.\nLayers with weights of the deepest network. "
         "Many networks: ensembles of several families."
     )
-    contents = winners(bars, human.value, PEOPLE, caption)
+    figures = write_figures(stem, "history", winners(bars, human.value, PEOPLE, caption))
     rows = history.of("classification", "human", "localization", "detection")
-    return _written(out, "history", contents, rows)
+    return Chart([str(path) for path in figures], rows)
 
 
 def show_tracks(out: str = "compare.svg") -> Chart:
@@ -57,6 +56,7 @@ def show_tracks(out: str = "compare.svg") -> Chart:
     Raises:
         ResightError: if the figures cannot be written, in one line.
     """
+    stem = stem_of(out)
     places: dict[str, dict[str, Result]] = {}
     for result in history.of("tracks"):
         task, _, who = result.label.partition(": ")
@@ -73,17 +73,5 @@ def show_tracks(out: str = "compare.svg") -> Chart:
         f"as printed (for localization the talk says 27 %).\nThe fifth track, ImageNet classification: "
         f"{won.value:g} % {won.metric} ({won.source}, {won.protocol})."
     )
-    return _written(out, "tracks", tracks(pairs, caption), history.of("tracks", *history.TABLES))
-
-
-def _written(out: str, what: str, contents: dict[str, bytes], rows: list[Result]) -> Chart:
-    """Write a figure's files."""
-    stem = stem_of(out)
-    require_place(stem)
-    paths: list[Path] = []
-    for kind, content in contents.items():
-        path = stem.with_name(f"{stem.name}-{what}.{kind}")
-        with replacing(path) as temporary:
-            temporary.write_bytes(content)
-        paths.append(path)
-    return Chart([str(path) for path in paths], rows)
+    figures = write_figures(stem, "tracks", tracks(pairs, caption))
+    return Chart([str(path) for path in figures], history.of("tracks", *history.TABLES))

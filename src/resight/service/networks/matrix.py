@@ -12,8 +12,9 @@ from resight.core.files import replacing, require_place
 from resight.core.registry import lookup
 from resight.models.cost import evaluating
 from resight.models.operators.pooling import average_as_matrix
-from resight.models.zoo import NETWORKS, create_model, read_options
+from resight.models.zoo import NETWORKS
 from resight.render.matrix import draw_matrices
+from resight.service.networks.counting import build
 
 SHOWN = 6
 """Channels of the figure: of more, the blocks would be thinner than a pixel."""
@@ -54,7 +55,7 @@ def draw_pooling(name: str, out: str, size: int | None = None, changes: Sequence
     place = Path(out)
     if place.suffix.lower() != ".png":
         raise UsageError(f"--matrix {out}: must end in .png")
-    model = create_model(name, row.classes, row.channels, **read_options(name, changes))
+    model = build(name, changes)
     if model.head != "gap":
         raise UsageError(f"{name}: does not average its last map (head={model.head}); try --set head=gap")
     require_place(place)
