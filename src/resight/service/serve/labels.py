@@ -1,4 +1,4 @@
-"""Corrected boxes on disk: COCO files in a folder of their own, written anew at every change.
+"""Corrected boxes on disk: COCO files in a folder of their own, rewritten at every change.
 
     FOLDER/annotations/instances_SPLIT.json      instances_default.json where there are no splits
 
