@@ -115,6 +115,17 @@ def test_dropped_pictures_are_answered_and_shown_with_the_map_of_any_class(clien
     expect(page.locator(".card").nth(1)).to_be_focused()
 
 
+def test_pictures_chosen_before_the_server_told_its_runs_are_answered(client, photos, pages):
+    page = pages(client)
+    held = []
+    page.route("**/v1/runs", lambda route: held.append(route))
+    with page.expect_request("**/v1/runs"):
+        page.reload()
+    choose(page, photos / "0.png", photos / "1.png")
+    held[0].continue_()
+    expect(page.locator(".card .answer .label")).to_have_text(["red", "blue"])
+
+
 def test_the_page_computes_the_maps_of_python(client, finder, photos, pages):
     page = pages(client, bypass_csp=True)
     answer = client.post("/v1/explain?target=all", (photos / "1.png").read_bytes())[1]

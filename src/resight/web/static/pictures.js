@@ -15,8 +15,8 @@ export class Pictures {
     this.waiting = [];
     this.busy = 0;
     this.viewer = new Viewer(runs, () => this.shown);
-    this.#controls();
     this.#drops();
+    this.#controls();
   }
 
   #controls() {
@@ -25,10 +25,13 @@ export class Pictures {
     byId("filter").append(...choices.map(([value, words]) => el("option", { value }, words)));
     byId("filter").addEventListener("change", () => this.draw());
     byId("sort").addEventListener("change", () => this.draw());
-    byId("files").addEventListener("change", (event) => {
-      this.add([...event.target.files]);
-      event.target.value = "";
-    });
+    const files = byId("files");
+    const chosen = () => {
+      this.add([...files.files]);
+      files.value = "";
+    };
+    files.addEventListener("change", chosen);
+    if (files.files.length) chosen(); // before the server had told its runs
     byId("clear").addEventListener("click", () => {
       for (const item of this.items) URL.revokeObjectURL(item.url);
       this.items = [];
