@@ -33,12 +33,14 @@ def deepened(shallow: Classifier, name: str, images: Tensor) -> Classifier:
         rounding.
 
     Raises:
-        ValueError: if the two networks are not made of the same stages.
+        ValueError: if the two networks are not made of the same stages, or have no batch normalization.
     """
     deep = create_model(name, shallow.num_classes, shallow.in_channels, **shallow.options)
     own, other = shallow.state_dict(), deep.state_dict()
     if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in other.items() if k in own}:
         raise ValueError(f"{name} is not {shallow.name} with more blocks")
+    if not any(isinstance(module, nn.BatchNorm2d) for module in shallow.modules()):
+        raise ValueError(f"{shallow.name}: only networks with batch normalization can be deepened")
     deep.load_state_dict(other | own)
     moments = _moments(shallow, images)
     for stage, blocks in _stages(deep).items():
@@ -65,14 +67,15 @@ def _moments(model: Classifier, images: Tensor) -> dict[str, tuple[Tensor, Tenso
 @torch.no_grad()
 def _silence(block: nn.Module, mean: Tensor, variance: Tensor) -> None:
     """Make a block an identity on maps of ReLU with these statistics."""
-    assert isinstance(block, BasicBlock)
+    own = block.state_dict()  # the tensors themselves
     if not isinstance(block, PlainBlock):
-        block.bn2.weight.zero_()
-        block.bn2.bias.zero_()
+        own["bn2.weight"].zero_()
+        own["bn2.bias"].zero_()
         return
-    for convolution, norm in ((block.conv1, block.bn1), (block.conv2, block.bn2)):
-        nn.init.dirac_(convolution.weight)
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
-        norm.weight.copy_((variance + norm.eps).sqrt())
-        norm.bias.copy_(mean)
+    for number, norm in ((1, block.bn1), (2, block.bn2)):
+        assert isinstance(norm, nn.BatchNorm2d)  # others have other tensors, and are refused above
+        nn.init.dirac_(own[f"conv{number}.weight"])
+        own[f"bn{number}.running_mean"].copy_(mean)
+        own[f"bn{number}.running_var"].copy_(variance)
+        own[f"bn{number}.weight"].copy_((variance + norm.eps).sqrt())
+        own[f"bn{number}.bias"].copy_(mean)
