@@ -19,6 +19,7 @@ from resight.bench import explain as bench_explain
 from resight.bench import load as bench_load
 from resight.bench import tasks as bench_tasks
 from resight.bench.interleave import Block, Contest, answer, interleave, timed
+from resight.bench.limit import convolutions_alone
 from resight.bench.own import training
 from resight.bench.rows import Memory, Rates, Row
 from resight.bench.scale import bench_scale
@@ -332,7 +333,20 @@ def contests(
             }
         ),
         "predict": Contest({"plain": lambda: _plain_predict(asked), "ours": lambda: _our_predict(asked)}),
+        "limit": _limit(small, lambda: _our_loop(small, _resident(small.batch).epoch)),
+        "limit50": _limit(large, lambda: _our_loop(large, _same_batch(large))),
     }
+
+
+def _limit(work: Work, loop: Callable[[], Block]) -> Contest:
+    """Return the benchmark of how much of the machine's limit a training reaches: the ratios."""
+    alone = "convolutions alone"
+    candidates = {
+        alone: lambda: convolutions_alone(work.network, work.batch, work.side),
+        "our step alone": lambda: _our_step(work),
+        "ours": loop,
+    }
+    return Contest(candidates, reference=alone)
 
 
 CONTESTS: dict[str, Contest] = {**contests(), **bench_explain.contests(), **bench_tasks.contests()}

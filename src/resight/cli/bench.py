@@ -22,7 +22,8 @@ def bench(
             help="load (small pictures, then photos), train, train50, predict, explain (Grad-CAM), "
             "explain-pp (Grad-CAM++), explain-all (maps of every class), explain-smooth, "
             "explain-ablation, explain-score (minutes per step: use --rounds 1), detect (a training step), "
-            "detect-test (a test picture), scale (1, 2 and 4 processes "
+            "detect-test (a test picture), limit, limit50 (training compared with its convolutions alone), "
+            "scale (1, 2 and 4 processes "
             "compared with the cost model) or photos (accuracy for equal CPU seconds). "
             "[default: the first five]",
         ),
