@@ -22,7 +22,7 @@ from resight.service.test.test import test_split
 FREE, MIDDLE = 64 - 28, (64 - 28) // 2
 PUBLISHED = {"cnn-flatten": "cnn-flattening-388-298-params", "cnn-gap": "cnn-gap-101-578-params"}
 WORDS = (
-    "image_size=64", "epochs=12", "batch_size=128", "optimizer=adam", "lr=0.001", "schedule=cosine", "ema=0",
+    "image_size=64", "epochs=12", "batch_size=64", "optimizer=adam", "lr=0.003", "schedule=cosine", "ema=0",
     "augment=", "label_smoothing=0", "weight_decay=0")  # fmt: skip
 
 
