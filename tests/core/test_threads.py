@@ -27,7 +27,7 @@ def test_it_takes_the_cores_that_are_free_now(running, taken, machine):
     if taken == 4:
         assert said == ""
     else:
-        assert said.startswith(f"threads: {taken} of 4 cores, other programs use the rest; OMP_NUM_THREADS")
+        assert said.startswith(f"threads: {taken} of 4 cores; other programs use the rest; OMP_NUM_THREADS")
 
 
 def test_a_resumed_run_takes_the_threads_that_it_began_with(machine):
