@@ -57,6 +57,19 @@ class Maps:
 
 
 @dataclass(frozen=True)
+class Deployed:
+    """What a candidate that answers pictures took besides its time for each.
+
+    Attributes:
+        first_answer_seconds: from the start of Python to the first answer.
+        peak_mb: the most memory that its process held; None where the system does not tell.
+    """
+
+    first_answer_seconds: float
+    peak_mb: float | None
+
+
+@dataclass(frozen=True)
 class Row:
     """A candidate of a benchmark.
 
@@ -69,6 +82,7 @@ class Row:
         pixels: of a loader of photos.
         note: for the reader.
         maps: of a candidate that draws maps.
+        deployed: of a candidate of `bench export`.
     """
 
     bench: str
@@ -79,3 +93,4 @@ class Row:
     pixels: Inline[Pixels | None]
     note: str
     maps: Inline[Maps | None] = None
+    deployed: Inline[Deployed | None] = None

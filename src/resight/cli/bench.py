@@ -22,7 +22,8 @@ def bench(
             help="load (small pictures, then photos), train, train50, predict, explain (Grad-CAM), "
             "explain-pp (Grad-CAM++), explain-all (maps of every class), explain-smooth, "
             "explain-ablation, explain-score (minutes per step: use --rounds 1), scale (1, 2 and 4 processes "
-            "compared with the cost model) or photos (accuracy for equal CPU seconds). "
+            "compared with the cost model), export (torch compared with onnxruntime, float and 8 bits) or photos "
+            "(accuracy for equal CPU seconds). "
             "[default: the first five]",
         ),
     ] = "",
@@ -132,6 +133,11 @@ def benched(rows: "list[Row]", *, as_json: bool) -> None:
             "to forward": lambda r: _figure(r.maps and r.maps.memory_ratio, ".2f"),
             "maps differ by": lambda r: _figure(r.maps and r.maps.difference, ".1e"),
             "layout": lambda r: r.maps.layout if r.maps else "-",
+        }
+    if any(r.deployed for r in rows):
+        columns |= {
+            "first answer, s": lambda r: _figure(r.deployed and r.deployed.first_answer_seconds, ".2f"),
+            "peak MB": lambda r: _figure(r.deployed and r.deployed.peak_mb, ",.0f"),
         }
     show.table(columns, [[cell(r) for cell in columns.values()] for r in rows])
     for r in rows:

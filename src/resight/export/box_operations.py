@@ -1,7 +1,7 @@
 """What detectors do with boxes and torch's exporter does not know, as nodes of ONNX.
 
-Suppression gives as many results as asked for, so that all shapes of a detector's graph but that of its answer
-are known.
+Suppression gives as many results as asked for, so that all shapes of a detector's graph are known but that of
+its answer.
 """
 
 from typing import Any

@@ -217,8 +217,8 @@ class Onnx:
         """
         if self.task != CLASSIFY:
             raise UsageError(
-                f"{self.name}: was trained with --task {self.task}; this needs a classifier. predict and test "
-                "take the file"
+                f"{self.name}: was trained with --task {self.task}; this needs a classifier. predict and "
+                "test take the file"
             )
 
     def outputs_alone(self, pictures: Sequence[Image.Image]) -> Iterator[dict[str, NDArray[Any]]]:

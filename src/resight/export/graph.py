@@ -187,6 +187,7 @@ class Normalizer(nn.Module):
             self.register_buffer("whitening", torch.from_numpy(card.whitening))
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Turn squares (B, 3, S, S) of 0 to 255 into images (B, 3, S, S)."""
         if not self.card.contrast:
             return pixels * self.get_buffer("scale") + self.get_buffer("shift")
         flat = contrast_normalized(pixels, self.card.contrast) - self.get_buffer("mean")

@@ -50,8 +50,8 @@ def squares(pictures: Tensor, card: Preprocessing) -> Tensor:
 def tall() -> int:
     """Return how much higher than wide a picture must be that this Pillow resizes by rows first.
 
-    For long it was 100 times as high as wide. Recent releases do so where that takes more than 2 times as many
-    rows away as columns, which is 2 times as high as wide where a picture keeps its proportions.
+    For long it was 100 times as high as wide. Recent releases do so where the resize takes away more than
+    2 times as many rows as columns: of a picture that keeps its proportions, if it is 2 times as high as wide.
     """
     noise = np.random.default_rng(0).integers(0, 256, (50, 20, 3), dtype=np.uint8)
     picture, kind = Image.fromarray(noise), FILTERS["bilinear"]

@@ -81,7 +81,7 @@ class Frame:
         return self.corner + places.to(torch.float64) * self.sides
 
     def boxes(self, shares: Tensor) -> Tensor:
-        """Return boxes (..., 4) in shares of the square's sides in pixels of the picture, clipped, float64."""
+        """Return boxes (..., 4) in shares of the square's sides in pixels of the picture, inside it."""
         first, second = self.to_picture(shares[..., :2]), self.to_picture(shares[..., 2:])
         return self.clipped(torch.cat([torch.minimum(first, second), torch.maximum(first, second)], -1))
 
@@ -145,7 +145,7 @@ class Pointed(Solved):
         self.outputs = ("points", "confidences") if task.loss == "rle" else ("points",)
 
     def said(self, pixels: Tensor, frame: Frame) -> tuple[Tensor, ...]:
-        """Turn squares into points (B, J, 2), 0 being the middle of the first pixel, and confidences (B, J)."""
+        """Turn squares into points (B, J, 2), 0 the middle of the first pixel, and confidences (B, J)."""
         network, images = self.network, self.normalize(pixels)
         assert isinstance(network, Cascade)  # of this task
         found = network.head(network.forward_maps(images))

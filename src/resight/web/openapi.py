@@ -64,7 +64,7 @@ RUNS = record(
                     "name": STRING,
                     "network": STRING,
                     "size": INTEGER,
-                    "method": STRING,
+                    "method": {"type": ["string", "null"]},
                     "closed": {"type": "boolean"},
                     "classes": {"type": "array", "items": STRING},
                     "methods": {"type": "array", "items": STRING},

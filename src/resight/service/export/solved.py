@@ -28,8 +28,8 @@ from resight.tasks.task import SolverTask
 PROBABILITY, PLACE, EMBEDDING = 1e-5, 0.01, 1e-4
 """Largest differences: of a probability or score, of a point or a box's edge in pixels, of an embedding."""
 ROUNDED = 0.02
-"""Share of pictures on which other objects may be found: where two boxes overlap by just as much as suppression
-allows, rounding decides."""
+"""Share of pictures on which other objects may be found: where two boxes overlap by just as much as
+suppression allows, rounding decides."""
 
 
 def export_solved(run: Run, task: SolverTask, place: Path, trial: Trial) -> dict[str, Any]:

@@ -216,7 +216,8 @@ class Desk:
         label = item.picture.label if item.picture.label in self.network.classes else None
         while len(self._proposed) >= REMEMBERED:
             del self._proposed[next(iter(self._proposed))]
-        self._proposed[item.key] = self.network.boxes(image, label, None, Rule())
+        no_maps = self.network.method is None
+        self._proposed[item.key] = [] if no_maps else self.network.boxes(image, label, None, Rule())
 
     def _is_done(self, item: Item) -> bool:
         saved = self.labels.saved.get(item.path)

@@ -2,7 +2,7 @@
 
     FOLDER/annotations/instances_SPLIT.json      instances_default.json where there are no splits
 
-Where Pascal VOC is asked for, its files are written besides, see `voc.py`, and these files are in FOLDER/.serve.
+Where Pascal VOC is asked for, its files are written too, see `voc.py`, and these files are in FOLDER/.serve.
 
 Only pictures that somebody marked as done are among "images"; those that are begun are kept besides, where
 readers do not look. Pictures stay where they are, and the files name them from their own folder.
