@@ -48,7 +48,9 @@ def test_an_onnx_of_another_program_answers_and_says_that_it_has_no_maps(tmp_pat
 def test_a_desk_of_a_network_without_maps_proposes_nothing(tmp_path):
     (tmp_path / "photos").mkdir()
     spotted(RED).save(tmp_path / "photos" / "a.png")
-    with serving([save_colours(tmp_path / "colours.onnx")], tmp_path / "photos", out=str(tmp_path / "boxes")) as client:
+    with serving(
+        [save_colours(tmp_path / "colours.onnx")], tmp_path / "photos", out=str(tmp_path / "boxes")
+    ) as client:
         row = client.get("/v1/desk?state=all")[1]["pictures"][0]
         status, state = client.get(f"/v1/desk/{row['key']}")
         assert (status, state["boxes"], state["from"]) == (200, [], "proposed")

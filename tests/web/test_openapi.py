@@ -26,7 +26,9 @@ def test_every_request_is_described_and_every_description_is_a_request(tmp_path,
     }
     described = {
         (path, method)
-        for path, operations in openapi.document(openapi.Runs(1, network.methods), with_desk=with_desk)["paths"].items()
+        for path, operations in openapi.document(openapi.Runs(1, network.methods), with_desk=with_desk)[
+            "paths"
+        ].items()
         for method in operations
     }
     assert served == described

@@ -22,8 +22,8 @@ def bench(
             help="load (small pictures, then photos), train, train50, predict, explain (Grad-CAM), "
             "explain-pp (Grad-CAM++), explain-all (maps of every class), explain-smooth, "
             "explain-ablation, explain-score (minutes per step: use --rounds 1), scale (1, 2 and 4 processes "
-            "compared with the cost model), export (torch compared with onnxruntime, float and 8 bits) or photos "
-            "(accuracy for equal CPU seconds). "
+            "compared with the cost model), export (torch compared with onnxruntime, float and 8 bits) or "
+            "photos (accuracy for equal CPU seconds). "
             "[default: the first five]",
         ),
     ] = "",

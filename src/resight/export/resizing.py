@@ -51,7 +51,7 @@ def tall() -> int:
     """Return how much higher than wide a picture must be that this Pillow resizes by rows first.
 
     For long it was 100 times as high as wide. Recent releases do so where the resize takes away more than
-    2 times as many rows as columns: of a picture that keeps its proportions, if it is 2 times as high as wide.
+    2 times as many rows as columns: where proportions are kept, of a picture 2 times as high as wide.
     """
     noise = np.random.default_rng(0).integers(0, 256, (50, 20, 3), dtype=np.uint8)
     picture, kind = Image.fromarray(noise), FILTERS["bilinear"]

@@ -202,7 +202,8 @@ class Runs:
 def _picture(
     about: str, answers: dict[str, dict[str, Any]], parameters: Sequence[Parameter]
 ) -> dict[str, Any]:
-    body = {"application/octet-stream": {"schema": BYTES}, "image/*": {"schema": BYTES}}
+    file = {**BYTES, "minLength": 1}
+    body = {"application/octet-stream": {"schema": file}, "image/*": {"schema": file}}
     return _operation(about, answers, parameters, body, (408, 413, 422, 503))
 
 
@@ -214,9 +215,7 @@ def document(runs: Runs, *, with_desk: bool) -> dict[str, Any]:
         with_desk: whether the server has data to label.
     """
     paths: dict[str, Any] = {
-        "/v1/predict": {
-            "post": _picture("Classify a picture.", {JSON: ANSWER}, runs.told(pictures.PREDICT))
-        },
+        "/v1/predict": {"post": _picture("Classify a picture.", {JSON: ANSWER}, runs.told(pictures.PREDICT))},
         "/v1/explain": {
             "post": _picture(
                 "Show where the network looks, for one class or many.",

@@ -13,10 +13,12 @@ from resight.service.export.export import export
 from resight.service.export.solved import Agreement
 from resight.service.run.run import open_any
 from resight.service.test.predict import predict
+from resight.service.test.test import test as judge
 from resight.tasks.detect.task import Detect
 from resight.tasks.pose.task import Pose
 from resight.tasks.verify.task import Verify
 from solvers import TASKS, pictures, save_solver
+from support import make_folder
 
 SCRIPT = """
 import json, sys
@@ -82,6 +84,15 @@ def test_embeddings_are_those_of_the_run_without_torch(verifier, photos):
         found = without_torch(file, *paths[:count])
         same(found, wanted)
     assert wanted[0]["threshold"] == pytest.approx(0.4)
+
+
+def test_test_gives_the_figures_of_the_run(verifier, tmp_path):
+    make_folder(tmp_path / "people", count=4)
+    found, wanted = (judge([str(name)], str(tmp_path / "people")) for name in (verifier[1], verifier[0]))
+    assert found.keys() == wanted.keys() and found["task"] == "verify" and found["n"] == 12
+    for key in ("auc", "eer", "rank1", "people", "pairs"):
+        assert found[key] == pytest.approx(wanted[key], abs=1e-6), key
+    assert found["threshold"] == pytest.approx(0.4)
 
 
 def test_a_broken_picture_is_an_error_of_its_own(verifier, photos):

@@ -196,7 +196,7 @@ class Served:
 
     def _method(self, name: str | None) -> str:
         if self.method is None:
-            raise UsageError("this network gives no maps, so there are no boxes either: only its answers are known")
+            raise UsageError("this network gives no maps, and so no boxes: only its answers are known")
         if name is None:
             return self.method
         lookup(METHODS, name, "saliency method")
