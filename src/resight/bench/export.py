@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from resight.bench.interleave import Block, answer, interleave
 from resight.bench.rows import Deployed, Rates, Row
 from resight.core.errors import ResightError
+from resight.core.preprocessing import Preprocessing
 
 REFERENCE = "torch eager"
 CANDIDATES = (REFERENCE, "resight predict", "onnxruntime float", "onnxruntime int8")
@@ -42,6 +43,11 @@ class Network:
     name: str
     side: int
     batch: int
+
+    @property
+    def card(self) -> Preprocessing:
+        """Its preprocessing: the squares as they are."""
+        return Preprocessing(size=self.side, resize=self.side)
 
     def pictures(self) -> NDArray[np.uint8]:
         """Return the decoded squares, (batch, side, side, 3)."""
@@ -147,7 +153,7 @@ def _eager(network: Network, squares: NDArray[np.uint8]) -> Callable[[], int]:
     import torch
 
     model = _model(network)
-    card = model.preprocessing
+    card = network.card
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (card.mean, card.std))
 
     def step() -> int:
@@ -170,7 +176,7 @@ def _predicting(network: Network, squares: NDArray[np.uint8]) -> Callable[[], in
     keep_pages()
     model, device = _model(network), torch.device("cpu")
     member = Run("bench", None, model, {}, device).member(model.classes, fast=True)
-    normalize, batch = Normalize(model.preprocessing, device), torch.from_numpy(squares)
+    normalize, batch = Normalize(network.card, device), torch.from_numpy(squares)
     return lambda: len(logits_of(member.network, batch, normalize, member.precision).argmax(1).tolist())
 
 
@@ -178,7 +184,6 @@ def _model(network: Network):  # noqa: ANN202 - a classifier; torch is not loade
     """Return the network, fresh but confident, as a trained one is: see `bench.bench`."""
     import torch
 
-    from resight.core.preprocessing import Preprocessing
     from resight.models.zoo import create_model
 
     torch.manual_seed(0)
@@ -188,7 +193,7 @@ def _model(network: Network):  # noqa: ANN202 - a classifier; torch is not loade
         assert isinstance(last, torch.nn.Linear)
         last.bias[0] = 100.0
     model.classes = tuple(map(str, range(last.out_features)))
-    model.preprocessing = Preprocessing(size=network.side, resize=network.side)
+    model.preprocessing = network.card
     return model
 
 
@@ -200,9 +205,9 @@ def _files(network: Network) -> Iterator[Path]:
     from resight.export.writing import axes_of, to_onnx, with_document
 
     model = _model(network)
-    graph = Graph(model, model.preprocessing, 1.0, model.probabilities, None).eval()
+    graph = Graph(model, network.card, 1.0, model.probabilities, None).eval()
     document = {
-        "classes": list(model.classes), "preprocessing": model.preprocessing.to_dict(),
+        "classes": list(model.classes), "preprocessing": network.card.to_dict(),
         "export": {
             "format": 1, "task": "classify", "outputs": axes_of(graph), "probabilities": model.probabilities,
         },

@@ -31,7 +31,7 @@ class OnnxSolver(nn.Module):
         super().__init__()
         self.opened, self.preprocessing = opened, opened.preprocessing
         self.classes: tuple[str, ...] = opened.classes
-        self.about: dict[str, Any] = opened.facts.get("about", {})
+        self.about: dict[str, Any] = opened.facts.get("about") or {}
 
     def answers(self, read: Callable[[int], Image.Image], count: int) -> Iterator[tuple[int, Any]]:
         """Yield (index, answer or PictureError) of pictures, as `SolverTask.answers` does.

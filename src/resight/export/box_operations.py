@@ -50,8 +50,7 @@ def _(boxes: Tensor, scores: Tensor, overlap: float, least: float, most: int) ->
 
 def nodes(boxes: Any, scores: Any, overlap: float, least: float, most: int) -> Any:
     """Return `suppressed` as nodes of ONNX; the exporter calls it with values of its graph."""
-    from onnxscript import opset18 as op
-
+    op = _operations()
     found = op.NonMaxSuppression(
         boxes, op.Unsqueeze(scores, op.Constant(value_ints=[1])), op.Constant(value_ints=[most]),
         op.Constant(value_floats=[overlap]), op.Constant(value_floats=[least]),
@@ -69,14 +68,20 @@ def cut(
     maps: Any, regions: Any, scale: float, height: int, width: int, samples: int, aligned: bool = False
 ) -> Any:
     """Return torchvision's `roi_align` as nodes of ONNX; regions are (R, 5), the picture's number first."""
-    from onnxscript import opset18 as op
-
+    op = _operations()
     numbers = op.Cast(op.Gather(regions, op.Constant(value_int=0), axis=1), to=INT64)
     boxes = op.Gather(regions, op.Constant(value_ints=[1, 2, 3, 4]), axis=1)
     return op.RoiAlign(
         maps, boxes, numbers, coordinate_transformation_mode="half_pixel" if aligned else "output_half_pixel",
         spatial_scale=scale, output_height=height, output_width=width, sampling_ratio=samples,
     )  # fmt: skip
+
+
+def _operations() -> Any:
+    """Return what makes nodes; its own types know only values, and the exporter gives values of a graph."""
+    from onnxscript import opset18
+
+    return opset18
 
 
 def translations() -> dict[Any, Any]:

@@ -206,7 +206,7 @@ class Onnx:
     @property
     def joints(self) -> list[str]:
         """The names of the joints of a pose."""
-        found = self.facts.get("about", {}).get("joints", [])
+        found = (self.facts.get("about") or {}).get("joints", [])
         return found if isinstance(found, list) else []
 
     def require_classifier(self) -> None:

@@ -7,8 +7,10 @@ import sys
 import numpy as np
 import pytest
 
+from resight.cli.export import exported
 from resight.core.errors import ModelFileError, ResightError, UsageError
 from resight.service.deployed.explain import explain
+from resight.service.export.agreement import trial_of
 from resight.service.export.export import export
 from resight.service.export.solved import Agreement
 from resight.service.run.run import open_any
@@ -17,6 +19,7 @@ from resight.service.test.test import test as judge
 from resight.tasks.detect.task import Detect
 from resight.tasks.pose.task import Pose
 from resight.tasks.verify.task import Verify
+from resight.web.page import export_page
 from solvers import TASKS, pictures, save_solver
 from support import make_folder
 
@@ -84,6 +87,24 @@ def test_embeddings_are_those_of_the_run_without_torch(verifier, photos):
         found = without_torch(file, *paths[:count])
         same(found, wanted)
     assert wanted[0]["threshold"] == pytest.approx(0.4)
+
+
+def test_it_is_compared_on_pictures_of_people_whom_the_run_does_not_know(verifier, tmp_path):
+    make_folder(tmp_path / "people", count=4)
+    trial = trial_of(open_any(verifier[0]), str(tmp_path / "people"), None)
+    assert len(trial) == 12 and trial.words.startswith("12 of 12 test pictures")
+
+
+def test_the_command_prints_how_far_the_file_is_from_torch(verifier, capsys):
+    exported(verifier[2], as_json=False)
+    words = " ".join(capsys.readouterr().out.split())
+    assert "output embeddings batch, numbers" in words and "same answer 6 of 6" in words
+    assert "largest difference of an embedding" in words
+
+
+def test_a_page_of_another_task_is_refused_before_it_is_exported(verifier, tmp_path):
+    with pytest.raises(UsageError, match="trained with --task verify"):
+        export_page(verifier[0], str(tmp_path / "net.html"), "all", str(tmp_path))
 
 
 def test_test_gives_the_figures_of_the_run(verifier, tmp_path):
