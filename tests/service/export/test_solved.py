@@ -5,11 +5,15 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
+import torch
 
 from resight.cli.export import exported
 from resight.core.errors import ModelFileError, ResightError, UsageError
+from resight.models.modelfile import save_model
 from resight.service.deployed.explain import explain
+from resight.service.export import solved as service
 from resight.service.export.agreement import trial_of
 from resight.service.export.export import export
 from resight.service.export.solved import Agreement
@@ -18,9 +22,9 @@ from resight.service.test.predict import predict
 from resight.service.test.test import test as judge
 from resight.tasks.detect.task import Detect
 from resight.tasks.pose.task import Pose
-from resight.tasks.verify.task import Verify
+from resight.tasks.tasks import header_of
 from resight.web.page import export_page
-from solvers import TASKS, pictures, save_solver
+from solvers import TASKS, pictures, save_solver, solver
 from support import make_folder
 
 SCRIPT = """
@@ -168,22 +172,18 @@ def test_few_pictures_may_have_other_objects(other, good):
     assert found.good == good and found.same_answer == 100 - other
 
 
-def test_another_network_than_the_runs_is_not_written(tmp_path, monkeypatch):
-    from resight.service.export import solved as service
-
-    run = save_solver(tmp_path / "net.safetensors", Verify())
-    monkeypatch.setattr(service, "EMBEDDING", -1.0)
-    monkeypatch.setattr(service, "to_onnx", lambda network, name: None)
-    monkeypatch.setattr(service, "with_document", lambda model, document: b"")
-    monkeypatch.setattr(service, "Onnx", lambda name, content: None)
-    monkeypatch.setattr(service, "compared", refusing)
-    with pytest.raises(ResightError, match="differs"):
-        export(run, str(tmp_path / "net.onnx"))
+def test_a_file_that_differs_from_torch_is_not_written(verifier, tmp_path, monkeypatch):
+    """The graph is that of a network whose weights are others than the run's."""
+    run, file, _ = verifier
+    network = solver(TASKS["verify"])
+    torch.nn.init.normal_(next(network.trunk.parameters()))
+    facts = {"data": None, **header_of(TASKS["verify"])}
+    save_model(tmp_path / "other.safetensors", network, network.state_dict(), facts)
+    monkeypatch.setattr(service, "to_onnx", lambda *_: onnx.load(str(file)))
+    assert export(run, str(tmp_path / "same.onnx"))["agreement"]["n"] == 6
+    with pytest.raises(ResightError, match=r"differs from torch: an embedding by .*; nothing was written"):
+        export(str(tmp_path / "other.safetensors"), str(tmp_path / "net.onnx"))
     assert not (tmp_path / "net.onnx").exists()
-
-
-def refusing(*_):
-    raise ResightError("it differs")
 
 
 @pytest.mark.slow
