@@ -23,8 +23,8 @@ def bench(
             "explain-pp (Grad-CAM++), explain-all (maps of every class), explain-smooth, "
             "explain-ablation, explain-score (minutes per step: use --rounds 1), detect (a training step), "
             "detect-test (a test picture), limit, limit50 (training compared with its convolutions alone), "
-            "export (torch compared with onnxruntime, float and 8 bits), scale (1, 2 and 4 processes compared "
-            "with the cost model) or photos (accuracy for equal CPU seconds). "
+            "export (torch compared with onnxruntime, float and 8 bits), scale (1, 2 and 4 processes "
+            "compared with the cost model) or photos (accuracy for equal CPU seconds). "
             "[default: the first five]",
         ),
     ] = "",
