@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +27,8 @@ class Training:
             training with the same seed.
         command: "train" or "train-gan".
         task: what is learned; "" for classification.
+        made_of: condition of an earlier training whose run, with the same seed, the set is made of; the
+            function in `Experiment.sets` gets its folder too.
     """
 
     condition: str
@@ -36,6 +37,12 @@ class Training:
     words: tuple[str, ...] = ()
     command: str = "train"
     task: str = ""
+    made_of: str = ""
+
+    @property
+    def needs(self) -> str:
+        """Words that name, as `{CONDITION}`, the trainings that must have finished before."""
+        return " ".join([*self.words, f"{{{self.made_of}}}"] if self.made_of else self.words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +155,8 @@ class Experiment:
         caveat: another explanation of the figures, in a sentence; empty if none is known.
         trainings: the trainings to run.
         smoke: the scale that takes minutes.
-        sets: data sets that the experiment makes: name to a function that writes one into a folder.
+        sets: data sets that the experiment makes: name to a function that writes one into a folder; called
+            with the laboratory, the folder and, where it is `made_of` a training, the run's folder.
         plots: its charts.
         needs: the data that the user must give, one for each --data.
         boxed: whether it needs the pictures' boxes, which a part of a set does not have.
@@ -162,7 +170,7 @@ class Experiment:
     caveat: str = ""
     trainings: tuple[Training, ...] = ()
     smoke: Scale = field(default_factory=lambda: Scale(name="smoke", epochs=2, pictures=1000, tested=500))
-    sets: "Mapping[str, Callable[[Laboratory, Path], Any]]" = field(default_factory=dict)
+    sets: "Mapping[str, Callable[..., Any]]" = field(default_factory=dict)
     plots: "Callable[[Laboratory], Iterator[Plot]] | None" = None
     needs: tuple[str, ...] = ()
     boxed: bool = False
