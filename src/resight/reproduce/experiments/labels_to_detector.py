@@ -14,7 +14,8 @@ from resight.reproduce.boxed import TRUE, figures_of_maps, write_located, write_
 from resight.reproduce.experiment import Experiment, Figures, Measure, Row, Scale, Training
 from resight.reproduce.laboratory import Laboratory
 
-FROM = {"true": {"data": TRUE}, "cam": {"data": "cam-boxes", "made_of": "classifier"}}
+FROM = {"true": (TRUE, ""), "cam": ("cam-boxes", "classifier")}
+"""The set of each kind of boxes, and the training that it is made of."""
 TASKS = {"localizer": ("localize", "photos"), "detector": ("detect", "detect")}
 ERRORS, PRECISION = {"gt-known-error": "gt_known", "localization-error": "localization"}, {"ap50": "ap50"}
 
@@ -22,14 +23,15 @@ ERRORS, PRECISION = {"gt-known-error": "gt_known", "localization-error": "locali
 def trainings() -> Iterator[Training]:
     yield Training(condition="classifier", data=TRUE, recipe="photos")
     for name, (task, recipe) in TASKS.items():
-        for boxes, own in FROM.items():
-            yield Training(condition=f"{name}-{boxes}", recipe=recipe, task=task, **own)
+        for boxes, (data, of) in FROM.items():
+            yield Training(condition=f"{name}-{boxes}", data=data, made_of=of, recipe=recipe, task=task)
 
 
 def measured(found: list[dict[str, Any]], names: dict[str, str]) -> Iterator[tuple[str, Measure | None]]:
     """Yield figures by name from what every seed's test gave."""
     for name, key in names.items():
-        own, bounds = key if key == "ap50" else f"{key}_error", found and found[0][f"{key}_interval"]
+        own = key if key == "ap50" else f"{key}_error"
+        bounds = found[0][f"{key}_interval"] if found else None
         interval = (bounds[0], bounds[1]) if bounds else None
         yield name, Measure(tuple(test[own] for test in found), interval) if found else None
 

@@ -236,9 +236,10 @@ class Localize(SolverTask):
         """Yield the class and the box of each picture."""
         if self.head == "rpn":
             for index, found, place in views_of(asked, self.views, mirrored=self.mirrored):
-                if place is None or isinstance(found, PictureError):
+                if isinstance(found, PictureError):
                     yield index, found
                     continue
+                assert place is not None  # the picture could be read
                 likely = (found.logits.double() / asked.temperature).softmax(1).mean(0)
                 sure, boxes = found.best()
                 yield index, answer_of(likely, boxes, place, sure.sigmoid())
