@@ -64,8 +64,8 @@ def test_true_boxes_are_those_of_the_user_on_the_same_test_pictures(lab):
 def test_boxes_of_the_maps_are_learned_and_true_ones_tested(lab):
     """What `locate` gives is what is learned; a training waits for the run that its set is made of."""
     training = lab.training("detector-cam")
-    assert training.needs == "{classifier}" and lab._missing(training, 1) == ["classifier"]
     chosen = lab.experiment
+    assert [t.condition for t in chosen.before(training)] == ["classifier"] == lab._missing(training, 1)
     assert {t.condition for t in _needed(chosen, ["detector-cam"])} == {"classifier", "detector-cam"}
     run = lab.run_folder(lab.training("classifier"), 0)
     made = opened_for(Detect(), lab.words(training, 0)[1])
