@@ -237,3 +237,25 @@ def test_at_a_thousand_classes_it_is_built_and_steps():
     assert losses[0] < 60
     with torch.no_grad():
         assert network.eval()(images).shape == (2, 6000)
+
+
+def test_many_channels_are_calmed():
+    """From 128 channels on the anchors' features are divided: half of the weights at twice the channels."""
+    torch.manual_seed(0)
+    own = ClassProposals("map", 256, CLASSES, 0.25, twice=True)
+    other = ClassProposals("map", 256, CLASSES, 0.25, twice=True)
+    other.load_state_dict(own.state_dict())
+    assert own.calm == 2 and ClassProposals("map", 64, CLASSES, 0.25, twice=False).calm == 1
+    other.calm = 1.0
+    features, labels = torch.randn(2, 256, HEIGHT, WIDTH), torch.tensor([1, 2])
+    true = [objects([[0.0, 0.0, 0.5, 0.6]]), objects([[0.3, 0.1, 0.9, 0.9]], 2, 9)]
+    with torch.no_grad():
+        for layer in (other.cls, other.reg):
+            layer.weight.div_(2)
+        other.regions.reduce.weight.div_(2)
+        torch.testing.assert_close(own.said(features), other.said(features))
+        torch.testing.assert_close(own.of_classes(features, labels), other.of_classes(features, labels))
+        for mine, theirs in zip(
+            own.losses(features, true, labels, 8, 8), other.losses(features, true, labels, 8, 8), strict=True
+        ):
+            torch.testing.assert_close(mine, theirs)

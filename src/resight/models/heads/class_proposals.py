@@ -31,6 +31,9 @@ GUESSES = 5
 """Classes of a picture, the likeliest ones, that the second stage looks at."""
 ASIDE = 100.0
 """What is taken off the logits of all other classes then: they rank behind those that were looked at."""
+CALM = 128.0
+"""Channels from which on the anchors' features are divided by their number over this: a step of AdamW moves
+an output by the rate times the sum of its inputs, and boxes bear less of that than class logits do."""
 WHOLE = (1, 1)
 """Height and width of a picture in shares of its sides."""
 LEAST = 1e-3
@@ -88,6 +91,7 @@ class ClassProposals(Head):
     ) -> None:
         super().__init__()
         self.reads, self.classes, self.anchor, self.scale = (stage,), classes, anchor, scale
+        self.calm = max(1.0, channels / CALM)
         self.named = nn.Linear(channels, classes)
         # 1x1 convolutions, as linear layers of each place.
         self.cls, self.reg = (nn.Linear(channels, EACH * classes * n) for n in (1, 4))
@@ -129,6 +133,7 @@ class ClassProposals(Head):
         """
         features = features * self.scale
         named = self.named(features.mean((2, 3))).float()
+        features = features / self.calm
         anchors = self.anchors((features.shape[2], features.shape[3]), zoom)
         logits = self.cls(features.flatten(2).transpose(1, 2)).float()  # (B, h w, EACH classes)
         logits = logits.unflatten(2, (EACH, self.classes)).permute(0, 3, 2, 1).flatten(2)
@@ -149,7 +154,8 @@ class ClassProposals(Head):
         """
         found = []
         with torch.no_grad():
-            for one, label in zip(features * self.scale, labels.tolist(), strict=True):
+            scaled = features * (self.scale / self.calm)
+            for one, label in zip(scaled, labels.tolist(), strict=True):
                 logits, boxes = self._of_class(one, label, self.anchors((one.shape[1], one.shape[2])))
                 found.append(boxes[logits.argmax()])
         return torch.stack(found)
@@ -170,6 +176,8 @@ class ClassProposals(Head):
             regions: of a picture that learn in the second stage.
         """
         features = features * self.scale
+        named = self.named(features.mean((2, 3))).float()
+        features = features / self.calm
         anchors = self.anchors((features.shape[2], features.shape[3]))
         found = []
         for one, own, label in zip(features, true, labels.tolist(), strict=True):
@@ -177,7 +185,7 @@ class ClassProposals(Head):
         loss = torch.stack(found).mean()
         if self.regions is not None:
             loss = loss + self._region_loss(features, true, labels, anchors, regions)
-        return self.named(features.mean((2, 3))).float(), loss
+        return named, loss
 
     def _anchor_loss(self, one: Tensor, at: Sampled, anchors: Tensor, label: int) -> Tensor:
         """Return the loss of a picture: its map (K, h, w), what learns, all anchors, and its class."""
