@@ -2,9 +2,18 @@
 
 import json
 
+import numpy as np
+from PIL import Image
+
 from support import picture
 
 BOX = (2, 3, 7, 9)
+COLOURS = {"red": (230, 40, 40), "blue": (40, 40, 230)}
+ANNOTATION = (
+    "<annotation><filename>{name}.png</filename><size><width>{w}</width><height>{h}</height><depth>3</depth>"
+    "</size><object><name>{label}</name><bndbox><xmin>{x0}</xmin><ymin>{y0}</ymin><xmax>{x1}</xmax>"
+    "<ymax>{y1}</ymax></bndbox></object></annotation>"
+)
 
 
 def voc(filename, label, box=BOX):
@@ -41,3 +50,25 @@ def coco(rows, prefix="", categories=((1, "cat"), (2, "dog"))):
             "categories": [{"id": i, "name": name} for i, name in categories],
         }
     )
+
+
+def make_boxes(root, count=60, classes=("red", "blue"), shift=0):
+    """A VOC folder: dark pictures of 60 x 40 with one bright box each."""
+    chance, names = np.random.default_rng(0), {"train": [], "test": []}
+    for place in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (root / place).mkdir(parents=True)
+    for number in range(count):
+        pixels = chance.integers(0, 60, (40, 60, 3)).astype(np.uint8)
+        width, height = chance.integers(12, 24, 2)
+        x, y = chance.integers(0, 60 - width), chance.integers(0, 40 - height)
+        label = classes[number % len(classes)]
+        pixels[y : y + height, x : x + width] = COLOURS[label]
+        name = f"p{number:03d}"
+        Image.fromarray(pixels).save(root / "JPEGImages" / f"{name}.png")
+        edges = {"x0": x + 1 + shift, "y0": y + 1, "x1": x + width, "y1": y + height}
+        words = ANNOTATION.format(name=name, w=60, h=40, label=label, **edges)
+        (root / "Annotations" / f"{name}.xml").write_text(words)
+        names["test" if number % 10 in (4, 7) else "train"].append(name)
+    for split, own in names.items():
+        (root / "ImageSets/Main" / f"{split}.txt").write_text("\n".join(own) + "\n")
+    return root

@@ -282,6 +282,7 @@ DATA = {  # the file, the folder in it
     "gan-augmentation": ("grocery", "grocery"),
     "gap-gmp-cam": ("tiny_imagenet_boxes", "tiny-imagenet-200"),
     "imbalance": ("tiny_imagenet_boxes", "tiny-imagenet-200"),
+    "labels-to-detector": ("wildlife_voc", "wildlife"),
     "localize-alpha": ("tiny_imagenet_boxes", "tiny-imagenet-200"),
 }
 

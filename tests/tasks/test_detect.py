@@ -23,6 +23,7 @@ from resight.data.open import open_as_it_is
 from resight.data.order import Order
 from resight.data.prepare import Normalize, fit, seen_window
 from resight.data.stream import Readers
+from resight.evaluate.asked import Asked
 from resight.localize.segments import run_lengths_of
 from resight.models.zoo import create_model
 from resight.service.locate.annotations import write_coco
@@ -362,6 +363,24 @@ def test_one_class_and_pictures_without_objects(tmp_path):
     assert list(answer["per_class"]) == ["red"] and open_any("run1").network.head.plan.kind == "c4"
 
 
+def test_scales_and_context_are_settings_that_are_kept(place):
+    """Tests at one size twice equal those at that size; other sizes see the picture, not its square."""
+    words = [*WORDS, "detect.context=true", "detect.scales=1,2"]
+    train(str(place / "coco"), task="detect", epochs=1, changes=words, out="wide", console=QUIET)
+    opened = open_any("wide")
+    assert opened.task.scales == (1.0, 2.0) and opened.network.head.plan.context
+    assert "--set detect.scales=1.0,2.0" in json.loads(Path("wide/recipe.json").read_text())["command"]
+    path, card = place / "coco/val/000.png", opened.preprocessing
+    asked = Asked(opened.network, card, torch.float32, lambda i: Image.open(path).convert("RGB"), [0])
+    sure = replace(opened.task, score=0.0)
+    ((_, plain),) = replace(sure, scales=()).answers(asked)
+    ((_, same),) = replace(sure, scales=(1.0, 1.0)).answers(asked)
+    ((_, larger),) = sure.answers(asked)
+    assert np.array_equal(plain.boxes, same.boxes) and np.array_equal(plain.scores, same.scores)
+    assert larger.size == (60, 40) and len(larger.boxes) and (larger.boxes <= [60, 40, 60, 40]).all()
+    assert larger.scores.tolist() != plain.scores.tolist()
+
+
 def test_what_does_not_go_is_refused_in_a_line(tmp_path):
     from support import make_folder
 
@@ -373,6 +392,9 @@ def test_what_does_not_go_is_refused_in_a_line(tmp_path):
         ({"head": "c4", "masks": True}, "take detect.head=fpn"),
         ({"width": 0}, "detect.width=0: must be 1 or more"),
         ({"nms": 1.0}, "must lie between 0 and 1"),
+        ({"released": "timm"}, "detect.released=timm: must be torchvision, or left out"),
+        ({"scales": (1.0,)}, "detect.scales: give two sizes or more"),
+        ({"scales": (1.0, 9.0)}, "each between 0.25 and 4"),
     ):
         with pytest.raises(UsageError, match=match):
             Detect(**setting)

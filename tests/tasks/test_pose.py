@@ -194,7 +194,7 @@ def test_other_joints_are_refused(place, run, tmp_path):
 
 
 def test_the_summary_refuses_stages_whose_input_depends_on_the_picture(run):
-    with pytest.raises(UsageError, match="its later stages look at parts that depend on the picture"):
+    with pytest.raises(UsageError, match="parts of it look at places that depend on the picture"):
         summary(run)
 
 

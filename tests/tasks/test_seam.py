@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from annotated import make_boxes
 from as_json import check, explain_paths, gallery, pack, summary
 from resight.core.errors import DataError, ModelFileError, ResightError, UnknownNameError, UsageError
 from resight.data.marks import OneBox
@@ -36,34 +37,6 @@ pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 QUIET = Console(file=io.StringIO(), quiet=True)
 WORDS = ("model=resnet20", "image_size=32", "batch_size=16", "lr=0.02", "localize.alpha=0.4")
-COLOURS = {"red": (230, 40, 40), "blue": (40, 40, 230)}
-ANNOTATION = (
-    "<annotation><filename>{name}.png</filename><size><width>{w}</width><height>{h}</height><depth>3</depth>"
-    "</size><object><name>{label}</name><bndbox><xmin>{x0}</xmin><ymin>{y0}</ymin><xmax>{x1}</xmax>"
-    "<ymax>{y1}</ymax></bndbox></object></annotation>"
-)
-
-
-def make_boxes(root, count=60, classes=("red", "blue"), shift=0):
-    """A VOC folder: dark pictures of 60 x 40 with one bright box each."""
-    chance, names = np.random.default_rng(0), {"train": [], "test": []}
-    for place in ("JPEGImages", "Annotations", "ImageSets/Main"):
-        (root / place).mkdir(parents=True)
-    for number in range(count):
-        pixels = chance.integers(0, 60, (40, 60, 3)).astype(np.uint8)
-        width, height = chance.integers(12, 24, 2)
-        x, y = chance.integers(0, 60 - width), chance.integers(0, 40 - height)
-        label = classes[number % len(classes)]
-        pixels[y : y + height, x : x + width] = COLOURS[label]
-        name = f"p{number:03d}"
-        Image.fromarray(pixels).save(root / "JPEGImages" / f"{name}.png")
-        edges = {"x0": x + 1 + shift, "y0": y + 1, "x1": x + width, "y1": y + height}
-        words = ANNOTATION.format(name=name, w=60, h=40, label=label, **edges)
-        (root / "Annotations" / f"{name}.xml").write_text(words)
-        names["test" if number % 10 in (4, 7) else "train"].append(name)
-    for split, own in names.items():
-        (root / "ImageSets/Main" / f"{split}.txt").write_text("\n".join(own) + "\n")
-    return root
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +78,10 @@ def test_what_is_written_of_a_task_is_read_back_and_classification_writes_nothin
 
 
 def test_record_and_header_name_the_task_and_its_settings(place, run):
-    settings = {"alpha": 0.4, "per_class": False, "smooth": False, "mirrored": True}
+    settings = {
+        "alpha": 0.4, "per_class": False, "smooth": False, "mirrored": True, "head": "box", "anchor": 0.25,
+        "anchors": 8, "stages": 1, "regions": 32, "views": "whole",
+    }  # fmt: skip
     record = json.loads((place / "run/recipe.json").read_text())
     assert record["task"] == {"name": "localize", "settings": settings} and len(record["recipe"]) == 25
     assert "--task localize" in record["command"] and "--set localize.alpha=0.4" in record["command"]
@@ -199,7 +175,7 @@ def test_validation_marks_are_moved_as_the_squares_are(place):
     """The bright pixels of each square lie in its box."""
     opened = open_any(str(place / "run"))
     dataset = data_of(opened, None).dataset
-    squares, marks = validation_of(dataset, opened.preprocessing, [], Localize.kind, strict=True)
+    squares, marks = validation_of(dataset, opened.preprocessing, [], Localize().kind, strict=True)
     assert len(squares) == len(marks) > 2
     for square, box in zip(squares, marks.boxes, strict=True):
         bright = square.float().amax(2) > 150

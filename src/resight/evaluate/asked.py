@@ -76,6 +76,11 @@ class Place:
         y0, y1 = y.clamp(0, height).tolist()
         return x0, y0, x1, y1
 
+    def boxes(self, edges: Tensor) -> Tensor:
+        """Return boxes (N, 4) in shares of the square's sides as x0, y0, x1, y1 in pixels of the picture."""
+        places = self.to_picture(edges.view(-1, 2, 2)).sort(1).values
+        return places.clamp(min=0).minimum(torch.tensor(self.size, dtype=places.dtype)).view(-1, 4)
+
 
 class _Squares(TorchDataset):
     """Each picture's square and place; lives in worker processes."""

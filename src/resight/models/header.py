@@ -56,7 +56,7 @@ HEADER = {
     "classes": [str],
     "multi_label?": bool,
     "preprocessing": CARD,
-    "task?": {"name": str, "settings": {str: (bool, float, str)}},
+    "task?": {"name": str, "settings": {str: (bool, float, str, [float])}},
     "about?": {str: object},
     "tasks?": [{"name": str, "classes": [str], "facts": {**FACTS, "geometry?": GEOMETRY}}],
     **FACTS,

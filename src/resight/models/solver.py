@@ -20,6 +20,8 @@ class Head(nn.Module):
     reads: tuple[str, ...]
     embeds: ClassVar[bool] = False
     """Whether its outputs are embeddings, (B, D)."""
+    countable: ClassVar[bool] = True
+    """Whether its layers see the same of every picture, so that they can be counted."""
 
 
 class Solver(nn.Module):
@@ -43,8 +45,6 @@ class Solver(nn.Module):
 
     guided_layer = ""
     """No regressor learns beside the head."""
-    countable = True
-    """Whether its layers see the same of every picture, so that they can be counted."""
 
     def __init__(self, trunk: Classifier, head: Head) -> None:
         super().__init__()
@@ -74,6 +74,11 @@ class Solver(nn.Module):
     def stages(self) -> "OrderedDict[str, nn.Module]":
         """The named stages of the trunk, first to last."""
         return self.trunk.stages
+
+    @property
+    def countable(self) -> bool:
+        """Whether its layers see the same of every picture, so that they can be counted."""
+        return self.head.countable
 
     # Name, options and origin are the trunk's.
 

@@ -19,7 +19,7 @@ NAMES = (
     "degradation", "identity", "cifar10-table", "layer-responses", "gap-shift", "nin-head", "shortcuts",
     "depth-1000", "width", "cardinality", "dense", "compound-scaling", "activations", "normalization",
     "pooling", "dropout", "augmentation", "he-init", "forgetting", "imbalance", "gan-augmentation",
-    "gap-gmp-cam", "bovw-vs-cnn", "imagenet-check", "localize-alpha",
+    "gap-gmp-cam", "bovw-vs-cnn", "imagenet-check", "localize-alpha", "labels-to-detector",
 )  # fmt: skip
 """In the order of the list; each is a file in `experiments`, with underscores for hyphens."""
 

@@ -29,6 +29,8 @@ class Training:
             training with the same seed, `{FILE}` for a file of `Experiment.files`.
         command: "train" or "train-gan".
         task: what is learned; "" for classification.
+        made_of: condition of an earlier training whose run, with the same seed, the set is made of; the
+            function in `Experiment.sets` gets its folder too.
     """
 
     condition: str
@@ -37,6 +39,7 @@ class Training:
     words: tuple[str, ...] = ()
     command: str = "train"
     task: str = ""
+    made_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,8 @@ class Experiment:
         caveat: another explanation of the figures, in a sentence; empty if none is known.
         trainings: the trainings to run.
         smoke: the scale that takes minutes.
-        sets: data sets that the experiment makes: name to a function that writes one into a folder.
+        sets: data sets that the experiment makes: name to a function that writes one into a folder; called
+            with the laboratory, the folder and, where it is `made_of` a training, the run's folder.
         files: that it makes from its runs: name to what is made.
         plots: its charts.
         needs: the data that the user must give, one for each --data.
@@ -177,14 +181,15 @@ class Experiment:
     caveat: str = ""
     trainings: tuple[Training, ...] = ()
     smoke: Scale = field(default_factory=lambda: Scale(name="smoke", epochs=2, pictures=1000, tested=500))
-    sets: "Mapping[str, Callable[[Laboratory, Path], Any]]" = field(default_factory=dict)
+    sets: "Mapping[str, Callable[..., Any]]" = field(default_factory=dict)
     files: Mapping[str, Made] = field(default_factory=dict)
     plots: "Callable[[Laboratory], Iterator[Plot]] | None" = None
     needs: tuple[str, ...] = ()
     boxed: bool = False
 
     def before(self, training: Training) -> list[Training]:
-        """Return the trainings that one needs: named by its words, or the source of a file that they name."""
+        """Return the trainings that one needs: named by its words, or sources of its set and files."""
         words = " ".join(training.words)
         named = {made.condition for name, made in self.files.items() if f"{{{name}}}" in words}
+        named.add(training.made_of)
         return [t for t in self.trainings if t.condition in named or f"{{{t.condition}}}" in words]

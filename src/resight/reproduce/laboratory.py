@@ -173,7 +173,8 @@ class Laboratory:
 
     def words(self, training: Training, seed: int) -> list[str]:
         """Return the arguments of a training's `resight` command."""
-        words = [training.command, str(self.set_of(training.data)), "--seed", str(seed)]
+        data = self.derived(training, seed) if training.made_of else self.set_of(training.data)
+        words = [training.command, str(data), "--seed", str(seed)]
         words += ["--task", training.task] if training.task else []
         words += ["--recipe", training.recipe] if training.recipe else []
         for word in (*self._filled(training, seed, str), *(self.scale.settings if training.recipe else ())):
@@ -209,6 +210,7 @@ class Laboratory:
             *(self.scale.settings if training.recipe else ()),
             *([training.command] if training.command != "train" else []),
             *([training.task] if training.task else []),
+            *([self.run_folder(self.training(training.made_of), seed).name] if training.made_of else []),
             *(self._made_of(data) if data in self.experiment.sets else []),
         ]
         name = digest(json.dumps(known).encode())[:8]
@@ -238,6 +240,17 @@ class Laboratory:
                 made(self, folder)
             else:
                 write_part(open_dataset(name, self.data_root), folder, self.scale)
+            (folder / "done").touch()
+        return folder
+
+    def derived(self, training: Training, seed: int) -> Path:
+        """Return the data set of a training that is made of an earlier run; made once that has finished."""
+        source = self.training(training.made_of)
+        run = self.run_folder(source, seed)
+        folder = self.place / "data" / f"{training.data}-{run.name}"
+        if self.finished(source, seed) and not (folder / "done").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            self.experiment.sets[training.data](self, folder, run)
             (folder / "done").touch()
         return folder
 

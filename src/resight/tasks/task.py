@@ -235,6 +235,15 @@ class SolverTask(Task):
         counts = torch.from_numpy(train.class_counts()).clamp(min=1)
         return (len(train) / (len(counts) * counts)).float()
 
+    def start(self, network: Solver) -> str:
+        """Load what a new training starts from besides the weights of the trunk; return a line about it.
+
+        Args:
+            network: changed.
+        """
+        del network
+        return ""
+
     def temperature(self, outputs: Any, marks: Any) -> float:
         """Return what class logits are divided by, fitted on validation; 1 where there are none."""
         del outputs, marks
@@ -249,6 +258,11 @@ class SolverTask(Task):
             marks: of the N pictures.
         """
         del network, outputs, marks
+
+    @property
+    def scored(self) -> bool:
+        """Whether rows of `predict` have a "score", below which nothing was found; for --at-least."""
+        return False
 
     def answers(self, asked: Asked) -> Iterator[tuple[int, Any]]:
         """Yield (index, answer or PictureError) of each picture, in order.

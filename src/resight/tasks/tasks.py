@@ -72,6 +72,25 @@ def task_of(document: Mapping[str, Any]) -> Task:
     return settings.from_dict(lookup(TASKS, str(written["name"])[:80], "task"), written["settings"])
 
 
+def identity_of(task: Task) -> dict[str, Any]:
+    """Return what a resumed run must share of its task: name and settings; nothing of classification."""
+    written = header_of(task).get("task")
+    return {"task": {"task": written["name"], **written["settings"]}} if written else {}
+
+
+def renewed(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `identity_of` wrote, in an older version, with the defaults of settings that came later."""
+    written = identity.get("task")
+    if not isinstance(written, dict) or written.get("task") not in TASKS:
+        return dict(identity)
+    own = {key: value for key, value in written.items() if key != "task"}
+    try:
+        task = task_of({"task": {"name": written["task"], "settings": own}})
+    except UsageError:  # what differs is named where the two are compared
+        return dict(identity)
+    return {**identity, **identity_of(task)}
+
+
 def built(task: SolverTask, trunk: Classifier, learned: Learned) -> Solver:
     """Return a trunk under the head of a task.
 

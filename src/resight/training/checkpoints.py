@@ -15,6 +15,7 @@ from resight.core.documents import Whole, Within
 from resight.core.errors import ModelFileError, PictureError
 from resight.core.figures import to_json
 from resight.models.modelfile import load_header, load_tensors, save_tensors
+from resight.tasks.tasks import renewed
 from resight.training.ema import AveragedWeights
 from resight.training.sharding import like, whole
 
@@ -151,7 +152,7 @@ def load_state(
         return None
     tensors, document = load_tensors(run / FILE)
     progress = _progress_of(document, run / FILE, counts)
-    stored = document["identity"]
+    stored = renewed(document["identity"])
     if begun and (progress.epoch, progress.step) == (begun, 0) and isinstance(stored.get("recipe"), dict):
         stored = {**stored, "recipe": {**stored["recipe"], "epochs": identity["recipe"]["epochs"]}}
     require_same(run, stored, identity)

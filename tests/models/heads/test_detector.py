@@ -1,36 +1,23 @@
 """A detector answers and learns as torchvision's from equal weights; its draws are the picture's."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from resight.core import seeds
-from resight.models.heads.detector import Plan, detector_on, maps_of
+from resight.core.errors import ModelFileError, UsageError
+from resight.models.heads.detector import Plan, Scale, adjacent, detector_on, maps_of
 from resight.models.heads.instance_masks import pasted
 from resight.models.heads.proposals import Counts
 from resight.models.heads.regions import Kept, refined, suppressed, voted
+from resight.models.heads.released import load_released, our_names
 from resight.models.heads.sampling import Objects, sampled
 from resight.models.zoo import create_model
 
 CLASSES, CANVAS = 5, (128, 160)
 SMALL = Counts(200, 100)
-
-
-def renamed_from_torchvision(state):
-    """torchvision's tensors under the names of a detector on a trunk."""
-    places = {
-        "backbone.body.": "trunk.",
-        "backbone.fpn.": "head.fpn.",
-        "rpn.head.": "head.rpn.",
-        "roi_heads.mask_head.": "head.masks.mask_head.",
-        "roi_heads.mask_predictor.": "head.masks.mask_predictor.",
-        "roi_heads.": "head.",
-    }
-    given = {}
-    for name, tensor in state.items():
-        old, new = next((pair for pair in places.items() if name.startswith(pair[0])), ("", ""))
-        given[new + name.removeprefix(old)] = tensor
-    return given
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +43,7 @@ def theirs():
 @pytest.fixture(scope="module")
 def ours(theirs):
     network = detector_on(create_model("resnet50", 10), CLASSES, Plan(masks=True))
-    network.load_state_dict(renamed_from_torchvision(theirs.state_dict()))
+    network.load_state_dict(our_names(theirs.state_dict()))
     return network.eval()
 
 
@@ -157,7 +144,7 @@ def test_losses_equal_torchvision_with_the_same_draws(theirs, ours, images, monk
         "backbone.body.conv1.weight",
     ]
     own_named = dict(ours.named_parameters())
-    last = [own_named[name] for name in renamed_from_torchvision({name: named[name] for name in names})]
+    last = [own_named[name] for name in our_names({name: named[name] for name in names})]
     own_gradients = torch.autograd.grad(found.sum(), last)
     their_gradients = torch.autograd.grad(wanted.sum(), [named[name] for name in names])
     for own, their in zip(own_gradients, their_gradients, strict=True):
@@ -279,3 +266,126 @@ def test_refinement_looks_again_where_regions_led(small):
         plain = head.detections(raw, canvas, [canvas], Kept(0.0, 0.3, 20, SMALL))[0]
     torch.testing.assert_close((found.boxes, found.labels, found.scores), expected)
     assert found.boxes.shape != plain.boxes.shape or not torch.equal(found.boxes, plain.boxes)
+
+
+@pytest.mark.parametrize("kind", ["fpn", "c4"])
+def test_with_context_each_region_is_named_beside_the_whole_picture(kind):
+    """By hand: the whole image as a region, through layers of its own, behind the vector of each region."""
+    torch.manual_seed(0)
+    trunk = create_model("resnet20", 3)
+    network = detector_on(trunk, 3, Plan(kind, 8, 2.0, context=True)).eval()
+    head, images = network.head, torch.randn(2, 3, 48, 64)
+    own = {name: p for name, p in head.named_parameters() if name.startswith("context_head.")}
+    assert own and not {id(p) for p in own.values()} & {id(p) for p in head.box_head.parameters()}
+    with torch.no_grad():
+        raw = network(images)
+        regions = [torch.tensor([[1.0, 2, 30, 40], [10, 10, 20, 20]]), torch.tensor([[0.0, 0, 64, 48]])]
+        logits, steps = head._named(raw, regions, (48, 64))
+        row = 0
+        for number, own_regions in enumerate(regions):
+            maps = [one[number : number + 1] for one in raw.maps]
+            whole = head.context_head(head.pooling(maps, [torch.tensor([[0.0, 0, 64, 48]])], (48, 64)))
+            for region in own_regions:
+                vector = head.box_head(head.pooling(maps, [region[None]], (48, 64)))
+                wanted = head.box_predictor(torch.cat([vector, whole], 1))
+                torch.testing.assert_close(logits[row : row + 1], wanted[0])
+                torch.testing.assert_close(steps[row : row + 1], wanted[1])
+                row += 1
+    true = [Objects(torch.tensor([[4.0, 4, 40, 40]]), torch.tensor([1]), torch.zeros(0, 4), 3)] * 2
+    head.losses(network(images), true, (48, 64), 16, 8).sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in own.values() if p.ndim > 1)
+
+
+def test_the_two_scales_of_a_region_are_those_nearest_to_224_pixels():
+    zooms = [0.5, 1.0, 2.0, 4.0]
+    sides = torch.tensor([10.0, 60, 100, 150, 180, 300, 400, 2000])
+    first, other = adjacent(torch.stack([sides * 0, sides * 0, sides, sides], 1), zooms)
+    for number, side in enumerate(sides.tolist()):
+        apart = [abs(math.log(side * zoom / 224)) for zoom in zooms]
+        best = min(range(4), key=apart.__getitem__)
+        next_ = min((n for n in (best - 1, best + 1) if 0 <= n < 4), key=apart.__getitem__)
+        assert (int(first[number]), int(other[number])) == (best, next_)
+
+
+def test_regions_are_read_at_two_scales_and_the_larger_value_counts():
+    torch.manual_seed(0)
+    network = detector_on(create_model("resnet20", 3), 3, Plan("fpn", 8, 2.0)).eval()
+    head, images = network.head, torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        raw, scales = network(images), []
+        for zoom in (2.0, 1.0, 4.0):  # in any order
+            larger = torch.nn.functional.interpolate(images, scale_factor=zoom)
+            scales.append(Scale(network(larger).maps, zoom, tuple(larger.shape[2:])))
+        regions = torch.tensor([[0.0, 0, 60, 60], [5, 5, 25, 30]])
+        pooled = head._squares(raw, [regions], (64, 64), scales)
+        for row, pair in enumerate(((2, 0), (2, 0))):  # at 240 and 120 pixels; at 89 and 45
+            each = [
+                head.pooling(scales[n].maps, [scales[n].zoom * regions[row : row + 1]], scales[n].canvas)
+                for n in pair
+            ]
+            torch.testing.assert_close(pooled[row : row + 1], torch.maximum(*each))
+        same = [Scale(raw.maps, 1.0, (64, 64))] * 2
+        one, two = (
+            head.detections(raw, (64, 64), [(64, 64)], Kept(score=0.0, most=20), own)[0] for own in ((), same)
+        )
+    assert torch.equal(one.boxes, two.boxes) and torch.equal(one.scores, two.scores) and len(one.boxes)
+
+
+@pytest.fixture
+def released(theirs, tmp_path, monkeypatch):
+    """A cache of torchvision's that holds a detector, and no network."""
+    from torchvision.models import _api
+    from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
+
+    def offline(url, **more):
+        file = tmp_path / "hub/checkpoints" / url.rpartition("/")[2]
+        if not file.exists():
+            raise OSError("no route to host")
+        return torch.load(file, weights_only=True)
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(_api, "load_state_dict_from_url", offline)
+    name = MaskRCNN_ResNet50_FPN_Weights.DEFAULT.url.rpartition("/")[2]
+    (tmp_path / "hub/checkpoints").mkdir(parents=True)
+    torch.save(theirs.state_dict(), tmp_path / "hub/checkpoints" / name)
+
+
+def test_torchvisions_released_detector_answers_as_there(theirs, released, images):
+    """There its batch normalization adds nothing to the variance; other classes get fresh last layers."""
+    network = detector_on(create_model("resnet50", 10), CLASSES, Plan(masks=True)).eval()
+    line = load_released(network, masks=True)
+    assert (
+        line == "weights: torchvision's Mask R-CNN, learned on COCO"
+        and "torchvision" in network.origin.source
+    )
+    layers = [m for m in theirs.modules() if isinstance(m, nn.BatchNorm2d)]
+    before = [layer.eps for layer in layers]
+    with torch.no_grad():
+        plain = list(theirs.backbone(images).values())
+        for layer in layers:
+            layer.eps = 0.0
+        try:
+            exact = list(theirs.backbone(images).values())
+        finally:
+            for layer, eps in zip(layers, before, strict=True):
+                layer.eps = eps
+        own = network(images).all_maps
+    for mine, their, other in zip(own, exact, plain, strict=True):
+        torch.testing.assert_close(mine, their, rtol=1e-4, atol=1e-4)
+        assert (mine - their).abs().max() < (other - their).abs().max() / 3
+    other = detector_on(create_model("resnet50", 10), 2, Plan(masks=True))
+    mine = other.head.box_predictor.cls_score.weight.clone()
+    assert load_released(other, masks=True).endswith("; layers of the classes are fresh")
+    assert torch.equal(other.head.box_predictor.cls_score.weight, mine)
+    assert torch.equal(other.head.box_head.fc6.weight, theirs.state_dict()["roi_heads.box_head.fc6.weight"])
+
+
+def test_released_detectors_that_cannot_be_had_are_refused_in_a_line(released):
+    small = detector_on(create_model("resnet20", 3), 2, Plan(width=8))
+    with pytest.raises(UsageError, match=r"are of resnet50 with detect\.head=fpn and detect\.width=256"):
+        load_released(small, masks=False)
+    plain = detector_on(create_model("resnet50", 10), 2, Plan())
+    with pytest.raises(
+        ModelFileError, match=r"cannot be downloaded \(no route to host\); put fasterrcnn_resnet50"
+    ):
+        load_released(plain, masks=False)

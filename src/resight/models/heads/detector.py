@@ -5,6 +5,7 @@ section 4); from equal weights it answers as torchvision's does. `c4`: proposals
 the trunk's remaining stages for regions (He et al. 2015, appendix A).
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,12 +43,14 @@ class Plan:
         width: channels of the pyramid, or of the proposals' layer of c4; regions have four times as many.
         anchor: smallest anchor of a map, in strides of that map.
         masks: whether each detection has a mask.
+        context: whether each region is named with the whole picture in view (He et al. 2015, appendix B).
     """
 
     kind: str = "fpn"
     width: int = 256
     anchor: float = 8.0
     masks: bool = False
+    context: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,21 @@ class Raw:
     steps: tuple[Tensor, ...]
 
 
+@dataclass(frozen=True)
+class Scale:
+    """The same images at another size.
+
+    Attributes:
+        maps: that regions are cut from, (B, K, h, w) each.
+        zoom: their sides over those of the images that proposals come from.
+        canvas: (H, W) of the images.
+    """
+
+    maps: tuple[Tensor, ...]
+    zoom: float
+    canvas: tuple[int, int]
+
+
 class Detector(Head):
     """Finds objects: see the file.
 
@@ -118,7 +136,12 @@ class Detector(Head):
             self.rpn = Proposals(channels[-1], 2 * width, [own])
             self.box_head, given = Tail(*tail), tail[1]
             self.pooling = Pooling(FINE)
-        self.box_predictor = Named(given, classes)
+        if plan.context:
+            self.context_head = copy.deepcopy(self.box_head)
+            if isinstance(self.context_head, TwoLayers):
+                for layer in (self.context_head.fc6, self.context_head.fc7):
+                    layer.reset_parameters()
+        self.box_predictor = Named(given * (2 if plan.context else 1), classes)
         if plan.masks:
             self.masks = MaskHead(width, width, classes)
 
@@ -161,15 +184,46 @@ class Detector(Head):
             losses.append(self._mask_loss(raw, true, taken, canvas))
         return torch.stack(losses)
 
-    def _named(self, raw: Raw, regions: Sequence[Tensor], canvas: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        return self.box_predictor(self.box_head(self.pooling(raw.maps, regions, canvas)))
+    def _named(
+        self,
+        raw: Raw,
+        regions: Sequence[Tensor],
+        canvas: tuple[int, int],
+        scales: Sequence[Scale] = (),
+    ) -> tuple[Tensor, Tensor]:
+        """Return class logits (R, classes + 1) and steps of the regions of all pictures."""
+        vectors = self.box_head(self._squares(raw, regions, canvas, scales))
+        if self.plan.context:
+            whole = regions[0].new_tensor([[0, 0, canvas[1], canvas[0]]])
+            seen = self.context_head(self.pooling(raw.maps, [whole] * len(regions), canvas))
+            around = [row.expand(len(own), -1) for row, own in zip(seen, regions, strict=True)]
+            vectors = torch.cat([vectors, torch.cat(around)], 1)
+        return self.box_predictor(vectors)
+
+    def _squares(
+        self, raw: Raw, regions: Sequence[Tensor], canvas: tuple[int, int], scales: Sequence[Scale]
+    ) -> Tensor:
+        """Return the squares of regions; with several scales the larger values of two of them.
+
+        They are the scale at which the region is nearest to 224 x 224 pixels and, of those next to it, the
+        one that is second in this (He et al. 2015, appendix B).
+        """
+        if not scales:
+            return self.pooling(raw.maps, regions, canvas)
+        ordered = sorted(scales, key=lambda scale: scale.zoom)
+        pooled = torch.stack([
+            self.pooling(own.maps, [own.zoom * boxes for boxes in regions], own.canvas) for own in ordered
+        ])  # fmt: skip
+        first, second_ = adjacent(torch.cat(list(regions)), [own.zoom for own in ordered])
+        rows = torch.arange(pooled.shape[1], device=pooled.device)
+        return torch.maximum(pooled[first, rows], pooled[second_, rows])
 
     def _said(
-        self, raw: Raw, regions: Sequence[Tensor], canvas: tuple[int, int]
+        self, raw: Raw, regions: Sequence[Tensor], canvas: tuple[int, int], scales: Sequence[Scale] = ()
     ) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Return class logits, steps and regions of each picture."""
         counts = [len(own) for own in regions]
-        logits, steps = self._named(raw, regions, canvas)
+        logits, steps = self._named(raw, regions, canvas, scales)
         return list(zip(logits.split(counts), steps.split(counts), regions, strict=True))
 
     def _mask_loss(
@@ -192,7 +246,12 @@ class Detector(Head):
         return torch.stack(losses).mean()
 
     def detections(
-        self, raw: Raw, canvas: tuple[int, int], extents: Sequence[tuple[int, int]], kept: Kept
+        self,
+        raw: Raw,
+        canvas: tuple[int, int],
+        extents: Sequence[tuple[int, int]],
+        kept: Kept,
+        scales: Sequence[Scale] = (),
     ) -> list[Found]:
         """Return what is found in each picture.
 
@@ -201,16 +260,17 @@ class Detector(Head):
             canvas: (H, W) of the images.
             extents: (height, width) of each picture on its canvas.
             kept: which detections are kept.
+            scales: regions are cut from the maps of two of these, where there are any; see `_squares`.
         """
         boxes = self.rpn.anchors(raw.all_maps, canvas)
         proposed = self.rpn.proposed(raw.logits, raw.steps, boxes, extents, kept.counts)
-        said = self._said(raw, proposed, canvas)
+        said = self._said(raw, proposed, canvas, scales)
         if kept.refine:
             again = [
                 second.refined(logits, steps, own, extent)
                 for (logits, steps, own), extent in zip(said, extents, strict=True)
             ]
-            pairs = zip(said, self._said(raw, again, canvas), strict=True)
+            pairs = zip(said, self._said(raw, again, canvas, scales), strict=True)
             said = [
                 (torch.cat([a[0], b[0]]), torch.cat([a[1], b[1]]), torch.cat([a[2], b[2]])) for a, b in pairs
             ]
@@ -240,6 +300,22 @@ class Detector(Head):
             likely = said.float().sigmoid()[rows, own.labels + 1]
             given.append(Found(own.boxes, own.labels, own.scores, likely))
         return given
+
+
+def adjacent(regions: Tensor, zooms: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Return the numbers of the two scales that regions (R, 4) are read at, (R,) each.
+
+    Args:
+        regions: in pixels of the images of scale 1.
+        zooms: rising.
+    """
+    sides = (regions[:, 2:] - regions[:, :2]).clamp(min=second.LEAST).prod(1).sqrt()
+    apart = (sides[None] * regions.new_tensor(list(zooms))[:, None] / second.CANONICAL).log().abs()
+    first = apart.argmin(0)
+    below, above = (first - 1).clamp(min=0), (first + 1).clamp(max=len(zooms) - 1)
+    nearer = apart.gather(0, below[None])[0] < apart.gather(0, above[None])[0]
+    other = torch.where((first == 0) | (~nearer & (first < len(zooms) - 1)), above, below)
+    return first, other
 
 
 def maps_of(trunk: Classifier) -> dict[str, tuple[int, int]]:

@@ -23,6 +23,7 @@ from resight.export.writing import axes_of, to_onnx, with_document
 from resight.service.export.agreement import Trial
 from resight.service.run.run import Run
 from resight.tasks.detect.task import Detect
+from resight.tasks.localize.task import Localize
 from resight.tasks.task import SolverTask
 
 PROBABILITY, PLACE, EMBEDDING = 1e-5, 0.01, 1e-4
@@ -86,11 +87,22 @@ def require_plain(
     }  # fmt: skip
     if wrong := [option for option, given in named.items() if given]:
         raise UsageError(f"{wrong[0]} is for classifiers; leave it out with --task {task.name}")
-    if isinstance(task, Detect) and task.refine:
+    if setting := _not_in_a_graph(task):
         raise ModelFileError(
-            f"{run.name}: cannot be exported: detect.refine=true looks at regions a second time, which the "
-            "exported graph does not; train with detect.refine=false"
+            f"{run.name}: cannot be exported: {task.name}.{setting} is not part of the exported graph; train "
+            "without it"
         )
+
+
+def _not_in_a_graph(task: SolverTask) -> str:
+    """Return the setting of a task that the exported graph does not compute; "" if it computes all."""
+    if isinstance(task, Detect):
+        own = {"refine=true": task.refine, "context=true": task.context, "scales": bool(task.scales)}
+    elif isinstance(task, Localize):
+        own = {"head=rpn": task.head == "rpn"}
+    else:
+        own = {}
+    return next((setting for setting, given in own.items() if given), "")
 
 
 def document_of(run: Run, task: SolverTask, network: Solved) -> dict[str, Any]:

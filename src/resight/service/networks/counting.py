@@ -76,8 +76,8 @@ def summary_of_run(name: str, size: int | None = None) -> Summary:
     network = run.network.cpu()
     if isinstance(network, Solver) and not network.countable:
         raise UsageError(
-            f"{name}: its later stages look at parts that depend on the picture, and are not counted; "
-            f"resight summary {network.name} counts the trunk that each stage has"
+            f"{name}: parts of it look at places that depend on the picture, and are not counted; "
+            f"resight summary {network.name} counts the trunk"
         )
     side = size or run.preprocessing.size
     found = _summary(network.name, network, side, network.in_channels, len(network.classes))

@@ -43,7 +43,8 @@ def predict(
         images: a picture or several: files, folders (all pictures below them) and patterns, PIL pictures, and
             arrays of uint8, (H, W, 3) RGB or (H, W) grey. PIL pictures are read as their files would be.
         top: how many classes to list.
-        at_least: an answer of a lower probability is unsure, in (0, 1); see `accepted` in `accepted.py`.
+        at_least: an answer of a lower probability is unsure, in (0, 1); see `accepted` in `accepted.py`. Of a
+            run that finds objects: below this score nothing is found; rows get "found".
         exact: float32 instead.
 
     Yields:
@@ -63,9 +64,13 @@ def predict(
     names, pictures = found(listed(images))
     opened = open_any(run)
     if isinstance(opened.task, SolverTask):
-        if at_least is not None:
-            raise UsageError(f"--at-least is about classes; --task {opened.task.name} has other answers")
-        yield from _solved(opened, opened.task, names, pictures, exact=exact)
+        if at_least is not None and not opened.task.scored:
+            raise UsageError(
+                f"--at-least is about classes; --task {opened.task.name} has other answers"
+                + ("; those of localize.head=rpn have a score" if opened.task.name == "localize" else "")
+            )
+        for row in _solved(opened, opened.task, names, pictures, exact=exact):
+            yield row if at_least is None or "error" in row else _with_found(row, at_least)
         return
     if at_least is not None:
         require_one_answer(opened)
@@ -96,6 +101,12 @@ def _readers(pictures: Sequence[Given]) -> int:
     """Return how many workers read: one ahead where there are enough pictures to repay its start."""
     files = all(isinstance(picture, Path) for picture in pictures)
     return 1 if files and len(pictures) >= 256 and cores() > 1 else 0
+
+
+def _with_found(row: dict[str, Any], at_least: float) -> dict[str, Any]:
+    """Return a row that says whether anything was found: whether its score is high enough."""
+    found = row["score"] >= at_least
+    return {**row, "found": found, "said": row["said"] if found else f"nothing found; nearest: {row['said']}"}
 
 
 def _solved(

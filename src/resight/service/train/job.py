@@ -34,7 +34,7 @@ from resight.service.train.pictures import first_images, kept_bytes, read_traini
 from resight.service.train.starting_weights import Start
 from resight.tasks.classify.task import of as task_of
 from resight.tasks.task import SolverTask, Task
-from resight.tasks.tasks import header_of
+from resight.tasks.tasks import header_of, identity_of
 from resight.training.best_epoch import tolerance
 from resight.training.checkpoints import Progress, load_state, save_state
 from resight.training.cost import Pace, kept_for_backward, training_bytes
@@ -138,6 +138,8 @@ class Job:
         trunk, card = trunk_of(recipe, choice.start, len(dataset.classes), life.folder, resume=resume)
         dataset, pictures, card, faults = read_training(dataset, recipe, card, task.frame, strict=strict)
         model = model_of(task, trunk, dataset, card, device)
+        if isinstance(task, SolverTask) and not resume and (line := task.start(model)):
+            life.say(line)
         normalize = Normalize(card, device)
         batches = make_batches(
             dataset, recipe, machine, pictures, normalize, device, task.kind, strict=strict, learned=learned
@@ -389,16 +391,10 @@ class Job:
         words += ["--data-root", data_root] if data_root else []
         words += settings.as_words(self.recipe)
         if isinstance(self.task, SolverTask):
-            own = settings.to_dict(self.task)
+            own = settings.as_words(self.task)[1::2]
             words += ["--task", self.task.name]
-            words += [w for key in own for w in ("--set", f"{self.task.name}.{key}={own[key]}")]
+            words += [word for pair in own for word in ("--set", f"{self.task.name}.{pair}")]
         return shlex.join(words)
-
-
-def identity_of(task: Task) -> dict[str, Any]:
-    """Return what a resumed run must share of its task: name and settings; nothing of classification."""
-    written = header_of(task).get("task")
-    return {"task": {"task": written["name"], **written["settings"]}} if written else {}
 
 
 def _hardware(device: torch.device) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,9 +21,10 @@ from resight.localize.segments import run_lengths_of
 from resight.metrics.detection import FIFTY, matches_of, precision_of
 from resight.metrics.matching import Detections, Truths
 from resight.models.classifier import Classifier
-from resight.models.heads.detector import KINDS, Found, Plan, detector_on
+from resight.models.heads.detector import KINDS, Found, Plan, Raw, Scale, detector_on
 from resight.models.heads.instance_masks import pasted
 from resight.models.heads.regions import Kept
+from resight.models.heads.released import NETWORK, load_released
 from resight.models.heads.sampling import Objects
 from resight.models.solver import Solver
 from resight.tasks.detect.aims import aims_of
@@ -53,6 +55,11 @@ class Detect(SolverTask):
         masks: whether each detection has a mask (Mask R-CNN); the data need masks.
         refine: in tests, regions are looked at again at the boxes that they led to, and boxes of a class
             that overlap vote (He et al. 2015, appendix B, with nms=0.3).
+        context: a region is named with the whole picture in view (appendix B).
+        scales: in tests, regions are read at two of these sizes of the picture, over that of training;
+            proposals come from the size of training (appendix B). None: that size alone.
+        released: "torchvision" for the weights of its released detector, which learned COCO; "" for those
+            of the trunk alone.
     """
 
     head: str = "fpn"
@@ -65,6 +72,9 @@ class Detect(SolverTask):
     most: int = 100
     masks: bool = False
     refine: bool = False
+    context: bool = False
+    scales: tuple[float, ...] = ()
+    released: str = ""
 
     name: ClassVar[str] = "detect"
     counts: ClassVar[tuple[str, ...]] = ("likely", "moved", "named", "refined", "drawn")
@@ -92,6 +102,12 @@ class Detect(SolverTask):
             )
         if self.masks and self.head == "c4":
             raise UsageError("detect.masks=true: masks are built on the pyramid; take detect.head=fpn")
+        if len(self.scales) == 1 or not all(0.25 <= scale <= 4 for scale in self.scales):
+            raise UsageError(
+                "detect.scales: give two sizes or more, over that of training, each between 0.25 and 4"
+            )
+        if self.released not in ("", "torchvision"):
+            raise UsageError(f"detect.released={self.released}: must be torchvision, or left out")
         if self.anchor < 0:
             raise UsageError(f"detect.anchor={self.anchor:g}: must not be negative")
 
@@ -108,12 +124,33 @@ class Detect(SolverTask):
     @property
     def plan(self) -> Plan:
         """What the head is built of: anchors of 8 strides on a pyramid, from 2 strides on a single map."""
-        return Plan(self.head, self.width, self.anchor or (8.0 if self.head == "fpn" else 2.0), self.masks)
+        anchor = self.anchor or (8.0 if self.head == "fpn" else 2.0)
+        return Plan(self.head, self.width, anchor, self.masks, self.context)
 
     @property
     def kept(self) -> Kept:
         """Which detections are kept."""
         return Kept(self.score, self.nms, self.most, refine=self.refine)
+
+    def defaults(self, dataset: Dataset) -> tuple[str, ...]:
+        """Return what a released detector was learned with; its trunk's weights come with it."""
+        del dataset
+        own = (
+            "weights=none",
+            f"model={NETWORK}",
+            "normalize=imagenet",
+            "frozen_norm=true",
+            "trunk_lr=0.1,1.0,2",
+        )
+        return own if self.released else ()
+
+    def start(self, network: Solver) -> str:
+        """Load the weights of torchvision's detector, where they are asked for.
+
+        Raises:
+            ResightError: if they are of another network, or cannot be had.
+        """
+        return load_released(network, masks=self.masks) if self.released else ""
 
     def labelled(self, dataset: Dataset) -> Dataset:
         """Return a data set of the pictures whose size is known.
@@ -172,13 +209,38 @@ class Detect(SolverTask):
         self, network: nn.Module, squares: Tensor, normalize: Normalize, precision: torch.dtype
     ) -> list[Found]:
         """Return the detections of each square, boxes in shares of its sides, on the CPU."""
-        found, side = [], squares.shape[1]
+        return self.outputs_at(network, squares, normalize, precision, squares.shape[1])
+
+    def outputs_at(
+        self,
+        network: nn.Module,
+        squares: Tensor,
+        normalize: Normalize,
+        precision: torch.dtype,
+        side: int,
+        scales: Sequence[float] = (),
+    ) -> list[Found]:
+        """Return what `outputs` does of squares that are reduced to a side first, and to other sizes of it.
+
+        Args:
+            network: as in `outputs`.
+            squares: the same, large enough for the largest size.
+            normalize: the same.
+            precision: the same.
+            side: of the images that proposals come from.
+            scales: sides of the images that regions are read from, over `side`; none for these alone.
+        """
+        found, canvas = [], (side, side)
         for start in range(0, len(squares), BATCH):
-            images = normalize(squares[start : start + BATCH].to(normalize.device))
+            pixels = squares[start : start + BATCH].to(normalize.device)
             with torch.inference_mode(), autocast(normalize.device, precision):
-                raw = network(images)
-                canvas = (side, side)
-                own = network.head.detections(raw, canvas, [canvas] * len(images), self.kept)  # type: ignore[union-attr]
+                raw: Raw = network(normalize(reduced(pixels, side)))
+                seen = []
+                for scale in scales:
+                    other = round(scale * side)
+                    maps = raw.maps if other == side else network(normalize(reduced(pixels, other))).maps
+                    seen.append(Scale(maps, other / side, (other, other)))
+                own = network.head.detections(raw, canvas, [canvas] * len(pixels), self.kept, seen)  # type: ignore[union-attr]
             for f in own:
                 masks = None if f.masks is None else f.masks.cpu()
                 found.append(Found(f.boxes.cpu() / side, f.labels.cpu(), f.scores.cpu(), masks))
@@ -217,7 +279,14 @@ class Detect(SolverTask):
 
     def answers(self, asked: Asked) -> Iterator[tuple[int, Detected | PictureError]]:
         """Yield the objects of each picture."""
-        for index, found, place in seen(asked, self.outputs):
+        card, outputs = asked.preprocessing, self.outputs
+        if self.scales:
+            outputs = partial(self.outputs_at, side=card.size, scales=self.scales)
+            largest = round(card.size * max(1.0, *self.scales))
+            asked = replace(
+                asked, preprocessing=replace(card, size=largest, resize=max(largest, card.resize))
+            )
+        for index, found, place in seen(asked, outputs):
             yield index, found if place is None else detected(found, place)
 
     def result(
@@ -231,6 +300,15 @@ class Detect(SolverTask):
         """Return the objects, see `row_of`."""
         boxes, labels, scores = (own.tolist() for own in (answer.boxes, answer.labels, answer.scores))
         return row_of(network.classes, boxes, labels, scores, answer.masks, answer.size)
+
+
+def reduced(pixels: Tensor, side: int) -> Tensor:
+    """Return squares (B, S, S, 3) uint8 reduced, with antialiasing, to another side."""
+    if pixels.shape[1] == side:
+        return pixels
+    planes = pixels.permute(0, 3, 1, 2).float()
+    small = F.interpolate(planes, size=(side, side), mode="bilinear", antialias=True)
+    return small.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def detected(found: Found, place: Place) -> Detected:

@@ -1,12 +1,13 @@
 """What a test of boxes gave: errors with intervals, what boxes that see no picture reach, and drawings."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from resight.core.errors import DataError
@@ -15,12 +16,15 @@ from resight.data.marks import OneBox
 from resight.data.prepare import whole_size
 from resight.evaluate.faithfulness import bootstrap_interval
 from resight.metrics.accuracy import wilson_interval
+from resight.metrics.localization import located
 from resight.render.boxes import draw_boxes
 from resight.tasks.result import SIDE, Answered, Drawing, Headline, Shown, Table, answers_and_indices, number
 
 OVERLAP = 0.5
 """Of a box that counts as found."""
 RESAMPLES = 2000
+GUESSES = 5
+"""Classes of a picture, each with its box, of which one must be right for ILSVRC's top-5 error."""
 CANDIDATES = 500
 """Training boxes among which the best constant box is looked for, besides boxes around the middle."""
 
@@ -34,12 +38,23 @@ class Located:
         probability: of the class.
         box: x0, y0, x1, y1 in pixels of the whole picture as seen.
         size: (width, height) of that picture.
+        score: how sure it is, in (0, 1), that the box holds an object of the class; None if that is not said.
+        guesses: the likeliest classes, at most `GUESSES`, the best first.
+        each: boxes of all classes, (classes, 4), or the one for all, (1, 4), float32, as `box`.
     """
 
     label: int
     probability: float
     box: tuple[float, float, float, float]
     size: tuple[int, int]
+    score: float | None
+    guesses: tuple[int, ...]
+    each: NDArray[np.float32] = field(compare=False)
+
+    def of_class(self, label: int) -> NDArray[np.float32]:
+        """Return the box that is said of a class, (1, 4)."""
+        row = label if len(self.each) > 1 else 0
+        return self.each[row : row + 1]
 
 
 def overlaps(first: Tensor, second: Tensor) -> Tensor:
@@ -88,6 +103,21 @@ class LocalizeResult(Answered):
         """Of which pictures the class is wrong or the overlap below a half, (N,)."""
         return self.wrong | (self.shared < OVERLAP)
 
+    def _without(self, guesses: "Callable[[Located, int], tuple[int, ...]]") -> int:
+        """Return of how many pictures no guess has the class and a box on an object of that class.
+
+        Args:
+            guesses: gives the classes that count, from the answer and the true class.
+        """
+        missed = 0
+        for said, index, true in zip(
+            self.said, self.indices.tolist(), self.truth.labels.tolist(), strict=True
+        ):
+            own = [box[1:] for box in self.split.picture_boxes(index) or () if box.label == true]
+            named = [(str(label), said.of_class(label)) for label in guesses(said, true)]
+            missed += not located(named, [(str(true), np.array(own))], OVERLAP)
+        return missed
+
     @cached_property
     def constant(self) -> dict[str, tuple[float, ...]]:
         """Boxes fitted on the training pictures, in shares of the sides; empty without these."""
@@ -123,7 +153,9 @@ class LocalizeResult(Answered):
         """Return the figures as plain JSON types; errors and intervals in percent.
 
         "localization_error": class wrong or overlap below 0.5; "top1_error": class wrong; "box_error":
-        overlap below 0.5 whatever the class; "iou": mean overlap, whatever the class.
+        overlap below 0.5 whatever the class; "iou": mean overlap, whatever the class. ILSVRC's
+        "top5_localization_error": none of the five likeliest classes is right with a box on any object of the
+        class; "gt_known_error": the true class's box is on none.
         """
         count, overlap, figures = len(self.said), float(self.shared.mean()), {}
         errors = {
@@ -131,6 +163,13 @@ class LocalizeResult(Answered):
         }  # fmt: skip
         for name, which in errors.items():
             number = int(which.sum())
+            figures[f"{name}_error"] = 100 * number / count
+            figures[f"{name}_interval"] = list(wilson_interval(number, count))
+        ranked = {
+            "top5_localization": self._without(lambda said, true: said.guesses),
+            "gt_known": self._without(lambda said, true: (true,)),
+        }
+        for name, number in ranked.items():
             figures[f"{name}_error"] = 100 * number / count
             figures[f"{name}_interval"] = list(wilson_interval(number, count))
         per_class = {}
