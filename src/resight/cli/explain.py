@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 METHOD_NAMES = (
     "cam", "gmp_cam", "grad_cam", "grad_cam_pp", "smooth_grad_cam_pp", "sharpen_focus", "layer_cam",
-    "hires_cam", "xgrad_cam", "ablation_cam", "score_cam", "augmented_grad_cam", "guided_grad_cam",
-    "gradient", "rise", "occlusion", "perception_visualization",
+    "hires_cam", "xgrad_cam", "ablation_cam", "score_cam", "augmented_grad_cam", "eigen_cam",
+    "eigen_grad_cam", "finer_cam", "guided_grad_cam",
+    "gradient", "rise", "occlusion", "integrated_gradients", "smooth_grad", "attention_rollout",
+    "chefer_relevance", "perception_visualization",
 )  # fmt: skip
 """The saliency methods, listed here because their table imports torch, which would delay `--help`."""
 
@@ -42,7 +44,9 @@ def explain(
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option(help="Class to explain: name, number, topK. [default: the predicted class]"),
+        typer.Option(
+            help="Class to explain: name, number, topK; A-B: why A and not B. [default: the predicted class]"
+        ),
     ] = None,
     layer: Annotated[
         str | None,
@@ -122,6 +126,8 @@ def explained(rows: "list[Explained | Unread]", *, as_json: bool) -> int:
         how = f"{row.method} at {row.layer}"
         if row.residual is not None:
             how += f"  residual {row.residual:.3f} (percentile {row.residual_percentile:.0f})"
+        if row.against:
+            how += f"  compared with {', '.join(row.against)}"
         show.say(f"{row.image}  {row.target}  score {row.score:.2f}  {how}")
     return 0 if good else 1
 
