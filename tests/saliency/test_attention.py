@@ -112,7 +112,9 @@ def test_targets_differ_in_relevance_and_agree_in_rollout():
 def block_of_timm():
     import timm
 
-    return timm.create_model("vit_tiny_patch16_224", num_classes=5, img_size=32, depth=2, embed_dim=24, num_heads=3)
+    return timm.create_model(
+        "vit_tiny_patch16_224", num_classes=5, img_size=32, depth=2, embed_dim=24, num_heads=3
+    )
 
 
 def block_of_torchvision():
@@ -190,8 +192,8 @@ class Spread(nn.Module):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: create_model("resnet20", 5), "this network has none: use grad_cam"),
-        (Spread, "this network has none"),
+        (lambda: create_model("resnet20", 5), "none was met in this network: use grad_cam"),
+        (Spread, "none was met in this network"),
         (windows, "attends within windows or changes its tokens"),
         (lambda: Fused(masked=True), "its attention has a mask"),
     ],

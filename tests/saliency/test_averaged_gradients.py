@@ -87,7 +87,8 @@ def test_a_gap_in_completeness_is_told(case, capsys):
 
 
 @pytest.mark.parametrize(
-    ("baseline", "message"), [("white", "must be one of mean, black"), ("black", "does not state which value")]
+    ("baseline", "message"),
+    [("white", "must be one of mean, black"), ("black", "does not state which value")],
 )
 def test_a_baseline_that_is_not_known_is_refused(case, baseline, message):
     with pytest.raises(UsageError, match=message):

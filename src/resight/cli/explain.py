@@ -7,6 +7,7 @@ import typer
 from resight.cli import show
 from resight.cli.words import Json, Paths, RunName, settings
 from resight.core.errors import UsageError
+from resight.core.text import amount
 
 if TYPE_CHECKING:
     from resight.service.explain.asked import Explained
@@ -138,7 +139,7 @@ def sheets(answer: "Sheets", *, as_json: bool) -> None:
         show.document(answer)
         return
     for sheet in answer.sheets:
-        show.say(f"{sheet.image}  {len(sheet.rows)} rows, {len(sheet.methods)} methods")
+        show.say(f"{sheet.image}  {amount(len(sheet.rows), 'row')}, {amount(len(sheet.methods), 'method')}")
     for fault in answer.skipped:
         show.say(f"left out: {fault.path}: {fault.fault}; {fault.cure}", err=True)
 
@@ -178,7 +179,7 @@ def believed(answer: "Belief", *, as_json: bool) -> None:
             for m in answer.methods
         ],
     )
-    show.say(f"{answer.n} pictures; layer {answer.layer}; protocols and p values with --json")
+    show.say(f"{amount(answer.n, 'picture')}; layer {answer.layer}; protocols and p values with --json")
     for warning in answer.warnings:
         show.say(f"warning: {warning}", err=True)
     for fault in answer.skipped:

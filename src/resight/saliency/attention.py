@@ -30,7 +30,7 @@ MASKED = "its attention has a mask, so its matrices are not those of the papers:
 
 
 def attention_rollout(look: Look) -> Tensor:
-    """Return the attention rollout, (B, T, h, w), h w the grid of tokens, 0 or more; the same for all targets.
+    """Return the attention rollout, (B, T, h, w), h w the grid of tokens; the same for all targets.
 
     Source: Abnar and Zuidema 2020, "Quantifying attention flow in transformers", section 3: R = A~^(L) ...
     A~^(1), A~ = (mean over heads of A + I) / 2, I for the residual connection. The map is the class token's
@@ -123,7 +123,7 @@ def _attended(look: Look, method: str) -> _Attended:
     matrices = recorder.matrices
     if not matrices:
         raise UsageError(
-            f"{method} reads the attention of a transformer, and this network has none: use grad_cam"
+            f"{method} reads the attention of a transformer, and none was met in this network: use grad_cam"
         )
     shape, size = matrices[0].shape, (look.images.shape[2], look.images.shape[3])
     layout = layout_of(torch.empty(1, shape[-1], 1), size)

@@ -46,10 +46,10 @@ def integrated_gradients(look: Look, steps: int = 50, baseline: str = "mean", ba
     Raises:
         UsageError: for an unknown baseline, or "black" where it is not known which value that is.
     """
-    nodes, weights = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(steps))
-    places, weights = ((values / 2).to(wide(look.images)) for values in (nodes + 1, weights))
-    blank = _baseline(look, baseline)
+    nodes, shares = np.polynomial.legendre.leggauss(steps)
     maps = wide(look.scores.detach()).new_zeros(*look.scores.shape, *look.images.shape[2:])
+    places, weights = (maps.new_tensor((values / 2).tolist()) for values in (nodes + 1, shares))
+    blank = _baseline(look, baseline)
     batch = batch or pictures_at_once(look.images)
     for image in counted(range(len(maps)), "integrated gradients, pictures"):
         difference = wide(look.images[image] - blank)
@@ -78,7 +78,7 @@ def _baseline(look: Look, name: str) -> Tensor:
 
 
 def _tell_completeness(look: Look, maps: Tensor, blank: Tensor, steps: int) -> None:
-    """Note the share of the scores' difference that the maps (B, T, H, W) miss, and tell it if it is large."""
+    """Note the share of the scores' difference that maps (B, T, H, W) miss, and tell it if it is large."""
     owner = torch.arange(len(maps), device=maps.device)
     without = next(iter(look.answer([(blank.expand_as(look.images), owner)])))
     wanted = wide(look.scores.detach()) - without

@@ -35,9 +35,12 @@ def eigen_grad_cam(look: Look) -> Tensor:
     the one that agrees with HiResCAM, the sum of g A over the channels. Where the first component is evidence
     against the class, nothing is above zero.
     """
-    product = look.gradients() * look.activation[:, None]
-    maps = _first_component(product)
-    return _turned(maps, (maps * product.sum(2)).sum((-2, -1)))
+    found = []
+    for gradient in look.gradients().unbind(1):  # the products of all targets would take h w times the memory
+        product = gradient * look.activation
+        maps = _first_component(product)
+        found.append(_turned(maps, (maps * product.sum(1)).sum((-2, -1))))
+    return torch.stack(found, 1)
 
 
 def _first_component(maps: Tensor) -> Tensor:

@@ -17,7 +17,6 @@ ScoreFunction = Callable[[Any], Tensor]
 """Maps the network's output for M pictures to scores (M,) or (M, T), one row per picture."""
 
 
-
 @dataclass(frozen=True)
 class Versus:
     """Why one class and not another: the difference of their logits is explained.

@@ -60,7 +60,7 @@ class Question:
 
     @property
     def named_against(self) -> Tensor | None:
-        """The class that the user compares each target with, (B, T), -1 for none; None if with none at all."""
+        """The class that the user compares each target with, (B, T), -1 for none; None if with none."""
         if self.against is None or self.strength is None:
             return None
         return self.against[..., 0].where(self.strength[..., 0] > 0, -1)

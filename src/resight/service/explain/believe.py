@@ -15,6 +15,7 @@ from resight.core.console import counted
 from resight.core.errors import Fault, NotFiniteError, PictureError, UsageError
 from resight.core.files import digest
 from resight.core.registry import lookup
+from resight.core.text import amount
 from resight.data.files import read_file
 from resight.data.given import expand
 from resight.evaluate import faithfulness, sanity
@@ -356,7 +357,7 @@ def _figures(
 
 def _warnings(rows: Sequence[Row], methods: Sequence[str], count: int) -> Iterator[str]:
     if count < ENOUGH:
-        only = f"only {count} picture{'s' * (count > 1)}"
+        only = f"only {amount(count, 'picture')}"
         yield f"{only}: intervals are rough, and verdicts need at least {LEAST}; give {ENOUGH} or more"
     of = {(r.method, r.measure, r.randomized): r for r in rows}
     for method in methods:
