@@ -22,7 +22,8 @@ def wanted(run: "Run", images: "Tensor", target: str | None) -> "Tensor | list[l
             return run.model(images).topk(min(best, run.model.num_classes), dim=1).indices
     assert target is not None  # without one the best class is asked for
     word: Word = int(target) if target.isdecimal() and target not in run.model.classes else target
-    return [[word]] * len(images)
+    rows: list[list[Word]] = [[word] for _ in images]
+    return rows
 
 
 def name_of(run: "Run", word: "Word") -> str:
