@@ -9,6 +9,7 @@ from resight import explain
 from resight.core import seeds
 from resight.core.errors import UsageError
 from resight.core.preprocessing import Preprocessing
+from resight.geometry import heatmaps
 
 CARD = Preprocessing(size=12, resize=12, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.5))
 
@@ -70,6 +71,20 @@ def test_integrated_gradients_are_complete(case):
         wanted = (model(images) - model(torch.zeros_like(images[:1])))[:, 0]
     gap = ((rough.raw.sum((1, 2)) - wanted).abs() / wanted.abs()).max()
     assert gap > 0.01 and rough.facts["completeness_gap"] == pytest.approx(float(gap))
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "smooth_grad"])
+def test_the_highest_hundredth_is_cut_off_where_a_map_is_shown(case, method):
+    found = explain(*case, method, 1)
+    for raw, shown in zip(found.raw.numpy(), found.maps.numpy(), strict=True):
+        positive = np.maximum(raw, 0)
+        limit = np.sort(positive.flatten())[int(np.ceil(0.99 * 144)) - 1]
+        cut = np.minimum(positive, limit)
+        np.testing.assert_allclose(shown, (cut - cut.min()) / (limit - cut.min()), atol=1e-6)
+        assert (raw > limit).sum() == 1
+    sparse = torch.zeros(2, 12, 12)
+    sparse[0, 5, 5] = 7  # nothing but one pixel: it stays
+    assert torch.equal(heatmaps.cap(sparse, 0.99), sparse)
 
 
 def test_a_gap_in_completeness_is_told(case, capsys):

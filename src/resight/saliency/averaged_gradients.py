@@ -2,6 +2,9 @@
 
 The pictures of a pass keep all of the network for the way back, as those of `gradient` do, so a pass takes
 as many pictures as one of Score-CAM, and `batch` bounds its memory. All targets share the forward passes.
+
+A few pixels have gradients far above all others. As Smilkov et al. do, values above the 99th percentile are
+cut off to it where a map is shown (`Explanation.maps`), not in `raw`.
 """
 
 from collections.abc import Callable, Iterator

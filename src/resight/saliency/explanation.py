@@ -52,6 +52,7 @@ class Explanation:
         facts: further results of the method, plain numbers by name.
         against: of targets "A-B", the number of B, (B,); -1 where a target is one class; None if all are.
             The score is then the difference of the logits.
+        kept: the share of the pixels that keep their value in `shown` and `maps`; the highest are cut off.
     """
 
     raw: Tensor
@@ -62,12 +63,19 @@ class Explanation:
     rectified: bool
     facts: dict[str, Any] = field(default_factory=dict)
     against: Tensor | None = None
+    kept: float = 1.0
 
     @cached_property
     def maps(self) -> Tensor:
-        """Maps (B, H, W), float32 in [0, 1]: rectified, resized (bilinear), scaled by minimum and maximum."""
-        shown = heatmaps.rectify(self.raw) if self.rectified else self.raw
-        return heatmaps.normalize(heatmaps.resize(shown.float(), *self.size))
+        """Maps (B, H, W), float32 in [0, 1]: `shown`, scaled by minimum and maximum."""
+        return heatmaps.normalize(self.shown)
+
+    @property
+    def shown(self) -> Tensor:
+        """Maps (B, H, W), float32: rectified and capped where the paper does, resized (bilinear)."""
+        shown = (heatmaps.rectify(self.raw) if self.rectified else self.raw).float()
+        shown = heatmaps.cap(shown, self.kept) if self.kept < 1 else shown
+        return heatmaps.resize(shown, *self.size)
 
     @property
     def words(self) -> list[list[Word]]:

@@ -36,6 +36,9 @@ from resight.saliency.score_cam import score_cam
 AT_ONCE = 2**28
 """Number of gradient values held in memory at a time."""
 
+CAPPED = 0.99
+"""Share of the pixels below the cap of averaged gradients (Smilkov et al. 2017, section 3)."""
+
 POSITIVE = {"keep": 1.0, "energy": math.inf, "gap": math.inf}
 """Options that must be above zero, and their largest values."""
 
@@ -53,6 +56,7 @@ class Method:
         sweeps: whether the network is run on many modified pictures, which serve all targets at once.
         reads: what it reads where it is layerless.
         divides: whether it keeps the gradients of many targets within bounds itself.
+        kept: the share of the pixels that keep their value when the map is shown.
     """
 
     compute: Callable[..., Tensor]
@@ -63,6 +67,7 @@ class Method:
     sweeps: bool = False
     reads: str = "images"
     divides: bool = False
+    kept: float = 1.0
 
 
 def _finer(look: Look, base: str = "grad_cam", gamma: float = 0.6, others: int = 3) -> Tensor:
@@ -108,9 +113,16 @@ METHODS = {
         pictures.occlusion, "Zeiler and Fergus 2014", "Occlusion", layerless=True, sweeps=True
     ),
     "integrated_gradients": Method(
-        integrated_gradients, "Sundararajan et al. 2017", "Integrated gradients", layerless=True, sweeps=True
+        integrated_gradients,
+        "Sundararajan et al. 2017",
+        "Integrated gradients",
+        layerless=True,
+        sweeps=True,
+        kept=CAPPED,
     ),
-    "smooth_grad": Method(smooth_grad, "Smilkov et al. 2017", "SmoothGrad", layerless=True, sweeps=True),
+    "smooth_grad": Method(
+        smooth_grad, "Smilkov et al. 2017", "SmoothGrad", layerless=True, sweeps=True, kept=CAPPED
+    ),
     "attention_rollout": Method(
         attention_rollout, "Abnar and Zuidema 2020", "Attention rollout", layerless=True, reads="attention"
     ),
@@ -286,7 +298,9 @@ def _explain(
     against = against if keep or against is None else against[:, 0]
     size = (images.shape[2], images.shape[3])
     read = ", ".join(layers) or entry.reads
-    return Explanation(fields[0], read, fields[1], fields[2], size, entry.rectified, looks[0].facts, against)
+    return Explanation(
+        fields[0], read, fields[1], fields[2], size, entry.rectified, looks[0].facts, against, entry.kept
+    )
 
 
 def _prepared(model: nn.Module, given: Given | Sequence[Given]) -> Tensor:
