@@ -12,6 +12,7 @@ from torch import Tensor
 
 from resight.core.errors import Fault, PictureError, UsageError
 from resight.core.registry import lookup
+from resight.core.text import amount
 from resight.data.given import expand
 from resight.render.overlay import over
 from resight.render.sheet import TILE, Row, draw_sheet
@@ -119,7 +120,7 @@ class _Work:
         """Return the maps (B, T, S, S) of a method."""
         layers = None if METHODS[name].layerless else self.asked.layers
         maps = explain(self.run.model, batch.images, name, words, layers, **self.options[name]).maps
-        self.progress(f"{METHODS[name].title}: {len(batch.paths)} pictures")
+        self.progress(f"{METHODS[name].title}: {amount(len(batch.paths), 'picture')}")
         return maps.cpu().numpy()
 
 
