@@ -6,16 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from resight.core import settings
 from resight.core.errors import NotFiniteError, UsageError
-from resight.core.preprocessing import Preprocessing
 from resight.core.registry import lookup, suggestion
-from resight.data.given import Given, decode_given, listed
-from resight.data.prepare import Normalize, fit
+from resight.data.given import Given
 from resight.geometry import heatmaps
 from resight.models.locks import holding
 from resight.models.probabilities import rule_of
@@ -31,6 +28,7 @@ from resight.saliency.explanation import Explanation, Target, class_names, resol
 from resight.saliency.finer_cam import compared
 from resight.saliency.layers import last_map_layer
 from resight.saliency.look import Look, Question, wide
+from resight.saliency.prepared import prepared
 from resight.saliency.score_cam import score_cam
 
 AT_ONCE = 2**28
@@ -248,7 +246,7 @@ def explain(
         NotFiniteError: if the images, the scores or a map hold NaN or infinite values.
     """
     entry = lookup(METHODS, method, "saliency method")
-    images = images if isinstance(images, Tensor) else _prepared(bare(model), images)
+    images = images if isinstance(images, Tensor) else prepared(bare(model), images)
     _check(images, method, options, layer)
     if callable(target) and probabilities is not None:
         raise UsageError(
@@ -301,29 +299,6 @@ def _explain(
     return Explanation(
         fields[0], read, fields[1], fields[2], size, entry.rectified, looks[0].facts, against, entry.kept
     )
-
-
-def _prepared(model: nn.Module, given: Given | Sequence[Given]) -> Tensor:
-    """Return pictures as the network expects them, (B, C, H, W), on its device, in its precision.
-
-    Raises:
-        UsageError: if the network does not know its preprocessing, or an item is not a picture.
-        PictureError: if one cannot be read.
-    """
-    card = getattr(model, "preprocessing", None)
-    if not isinstance(card, Preprocessing):
-        raise UsageError(
-            "the network does not state its preprocessing; give a preprocessed tensor (B, C, H, W)"
-        )
-    squares = [
-        fit(decode_given(picture, f"images[{number}]", at_least=card.resize, levels=card.levels), card)
-        for number, picture in enumerate(listed(given))
-    ]
-    if not squares:
-        raise UsageError("images is empty; give one picture or more")
-    first = next(model.parameters())
-    pixels = torch.from_numpy(np.stack(squares)).to(first.device)
-    return Normalize(card, first.device)(pixels).to(first.dtype)
 
 
 def _check(images: Tensor, method: str, options: Mapping[str, Any], layer: object) -> None:
