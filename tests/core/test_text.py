@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from resight.core.text import LONGEST_LINE, one_line, printable, printable_json
+from resight.core.text import LONGEST_LINE, amount, one_line, printable, printable_json
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,18 @@ from resight.core.text import LONGEST_LINE, one_line, printable, printable_json
 )
 def test_control_characters_become_escapes(text, shown):
     assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((1, "class"), "1 class"), ((2, "class"), "2 classes"), ((0, "picture"), "0 pictures"),
+        ((1_024, "picture"), "1,024 pictures"), ((3, "box"), "3 boxes"), ((2, "axis", "axes"), "2 axes"),
+        ((1, "axis", "axes"), "1 axis"),
+    ],
+)  # fmt: skip
+def test_a_count_agrees_with_its_noun(words, said):
+    assert amount(*words) == said
 
 
 def test_a_line_stays_one_line_of_bounded_length():

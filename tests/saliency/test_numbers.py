@@ -18,6 +18,8 @@ QUICK = {
     "rise": {"samples": 24},
     "augmented_grad_cam": {"copies": 4, "steps": 50},
     "smooth_grad_cam_pp": {"samples": 2},
+    "smooth_grad": {"samples": 2},
+    "integrated_gradients": {"steps": 4},
 }
 
 
@@ -38,8 +40,26 @@ class Small(nn.Module):
         return self.fc(pooled if self.hidden is None else self.hidden(pooled.sigmoid()).relu())
 
 
+class Tokens(nn.Module):
+    """Two layers of attention over 4 x 4 tokens, whose mean is classified."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Conv2d(3, 8, 5, 5)
+        self.blocks = nn.ModuleList(nn.MultiheadAttention(8, 2, batch_first=True) for _ in range(2))
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x):
+        tokens = self.embed(x).flatten(2).transpose(1, 2)
+        for block in self.blocks:
+            tokens = tokens + block(tokens, tokens, tokens)[0]
+        return self.fc(tokens.mean(1))
+
+
 def network(method, hidden=False):
     torch.manual_seed(4)
+    if METHODS[method].reads == "attention":
+        return Tokens().eval()
     return Small("gmp" if method == "gmp_cam" else "gap", hidden=hidden).eval()
 
 

@@ -262,6 +262,24 @@ def test_a_detection_is_explained_by_the_score_in_its_box(place, tmp_path):
     assert torch.equal(aim.score(raw), logits[:, int(found[0].labels[0]) + 1])
 
 
+def test_a_detection_is_named_by_class_number_or_rank(place, tmp_path):
+    """As docs/detecting.md says: of a class its best detection, of topK the K best, of nothing the best."""
+    run, path = str(place / "run"), str(place / "coco/val/000.png")
+    found = [one["label"] for one in next(predict(run, path, exact=True))["objects"]]
+    assert found
+    ways = {None: [0], "top1": [0], "top3": [0, 1, 2][: len(found)], found[0]: [0]}
+    ways[str(["blue", "red"].index(found[0]))] = [0]
+    ways |= {label: [found.index(label)] for label in found}
+    for target, rows in ways.items():
+        answer = explain_paths(run, [path], out=str(tmp_path / "maps"), target=target)
+        assert [row["target"] for row in answer] == [f"{found[row]} {row + 1}" for row in rows], target
+    image = torch.zeros(1, 3, SIDE, SIDE)
+    opened = open_any(run)
+    for target in ("2", "99", "top0", "blue-red"):
+        with pytest.raises(UsageError, match=f"--target {target}: is no class of this run"):
+            opened.task.aims(opened.network, image, target, None)
+
+
 def test_the_summary_counts_trunk_and_head(place):
     rows, network = summary(str(place / "run")), open_any(str(place / "run")).network
     assert rows["parameters"] == sum(p.numel() for p in network.parameters()) and rows["task"] == "detect"

@@ -212,6 +212,7 @@ def test_a_step_that_does_not_fit_is_halved(device, monkeypatch):
 METHODS = (
     "cam", "grad_cam", "grad_cam_pp", "smooth_grad_cam_pp", "layer_cam", "hires_cam", "xgrad_cam",
     "ablation_cam", "score_cam", "augmented_grad_cam", "guided_grad_cam", "gradient", "occlusion",
+    "eigen_cam", "eigen_grad_cam", "finer_cam", "integrated_gradients", "smooth_grad",
     pytest.param("rise", marks=pytest.mark.slow),
 )  # fmt: skip
 

@@ -6,6 +6,7 @@ import typer
 
 from resight.cli import show
 from resight.cli.words import DataRoot, Json, Task, settings
+from resight.core.text import amount
 
 if TYPE_CHECKING:
     from resight.service.data.check import Checked, Group
@@ -104,7 +105,7 @@ def checked(answer: "Checked", *, as_json: bool) -> int:
     if as_json:
         show.document(answer)
         return int(any(wrong.values()))
-    show.say(f"{answer.data}: {answer.n:,} pictures, {answer.ok:,} can be read")
+    show.say(f"{answer.data}: {amount(answer.n, 'picture')}, {answer.ok:,} can be read")
     across = _found(answer)
     for line in answer.unused:
         show.say(f"unused    {line}")

@@ -7,6 +7,7 @@ import typer
 from resight.cli import show
 from resight.cli.words import Json, Paths, RunName, settings
 from resight.core.errors import UsageError
+from resight.core.text import amount
 
 if TYPE_CHECKING:
     from resight.service.explain.asked import Explained
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
 
 METHOD_NAMES = (
     "cam", "gmp_cam", "grad_cam", "grad_cam_pp", "smooth_grad_cam_pp", "sharpen_focus", "layer_cam",
-    "hires_cam", "xgrad_cam", "ablation_cam", "score_cam", "augmented_grad_cam", "guided_grad_cam",
-    "gradient", "rise", "occlusion", "perception_visualization",
+    "hires_cam", "xgrad_cam", "ablation_cam", "score_cam", "augmented_grad_cam", "eigen_cam",
+    "eigen_grad_cam", "finer_cam", "guided_grad_cam",
+    "gradient", "rise", "occlusion", "integrated_gradients", "smooth_grad", "attention_rollout",
+    "chefer_relevance", "perception_visualization",
 )  # fmt: skip
 """The saliency methods, listed here because their table imports torch, which would delay `--help`."""
 
@@ -42,7 +45,9 @@ def explain(
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option(help="Class to explain: name, number, topK. [default: the predicted class]"),
+        typer.Option(
+            help="Class to explain: name, number, topK; A-B: why A and not B. [default: the predicted class]"
+        ),
     ] = None,
     layer: Annotated[
         str | None,
@@ -122,6 +127,8 @@ def explained(rows: "list[Explained | Unread]", *, as_json: bool) -> int:
         how = f"{row.method} at {row.layer}"
         if row.residual is not None:
             how += f"  residual {row.residual:.3f} (percentile {row.residual_percentile:.0f})"
+        if row.against:
+            how += f"  compared with {', '.join(row.against)}"
         show.say(f"{row.image}  {row.target}  score {row.score:.2f}  {how}")
     return 0 if good else 1
 
@@ -132,7 +139,7 @@ def sheets(answer: "Sheets", *, as_json: bool) -> None:
         show.document(answer)
         return
     for sheet in answer.sheets:
-        show.say(f"{sheet.image}  {len(sheet.rows)} rows, {len(sheet.methods)} methods")
+        show.say(f"{sheet.image}  {amount(len(sheet.rows), 'row')}, {amount(len(sheet.methods), 'method')}")
     for fault in answer.skipped:
         show.say(f"left out: {fault.path}: {fault.fault}; {fault.cure}", err=True)
 
@@ -172,7 +179,7 @@ def believed(answer: "Belief", *, as_json: bool) -> None:
             for m in answer.methods
         ],
     )
-    show.say(f"{answer.n} pictures; layer {answer.layer}; protocols and p values with --json")
+    show.say(f"{amount(answer.n, 'picture')}; layer {answer.layer}; protocols and p values with --json")
     for warning in answer.warnings:
         show.say(f"warning: {warning}", err=True)
     for fault in answer.skipped:

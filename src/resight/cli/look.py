@@ -6,6 +6,7 @@ import typer
 
 from resight.cli import show
 from resight.cli.words import DataRoot, Json, RunName
+from resight.core.text import amount
 
 if TYPE_CHECKING:
     from resight.service.look.look import Looked
@@ -65,12 +66,13 @@ def looked(answer: "Looked", *, as_json: bool) -> None:
         typer.echo(f"patches    {layer.layer}: units {units}")
     if features := answer.features:
         typer.echo(
-            f"features   {features.pictures:,} pictures of the {features.split} split, {features.wrong} wrong"
+            f"features   {amount(features.pictures, 'picture')} of the {features.split} split, "
+            f"{features.wrong} wrong"
         )
     if surface := answer.surface:
         typer.echo(
             f"surface    loss {surface.centre:.4g} at the centre, lowest {surface.least:.4g}; "
-            f"{surface.points} x {surface.points} points, {surface.pictures} pictures, "
+            f"{surface.points} x {surface.points} points, {amount(surface.pictures, 'picture')}, "
             f"{surface.seconds:.0f} s"
         )
     for sentence in answer.depth.words if answer.depth else ():

@@ -7,6 +7,7 @@ import typer
 from resight.cli import show
 from resight.cli.words import Json, settings
 from resight.core.errors import UsageError
+from resight.core.text import amount
 
 if TYPE_CHECKING:
     from resight.core.networks import Summary
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def models(
-    pattern: Annotated[str, typer.Argument(help="Shell pattern, such as 'resnet*'.")] = "*",
+    pattern: Annotated[
+        str, typer.Argument(help="Shell pattern, such as 'resnet*', or a part of names, such as lite.")
+    ] = "*",
     *,
     as_json: Json = False,
 ) -> None:
@@ -183,7 +186,7 @@ def summarized(answer: "Summary", *, as_json: bool) -> None:
     )
     side = answer.input_size
     show.say("")
-    show.say(f"{answer.name} at {side} x {side} x {answer.channels}, {answer.classes} classes")
+    show.say(f"{answer.name} at {side} x {side} x {answer.channels}, {amount(answer.classes, 'class')}")
     show.say(f"parameters        {answer.parameters:,}")
     show.say(f"multiply-adds     {answer.multiply_adds:,} ({2 * answer.multiply_adds:,} FLOPs)")
     show.say(f"activations       {show.in_bytes(answer.activation_bytes)} per image, forward, float32")

@@ -6,6 +6,7 @@ import typer
 
 from resight.cli import show
 from resight.cli.words import Data, DataRoot, Json, RunName, Strict
+from resight.core.text import amount
 
 
 def test(
@@ -89,7 +90,7 @@ def tested(answer: dict[str, Any], *, as_json: bool) -> None:
 
 def _solved(answer: dict[str, Any]) -> None:
     """Print the figures of a task with a head of its own."""
-    show.say(f"{answer['data']} {answer['split']}, {answer['n']:,} pictures: {answer['said']}")
+    show.say(f"{answer['data']} {answer['split']}, {amount(answer['n'], 'picture')}: {answer['said']}")
     for table in answer["tables"]:
         show.say(table["title"])
         show.table(table["header"], table["rows"][:20])

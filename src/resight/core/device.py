@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from resight.core.distributed import world
+from resight.core.text import amount
 
 if TYPE_CHECKING:
     import torch
@@ -159,7 +160,7 @@ def describe(device: "torch.device") -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     count = torch.get_num_threads()
-    return f"{count} thread{'s' if count > 1 else ''} of {_processor() or platform.machine()}"
+    return f"{amount(count, 'thread')} of {_processor() or platform.machine()}"
 
 
 def _processor() -> str:

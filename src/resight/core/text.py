@@ -36,6 +36,18 @@ def one_line(text: str) -> str:
     return f"{line[:half]} ... {line[-half:]}"
 
 
+def amount(count: int, thing: str, things: str = "") -> str:
+    """Return a count with its noun: "1 class", "1,024 pictures".
+
+    Args:
+        count: 0 or more.
+        thing: the noun of one.
+        things: the noun of several, if it is not `thing` with an s (or es, after s and x).
+    """
+    several = things or thing + ("es" if thing.endswith(("s", "x")) else "s")
+    return f"{count:,} {thing if count == 1 else several}"
+
+
 def _steers(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cs") or ord(character) in _TURNING
 

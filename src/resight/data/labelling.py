@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from resight.core.errors import DataError
+from resight.core.text import amount
 from resight.data.dataset import Box, Dataset, FilePictures, Split, multi_hot
 from resight.data.frames import Frame
 from resight.data.layouts.boxes import AnnotatedPicture, NamedBox, Notes, area, framed
@@ -113,7 +114,8 @@ class AllBoxes:
         if len(classes) < self.least:
             needed = "two are" if self.least == 2 else "one is"
             raise DataError(
-                f"{name}: its training pictures have boxes of {len(classes)} classes; {needed} needed"
+                f"{name}: its training pictures have boxes of {amount(len(classes), 'class')}; {needed} "
+                "needed"
             )
         built = {}
         for split, pictures in splits.items():

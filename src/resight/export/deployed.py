@@ -22,6 +22,7 @@ from resight.core.documents import Whole, Within
 from resight.core.errors import ModelFileError, UsageError
 from resight.core.imagenet import imagenet_classes
 from resight.core.preprocessing import INTERPOLATIONS, Preprocessing
+from resight.core.text import amount
 from resight.data.prepare import fit
 
 SUFFIX, KEY, FORMAT = ".onnx", "resight", 1
@@ -287,7 +288,7 @@ class Onnx:
         if found.shape != (len(images), len(self.classes)):
             raise ModelFileError(
                 f"{self.name}: its output {self.outputs[0]} has shape {found.shape[1:]} for a picture, but "
-                f"the JSON beside it names {len(self.classes)} classes"
+                f"the JSON beside it names {amount(len(self.classes), 'class')}"
             )
         return found
 

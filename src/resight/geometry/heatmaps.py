@@ -1,4 +1,6 @@
-"""Heat maps: rectify, resize, normalize; separate steps, because pictures and metrics need different ones."""
+"""Heat maps: rectify, cap, resize, normalize: separate steps, as pictures and metrics need different ones."""
+
+import math
 
 import torch
 from torch import Tensor
@@ -8,6 +10,18 @@ from torch.nn import functional as F
 def rectify(maps: Tensor) -> Tensor:
     """Return the maps with negative values set to zero."""
     return maps.clamp(min=0)
+
+
+def cap(maps: Tensor, share: float) -> Tensor:
+    """Return each map (..., h, w) with the highest values cut off, so that few pixels do not hide the rest.
+
+    Args:
+        maps: any; where the limit is not above 0, a map stays as it is.
+        share: of the pixels that stay as they are, in (0, 1]; the limit is the value of the last of them.
+    """
+    flat = maps.flatten(-2)
+    limit = flat.kthvalue(math.ceil(share * flat.shape[-1]), -1).values[..., None, None]
+    return maps.where((maps <= limit) | (limit <= 0), limit)
 
 
 def resize(maps: Tensor, height: int, width: int) -> Tensor:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import stats
 
+from resight.core.text import amount
 from resight.reproduce.claims import Figures
 
 if TYPE_CHECKING:
@@ -77,8 +78,8 @@ class Scale:
     def words(self) -> str:
         """Return a description for the reader."""
         parts = [
-            f"{self.epochs} epochs" if self.epochs else "",
-            f"{self.pictures:,} pictures" if self.pictures else "",
+            amount(self.epochs, "epoch") if self.epochs else "",
+            amount(self.pictures, "picture") if self.pictures else "",
             f"{self.tested:,} tested" if self.tested else "",
             *self.settings,
         ]

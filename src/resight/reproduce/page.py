@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from resight.core.files import write_text
+from resight.core.text import amount
 from resight.render.curves import draw_lines
 from resight.reproduce.catalogue import NAMES, experiment
 from resight.reproduce.experiment import Scale
@@ -59,7 +60,7 @@ def _section(record: dict[str, Any], figures: Path) -> str:
         "",
         f"{_capital(record['paper'])}. Claim: {record['claim']}. {_verdict(record)}",
         "",
-        f"Scale: {record['protocol']}; {seeds} seed{'s' if seeds > 1 else ''}; "
+        f"Scale: {record['protocol']}; {amount(seeds, 'seed')}; "
         f"{_hours(record['seconds'])} of training on "
         f"{record['hardware'] or 'no trainings'} ({versions}).",
         "",

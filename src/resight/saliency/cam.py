@@ -32,11 +32,11 @@ def gmp_cam(look: Look) -> Tensor:
 
 
 def _weighted(look: Look, pooling: str, words: str, name: str) -> Tensor:
-    head, targets = look.head, look.question.targets
-    if head is None or head.pooling != pooling or targets is None:
+    head = look.head
+    if head is None or head.pooling != pooling:
         raise UsageError(
             f"{name} needs class targets, and a map larger than 1 x 1 at layer {look.layer!r}, followed only "
             f"by global {words} pooling and one linear layer: use grad_cam, or larger pictures if later maps "
             "are 1 x 1"
         )
-    return torch.einsum("bkhw,btk->bthw", head.features, head.weight[targets])
+    return torch.einsum("bkhw,btk->bthw", head.features, look.question.weights(head.weight))

@@ -30,11 +30,60 @@ class Question:
         targets: class numbers (B, T); None if the target is a function.
         function: of what the network returned; None if the targets are classes.
         rule: how logits become probabilities, see `resight.models.probabilities`.
+        against: numbers of the classes that each target is compared with, (B, T, R); None if with none. The
+            score is then y^target - sum_r strength_r y^against_r, y the logit or the probability.
+        strength: (B, T, R), 0 or more; a class with strength 0 is not compared with.
     """
 
     targets: Tensor | None
     function: ScoreFunction | None
     rule: str = "softmax"
+    against: Tensor | None = None
+    strength: Tensor | None = None
+
+    def of(self, owner: Tensor) -> "Question":
+        """Return the question for M pictures, each made from an image `owner` (M,) of the batch."""
+        return self._taken(lambda values: values[owner])
+
+    def repeated(self, owner: int, count: int) -> "Question":
+        """Return the question for `count` pictures that are all made from one image."""
+        return self._taken(lambda values: values[owner].expand(count, *values.shape[1:]))
+
+    def asking_for(self, columns: slice) -> "Question":
+        """Return the question for some of the targets."""
+        return self._taken(lambda values: values[:, columns])
+
+    def _taken(self, take: Callable[[Tensor], Tensor]) -> "Question":
+        parts = (self.targets, self.against, self.strength)
+        targets, against, strength = (None if part is None else take(part) for part in parts)
+        return replace(self, targets=targets, against=against, strength=strength)
+
+    @property
+    def named_against(self) -> Tensor | None:
+        """The class that the user compares each target with, (B, T), -1 for none; None if with none."""
+        if self.against is None or self.strength is None:
+            return None
+        return self.against[..., 0].where(self.strength[..., 0] > 0, -1)
+
+    def read(self, values: Tensor) -> Tensor:
+        """Return the scores (M, T) of the logits or probabilities (M, classes) of M pictures."""
+        assert self.targets is not None  # the caller asks for classes
+        found = values.gather(1, self.targets)
+        if self.against is None or self.strength is None:
+            return found
+        rest = values[:, None].expand(-1, found.shape[1], -1).gather(2, self.against)
+        rest = rest.where(self.strength > 0, torch.zeros_like(rest))  # a class that is never right has -inf
+        return found - (self.strength.to(rest.dtype) * rest).sum(2)
+
+    def weights(self, table: Tensor) -> Tensor:
+        """Return the weights of the scores, (B, T, K), of a table with those of the logits, (classes, K)."""
+        assert self.targets is not None  # only a classifier's head has such a table
+        if self.against is None or self.strength is None:
+            same = self.targets.stride(0) == 0  # the same targets for every image: one row serves the batch
+            found = table[self.targets[:1] if same else self.targets]
+            return found.expand(*self.targets.shape, -1)
+        rest = torch.einsum("btr,btrk->btk", self.strength.to(table.dtype), table[self.against])
+        return table[self.targets] - rest
 
     def scores(self, output: Any, owner: Tensor | None = None, *, probability: bool = False) -> Tensor:
         """Return the scores (M, T) from what a network returned for M pictures.
@@ -57,9 +106,8 @@ class Question:
             raise UsageError(
                 "the network does not return logits (B, classes); give target= a function of what it returns"
             )
-        assert self.targets is not None  # there is either a function or targets
         values = to_probabilities(wide(logits), self.rule) if probability else logits
-        return values.gather(1, self.targets if owner is None else self.targets[owner])
+        return (self if owner is None else self.of(owner)).read(values)
 
 
 class Look:
@@ -129,12 +177,8 @@ class Look:
         Raises:
             UsageError: if no score depends on the layer.
         """
-        targets = self.question.targets
         if self.head is not None and self.head.linear_in_the_map:
-            assert targets is not None  # the head is only looked for if the targets are classes
-            same = targets.stride(0) == 0  # the same targets for every image: one table serves the batch
-            weight = self.head.weight[targets[:1] if same else targets] / self.cells
-            return weight.expand(*targets.shape, -1)[..., None, None]
+            return self.question.weights(self.head.weight / self.cells)[..., None, None]
         captured = self.split.captured[self.place]
         count = self.scores.shape[1]
         columns = [_gradient(self.scores[:, t].sum(), captured) for t in range(count)]
@@ -161,7 +205,7 @@ class Look:
         """
         question = self.question
         if owner is not None and question.targets is not None:
-            question = replace(question, targets=question.targets[owner].expand(len(images), -1))
+            question = question.repeated(owner, len(images))
         split = split_at(self.model, images, [self.layer])
         return Look(self.model, images, split, question, 0, self.seed)
 
@@ -195,21 +239,34 @@ class Look:
             yield lambda maps: wide(self.question.scores(run(maps.to(dtype)), owner.expand(len(maps))))
 
     def input_gradients(self) -> Tensor:
-        """Return the gradient of each score at the pictures, (B, T, C, H, W) float32.
+        """Return the gradient of each score at the pictures, (B, T, C, H, W), float32 or better.
 
         Raises:
             UsageError: if a score has none.
         """
-        images = self.images.detach().clone().requires_grad_()
+        return torch.stack(list(self.slopes(self.images)), 1)
+
+    def slopes(self, pictures: Tensor, owner: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield, target by target, the gradients of its scores at pictures, (M, C, H, W), float32 or better.
+
+        Args:
+            pictures: (M, C, H, W), which go through the network once.
+            owner: for each of the M pictures, the image of the batch that it is made from; by default they
+                are the images themselves.
+
+        Raises:
+            UsageError: if a score has none.
+        """
+        pictures = pictures.detach().clone().requires_grad_()
         with torch.enable_grad(), evaluating(self.model):
-            scores = self.question.scores(self.model(images))
-            columns = [_gradient(scores[:, t].sum(), images) for t in range(scores.shape[1])]
-        found = [column for column in columns if column is not None]
-        if len(found) < len(columns):
-            raise UsageError(
-                "the target has no gradient at the pictures: give a score that can be differentiated"
-            )
-        return wide(torch.stack(found, 1))
+            scores = self.question.scores(self.model(pictures), owner)
+        for target in range(scores.shape[1]):
+            found = _gradient(scores[:, target].sum(), pictures)
+            if found is None:
+                raise UsageError(
+                    "the target has no gradient at the pictures: give a score that can be differentiated"
+                )
+            yield wide(found)
 
 
 def _gradient(score: Tensor, at: Tensor) -> Tensor | None:

@@ -3,34 +3,39 @@
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from resight.core import settings
 from resight.core.errors import NotFiniteError, UsageError
-from resight.core.preprocessing import Preprocessing
 from resight.core.registry import lookup, suggestion
-from resight.data.given import Given, decode_given, listed
-from resight.data.prepare import Normalize, fit
+from resight.data.given import Given
 from resight.geometry import heatmaps
 from resight.models.locks import holding
 from resight.models.probabilities import rule_of
 from resight.saliency import grad_cam, pictures
 from resight.saliency.ablation_cam import ablation_cam
+from resight.saliency.attention import attention_rollout, chefer_relevance
 from resight.saliency.augmented_grad_cam import augmented_grad_cam
+from resight.saliency.averaged_gradients import integrated_gradients, smooth_grad
 from resight.saliency.cam import cam, gmp_cam
 from resight.saliency.capture import Split, bare, logits_of, split_at
+from resight.saliency.eigen_cam import eigen_cam, eigen_grad_cam
 from resight.saliency.explanation import Explanation, Target, class_names, resolve, several
+from resight.saliency.finer_cam import compared
 from resight.saliency.layers import last_map_layer
 from resight.saliency.look import Look, Question, wide
+from resight.saliency.prepared import prepared
 from resight.saliency.score_cam import score_cam
 
 AT_ONCE = 2**28
 """Number of gradient values held in memory at a time."""
+
+CAPPED = 0.99
+"""Share of the pixels below the cap of averaged gradients (Smilkov et al. 2017, section 3)."""
 
 POSITIVE = {"keep": 1.0, "energy": math.inf, "gap": math.inf}
 """Options that must be above zero, and their largest values."""
@@ -45,8 +50,11 @@ class Method:
         paper: who published it.
         title: its published name.
         rectified: whether the paper cuts off negative values before the map is shown.
-        layerless: whether the method uses only the network's output and reads no layer.
+        layerless: whether the method reads no layer that could be named.
         sweeps: whether the network is run on many modified pictures, which serve all targets at once.
+        reads: what it reads where it is layerless.
+        divides: whether it keeps the gradients of many targets within bounds itself.
+        kept: the share of the pixels that keep their value when the map is shown.
     """
 
     compute: Callable[..., Tensor]
@@ -55,6 +63,22 @@ class Method:
     rectified: bool = True
     layerless: bool = False
     sweeps: bool = False
+    reads: str = "images"
+    divides: bool = False
+    kept: float = 1.0
+
+
+def _finer(look: Look, base: str = "grad_cam", gamma: float = 0.6, others: int = 3) -> Tensor:
+    """Return the maps (B, T, h, w) of a base method for what Finer-CAM asks, see `finer_cam.compared`.
+
+    Defaults: gamma 0.6 and 3 classes, as in the released code; where the user names the class to compare
+    with, gamma is the share of its logit that is subtracted.
+    """
+    method = lookup(BASES, base, "base method")
+    question = compared(look, gamma, others)
+    assert question.against is not None  # finer_cam compares
+    look.facts["against"] = question.against.tolist()
+    return _compute(method, look.asking(question), {})
 
 
 def _augmented(look: Look, base: str = "grad_cam", **options: Any) -> Tensor:
@@ -75,6 +99,9 @@ METHODS = {
     "ablation_cam": Method(ablation_cam, "Desai and Ramaswamy 2020", "Ablation-CAM", sweeps=True),
     "score_cam": Method(score_cam, "Wang et al. 2020", "Score-CAM", sweeps=True),
     "augmented_grad_cam": Method(_augmented, "Morbidelli et al. 2020", "Augmented Grad-CAM", sweeps=True),
+    "eigen_cam": Method(eigen_cam, "Muhammad and Yeasin 2020", "Eigen-CAM"),
+    "eigen_grad_cam": Method(eigen_grad_cam, "pytorch-grad-cam", "Eigen-Grad-CAM"),
+    "finer_cam": Method(_finer, "Zhang et al. 2025", "Finer-CAM", divides=True),
     "guided_grad_cam": Method(pictures.guided_grad_cam, "Selvaraju et al. 2017", "Guided Grad-CAM"),
     "gradient": Method(pictures.gradient, "Simonyan et al. 2014", "Gradient", layerless=True),
     "rise": Method(
@@ -83,14 +110,36 @@ METHODS = {
     "occlusion": Method(
         pictures.occlusion, "Zeiler and Fergus 2014", "Occlusion", layerless=True, sweeps=True
     ),
+    "integrated_gradients": Method(
+        integrated_gradients,
+        "Sundararajan et al. 2017",
+        "Integrated gradients",
+        layerless=True,
+        sweeps=True,
+        kept=CAPPED,
+    ),
+    "smooth_grad": Method(
+        smooth_grad, "Smilkov et al. 2017", "SmoothGrad", layerless=True, sweeps=True, kept=CAPPED
+    ),
+    "attention_rollout": Method(
+        attention_rollout, "Abnar and Zuidema 2020", "Attention rollout", layerless=True, reads="attention"
+    ),
+    "chefer_relevance": Method(
+        chefer_relevance, "Chefer et al. 2021", "Chefer's relevance", layerless=True, reads="attention"
+    ),
 }
 
 BASES = {
     name: method
     for name, method in METHODS.items()
-    if not method.layerless and name not in ("augmented_grad_cam", "guided_grad_cam")
+    if not method.layerless and name not in ("augmented_grad_cam", "guided_grad_cam", "finer_cam")
 }
 """The methods whose maps have the layer's size."""
+
+PARTICULAR = (
+    "cam", "gmp_cam", "guided_grad_cam", "finer_cam", "attention_rollout", "chefer_relevance",
+)  # fmt: skip
+"""The methods that do not fit every network with a map."""
 
 
 def fitting(
@@ -104,9 +153,9 @@ def fitting(
         layers: as for `explain`.
     """
     unfit = {}
-    for name in ("cam", "gmp_cam", "guided_grad_cam"):  # the others do not depend on head and layers
+    for name in PARTICULAR:
         try:
-            explain(model, images[:1], name, None, layers)
+            explain(model, images[:1], name, None, None if METHODS[name].layerless else layers)
         except UsageError as error:
             unfit[name] = str(error)
     return [name for name in METHODS if name not in unfit], unfit
@@ -175,7 +224,9 @@ def explain(
         method: a name in `METHODS`.
         target: None (top-1), a class number, a class name, one per image, several per image, "all", or a
             function of what the network returned that gives a score (B,) or several (B, T): a side of a box,
-            a key point, the mean of a segmentation, the similarity to an embedding. A network with one logit
+            a key point, the mean of a segmentation, the similarity to an embedding. "A-B", with names or
+            numbers, or `Versus(number, number)`: why A and not B, the difference of their logits; of a
+            class with a hyphen in its name, the name itself comes first. A network with one logit
             has one class, number 0: the positive class of the two. For the negative class give
             `lambda logits: -logits[:, 0]`.
         layer: name of the layer whose map is read; by default the last one with a spatial map. For several
@@ -195,7 +246,7 @@ def explain(
         NotFiniteError: if the images, the scores or a map hold NaN or infinite values.
     """
     entry = lookup(METHODS, method, "saliency method")
-    images = images if isinstance(images, Tensor) else _prepared(bare(model), images)
+    images = images if isinstance(images, Tensor) else prepared(bare(model), images)
     _check(images, method, options, layer)
     if callable(target) and probabilities is not None:
         raise UsageError(
@@ -241,32 +292,13 @@ def _explain(
         numbers = question.targets
     keep = several(target) or (question.targets is None and scores.shape[1] > 1)
     fields = (raw, numbers, scores) if keep else tuple(t[:, 0] for t in (raw, numbers, scores))
+    against = question.named_against
+    against = against if keep or against is None else against[:, 0]
     size = (images.shape[2], images.shape[3])
-    read = ", ".join(layers) or "images"
-    return Explanation(fields[0], read, fields[1], fields[2], size, entry.rectified, looks[0].facts)
-
-
-def _prepared(model: nn.Module, given: Given | Sequence[Given]) -> Tensor:
-    """Return pictures as the network expects them, (B, C, H, W), on its device, in its precision.
-
-    Raises:
-        UsageError: if the network does not know its preprocessing, or an item is not a picture.
-        PictureError: if one cannot be read.
-    """
-    card = getattr(model, "preprocessing", None)
-    if not isinstance(card, Preprocessing):
-        raise UsageError(
-            "the network does not state its preprocessing; give a preprocessed tensor (B, C, H, W)"
-        )
-    squares = [
-        fit(decode_given(picture, f"images[{number}]", at_least=card.resize, levels=card.levels), card)
-        for number, picture in enumerate(listed(given))
-    ]
-    if not squares:
-        raise UsageError("images is empty; give one picture or more")
-    first = next(model.parameters())
-    pixels = torch.from_numpy(np.stack(squares)).to(first.device)
-    return Normalize(card, first.device)(pixels).to(first.dtype)
+    read = ", ".join(layers) or entry.reads
+    return Explanation(
+        fields[0], read, fields[1], fields[2], size, entry.rectified, looks[0].facts, against, entry.kept
+    )
 
 
 def _check(images: Tensor, method: str, options: Mapping[str, Any], layer: object) -> None:
@@ -287,7 +319,8 @@ def _check(images: Tensor, method: str, options: Mapping[str, Any], layer: objec
             f"image {int(finite.logical_not().nonzero()[0])} of the batch holds NaN or infinite values"
         )
     if METHODS[method].layerless and layer is not None:
-        raise UsageError(f"{method} works on the pictures, not on a layer; omit layer=")
+        what = "attention of all blocks" if METHODS[method].reads == "attention" else "pictures"
+        raise UsageError(f"{method} works on the {what}, not on a layer; omit layer=")
 
 
 def _check_value(name: str, value: Any, default: Any) -> None:
@@ -339,23 +372,27 @@ def _question(
             "the network does not return logits (B, classes); give target= a function of what it returns"
         )
     rule = rule_of(model, logits.shape[1], probabilities)
-    return Question(resolve(target, logits.detach(), names), None, rule)
+    targets, others = resolve(target, logits.detach(), names)
+    if others is None:
+        return Question(targets, None, rule)
+    return Question(targets, None, rule, others.clamp(min=0)[..., None], (others >= 0).float()[..., None])
 
 
 def _compute(entry: Method, look: Look, options: Mapping[str, Any]) -> Tensor:
     """Compute raw maps, for a part of the targets at a time where the gradients of all would not fit."""
     targets = look.question.targets
-    if entry.sweeps or targets is None:
+    if entry.sweeps or entry.divides or targets is None:
         return entry.compute(look, **options).detach()
     if entry.layerless:
         values = look.images.numel()
     else:
         places = 1 if look.head is not None and look.head.linear_in_the_map else look.cells
         values = look.activation.shape[0] * look.activation.shape[1] * places
-    parts = targets.split(max(1, AT_ONCE // values), dim=1)
-    if len(parts) == 1:
+    most, count = max(1, AT_ONCE // values), targets.shape[1]
+    if count <= most:
         return entry.compute(look, **options).detach()
-    looks = [look.asking(replace(look.question, targets=part)) for part in parts]
+    parts = [slice(start, start + most) for start in range(0, count, most)]
+    looks = [look.asking(look.question.asking_for(part)) for part in parts]
     return torch.cat([entry.compute(part, **options).detach() for part in looks], 1)
 
 

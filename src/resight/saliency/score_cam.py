@@ -55,7 +55,7 @@ def score_cam(
         raise UsageError("reduced=1: one channel cannot stand for the others; give 2 or more, or 0 for all")
     probable = weighting != "softmax_logit" and look.question.function is None
     maps = look.activation
-    batch = batch or _batch(look.images)
+    batch = batch or pictures_at_once(look.images)
     rows, errors, forwards = [], [], 0
     for image, own in enumerate(counted(maps, "Score-CAM, pictures")):
         live = (own.amax((1, 2)) > own.amin((1, 2))).nonzero()[:, 0]
@@ -78,7 +78,8 @@ def score_cam(
     return combine(torch.stack(rows)[..., None, None], maps)
 
 
-def _batch(images: Tensor) -> int:
+def pictures_at_once(images: Tensor) -> int:
+    """Return how many pictures a pass takes by default; see `score_cam`."""
     enough = AT_ONCE // (images.shape[2] * images.shape[3])
     return 32 if images.device.type != "cpu" else min(32, max(8, enough))
 

@@ -21,6 +21,7 @@ from resight.service.run.run import open_run
 from support import COLOURS, one_line, picture, resight
 
 QUICK = ("samples=8", "copies=2", "steps=20")
+OF_TRANSFORMERS = ("attention_rollout", "chefer_relevance")
 
 
 @pytest.fixture
@@ -69,13 +70,15 @@ def test_a_tile_is_the_overlay_that_method_writes(tiny_run, pictures):
 def test_all_leaves_out_what_does_not_fit(tiny_run, pictures):
     lines = []
     answer = draw_sheets(str(tiny_run), pictures[:1], ("all",), changes=QUICK, progress=lines.append)
-    assert [entry["method"] for entry in answer["left_out"]] == ["gmp_cam"]
-    assert answer["sheets"][0]["methods"] == [name for name in METHODS if name != "gmp_cam"]
+    assert [entry["method"] for entry in answer["left_out"]] == ["gmp_cam", *OF_TRANSFORMERS]
+    assert answer["sheets"][0]["methods"] == [
+        name for name in METHODS if name not in ("gmp_cam", *OF_TRANSFORMERS)
+    ]
     assert [line for line in lines if "left out" in line] == [
-        f"left out: CAM with max pooling: {answer['left_out'][0]['fault']}"
+        f"left out: {METHODS[entry['method']].title}: {entry['fault']}" for entry in answer["left_out"]
     ]
     early = draw_sheets(str(tiny_run), pictures[:1], ("all",), layers=["layer1"], changes=QUICK)
-    assert [entry["method"] for entry in early["left_out"]] == ["cam", "gmp_cam"]
+    assert [entry["method"] for entry in early["left_out"]] == ["cam", "gmp_cam", *OF_TRANSFORMERS]
 
 
 def test_many_pictures_make_several_sheets_and_broken_files_are_told(

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from as_json import locate
+from as_json import explain_paths, locate
 from resight.core.errors import ModelFileError, ResightError, UsageError
 from resight.core.figures import to_json
 from resight.core.preprocessing import Preprocessing
@@ -153,6 +153,22 @@ def test_as_a_network_it_gives_the_logits_of_the_run_and_boxes(exported, run, ph
         assert torch.allclose(file(images), network(images), atol=1e-4)
     found, wanted = (locate(str(r), [str(photos)], ("cam",))["boxes"] for r in (exported[0], run))
     assert [b["box"] for b in found] == [b["box"] for b in wanted]
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("integrated_gradients", "no gradient at the pictures"),
+        ("smooth_grad", "no gradient at the pictures"),
+        ("attention_rollout", "none was met in this network"),
+    ],
+)
+def test_what_needs_more_than_the_head_is_refused(exported, photos, method, message):
+    with pytest.raises(UsageError, match=message):
+        explain_paths(str(exported[0]), [str(photos / "0.png")], (method,))
+    maps = str(photos / "maps")
+    row = explain_paths(str(exported[0]), [str(photos / "0.png")], ("finer_cam",), "red-blue", out=maps)[0]
+    assert row["target"] == "red-blue" and row["against"] == ["blue"]  # the head has a closed form
 
 
 def test_nothing_is_written_if_the_file_differs(run, monkeypatch, tmp_path):

@@ -7,6 +7,8 @@ import torch
 
 from as_json import list_networks
 from resight.cli import networks
+from resight.core.errors import UnknownNameError
+from resight.core.networks import counted
 from resight.models import cost
 from resight.models.zoo import NETWORKS
 from resight.service.networks.counting import build, count
@@ -73,3 +75,12 @@ def test_json_is_one_document_and_an_unknown_name_one_line():
     rows = json.loads(resight("models", "lenet5", "--json", check=0).stdout)
     assert [row["name"] for row in rows] == ["lenet5"] and rows[0]["published"] == []
     assert "nearest" in one_line(resight("models", "resnot*"), 2)
+
+
+def test_a_part_of_names_finds_them_and_a_name_is_one_network():
+    names = [name for name in counted() if "lite" in name]
+    assert [row["name"] for row in list_networks("lite")] == names and len(names) >= 5
+    assert [row["name"] for row in list_networks("resnet50")] == ["resnet50"]
+    for pattern in ("ite*", "zzz"):  # a pattern is what it says
+        with pytest.raises(UnknownNameError, match="no network matches"):
+            list_networks(pattern)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resight.core.errors import DataError
+from resight.core.text import amount
 
 WANTED = ("path", "train", "val", "test", "names", "nc", "kpt_shape")
 LARGEST = 1 << 20
@@ -51,7 +52,7 @@ def read_data_yaml(file: Path) -> DataYaml:
     names = _names(file, values.get("names", []))
     count = values.get("nc")
     if names and isinstance(count, str) and count != str(len(names)):
-        raise DataError(f"{file}: says nc: {count} but names {len(names)} classes; fix one of them")
+        raise DataError(f"{file}: says nc: {count} but names {amount(len(names), 'class')}; fix one of them")
     places: dict[str, list[str]] = {}
     for split in ("train", "val", "test"):
         value = values.get(split)

@@ -12,8 +12,9 @@ class Asked:
 
     Attributes:
         methods: names in `METHODS`; for a sheet "all" alone means all that fit the network.
-        target: a class name or number; "topK" for the K best classes; by default the best. Of a run of
-            another task also what `SolverTask.targets` names, such as "box:left".
+        target: a class name or number; "topK" for the K best classes; "A-B" for what speaks for A and not
+            for B; by default the best class. Of a run of another task also what `SolverTask.targets` names,
+            such as "box:left".
         layers: whose maps are read and fused; by default the last one with a spatial map.
         changes: `key=value` words, options of the methods; each method takes those that it has.
     """
@@ -38,6 +39,7 @@ class Explained:
         map: the map, float32 (H, W), as npy.
         residual: of Perception Visualization, how badly the decoder inverts the trunk here.
         residual_percentile: the share of validation pictures with a residual at most this one, in percent.
+        against: of Finer-CAM, the classes that the target is compared with.
     """
 
     path: str
@@ -49,3 +51,4 @@ class Explained:
     map: str
     residual: IfAny[float] = None
     residual_percentile: IfAny[float] = None
+    against: IfAny[list[str]] = None

@@ -15,11 +15,13 @@ from resight.core.console import counted
 from resight.core.errors import Fault, NotFiniteError, PictureError, UsageError
 from resight.core.files import digest
 from resight.core.registry import lookup
+from resight.core.text import amount
 from resight.data.files import read_file
 from resight.data.given import expand
 from resight.evaluate import faithfulness, sanity
 from resight.evaluate.faithfulness import MEASURES, Examination, Verdict
 from resight.models.probabilities import rule_of
+from resight.saliency.explanation import versus
 from resight.saliency.methods import METHODS, explain, read_options
 from resight.service.explain import perceive
 from resight.service.explain.asked import Asked
@@ -261,7 +263,9 @@ def _opened(run: str, asked: Asked) -> tuple[Run, dict[str, dict[str, Any]]]:
         lookup(METHODS, method, "saliency method")
     options = read_options(asked.methods, asked.changes)
     opened = open_run(run)
-    if best_of(asked.target, opened.model.classes) > 1:
+    classes = opened.model.classes
+    pair = asked.target is not None and versus(asked.target, classes, opened.model.num_classes) is not None
+    if pair or best_of(asked.target, classes) > 1:
         raise UsageError(
             f"--target {asked.target}: maps are evaluated for one class per picture; give one class, or none"
         )
@@ -353,7 +357,7 @@ def _figures(
 
 def _warnings(rows: Sequence[Row], methods: Sequence[str], count: int) -> Iterator[str]:
     if count < ENOUGH:
-        only = f"only {count} picture{'s' * (count > 1)}"
+        only = f"only {amount(count, 'picture')}"
         yield f"{only}: intervals are rough, and verdicts need at least {LEAST}; give {ENOUGH} or more"
     of = {(r.method, r.measure, r.randomized): r for r in rows}
     for method in methods:

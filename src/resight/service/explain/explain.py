@@ -16,7 +16,7 @@ from resight.service.explain import perceive
 from resight.service.explain.aimed import explained
 from resight.service.explain.asked import Asked, Explained
 from resight.service.explain.drawing import original_of
-from resight.service.explain.target import wanted
+from resight.service.explain.target import name_of, wanted
 from resight.service.pictures import Batch, Unread, batches, place_of, write
 from resight.service.run.run import Run, open_any
 from resight.tasks.task import SolverTask
@@ -101,13 +101,22 @@ def _draw_batch(
     for number, path in enumerate(batch.paths if answers else ()):
         original = original_of(path, run.preprocessing)
         for method, answer in answers.items():
-            for column in range(answer.maps.shape[1]):
-                name = run.class_name(int(answer.targets[number, column]))
+            for column, word in enumerate(answer.words[number]):
+                name = name_of(run, word)
                 heat = answer.maps[number, column].cpu().numpy()
                 picture, array = place_of(folder, path, method, name)
                 write(picture, array, original.under(heat), heat)
                 score = float(answer.scores[number, column])
+                files = (str(picture), str(array))
+                others = _compared(run, answer, number, column)
                 rows[method].append(
-                    Explained(str(path), method, answer.layer, name, score, str(picture), str(array))
+                    Explained(str(path), method, answer.layer, name, score, *files, against=others)
                 )
     return rows
+
+
+def _compared(run: Run, answer: Explanation, number: int, column: int) -> list[str] | None:
+    """Return the classes that Finer-CAM compares a target with; None of other methods."""
+    if "against" not in answer.facts:
+        return None
+    return [run.class_name(other) for other in answer.facts["against"][number][column]]

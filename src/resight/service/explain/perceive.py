@@ -10,7 +10,7 @@ from torch import Tensor
 from resight.saliency.perception import masked, perceive
 from resight.service.explain.asked import Asked, Explained
 from resight.service.explain.decoder import OpenDecoder
-from resight.service.explain.target import wanted
+from resight.service.explain.target import name_of, wanted
 from resight.service.pictures import LEAST_SIDE, Batch, place_of, write
 from resight.service.run.run import Run
 
@@ -39,8 +39,8 @@ def perceived(run: Run, opened: OpenDecoder, batch: Batch, asked: Asked, folder:
     for number, path in enumerate(batch.paths):
         residual = float(result.residual[number])
         original = torch.tensor(batch.squares[number]).permute(2, 0, 1) / 255
-        for column in range(result.map.shape[1]):
-            name = run.class_name(int(answer.targets[number, column]))
+        for column, word in enumerate(answer.words[number]):
+            name = name_of(run, word)
             heat, blended = result.map[number, column].cpu(), result.blended[number, column].cpu()
             picture, array = place_of(folder, path, METHOD, name)
             write(picture, array, _side_by_side([original, masked(original, heat), blended]), heat.numpy())

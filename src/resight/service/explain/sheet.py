@@ -12,14 +12,16 @@ from torch import Tensor
 
 from resight.core.errors import Fault, PictureError, UsageError
 from resight.core.registry import lookup
+from resight.core.text import amount
 from resight.data.given import expand
 from resight.render.overlay import over
 from resight.render.sheet import TILE, Row, draw_sheet
+from resight.saliency.explanation import Word
 from resight.saliency.methods import METHODS, explain, fitting, read_options
 from resight.service.explain import perceive
 from resight.service.explain.asked import Asked
 from resight.service.explain.drawing import seen_part
-from resight.service.explain.target import wanted
+from resight.service.explain.target import name_of, wanted
 from resight.service.pictures import Batch, batches, write_png
 from resight.service.run.run import Run, open_run
 
@@ -97,14 +99,14 @@ class _Work:
                 continue
             wish = wanted(self.run, batch.images, self.asked.target)
             seen = explain(self.run.model, batch.images, "grad_cam", wish, self.asked.layers)
-            targets, self.layer = seen.targets.tolist(), seen.layer
+            words, self.layer = seen.words, seen.layer
             if self.every and not self.left_out:
                 self._leave_out(batch.images)
-            maps = [self._maps(name, batch, targets) for name in self.options]
+            maps = [self._maps(name, batch, words) for name in self.options]
             for number, (path, square) in enumerate(zip(batch.paths, batch.squares, strict=True)):
                 shown = seen_part(path, self.run.preprocessing, square, TILE)
-                for column, index in enumerate(targets[number]):
-                    label = self.run.class_name(index)
+                for column, word in enumerate(words[number]):
+                    label = name_of(self.run, word)
                     tiles = [shown, *(over(shown, heat[number, column]) for heat in maps)]
                     yield Row(f"{path.name}: {label}", tiles), Shown(str(path), label)
 
@@ -114,11 +116,11 @@ class _Work:
         for name, fault in self.left_out.items():
             self.progress(f"left out: {METHODS[name].title}: {fault}")
 
-    def _maps(self, name: str, batch: Batch, targets: list[list[int]]) -> NDArray[np.float32]:
+    def _maps(self, name: str, batch: Batch, words: list[list[Word]]) -> NDArray[np.float32]:
         """Return the maps (B, T, S, S) of a method."""
         layers = None if METHODS[name].layerless else self.asked.layers
-        maps = explain(self.run.model, batch.images, name, targets, layers, **self.options[name]).maps
-        self.progress(f"{METHODS[name].title}: {len(batch.paths)} pictures")
+        maps = explain(self.run.model, batch.images, name, words, layers, **self.options[name]).maps
+        self.progress(f"{METHODS[name].title}: {amount(len(batch.paths), 'picture')}")
         return maps.cpu().numpy()
 
 

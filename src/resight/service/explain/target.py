@@ -8,10 +8,11 @@ from resight.core.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from resight.saliency.explanation import Word
     from resight.service.run.run import Run
 
 
-def wanted(run: "Run", images: "Tensor", target: str | None) -> "Tensor | list[list[int | str]]":
+def wanted(run: "Run", images: "Tensor", target: str | None) -> "Tensor | list[list[Word]]":
     """Turn a value of `--target` into targets (B, T)."""
     import torch
 
@@ -20,8 +21,18 @@ def wanted(run: "Run", images: "Tensor", target: str | None) -> "Tensor | list[l
         with torch.no_grad():
             return run.model(images).topk(min(best, run.model.num_classes), dim=1).indices
     assert target is not None  # without one the best class is asked for
-    word: int | str = int(target) if target.isdecimal() and target not in run.model.classes else target
-    return [[word]] * len(images)
+    word: Word = int(target) if target.isdecimal() and target not in run.model.classes else target
+    rows: list[list[Word]] = [[word] for _ in images]
+    return rows
+
+
+def name_of(run: "Run", word: "Word") -> str:
+    """Return what a target of `Explanation.words` is called: the class, or "A-B"."""
+    from resight.saliency.explanation import Versus
+
+    if isinstance(word, Versus):
+        return f"{run.class_name(word.target)}-{run.class_name(word.against)}"
+    return word if isinstance(word, str) else run.class_name(word)
 
 
 def best_of(target: str | None, classes: Sequence[str]) -> int:

@@ -21,6 +21,7 @@ from resight.core.errors import DataError, ModelFileError, PictureError
 from resight.core.figures import to_json
 from resight.core.files import locked, require_place, write_json
 from resight.core.preprocessing import Preprocessing
+from resight.core.text import amount
 from resight.data.augment.pipeline import Pipeline
 from resight.data.batches import Batches, ResidentBatches, StreamedBatches, resident_bytes
 from resight.data.dataset import Dataset, fingerprint
@@ -224,7 +225,7 @@ class DecoderJob:
                 f"{self.dataset.name}: {len(self.dataset.train):,} train, {pictures:,} val pictures"
                 + "".join(f"; {note}" for note in self.facts["notes"]),
                 f"decoder of {self.run.model.name}, {channels} x {side} x {side} to 3 x {size} x {size}, "
-                f"{parameters(decoder):,} parameters, {chosen.epochs} epochs of {steps} x "
+                f"{parameters(decoder):,} parameters, {amount(chosen.epochs, 'epoch')} of {steps} x "
                 f"{chosen.batch_size}, {chosen.epochs * steps:,} steps in all, about "
                 f"{in_bytes(16 * parameters(decoder))} of memory for weights and their moments, "
                 f"{precision} on {machine}; file {self.path}",

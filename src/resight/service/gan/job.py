@@ -13,6 +13,7 @@ from torch import Tensor
 from resight.core.device import describe
 from resight.core.errors import PictureError
 from resight.core.files import replacing
+from resight.core.text import amount
 from resight.data.dataset import Dataset
 from resight.models.cost import parameters
 from resight.models.gan import save_gan
@@ -72,10 +73,10 @@ class GanJob:
         self.life.leave_out(self.faults)
         self.life.announce(
             (
-                f"{self.dataset.name}: trains on {count:,} training pictures of "
-                f"{len(self.dataset.classes)} classes, {colours}",
+                f"{self.dataset.name}: trains on {amount(count, 'training picture')} of "
+                f"{amount(len(self.dataset.classes), 'class')}, {colours}",
                 f"GAN of {chosen.side} x {chosen.side}: generator {parameters(pair.generator):,}, critic "
-                f"{parameters(pair.critic):,} parameters, {chosen.epochs} epochs of {steps} x "
+                f"{parameters(pair.critic):,} parameters, {amount(chosen.epochs, 'epoch')} of {steps} x "
                 f"{min(chosen.batch_size, count)}, {chosen.epochs * steps:,} steps in all, on "
                 f"{describe(next(pair.parameters()).device)}; run folder {self.folder}",
                 f"memory: about {in_bytes(held)} for weights, their moments, pictures, and the activations "

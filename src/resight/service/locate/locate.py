@@ -156,7 +156,7 @@ def _named(methods: Sequence[str], layers: Sequence[str] | None) -> list[str]:
     for method in methods:
         lookup(METHODS, method, "saliency method")
     if layers and all(METHODS[method].layerless for method in methods):
-        raise UsageError(f"{' and '.join(methods)} uses the pictures, not a layer; leave --layer out")
+        raise UsageError(f"{' and '.join(methods)} uses no layer that can be named; leave --layer out")
     return methods
 
 

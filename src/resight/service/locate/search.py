@@ -13,7 +13,6 @@ from torch import Tensor
 from resight.data.frames import Frame
 from resight.data.prepare import Normalize
 from resight.evaluate.localization import GUESSES, LocalizationFigures, Tally
-from resight.geometry import heatmaps
 from resight.localize import boxes as finding
 from resight.localize.rule import Rule, coarse
 from resight.localize.segments import pixels_of_region, run_lengths_of
@@ -138,9 +137,8 @@ class Search:
         result = explain(
             self.run.model, images, method, targets.to(self.run.device), layers, **self.options[method]
         )
-        raw = heatmaps.rectify(result.raw) if result.rectified else result.raw
-        cells = (raw.shape[-2], raw.shape[-1])
-        return heatmaps.resize(raw.float(), self.side, self.side).cpu().numpy(), result.layer, cells
+        cells = (result.raw.shape[-2], result.raw.shape[-1])
+        return result.shown.cpu().numpy(), result.layer, cells
 
     def _row(
         self,

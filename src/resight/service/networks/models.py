@@ -24,12 +24,17 @@ class NetworkRow:
 
 
 def list_networks(pattern: str = "*") -> list[NetworkRow]:
-    """Return a row for each network that matches a shell pattern.
+    """Return a row for each network that matches.
+
+    Args:
+        pattern: a shell pattern; the name of a network, for this one alone; or a part of names.
 
     Raises:
         UnknownNameError: if none matches.
     """
     names = matching(counted(), pattern)
+    if not names and not set(pattern) & set("*?["):
+        names = matching(counted(), f"*{pattern}*")
     if not names:
         raise UnknownNameError(f"no network matches {pattern!r}; {suggestion(pattern, counted())}")
     return [_row(counted()[name]) for name in names]

@@ -17,6 +17,7 @@ from resight.core.documents import require
 from resight.core.errors import ModelFileError
 from resight.core.imagenet import imagenet_classes
 from resight.core.preprocessing import INTERPOLATIONS, Preprocessing
+from resight.core.text import amount
 from resight.export.deployed import CARD, Onnx, is_onnx
 from resight.export.network import OnnxNetwork
 from resight.models.adopted import adopt
@@ -180,5 +181,5 @@ def _tried(model: Classifier, name: str) -> Classifier:
         raise ModelFileError(f"{name}: does not take pictures of {side} x {side} ({line})") from error
     if found is None or found.shape != (2, len(model.classes)):
         shape = "no logits" if found is None else f"{found.shape[1]} logits"
-        raise ModelFileError(f"{name}: gives {shape}, but names {len(model.classes)} classes")
+        raise ModelFileError(f"{name}: gives {shape}, but names {amount(len(model.classes), 'class')}")
     return model.to(pick_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]

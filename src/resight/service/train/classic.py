@@ -21,6 +21,7 @@ from resight.core.distributed import world
 from resight.core.errors import DataError, PictureError, UsageError
 from resight.core.files import write_json
 from resight.core.preprocessing import Preprocessing
+from resight.core.text import amount
 from resight.data.dataset import Dataset, Split, fingerprint
 from resight.data.marks import ClassMarks
 from resight.data.prepare import Normalize, decode_split, typical_side
@@ -265,8 +266,8 @@ class ClassicJob:
         """Say in two lines what is about to be done."""
         sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.dataset.splits.items())
         notes = "".join(f"; {note}" for note in self.dataset.notes)
-        r = self.recipe
-        self.life.say(f"{self.dataset.name}: {sizes} pictures of {len(self.dataset.classes)} classes{notes}")
+        r, classes = self.recipe, amount(len(self.dataset.classes), "class")
+        self.life.say(f"{self.dataset.name}: {sizes} pictures of {classes}{notes}")
         count = descriptor_count(self.model, r.image_size)
         self.life.say(
             f"{r.model} {' '.join(r.options)}, input {r.image_size}, {'and mirrored, ' if r.mirror else ''}"

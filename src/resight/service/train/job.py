@@ -15,6 +15,7 @@ from resight.core import settings
 from resight.core.device import describe, pick_device, pick_precision, tf32
 from resight.core.distributed import waiting, world
 from resight.core.errors import ModelFileError
+from resight.core.text import amount
 from resight.data.batches import Batches
 from resight.data.dataset import Dataset, fingerprint
 from resight.data.prepare import Normalize
@@ -211,10 +212,10 @@ class Job:
         sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.dataset.splits.items())
         r = self.recipe
         lines = [
-            f"{self.dataset.name}: {sizes} pictures of {len(self.dataset.classes)} classes"
+            f"{self.dataset.name}: {sizes} pictures of {amount(len(self.dataset.classes), 'class')}"
             + "".join(f"; {note}" for note in self.dataset.notes),
             f"{r.model}, {self.costs['parameters']:,} parameters, input {r.image_size}, "
-            f"{r.epochs} epochs of {self.batches.order.steps} x {r.batch_size}, "
+            f"{amount(r.epochs, 'epoch')} of {self.batches.order.steps} x {r.batch_size}, "
             f"{self.arithmetic} on {_hardware(self.normalize.device)}; "
             f"run folder {self.run}",
         ]

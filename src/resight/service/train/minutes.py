@@ -19,6 +19,7 @@ from rich.console import Console
 
 from resight.core.device import wait_for
 from resight.core.distributed import world
+from resight.core.text import amount
 from resight.data.dataset import Dataset
 from resight.data.levels import settled
 from resight.data.prepare import decode_split
@@ -272,7 +273,7 @@ def _amount(dataset: Dataset, recipe: Recipe) -> Amount:
 
 def _said(choice: Length, recipe: Recipe, minutes: float) -> str:
     size = f" of {choice.image_size} pixels" if choice.image_size != recipe.image_size else ""
-    done = f"{choice.epochs} epoch{'s' * (choice.epochs > 1)}{size}"
+    done = f"{amount(choice.epochs, 'epoch')}{size}"
     if not choice.fits:
         return (
             f"{minutes:g} minutes are too few: one epoch{size} takes about {choice.needed / 60:.1f} minutes "

@@ -48,7 +48,8 @@ def aims_of(network: Solver, image: Tensor, target: str | None, kept: Kept) -> l
 def _rows(labels: Sequence[int], target: str | None, classes: Sequence[str]) -> list[int]:
     """Return the numbers of the detections that a target names, the best first."""
     word = "top1" if target is None else target
-    if word in classes or word.isdecimal():
+    known = word in classes or (word.isdecimal() and len(word) < 10 and int(word) < len(classes))
+    if known:
         label = classes.index(word) if word in classes else int(word)
         return [labels.index(label)] if label in labels else []
     if word.startswith("top") and word[3:].isdecimal() and int(word[3:]):
