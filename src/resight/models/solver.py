@@ -20,6 +20,8 @@ class Head(nn.Module):
     reads: tuple[str, ...]
     embeds: ClassVar[bool] = False
     """Whether its outputs are embeddings, (B, D)."""
+    measures: ClassVar[bool] = False
+    """Whether its own batch normalization measures its statistics where the trunk's are held fixed."""
 
 
 class Solver(nn.Module):
