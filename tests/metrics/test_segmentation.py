@@ -23,7 +23,9 @@ def maps(count=6, side=9, seed=0):
     chance = np.random.default_rng(seed)
     true = chance.integers(0, 3, (count, side, side)).astype(np.uint8)
     true[chance.random(true.shape) < 0.1] = 255
-    said = np.where(chance.random(true.shape) < 0.6, np.minimum(true, 3), chance.integers(0, CLASSES, true.shape))
+    said = np.where(
+        chance.random(true.shape) < 0.6, np.minimum(true, 3), chance.integers(0, CLASSES, true.shape)
+    )
     return said.astype(np.uint8), true
 
 

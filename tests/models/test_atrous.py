@@ -22,17 +22,14 @@ def measured(name):
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50_v1", "plain18", "efficientnet_lite0"])
 def test_the_coarse_map_stands_in_the_fine_one(name):
-    trunk, side = measured(name).double(), 448
+    trunk, side = measured(name).double(), 96
     images = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     with torch.no_grad():
         coarse = trunk.forward_features(images)
         dilate(trunk, 16, "x")
         fine = trunk.forward_features(images)
     assert fine.shape[-1] == 2 * coarse.shape[-1] == side // 16
-    middle = slice(5, 9)  # near the edges padding is seen at other places
-    torch.testing.assert_close(
-        fine[..., ::2, ::2][..., middle, middle], coarse[..., middle, middle], rtol=1e-7, atol=1e-9
-    )
+    torch.testing.assert_close(fine[..., ::2, ::2], coarse, rtol=1e-9, atol=1e-12)
 
 
 def test_the_state_is_the_same_and_every_size_is_taken():
@@ -50,9 +47,8 @@ def test_the_state_is_the_same_and_every_size_is_taken():
         ("densenet121", 8, r"x: densenet121 cannot have a finer map, because its layer .* \(AvgPool2d\)"),
         ("vgg11", 16, "vgg11 cannot have a finer map: its layers do not keep a map's size"),
         ("resnet20", 8, "the last map of resnet20 has stride 4; leave the setting out"),
-        ("inception_v3", 8, "x: .*inception_v3"),
     ],
 )
 def test_what_cannot_be_dilated_is_refused_by_name(name, stride, fault):
     with pytest.raises(UsageError, match=fault):
-        dilate(create_model(name, 5), stride, "x")
+        dilate(create_model(name, 5, **({"head": "gap"} if "vgg" in name else {})), stride, "x")

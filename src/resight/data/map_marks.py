@@ -87,9 +87,7 @@ class LabelMaps:
 
         Each pixel has the class of the nearest one of the picture; `VOID` where there is none.
         """
-        each = [
-            move_labels(own, warp, side, VOID) for own, warp in zip(self.maps, self.warps, strict=True)
-        ]
+        each = [move_labels(own, warp, side, VOID) for own, warp in zip(self.maps, self.warps, strict=True)]
         return torch.stack(each) if each else torch.zeros(0, side, side, dtype=torch.uint8)
 
     def __len__(self) -> int:

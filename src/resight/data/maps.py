@@ -75,8 +75,8 @@ class FileMaps:
     Attributes:
         files: of each picture.
         frames: of each picture.
-        numbers: the class number of each value, (256,): `VOID` for one that does not count, -1 for one that no
-            file had.
+        numbers: the class number of each value, (256,): `VOID` for one that does not count, -1 for one that
+            no file had.
         classes: that the numbers count through.
     """
 

@@ -1,7 +1,7 @@
 """Pixels right by class: confusion, intersection over union, and intervals by a bootstrap over pictures.
 
-A class counts where true pixels show it. Everingham et al. 2015, "The Pascal Visual Object Classes Challenge: A
-Retrospective", section 4.2, for intersection over union; Long et al. 2015, section 5, for the other figures.
+A class counts where true pixels show it. Everingham et al. 2015, "The Pascal Visual Object Classes Challenge:
+A Retrospective", section 4.2, for intersection over union; Long et al. 2015, section 5, for the others.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ class Overlaps:
         return cls(np.diagonal(each, axis1=1, axis2=2), each.sum(2), each.sum(1))
 
     def at(self, times: Counts) -> tuple[Counts, Counts, Counts]:
-        """Return the sums over the pictures, each as often as `times` (N,) or (R, N) says: (C,) or (R, C)."""
+        """Return the sums over pictures, each as often as `times` (N,) or (R, N) says: (C,) or (R, C)."""
         return times @ self.both, times @ self.true, times @ self.said
 
     def all(self) -> tuple[Counts, Counts, Counts]:
@@ -57,7 +57,7 @@ class Overlaps:
 
 
 def class_iou(both: Counts, true: Counts, said: Counts) -> NDArray[np.float64]:
-    """Return the intersection over the union of each class, (..., C); NaN for one that no true pixel shows."""
+    """Return the intersection over the union of each class, (..., C); NaN where no true pixel shows it."""
     return np.where(true > 0, both / np.maximum(true + said - both, 1), np.nan)
 
 

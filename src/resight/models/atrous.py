@@ -1,8 +1,9 @@
 """Finer maps from the same weights: strides become dilation (the "hole" algorithm).
 
-Chen et al. 2017, "Rethinking Atrous Convolution for Semantic Image Segmentation", section 3.1, after Holschneider
-et al. 1989. A layer that would take the map below the wanted size keeps its size, and every later kernel reads
-places that are so many times further apart. At the places that the old map has, the new one has the same values.
+Chen et al. 2017, "Rethinking Atrous Convolution for Semantic Image Segmentation", section 3.1, after
+Holschneider et al. 1989. A layer that would make the map smaller than wanted keeps its size, and every later
+kernel reads places that are so many times further apart. At the places of the old map the new one has the
+same values (where no layer looks at the whole map, as squeeze and excitation does).
 """
 
 from collections.abc import Callable
@@ -46,8 +47,8 @@ def dilate(trunk: Classifier, output_stride: int, setting: str) -> None:
             fault = _dilated(module, before, output_stride, strided=after > before)
         if fault:
             raise UsageError(
-                f"{setting}: {name} cannot have a finer map, because its layer {layer} {fault}; take a network "
-                "such as resnet50 or efficientnet_lite0, or leave the setting out"
+                f"{setting}: {name} cannot have a finer map, because its layer {layer} {fault}; take a "
+                "network such as resnet50 or efficientnet_lite0, or leave the setting out"
             )
     if _last_stride(trunk) != output_stride:
         raise UsageError(f"{setting}: {name} cannot have a finer map: its layers do not keep a map's size")

@@ -1,4 +1,4 @@
-"""Label maps as pictures: with a palette, over their picture, and beside the truth with the names of colours."""
+"""Label maps as pictures: with a palette, over their picture, and beside the truth with a legend."""
 
 from collections.abc import Sequence
 
@@ -61,7 +61,9 @@ def draw_maps(
         fitted = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
         panels.append((title, tinted(pixels, fitted)))
         shown |= set(np.unique(labels).tolist())
-    chips = [(palette()[n], "void" if n == 255 else names[n]) for n in sorted(shown) if n == 255 or n < len(names)]
+    chips = [
+        (palette()[n], "void" if n == 255 else names[n]) for n in sorted(shown) if n == 255 or n < len(names)
+    ]
     width, head = len(panels) * (size[0] + GAP) - GAP, CHIP + 2 * GAP
     rows = _rows([name for _, name in chips], width, font)
     sheet = Image.new("RGB", (width, head + size[1] + GAP + (CHIP + GAP) * len(rows)), PAPER)

@@ -82,7 +82,7 @@ def place_of(folder: Path, path: Path, method: str, name: str) -> tuple[Path, Pa
 
 
 def map_place(folder: Path, name: str, taken: set[Path]) -> Path:
-    """Return where a picture's label map (PNG) goes: under the picture's name, or a marked one if that is taken.
+    """Return where a picture's label map (PNG) goes: under its name, or a marked one if that is taken.
 
     Args:
         folder: to write to.

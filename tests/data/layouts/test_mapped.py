@@ -74,7 +74,9 @@ def test_pascal_voc_lists_its_pictures_and_its_names_are_known(tmp_path):
         pixels, labels = drawn(chance)
         Image.fromarray(pixels).save(place / f"JPEGImages/{number}.jpg")
         if number < 6:
-            save_mask(place / f"SegmentationClass/{number}.png", np.where(labels == 2, 15, labels).astype(np.uint8))
+            save_mask(
+                place / f"SegmentationClass/{number}.png", np.where(labels == 2, 15, labels).astype(np.uint8)
+            )
     (place / "ImageSets/Segmentation/train.txt").write_text("0\n1\n2\n3\n7\n")
     (place / "ImageSets/Segmentation/val.txt").write_text("4\n5\n")
     data = opened(place)
@@ -119,7 +121,10 @@ def grey_of_four_bits(labels):
     )
     head = struct.pack(">IIBBBBB", width, height, 4, 0, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
     )
 
 
@@ -132,7 +137,8 @@ def test_masks_that_hold_no_numbers_are_refused(tmp_path):
     Image.fromarray(np.full((8, 8), 300, np.uint16)).save(tmp_path / "c.png")
     (tmp_path / "d.png").write_bytes((tmp_path / "b.png").read_bytes()[:60])
     for name, fault in (
-        ("a.jpg", "saved as JPEG"), ("b.png", "in colours"), ("c.png", "has the value 300"), ("d.png", "d.png"),
+        ("a.jpg", "saved as JPEG"), ("b.png", "in colours"), ("c.png", "has the value 300"),
+        ("d.png", "d.png"),
     ):  # fmt: skip
         with pytest.raises(PictureError, match=fault):
             read_values(tmp_path / name)
@@ -165,7 +171,8 @@ def test_a_value_without_a_name_is_refused_and_can_be_void(tmp_path):
     labels[:2] = 3
     save_mask(path, labels)
     with pytest.raises(
-        DataError, match=r"002.png: has the value 3, which classes.txt does not name \(it names 0 to 2\); .*void=3"
+        DataError,
+        match=r"002.png: has the value 3, which classes.txt does not name \(it names 0 to 2\); .*void=3",
     ):
         opened(place)
     for mask in place.rglob("masks/*.png"):  # void has one value

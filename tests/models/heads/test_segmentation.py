@@ -14,7 +14,11 @@ CLASSES = 4
 
 def renamed_from_torchvision(state):
     """torchvision's tensors under the names of a head on a trunk."""
-    places = {"backbone.": "trunk.", "classifier.": "head.classifier.", "aux_classifier.": "head.aux_classifier."}
+    places = {
+        "backbone.": "trunk.",
+        "classifier.": "head.classifier.",
+        "aux_classifier.": "head.aux_classifier.",
+    }
     given = {}
     for name, tensor in state.items():
         old, new = next(pair for pair in places.items() if name.startswith(pair[0]))
@@ -67,7 +71,10 @@ def test_finer_scores_are_added_by_hand():
         maps = network.forward_maps(images)
         last = network.head.classifier(maps["layer4"])
         assert torch.equal(  # at first the finer ones add nothing
-            network(images), F.interpolate(F.interpolate(last, scale_factor=2, mode="bilinear"), scale_factor=2, mode="bilinear")
+            network(images),
+            F.interpolate(
+                F.interpolate(last, scale_factor=2, mode="bilinear"), scale_factor=2, mode="bilinear"
+            ),
         )
         for layer in network.head.finer:
             nn.init.normal_(layer.weight)
@@ -79,7 +86,9 @@ def test_finer_scores_are_added_by_hand():
     assert found.shape == (2, CLASSES, 8, 12)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0", "vgg11", "densenet121", "speednet8_narrow"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "efficientnet_lite0", "squeezenet1_1", "densenet121", "speednet8_narrow"]
+)
 def test_any_trunk_carries_every_head(name):
     for kind in ("fcn32", "fcn8", "deeplab"):
         trunk = create_model(name, 10)
@@ -92,7 +101,10 @@ def test_any_trunk_carries_every_head(name):
             maps = network.forward_maps(images)
             assert torch.equal(network(images), network.head(maps))
             assert network.head.beside(maps).shape[1] == 3 == network.head(maps).shape[1]
-        assert isinstance(network.head, Segmentation) and "head.aux_classifier.0.weight" in network.head_parameters()
+        assert (
+            isinstance(network.head, Segmentation)
+            and "head.aux_classifier.0.weight" in network.head_parameters()
+        )
 
 
 def test_the_pyramid_s_kernels_are_as_far_apart_as_the_map_is_fine():

@@ -191,7 +191,7 @@ def move_masks(masks: Tensor, warp: Warp, side: int) -> Tensor:
 
 
 def move_labels(labels: Tensor, warp: Warp, side: int, outside: int) -> Tensor:
-    """Return class numbers (H, W) as the warp of one picture moves them, (side, side): those of the nearest pixels.
+    """Return class numbers (H, W) as the warp of one picture moves them, (side, side): of the nearest pixels.
 
     Args:
         labels: of the pixels of the picture.

@@ -24,8 +24,8 @@ from resight.data.layouts.mask_values import NAMED_IN, Meaning, meaning_of
 from resight.data.maps import BACKGROUND, UNKNOWN, VALUES, FileMaps, PaintedMaps, read_values
 
 READ = (
-    "they are read from images/ and masks/ with files of the same names, from Pascal VOC's SegmentationClass/, "
-    "or from COCO and YOLO with outlines"
+    "they are read from images/ and masks/ with files of the same names, from Pascal VOC's "
+    "SegmentationClass/, or from COCO and YOLO with outlines"
 )
 
 
@@ -47,14 +47,16 @@ class Mapped:
     def dataset(self, name: str, splits: Framed, notes: Notes) -> Dataset:
         """Return a data set of the maps that the masks of objects are painted into.
 
-        The classes are those that have a mask in the training pictures, and the background, which comes first.
+        The classes are the background, which comes first, and those that have a mask in a training picture.
 
         Raises:
             DataError: if no training picture has a mask.
         """
         shown = {label for picture, _ in splits["train"] for label, _ in picture.segments}
         if not shown:
-            raise DataError(f"{name}: its training pictures have boxes and no masks; label maps need outlines")
+            raise DataError(
+                f"{name}: its training pictures have boxes and no masks; label maps need outlines"
+            )
         classes = (BACKGROUND, *sorted(shown - {BACKGROUND}))
         built = {}
         for split, every in splits.items():
@@ -108,7 +110,9 @@ def claim_mapped(root: Path) -> Claim | None:
     folders = folders_of(root)
     if not folders:
         return None
-    inside = [path.relative_to(root).parts[0] for pair in folders.values() for path in (pair.images, pair.masks)]
+    inside = [
+        path.relative_to(root).parts[0] for pair in folders.values() for path in (pair.images, pair.masks)
+    ]
     used = frozenset([*inside, *NAMED_IN, Path(LISTS).parts[0], "README.md", "README.txt", "README"])
     return Claim("pictures with masks", used, lambda rule: open_mapped(root, rule))
 
@@ -116,9 +120,9 @@ def claim_mapped(root: Path) -> Claim | None:
 def open_mapped(root: Path, rule: Mapped) -> Dataset:
     """Open a folder of pictures and masks.
 
-    A mask holds a number for each pixel, of a palette or of grey; see `meaning_of` for what it means. All masks
-    are read once, so that a fault is known before a training. Without splits of their own all pictures are the
-    training split.
+    A mask holds a number for each pixel, of a palette or of grey; see `meaning_of` for what it means. All
+    masks are read once, so that a fault is known before a training. Without splits of their own all pictures
+    are the training split.
 
     Args:
         root: the folder.

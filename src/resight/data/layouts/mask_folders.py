@@ -1,4 +1,4 @@
-"""Where masks lie beside their pictures: folders of both, by splits or lists, and the mask of each picture."""
+"""Where masks lie beside their pictures: folders of both, by splits or lists, and each picture's mask."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

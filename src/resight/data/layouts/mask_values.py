@@ -22,7 +22,8 @@ SKIPPED = "__ignore__"
 IN_README = re.compile(r"\b(\d{1,3})\s*(?:=|:|is|means|-)\s*(?:the\s+)?(?:void|ignored?|unlabell?ed)\b", re.I)
 VOC = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
-    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
+    "tvmonitor",
 )  # fmt: skip
 """The values 0 to 20 of Pascal VOC (development kit of 2012, section 3.2)."""
 BINARY = ("background", "foreground")
@@ -76,7 +77,11 @@ def meaning_of(root: Path, used: Collection[int], void: int, notes: Notes) -> Me
         notes.add("value, 255, is read as the foreground, not as void: masks hold nothing else but 0", root)
         return Meaning(dict(zip((0, VOID), BINARY, strict=True)), frozenset())
     rest = sorted(set(used) - voids)
-    if (root / "SegmentationClass").is_dir() and (root / "ImageSets").is_dir() and max(rest, default=0) < len(VOC):
+    if (
+        (root / "SegmentationClass").is_dir()
+        and (root / "ImageSets").is_dir()
+        and max(rest, default=0) < len(VOC)
+    ):
         notes.add("folder has Pascal VOC's lists and no file of class names, so VOC's names are taken", root)
         return Meaning(dict(enumerate(VOC)), frozenset(voids))
     return Meaning({value: str(value) for value in rest}, frozenset(voids))

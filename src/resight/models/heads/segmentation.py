@@ -1,9 +1,11 @@
 """A class for every place of a map: fully convolutional heads and DeepLabv3 over any trunk.
 
 `fcn32`, `fcn16` and `fcn8` (Long, Shelhamer and Darrell 2015, section 4): scores of the last map, and of maps
-twice and four times as fine, enlarged and added. `deeplab` (Chen et al. 2017, arXiv:1706.05587, section 3.3):
-atrous spatial pyramid pooling. Layers and their names are torchvision's, so that from equal weights `fcn32` on a
-trunk of output stride 8 answers as its `fcn_resnet50`, and `deeplab` as its `deeplabv3_resnet50`.
+twice and four times as fine, enlarged and added; between the maps along straight lines, where the paper lets
+the kernels learn. `deeplab` (Chen et al. 2017, arXiv:1706.05587, section 3.3): atrous spatial pyramid
+pooling.
+Layers and their names are torchvision's, so that from equal weights `fcn32` on a trunk of output stride 8
+answers as its `fcn_resnet50`, and `deeplab` as its `deeplabv3_resnet50`.
 """
 
 from collections.abc import Sequence
@@ -24,7 +26,7 @@ FINER = {"fcn32": 0, "fcn16": 1, "fcn8": 2, "deeplab": 0}
 """How many finer maps a head reads besides the last one."""
 OUTPUT_STRIDES = (0, 8, 16)
 RATES, AT_STRIDE = (6, 12, 18), 16
-"""Of the pooling pyramid's kernels at an output stride of 16; at 8 they are twice as far apart (section 4.1)."""
+"""Of the pyramid's kernels at an output stride of 16; at 8 they are twice as far apart (section 4.1)."""
 DROPOUT, PYRAMID_DROPOUT = 0.1, 0.5
 """As in torchvision."""
 

@@ -147,7 +147,9 @@ def check(
         require_place(Path(out))
     kind, rest = chosen(task, changes)
     if rest:
-        raise UsageError(f"--set {rest[0]}: is no setting of a task; check takes those of --task {task} alone")
+        raise UsageError(
+            f"--set {rest[0]}: is no setting of a task; check takes those of --task {task} alone"
+        )
     found = Findings()
     dataset = settled(_open(data, data_root, found, kind))
     found.counts = {name: {} for name in dataset.classes}

@@ -163,7 +163,9 @@ def _written(
         if not isinstance(answer, PictureError) and (picture := task.picture(answer)):
             place = map_place(folder, name, taken)
             if place.resolve() in given:
-                raise UsageError(f"--out {folder}: {place} is a picture that is asked about; choose another folder")
+                raise UsageError(
+                    f"--out {folder}: {place} is a picture that is asked about; choose another folder"
+                )
             if world().is_main:
                 folder.mkdir(parents=True, exist_ok=True)
                 write_png(place, picture)

@@ -1,4 +1,4 @@
-"""What a test of label maps gave: overlaps by class with intervals, answers that see no picture, and drawings."""
+"""What a test of label maps gave: overlaps by class, answers that see no picture, and drawings."""
 
 import zlib
 from collections.abc import Iterator, Sequence
@@ -118,7 +118,8 @@ class Blind:
 def _at_size(labels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
     """Return class numbers (H, W) at another shape, those of the nearest places."""
     rows, columns = (
-        ((np.arange(new) + 0.5) * old / new).astype(np.int64) for new, old in zip(shape, labels.shape, strict=True)
+        ((np.arange(new) + 0.5) * old / new).astype(np.int64)
+        for new, old in zip(shape, labels.shape, strict=True)
     )
     return labels[rows[:, None], columns[None, :]]
 
@@ -147,7 +148,7 @@ class SegmentResult(Answered):
 
     @cached_property
     def _confused(self) -> tuple[Overlaps, Counts, dict[str, Overlaps]]:
-        """The overlaps of the answers, their summed confusion (C, C), and the overlaps of the blind answers."""
+        """Overlaps of the answers, their summed confusion (C, C), and the overlaps of the blind answers."""
         count, blind = len(self.split.classes), None
         if self.train is not None and len(self.train):
             blind = Blind.of(self.train)
@@ -182,7 +183,10 @@ class SegmentResult(Answered):
                 "right": int(both[label]) / int(said[label]) if said[label] else None,
                 "confused_with": dict(list(wrong.items())[:3]),
             }
-        intervals = {"mean_iou": interval_of(overlaps, mean_iou), "pixel": interval_of(overlaps, pixel_accuracy)}
+        intervals = {
+            "mean_iou": interval_of(overlaps, mean_iou),
+            "pixel": interval_of(overlaps, pixel_accuracy),
+        }
         return {
             "n": len(self.said),
             "pixels": int(true.sum()),
@@ -205,8 +209,9 @@ class SegmentResult(Answered):
         """Return the figures as plain JSON types; shares in [0, 1], None where no pixel counts.
 
         "mean_iou": the mean over the classes that the pictures show of intersection over union, with a
-        bootstrap interval over the pictures; "pixel_accuracy": right pixels among those that count. Of a class
-        "found" is the share of its pixels that are said to be of it, "right" that of what is said to be of it.
+        bootstrap interval over the pictures; "pixel_accuracy": right pixels among those that count. Of a
+        class, "found" is the share of its pixels that are said to be of it, "right" that of what is said to
+        be of it.
         """
         return self._figures
 
@@ -216,14 +221,15 @@ class SegmentResult(Answered):
         if figures["mean_iou"] is None:
             return Headline("mean_iou", 0.0, "mean IoU", None, "No pixel counts.", percent=False)
         words = (
-            f"{100 * figures['pixel_accuracy']:.1f} % of the pixels are right. Mean over "
-            f"{figures['classes_there']} classes that the pictures show of the pixels that answer and truth share, "
+            f"{100 * figures['pixel_accuracy']:.1f} % of the pixels are right. Mean over the "
+            f"{figures['classes_there']} classes that the pictures show: pixels that answer and truth share, "
             "over those that either has."
         )
         guess = figures["baselines"].get(POSITION, {}).get("mean_iou")
         interval = figures["mean_iou_interval"]
         return Headline(
-            "mean_iou", figures["mean_iou"], "mean IoU", interval and (interval[0], interval[1]), words, guess,
+            "mean_iou", figures["mean_iou"], "mean IoU", interval and (interval[0], interval[1]), words,
+            guess,
             percent=False,
         )  # fmt: skip
 
@@ -232,7 +238,9 @@ class SegmentResult(Answered):
         overlaps, _, _ = self._confused
         good = mean_iou(overlaps.both, overlaps.true, overlaps.said)
         goodness = torch.from_numpy(np.nan_to_num(good, nan=0.0))
-        words = "The picture, the true classes, and the answer. Pixels of void count neither for nor against it."
+        words = (
+            "The picture, the true classes, and the answer. Pixels of void count neither for nor against it."
+        )
         return self.ranked(goodness, words, self._drawing, DRAWN)
 
     def _drawing(self, row: int) -> Drawing:
@@ -252,23 +260,34 @@ class SegmentResult(Answered):
         """Return the baselines, and the figures class by class."""
         figures = self.figures()
         rows = {"this network": figures, **figures["baselines"]}
-        compared = [[name, number(row["mean_iou"]), number(row["pixel_accuracy"])] for name, row in rows.items()]
-        each = sorted(figures["per_class"].items(), key=lambda item: 2 if item[1]["iou"] is None else item[1]["iou"])
+        compared = [
+            [name, number(row["mean_iou"]), number(row["pixel_accuracy"])] for name, row in rows.items()
+        ]
+        each = sorted(
+            figures["per_class"].items(), key=lambda item: 2 if item[1]["iou"] is None else item[1]["iou"]
+        )
         classes = [
             [
-                name, f"{100 * row['share']:.1f} %", number(row["iou"]), number(row["found"]), number(row["right"]),
-                ", ".join(f"{other} {100 * share:.0f} %" for other, share in row["confused_with"].items()) or "-",
+                name, f"{100 * row['share']:.1f} %", number(row["iou"]), number(row["found"]),
+                number(row["right"]), _others(row["confused_with"]),
             ]
             for name, row in each
         ]  # fmt: skip
         tables = []
         if figures["baselines"]:
-            words = "Fitted on the training pictures: the same answer for every picture, without looking at it."
+            words = (
+                "Fitted on the training pictures: the same answer for every picture, without looking at it."
+            )
             header = ("answer", "mean IoU", "pixels right")
             tables.append(Table("Compared with answers that see no picture", words, header, compared))
         words = (
-            "Worst first. IoU: pixels that answer and truth share, over those that either has. Found: share of the "
-            "class's pixels; right: share of what is said to be of the class; is said to be: where the rest goes."
+            "Worst first. IoU: pixels that answer and truth share, over those that either has. Found: share "
+            "of the class's pixels. Right: share of what is said to be of the class. The last column: what "
+            "the others are said to be."
         )
         header = ("class", "pixels", "IoU", "found", "right", "is said to be")
         return [*tables, Table("Class by class", words, header, classes)]
+
+
+def _others(shares: dict[str, float]) -> str:
+    return ", ".join(f"{other} {100 * share:.0f} %" for other, share in shares.items()) or "-"

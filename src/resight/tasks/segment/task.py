@@ -1,8 +1,8 @@
 """A class for every pixel: fully convolutional heads and DeepLabv3 on any trunk.
 
 Long, Shelhamer and Darrell 2015, "Fully Convolutional Networks for Semantic Segmentation"; Chen et al. 2017,
-"Rethinking Atrous Convolution for Semantic Image Segmentation". A picture is seen whole, the longer side resized;
-scores of a coarse map are enlarged to the picture's own pixels, and the largest one is the answer.
+"Rethinking Atrous Convolution for Semantic Image Segmentation". A picture is seen whole, the longer side
+resized; scores of a coarse map are enlarged to the picture's own pixels, and the largest one is the answer.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -77,7 +77,9 @@ class Segment(SolverTask):
         if self.head not in FINER:
             raise UsageError(f"segment.head={self.head}: must be one of {', '.join(FINER)}")
         if self.output_stride not in OUTPUT_STRIDES:
-            raise UsageError(f"segment.output_stride={self.output_stride}: must be 8, 16, or 0 for the trunk's")
+            raise UsageError(
+                f"segment.output_stride={self.output_stride}: must be 8, 16, or 0 for the trunk's"
+            )
         if self.width < 1:
             raise UsageError(f"segment.width={self.width}: must be 1 or more")
         if not -1 <= self.void <= VOID:
@@ -155,7 +157,9 @@ class Segment(SolverTask):
         classes = 1 + max(int(said.max()), int(true[true != VOID].max(initial=0)))
         sums = Overlaps.of([confusion(said, true, classes)]).all()
         figures = {"val_pixel_accuracy": pixel_accuracy(*sums), "val_mean_iou": mean_iou(*sums)}
-        return {name: float(value) for name, value in figures.items() if value == value}  # NaN: nothing counts
+        return {
+            name: float(value) for name, value in figures.items() if value == value
+        }  # NaN: nothing counts
 
     def words(self, row: dict[str, float]) -> str:
         """Return the figures of an epoch in words."""
@@ -183,7 +187,8 @@ class Segment(SolverTask):
         counts = torch.bincount(torch.from_numpy(answer.labels().reshape(-1)).long())
         order = counts.argsort(descending=True, stable=True)[: int((counts > 0).sum())].tolist()
         rows = [
-            {"label": network.classes[i], "index": i, "share": int(counts[i]) / (width * height)} for i in order
+            {"label": network.classes[i], "index": i, "share": int(counts[i]) / (width * height)}
+            for i in order
         ]
         said = ", ".join(f"{row['label']} {100 * row['share']:.1f} %" for row in rows[:SAID])
         more = f" and {len(rows) - SAID} more" if len(rows) > SAID else ""
@@ -200,11 +205,11 @@ class Segment(SolverTask):
     def aims(
         self, network: Solver, image: Tensor, target: str | None, read: Callable[[str], Tensor]
     ) -> list[Aim]:
-        """Return the summed score of a class over its region, where it is the answer: of the largest one, too.
+        """Return the summed score of a class over its region, where it is the answer.
 
         The region is fixed, so that a map says what in the picture speaks for the class there (Vinogradova et
-        al. 2020, "Towards Interpretable Semantic Segmentation via Gradient-weighted Class Activation Mapping",
-        equation 2).
+        al. 2020, "Towards Interpretable Semantic Segmentation via Gradient-weighted Class Activation
+        Mapping", equation 2).
 
         Args:
             network: in eval mode.
@@ -244,13 +249,13 @@ def _wanted(target: str | None, classes: Sequence[str], counts: Tensor) -> list[
         there = int((counts > 0).sum())
         return counts.argsort(descending=True, stable=True)[: min(there, int(word[3:]))].tolist()
     raise UsageError(
-        f"--target {target}: is no class of this run; its classes: {', '.join(classes[:8])}; or topK for the K "
-        "classes with the largest regions"
+        f"--target {target}: is no class of this run; its classes: {', '.join(classes[:8])}; or topK for "
+        "the K classes with the largest regions"
     )
 
 
 def pixels_of(scores: Tensor, place: Place) -> Tensor:
-    """Return the class number of each pixel of a picture, (H, W) uint8, from the scores (C, h, w) of its square.
+    """Return the class of each pixel of a picture, (H, W) uint8, from the scores (C, h, w) of its square.
 
     Scores between the places of the map lie on straight lines; a part of the rows is enlarged at a time.
     """
@@ -291,7 +296,9 @@ class SegmentLoss(Loss):
         """
         del done
         if len(images) < 2 and self.model.head.plan.kind == "deeplab" and self.model.head.training:
-            raise UsageError("batch_size=1: segment.head=deeplab normalizes means of pictures; take 2 or more")
+            raise UsageError(
+                "batch_size=1: segment.head=deeplab normalizes means of pictures; take 2 or more"
+            )
         true = marks.at(images.shape[-1]).to(images.device).long()
         maps = self.model.forward_maps(images)
         scores = self.model.head(maps).float()

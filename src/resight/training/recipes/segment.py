@@ -2,9 +2,9 @@
 
     resight train DATA --task segment
 
-The trunk learns at a tenth of the head's rate, its last stages alone; statistics of batch normalization stay as
-in the weights, and the head measures its own. Pictures are seen at a random scale, cut or padded, and mirrored
-(Chen et al. 2017, arXiv:1706.05587, section 4: scales from 0.5 to 2). How the settings were found:
+The trunk learns at a tenth of the head's rate, its last stages alone; statistics of batch normalization stay
+as in the weights, and the head measures its own. Pictures are seen at a random scale, cut or padded, and
+mirrored (Chen et al. 2017, arXiv:1706.05587, section 4: scales from 0.5 to 2). How the settings were found:
 docs/experiments.md.
 """
 
