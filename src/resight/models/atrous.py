@@ -7,6 +7,7 @@ same values (where no layer looks at the whole map, as squeeze and excitation do
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from resight.core.errors import UsageError
 from resight.models.classifier import Classifier
 from resight.models.cost import evaluating
+from resight.models.hooks import hooked
 
 PROBE = 256
 """Side of the empty image that tells the stride of each layer."""
@@ -83,16 +85,9 @@ def _strides(trunk: Classifier) -> dict[str, tuple[int, int]]:
 
         return note
 
-    hooks = [
-        module.register_forward_hook(watch(name))
-        for name, module in trunk.named_modules()
-        if not list(module.children())
-    ]
-    try:
+    leaves = [(name, module) for name, module in trunk.named_modules() if not list(module.children())]
+    with hooked([partial(module.register_forward_hook, watch(name)) for name, module in leaves]):
         _last_stride(trunk)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return found
 
 

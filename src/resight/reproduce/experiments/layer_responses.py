@@ -13,9 +13,9 @@ from torch import nn
 
 from resight.data.open import open_dataset
 from resight.data.prepare import Normalize, decode_split
+from resight.models.hooks import hooked
 from resight.reproduce.experiment import Experiment, Figures, Plot, Row, Scale, Training
 from resight.reproduce.laboratory import Laboratory
-from resight.saliency.capture import hooked
 from resight.service.run.run import Run
 
 CONDITIONS = ("plain-20", "plain-56", "resnet-20", "resnet-56", "resnet-110")
