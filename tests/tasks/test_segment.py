@@ -17,12 +17,12 @@ from resight.core.errors import DataError, ModelFileError, UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.data.augment.operations import parse
 from resight.data.augment.pipeline import Pipeline
-from resight.data.batches import StreamedBatches
+from resight.data.batches import ResidentBatches, StreamedBatches
 from resight.data.dataset import VOID, fingerprint
 from resight.data.map_marks import LabelMaps
 from resight.data.open import open_as_it_is
 from resight.data.order import Order
-from resight.data.prepare import Normalize
+from resight.data.prepare import Normalize, decode_split
 from resight.data.stream import Readers
 from resight.evaluate.asked import Place
 from resight.models.zoo import create_model
@@ -321,3 +321,17 @@ def test_what_it_cannot_do_is_refused_in_a_line(place):
             call()
     with pytest.raises(ModelFileError, match="other settings: aux True -> False"):
         train(resume=run, changes=["segment.aux=false"], console=QUIET)
+
+
+def test_resident_squares_have_the_maps_that_streamed_ones_have(place):
+    """One gather from memory, or sample by sample: the same pictures and classes."""
+    words = ("pad-crop:0.1", "flip")
+    train_split, normalize = opened(place).train, Normalize(CARD, torch.device("cpu"))
+    _, squares, _ = decode_split(train_split, CARD)
+    resident = ResidentBatches(
+        torch.from_numpy(np.stack(squares)), LabelMaps.of_split(train_split), normalize,
+        Pipeline(parse(words), 3), Order(len(train_split), 8, 0),
+    )  # fmt: skip
+    for one, other in zip(resident.epoch(1), batches(place, words).epoch(1), strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.marks.at(SIDE), other.marks.at(SIDE))

@@ -207,7 +207,7 @@ def test_a_class_that_training_pictures_lack_does_not_count_elsewhere(tmp_path):
     save_mask(path, labels)
     data = opened(place)
     assert data.classes == NAMES and (LabelMaps.read(data.split("test"), 0)[:5] == VOID).all()
-    assert any("test pictures show a class that no training picture has" in note for note in data.notes)
+    assert any("1 classes of test pictures are in no training picture" in note for note in data.notes)
 
 
 def test_a_turned_picture_has_its_mask_turned(tmp_path):

@@ -75,7 +75,7 @@ def _painted(
     part = split_of(split, pictures)
     own = [frozenset(label for label, _ in picture.segments) for picture, _ in pictures]
     for other in sorted(frozenset().union(*own) - {*classes}):
-        notes.add(f"{split} pictures show a class that no training picture has; it is not counted", other)
+        notes.add(f"classes of {split} pictures are in no training picture and do not count", other)
     sizes = [size for _, frame in pictures if (size := frame.turned_size())]
     labels = multi_hot([(labels & {*classes}) | {BACKGROUND} for labels in own], classes)
     masks = part.masks or _NoMasks()
@@ -156,7 +156,7 @@ def open_mapped(root: Path, rule: Mapped) -> Dataset:
     for split, rows in read.items():
         for value in np.flatnonzero(np.any([one.has for one in rows], axis=0)).tolist() if rows else ():
             if value in meaning.names and value not in values:
-                what = f"{split} pictures show a class that no training picture has; it is not counted"
+                what = f"classes of {split} pictures are in no training picture and do not count"
                 notes.add(what, meaning.names[value])
         part = _split(split, rows, values, classes, notes)
         if len(part):
