@@ -32,12 +32,14 @@ from resight.service.report.report import report
 from resight.service.run.run import open_any
 from resight.service.test.predict import predict
 from resight.service.test.test import test as score
+from resight.service.train import words as training_words
 from resight.service.train.train import train
 from resight.tasks.segment.result import OVERALL, POSITION, Blind
 from resight.tasks.segment.task import AUX, Segment, pixels_of
 from resight.tasks.task import Aids
 from resight.training.optimizer import set_mode
-from resight.training.recipe import Recipe
+from resight.training.recipe import Facts, Recipe
+from resight.training.recipes import RECIPES
 from resuming import assert_same_weights, stopped_after
 
 pytestmark = pytest.mark.usefixtures("on_the_cpu")
@@ -335,3 +337,11 @@ def test_resident_squares_have_the_maps_that_streamed_ones_have(place):
     for one, other in zip(resident.epoch(1), batches(place, words).epoch(1), strict=True):
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.marks.at(SIDE), other.marks.at(SIDE))
+
+
+@pytest.mark.parametrize("name", ["photos", "detect", "segment"])
+def test_recipes_for_photos_ask_for_weights(monkeypatch, name):
+    asked = []
+    monkeypatch.setattr(training_words, "settle", lambda word, *rest: asked.append(word))
+    training_words._start_of(RECIPES[name], Facts(model="", pictures=9, side=200, mirrors=True), {}, print)
+    assert asked == ["auto"]

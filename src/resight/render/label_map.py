@@ -61,7 +61,7 @@ def draw_maps(
         fitted = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
         panels.append((title, tinted(pixels, fitted)))
         shown |= set(np.unique(labels).tolist())
-    chips = [
+    chips: list[tuple[NDArray[np.uint8], str]] = [
         (palette()[n], "void" if n == 255 else names[n]) for n in sorted(shown) if n == 255 or n < len(names)
     ]
     width, head = len(panels) * (size[0] + GAP) - GAP, CHIP + 2 * GAP
