@@ -264,8 +264,25 @@ def test_masks_of_objects_are_painted_the_small_over_the_large(tmp_path):
     expected[2:9, 2:14] = 2
     expected[4:8, 4:8] = 1
     assert np.array_equal(LabelMaps.read(data.train, 0), expected)
+    assert len(data.train) == 2
+    file = tmp_path / "coco/train/_annotations.coco.json"
+    document = json.loads(file.read_text())
+    del document["annotations"][2]["segmentation"]  # of the second picture
+    file.write_text(json.dumps(document))
+    again = opened(tmp_path / "coco")
+    assert len(again.train) == 1
+    assert any("1 pictures have objects without an outline" in note for note in again.notes)
     other = data.train.relabelled(("cat", "background", "sofa"))
     assert np.array_equal(LabelMaps.read(other, 0), np.array([1, 0, 2], np.uint8)[expected])
+
+
+def test_masks_of_one_class_are_refused(tmp_path):
+    place = make_masked(tmp_path / "d", 6)
+    (place / "classes.txt").write_text("ground\nvoid\nunlabelled\n")
+    with pytest.raises(
+        DataError, match=r"show the class 'ground' alone, and two are needed; .* 1, 2, 255 does"
+    ):
+        opened(place)
 
 
 def test_data_without_maps_are_refused(folder):

@@ -58,15 +58,22 @@ class Mapped:
                 f"{name}: its training pictures have boxes and no masks; label maps need outlines"
             )
         classes = (BACKGROUND, *sorted(shown - {BACKGROUND}))
-        built = {}
-        for split, every in splits.items():
-            pictures = [(picture, frame) for picture, frame in every if frame.size is not None]
-            for picture, frame in every:
-                if frame.size is None:
-                    notes.add("pictures cannot be read and are left out", picture.path)
-            if pictures:
-                built[split] = _painted(split, pictures, classes, notes)
+        usable = {split: [row for row in every if _is_usable(*row, notes)] for split, every in splits.items()}
+        built = {split: _painted(split, rows, classes, notes) for split, rows in usable.items() if rows}
+        if "train" not in built:
+            raise DataError(f"{name}: has no usable training picture: {'; '.join(notes.lines())}")
         return Dataset(name, classes, built, notes=notes.lines())
+
+
+def _is_usable(picture: AnnotatedPicture, frame: Frame, notes: Notes) -> bool:
+    """Return whether all of a picture's objects can be painted; else a note says why not."""
+    if frame.size is None:
+        notes.add("pictures cannot be read and are left out", picture.path)
+        return False
+    if any(box not in picture.outlines for box in (*picture.boxes, *picture.ignored)):
+        notes.add("pictures have objects without an outline and are left out", picture.path)
+        return False
+    return True
 
 
 def _painted(
@@ -146,12 +153,7 @@ def open_mapped(root: Path, rule: Mapped) -> Dataset:
     shown = np.flatnonzero(np.any([one.has for one in read["train"]], axis=0)).tolist()
     values = [value for value in sorted(meaning.names) if value in shown and value not in meaning.void]
     classes = tuple(meaning.names[value] for value in values)
-    if len(classes) < 2:
-        raise DataError(
-            f"{root}: its training masks show {len(classes)} class{'es' * (not classes)}"
-            f"{f', {classes[0]}' if classes else ''}; two are needed (value "
-            f"{', '.join(map(str, sorted(meaning.void))) or 'none'} does not count: see segment.void)"
-        )
+    _require_two(root, classes, meaning)
     built = {}
     for split, rows in read.items():
         for value in np.flatnonzero(np.any([one.has for one in rows], axis=0)).tolist() if rows else ():
@@ -226,6 +228,21 @@ def _require_known(every: Sequence[_Masked], meaning: Meaning) -> None:
                 f"{one.mask}: has the value {odd[0]}, which {meaning.source or 'nothing'} does not name (it "
                 f"{named}); add its name there, or say that it does not count: segment.void={odd[0]}"
             )
+
+
+def _require_two(root: Path, classes: tuple[str, ...], meaning: Meaning) -> None:
+    """Refuse masks that leave nothing to tell apart.
+
+    Raises:
+        DataError: naming the class, and the values that do not count.
+    """
+    if len(classes) < 2:
+        shown = f"the class {classes[0]!r} alone" if classes else "no class"
+        void = ", ".join(map(str, sorted(meaning.void))) or "none"
+        raise DataError(
+            f"{root}: its training masks show {shown}, and two are needed; of their values {void} does not "
+            "count (segment.void)"
+        )
 
 
 def _split(

@@ -167,7 +167,6 @@ def _written(
                     f"--out {folder}: {place} is a picture that is asked about; choose another folder"
                 )
             if world().is_main:
-                folder.mkdir(parents=True, exist_ok=True)
                 write_png(place, picture)
             places[name] = place
         yield name, answer
