@@ -6,6 +6,7 @@ What is counted is the pictures of each forward pass, at the layer that reads th
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from resight.bench import bench as benches
 from resight.bench import explain as explaining
@@ -15,6 +16,8 @@ from resight.bench import scale
 from resight.bench.bench import Work, contests
 from resight.bench.explain import Case, Looked
 from resight.bench.interleave import timed
+from resight.bench.limit import convolutions_alone, convolutions_of
+from resight.models.zoo import create_model
 
 SMALL, PHOTOS = Work("resnet20", 6, 32), Work("resnet18", 4, 64)
 ALL = contests(SMALL, PHOTOS, PHOTOS)
@@ -57,6 +60,22 @@ def test_a_step_of_prediction_is_one_pass_of_the_same_squares(name, passes):
     passes.clear()
     done, _ = block(0.1)
     assert passes == [PHOTOS.batch] * (done // PHOTOS.batch)
+
+
+def test_the_limit_is_every_convolution_forward_and_backward():
+    """By torch's own counter of operations, whose counts are those of a whole step."""
+    own = convolutions_of("resnet20", 6, 32)
+    assert len(own) == 19 and [c.first for c in own] == [True, *[False] * 18]
+    assert own[0].shape == (6, 3, 32, 32) and own[-1].shape == (6, 64, 8, 8)
+    model, images = create_model("resnet20", 10), torch.randn(6, 3, 32, 32)
+    with FlopCounterMode(display=False) as whole:
+        model(images).sum().backward()
+    block = convolutions_alone("resnet20", 6, 32)
+    with FlopCounterMode(display=False) as alone:
+        block(0.0)
+    counts = [c.get_flop_counts()["Global"] for c in (whole, alone)]
+    convolving = [{str(k): v for k, v in found.items() if "conv" in str(k)} for found in counts]
+    assert convolving[0] == convolving[1] and len(convolving[0]) == 2
 
 
 def test_both_predict_the_same_pictures_alike(monkeypatch):

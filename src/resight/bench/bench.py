@@ -3,10 +3,9 @@
 Every candidate has its own process, and they take turns. The plain ones are what a user writes after the
 tutorials: eager float32 in NCHW, a DataLoader with two workers over PIL transforms, the C library's default
 allocator. Ours do what the commands do. Saliency maps compared with other libraries are in `explain.py`,
-photos from folders and shards in `load.py`.
+photos from folders and shards in `load.py`, detectors in `tasks.py`.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,10 +17,13 @@ from torch.nn import functional as F
 
 from resight.bench import explain as bench_explain
 from resight.bench import load as bench_load
+from resight.bench import tasks as bench_tasks
 from resight.bench.interleave import Block, Contest, answer, interleave, timed
-from resight.bench.rows import Rates, Row
+from resight.bench.limit import convolutions_alone
+from resight.bench.own import training
+from resight.bench.rows import Memory, Rates, Row
 from resight.bench.scale import bench_scale
-from resight.core.device import autocast, keep_pages, pick_device, pick_precision, wait_for
+from resight.core.device import autocast, keep_pages, pick_device, pick_precision
 from resight.core.errors import UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.core.registry import lookup
@@ -36,8 +38,6 @@ from resight.models.zoo import create_model
 from resight.service.run.run import Run
 from resight.tasks.classify.task import OneClass
 from resight.tasks.task import Aids
-from resight.training.checkpoints import Progress
-from resight.training.loop import Actions, fit
 from resight.training.optimizer import make_optimizer
 from resight.training.recipe import Recipe
 
@@ -109,7 +109,8 @@ def _rows(key: str, contest: Contest, seconds: float, rounds: int) -> list[Row]:
             note = f"left out: this {device.type.upper()} has no bf16 multiplication"
         else:
             rates = Rates.of(found[name].rates, found[contest.reference].rates)
-        rows.append(Row(key, name, "images/s", contest.reference, rates, None, note, maps.get(name)))
+        memory = Memory.of(found, name, contest.reference) if name in found else None
+        rows.append(Row(key, name, "images/s", contest.reference, rates, None, note, maps.get(name), memory))
     return rows
 
 
@@ -206,44 +207,12 @@ def _plain_predict(work: Work) -> Block:
 # --- ours ----------------------------------------------------------------------------------------
 
 
-class _UntilLate:
-    """Batches until a deadline, as one long epoch of steps of `batch` pictures."""
-
-    def __init__(self, source: Callable[[int], Iterator[Batch]], batch: int) -> None:
-        self.order = Order(10**9, batch, 0)
-        self.source, self.deadline, self.turn, self.done = source, 0.0, 0, 0
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        del epoch, start
-        while True:
-            self.turn += 1
-            for batch in self.source(self.turn):
-                if time.perf_counter() > self.deadline:
-                    return
-                self.done += len(batch.marks)
-                yield batch
-
-
 def _our_loop(work: Work, source: Callable[[int], Iterator[Batch]], precision: str = "auto") -> Block:
-    """Return a block that trains with the product's own loop."""
-    recipe = _recipe(work, precision)
-    device = pick_device()
-    model = create_model(work.network, 10).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer, batches = make_optimizer(model, recipe), _UntilLate(source, work.batch)
-    objective = OneClass().objective(model, Aids())
-    actions = Actions(lambda *_: lambda *_: None, lambda *_: None, lambda: None, lambda: False, print)
-
-    def block(seconds: float) -> tuple[int, float]:
-        progress, started = Progress(sums=dict.fromkeys(OneClass.counts, 0.0)), time.perf_counter()
-        batches.deadline, batches.done = started + seconds, 0
-        fit(
-            model, objective, batches, recipe, optimizer, None, progress, pick_precision(precision, device),
-            actions,
-        )  # fmt: skip
-        wait_for(device)
-        return batches.done, time.perf_counter() - started
-
-    return block
+    """Return a block that trains a classifier with the product's own loop."""
+    model = create_model(work.network, 10)
+    return training(
+        model, OneClass().objective(model, Aids()), OneClass.counts, source, _recipe(work, precision)
+    )
 
 
 def _recipe(work: Work, precision: str = "auto") -> Recipe:
@@ -364,9 +333,22 @@ def contests(
             }
         ),
         "predict": Contest({"plain": lambda: _plain_predict(asked), "ours": lambda: _our_predict(asked)}),
+        "limit": _limit(small, lambda: _our_loop(small, _resident(small.batch).epoch)),
+        "limit50": _limit(large, lambda: _our_loop(large, _same_batch(large))),
     }
 
 
-CONTESTS: dict[str, Contest] = {**contests(), **bench_explain.contests()}
+def _limit(work: Work, loop: Callable[[], Block]) -> Contest:
+    """Return the benchmark of how much of the machine's limit a training reaches: the ratios."""
+    alone = "convolutions alone"
+    candidates = {
+        alone: lambda: convolutions_alone(work.network, work.batch, work.side),
+        "our step alone": lambda: _our_step(work),
+        "ours": loop,
+    }
+    return Contest(candidates, reference=alone)
+
+
+CONTESTS: dict[str, Contest] = {**contests(), **bench_explain.contests(), **bench_tasks.contests()}
 QUICK = ("load", "train", "train50", "predict", "explain")
 """The benchmarks that run when no name is given."""

@@ -1,10 +1,17 @@
 """The rows of a benchmark, as `resight bench` prints them."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from resight.core.figures import IfAny, Inline
+
+if TYPE_CHECKING:
+    from resight.bench.interleave import Measured
+
+PEAK = "peak_mb"
+"""The peak memory among the facts of a block."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,27 @@ class Maps:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """What a candidate's block took.
+
+    Attributes:
+        memory_mb: its peak above what was held before; None where it is unknown.
+        memory_to: the peak over that of the candidate that the ratio refers to.
+    """
+
+    memory_mb: float | None
+    memory_to: float | None
+
+    @classmethod
+    def of(cls, found: "Mapping[str, Measured]", name: str, reference: str) -> "Memory | None":
+        """Return what a candidate took, if its block measured it."""
+        own, other = (found[one].facts.get(PEAK) for one in (name, reference))
+        if PEAK not in found[name].facts:
+            return None
+        return cls(own, own / other if own and other else None)
+
+
+@dataclass(frozen=True)
 class Row:
     """A candidate of a benchmark.
 
@@ -69,6 +97,7 @@ class Row:
         pixels: of a loader of photos.
         note: for the reader.
         maps: of a candidate that draws maps.
+        memory: of a candidate whose peak is measured.
     """
 
     bench: str
@@ -79,3 +108,4 @@ class Row:
     pixels: Inline[Pixels | None]
     note: str
     maps: Inline[Maps | None] = None
+    memory: Inline[Memory | None] = None

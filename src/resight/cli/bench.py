@@ -21,7 +21,9 @@ def bench(
             metavar="[NAME]",
             help="load (small pictures, then photos), train, train50, predict, explain (Grad-CAM), "
             "explain-pp (Grad-CAM++), explain-all (maps of every class), explain-smooth, "
-            "explain-ablation, explain-score (minutes per step: use --rounds 1), scale (1, 2 and 4 processes "
+            "explain-ablation, explain-score (minutes per step: use --rounds 1), detect (a training step), "
+            "detect-test (a test picture), limit, limit50 (training compared with its convolutions alone), "
+            "scale (1, 2 and 4 processes "
             "compared with the cost model) or photos (accuracy for equal CPU seconds). "
             "[default: the first five]",
         ),
@@ -132,6 +134,11 @@ def benched(rows: "list[Row]", *, as_json: bool) -> None:
             "to forward": lambda r: _figure(r.maps and r.maps.memory_ratio, ".2f"),
             "maps differ by": lambda r: _figure(r.maps and r.maps.difference, ".1e"),
             "layout": lambda r: r.maps.layout if r.maps else "-",
+        }
+    if any(r.memory for r in rows):
+        columns |= {
+            "peak MB": lambda r: _figure(r.memory and r.memory.memory_mb, ",.0f"),
+            "peak ratio": lambda r: _figure(r.memory and r.memory.memory_to, ".2f"),
         }
     show.table(columns, [[cell(r) for cell in columns.values()] for r in rows])
     for r in rows:

@@ -6,6 +6,7 @@ import typer
 
 from resight.cli import show
 from resight.cli.words import DataRoot, Json, settings
+from resight.core.errors import UsageError
 
 if TYPE_CHECKING:
     from resight.reproduce.catalogue import Listed
@@ -52,6 +53,15 @@ def reproduce(
         str | None,
         typer.Option(metavar="FILE", help="Only write a Markdown page of all results and published figures."),
     ] = None,
+    plan: Annotated[
+        str,
+        typer.Option(
+            metavar="gpu", help="Run what is worth half an hour of a GPU; without one, print the plan."
+        ),
+    ] = "",
+    part: Annotated[
+        int | None, typer.Option(min=1, help="With --plan: only this part, of nine minutes at most.")
+    ] = None,
     *,
     data_root: DataRoot = None,
     as_json: Json = False,
@@ -61,6 +71,9 @@ def reproduce(
         from resight.reproduce.page import write_page
 
         show.one("page", str(write_page(page, results)), as_json=as_json)
+        return
+    if plan or part is not None:
+        planned(plan, part, data_root, results, as_json=as_json)
         return
     from resight.reproduce.catalogue import catalogue
     from resight.reproduce.catalogue import reproduce as service
@@ -75,6 +88,31 @@ def reproduce(
     )  # fmt: skip
     reproduced(answer, as_json=as_json)
     if answer["failed"]:
+        raise typer.Exit(1)
+
+
+def planned(name: str, part: int | None, data_root: str | None, results: str, *, as_json: bool) -> None:
+    """Run a part of the plan for a GPU, or print the plan where there is none."""
+    from resight.core.device import pick_device
+    from resight.reproduce.plan import FOLDER, PARTS, run
+    from resight.reproduce.plan import listed as lines
+
+    if name != "gpu":
+        raise UsageError(f"--plan {name}: the plan is called gpu" if name else "--part needs --plan gpu")
+    if part is None and pick_device().type != "cuda":
+        if as_json:
+            show.document(PARTS)
+            return
+        for line in lines(data_root):
+            typer.echo(line)
+        return
+    outcomes = run(part, data_root, results, show.progress)
+    if as_json:
+        show.document(outcomes)
+    else:
+        show.table(("step", "status", "seconds"), [(o.step, o.status, f"{o.seconds:.0f}") for o in outcomes])
+        typer.echo(f"figures {results}/{FOLDER}")
+    if any(outcome.status == "failed" for outcome in outcomes):
         raise typer.Exit(1)
 
 

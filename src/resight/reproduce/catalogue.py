@@ -16,10 +16,10 @@ from resight.reproduce.laboratory import Laboratory
 from resight.reproduce.record import PLACE, record_of, write_record
 
 NAMES = (
-    "degradation", "cifar10-table", "layer-responses", "gap-shift", "nin-head", "shortcuts", "depth-1000",
-    "width", "cardinality", "dense", "compound-scaling", "activations", "normalization", "pooling",
-    "dropout", "augmentation", "he-init", "forgetting", "imbalance", "gan-augmentation", "gap-gmp-cam",
-    "bovw-vs-cnn", "imagenet-check", "localize-alpha",
+    "degradation", "identity", "cifar10-table", "layer-responses", "gap-shift", "nin-head", "shortcuts",
+    "depth-1000", "width", "cardinality", "dense", "compound-scaling", "activations", "normalization",
+    "pooling", "dropout", "augmentation", "he-init", "forgetting", "imbalance", "gan-augmentation",
+    "gap-gmp-cam", "bovw-vs-cnn", "imagenet-check", "localize-alpha",
 )  # fmt: skip
 """In the order of the list; each is a file in `experiments`, with underscores for hyphens."""
 
@@ -170,6 +170,5 @@ def _needed(chosen: Experiment, only: Sequence[str]) -> tuple[Training, ...]:
         raise UsageError(f"--only {wrong[0]}: is not a condition; the conditions are {', '.join(known)}")
     wanted = list(only or known)
     for name in wanted:  # grows while it is read
-        words = " ".join(known[name].words)
-        wanted += [other for other in known if f"{{{other}}}" in words and other not in wanted]
+        wanted += [other.condition for other in chosen.before(known[name]) if other.condition not in wanted]
     return tuple(t for t in chosen.trainings if t.condition in wanted)

@@ -13,6 +13,7 @@ from resight.reproduce.claims import Figures
 
 if TYPE_CHECKING:
     from resight.reproduce.laboratory import Laboratory
+    from resight.service.run.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class Training:
             user's data, or "--data 2" for the second.
         recipe: its name; empty for a classic pipeline and a GAN, which have none.
         words: key=value settings on top of the recipe. `{CONDITION}` stands for the run of an earlier
-            training with the same seed.
+            training with the same seed, `{FILE}` for a file of `Experiment.files`.
         command: "train" or "train-gan".
         task: what is learned; "" for classification.
     """
@@ -36,6 +37,19 @@ class Training:
     words: tuple[str, ...] = ()
     command: str = "train"
     task: str = ""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A file that the experiment makes from a finished run, such as other starting weights.
+
+    Attributes:
+        condition: of the run.
+        write: writes it, from the run in the laboratory.
+    """
+
+    condition: str
+    write: "Callable[[Laboratory, Run, Path], Any]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +163,7 @@ class Experiment:
         trainings: the trainings to run.
         smoke: the scale that takes minutes.
         sets: data sets that the experiment makes: name to a function that writes one into a folder.
+        files: that it makes from its runs: name to what is made.
         plots: its charts.
         needs: the data that the user must give, one for each --data.
         boxed: whether it needs the pictures' boxes, which a part of a set does not have.
@@ -163,6 +178,13 @@ class Experiment:
     trainings: tuple[Training, ...] = ()
     smoke: Scale = field(default_factory=lambda: Scale(name="smoke", epochs=2, pictures=1000, tested=500))
     sets: "Mapping[str, Callable[[Laboratory, Path], Any]]" = field(default_factory=dict)
+    files: Mapping[str, Made] = field(default_factory=dict)
     plots: "Callable[[Laboratory], Iterator[Plot]] | None" = None
     needs: tuple[str, ...] = ()
     boxed: bool = False
+
+    def before(self, training: Training) -> list[Training]:
+        """Return the trainings that one needs: named by its words, or the source of a file that they name."""
+        words = " ".join(training.words)
+        named = {made.condition for name, made in self.files.items() if f"{{{name}}}" in words}
+        return [t for t in self.trainings if t.condition in named or f"{{{t.condition}}}" in words]

@@ -13,10 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from resight.core.errors import ResightError
 from resight.core.files import digest, write_text
 from resight.data.layouts.builtin import BUILTIN
 from resight.data.open import open_dataset
+from resight.data.prepare import Normalize, decode_split
 from resight.metrics.accuracy import wilson_interval
 from resight.models.modelfile import load_header
 from resight.reproduce.experiment import Experiment, Measure, Scale, Training
@@ -116,8 +121,7 @@ class Laboratory:
 
     def _missing(self, training: Training, seed: int) -> list[str]:
         """Return the conditions that a training waits for."""
-        others = [t for t in self.experiment.trainings if f"{{{t.condition}}}" in " ".join(training.words)]
-        return [t.condition for t in others if not self.finished(t, seed)]
+        return [t.condition for t in self.experiment.before(training) if not self.finished(t, seed)]
 
     def finished(self, training: Training, seed: int) -> bool:
         """Return whether a training has finished."""
@@ -133,6 +137,9 @@ class Laboratory:
     def _start(self, training: Training, seed: int, environment: dict[str, str]) -> "Job":
         folder, log = self.run_folder(training, seed), self._beside(training, seed, "log")
         folder.parent.mkdir(parents=True, exist_ok=True)
+        for name, made in self.experiment.files.items():
+            if f"{{{name}}}" in " ".join(training.words) and not (file := self.file(name, seed)).exists():
+                made.write(self, open_run(str(self.run_folder(self.training(made.condition), seed))), file)
         words = [sys.executable, "-m", "resight", *self.words(training, seed)]
         if (folder / RECIPE_FILE).exists():
             words.append("--resume")
@@ -176,12 +183,13 @@ class Laboratory:
         return [*words, "--out", str(self.run_folder(training, seed))]
 
     def _filled(self, training: Training, seed: int, called: Callable[[Path], str]) -> list[str]:
-        """Return a training's arguments with every `{CONDITION}` replaced by the name of its run."""
+        """Return a training's arguments with every `{CONDITION}` and `{FILE}` replaced by its path."""
         words = list(training.words)
-        for other in self.experiment.trainings:
-            if any((mark := f"{{{other.condition}}}") in word for word in words):
-                run = called(self.run_folder(other, seed))
-                words = [word.replace(mark, run) for word in words]
+        paths = {t.condition: partial(self.run_folder, t, seed) for t in self.experiment.trainings}
+        paths |= {name: partial(self.file, name, seed) for name in self.experiment.files}
+        for name, path in paths.items():
+            if any((mark := f"{{{name}}}") in word for word in words):
+                words = [word.replace(mark, called(path())) for word in words]
         return words
 
     def command(self, training: Training, seed: int) -> str:
@@ -206,6 +214,11 @@ class Laboratory:
         name = digest(json.dumps(known).encode())[:8]
         return self.place / f"{training.condition.replace('/', '-')}-{name}-{seed}"
 
+    def file(self, name: str, seed: int) -> Path:
+        """Return the path of a file that the experiment makes, next to the run that it is made from."""
+        made = self.experiment.files[name]
+        return self._beside(self.training(made.condition), seed, f"{name}.safetensors")
+
     def set_of(self, name: str) -> Path | str:
         """Return a data set by name: made by the experiment, or reduced to the scale, if needed."""
         if name.startswith("--data"):
@@ -227,6 +240,12 @@ class Laboratory:
                 write_part(open_dataset(name, self.data_root), folder, self.scale)
             (folder / "done").touch()
         return folder
+
+    def images(self, run: Run, data: str, split: str, count: int) -> Tensor:
+        """Return the first pictures of a split, normalized for a run, (count, C, H, W) on its device."""
+        part = open_dataset(str(self.set_of(data)), self.data_root).split(split)
+        _, squares, _ = decode_split(part.take(range(min(count, len(part)))), run.preprocessing)
+        return Normalize(run.preprocessing, run.device)(torch.from_numpy(np.stack(squares)))
 
     def _made_of(self, name: str) -> list[str]:
         """Return what a set that the experiment makes depends on: its file, and the user's data."""

@@ -2,12 +2,13 @@
 
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from PIL import Image
 
 from resight.data.dataset import Dataset, Split
@@ -29,6 +30,14 @@ def some(split: Split, most: int | None) -> Split:
     each = max(1, most // len(split.classes))
     kept = [np.flatnonzero(split.labels == number)[:each] for number in range(len(split.classes))]
     return split.take(np.sort(np.concatenate(kept)))
+
+
+def on_canvas(split: Split, places: NDArray[np.int64], side: int) -> Iterator[Image.Image]:
+    """Yield the pictures of a split on black squares of a side, their upper left corners at x, y (N, 2)."""
+    for index, (x, y) in enumerate(places.tolist()):
+        whole = Image.new("RGB", (side, side))
+        whole.paste(split.decode(index), (x, y))
+        yield whole
 
 
 def write_whole(file: Path, split: Split, *, mirrors: bool) -> None:

@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from resight.data.open import open_dataset
-from resight.data.prepare import Normalize, decode_split
 from resight.models.hooks import hooked
 from resight.reproduce.experiment import Experiment, Figures, Plot, Row, Scale, Training
 from resight.reproduce.laboratory import Laboratory
@@ -24,9 +22,7 @@ PICTURES = 500
 
 def responses(lab: Laboratory, run: Run) -> list[float]:
     """Return the standard deviation of the outputs of each layer's batch normalization, first to last."""
-    test = open_dataset("cifar10", lab.data_root).split("test")
-    _, squares, _ = decode_split(test.take(range(PICTURES)), run.preprocessing)
-    images = Normalize(run.preprocessing, run.device)(torch.from_numpy(np.stack(squares)))
+    images = lab.images(run, "cifar10", "test", PICTURES)
     found: list[float] = []
     layers = [m for m in run.model.modules() if isinstance(m, nn.BatchNorm2d)]  # shortcuts A have none
     noted = [
