@@ -71,7 +71,8 @@ def test_the_settings_are_counted_right_and_all_are_listed():
 
 
 HOOKING = (
-    "atrous.py", "layers.py", "sanity.py", "depth.py", "graph.py", "gemm.py", "limit.py", "layer_responses.py",
+    "atrous.py", "layers.py", "sanity.py", "depth.py", "graph.py", "gemm.py", "limit.py",
+    "layer_responses.py",
 )  # fmt: skip
 
 
