@@ -270,6 +270,7 @@ def test_report_check_augment_and_summary(place, tmp_path):
         "is said to be",
     ):
         assert words in page, words
+    assert "min(100%, 750px)" in page  # three pictures side by side
     answer = check(str(place / "masked"), task="segment")
     shares = next(note for note in answer["notes"] if note.startswith("train pixels: "))
     true = np.stack([np.asarray(Image.open(p)) for p in (place / "masked/train/masks").iterdir()])

@@ -254,7 +254,7 @@ class SegmentResult(Answered):
         largest = [i for i in np.argsort(-own[1], kind="stable").tolist() if own[1][i]][:SAID]
         named = ", ".join(f"{self.split.classes[i]} {each[i]:.2f}" for i in largest)
         caption = f"mean IoU {float(mean_iou(*own)):.2f}: {named}"
-        return Drawing(np.asarray(drawn), caption, self.file_name(row))
+        return Drawing(np.asarray(drawn), caption, self.file_name(row), across=1 + len(maps))
 
     def tables(self) -> list[Table]:
         """Return the baselines, and the figures class by class."""
