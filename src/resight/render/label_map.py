@@ -56,7 +56,8 @@ def draw_maps(
     size = (picture.width * factor, picture.height * factor)
     pixels = np.asarray(picture.convert("RGB").resize(size, Image.Resampling.BILINEAR))
     font = ImageFont.load_default(CHIP)
-    panels, shown = [("picture", pixels)], set()
+    panels = [("picture", pixels)]
+    shown: set[int] = set()
     for title, labels in maps:
         fitted = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
         panels.append((title, tinted(pixels, fitted)))
