@@ -1,5 +1,6 @@
 """Every family of networks, exported: one network of each, compared with torch."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -68,6 +69,22 @@ def compare(name, model, sizes=SIZES):
     return worst, apart, max(batched, np.abs(single.probabilities - eight[0].probabilities).max()), row
 
 
+def rounding(model, sizes):
+    """Return how far maps in float32 are from those in float64, in torch, largest by their range.
+
+    Of random weights maps can be almost flat: then float32 itself cannot tell their range to 1e-4.
+    """
+    card, apart = model.preprocessing, 0.0
+    double = copy.deepcopy(model).double()
+    for picture in pictures(sizes):
+        images = Normalize(card, torch.device("cpu"))(torch.from_numpy(np.array(fit(picture, card)))[None])
+        form = closed_form(model, images)
+        exact = explain(double, images.double(), form.method, "all", form.layer).raw[0].double().numpy()
+        maps = explain(model, images, form.method, "all", form.layer).raw[0].numpy()
+        apart = max(apart, (np.abs(maps - exact).max((1, 2)) / np.ptp(exact, (1, 2))).max())
+    return apart
+
+
 def random_network(name):
     torch.manual_seed(0)
     with warnings.catch_warnings():
@@ -87,7 +104,8 @@ def agrees(name, sizes=SIZES):
     model = random_network(name)
     worst, apart, batched, _ = compare(name, model, sizes)
     assert worst <= 1e-5, worst
-    assert apart <= 1e-4, apart
+    # Two of them, each as far from the exact map as float32 is, can be twice that apart.
+    assert apart <= 1e-4 or apart <= 2 * rounding(model, sizes[:3]), apart
     assert batched <= 1e-5, batched
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 from resight.core.preprocessing import Preprocessing
 from resight.data.prepare import fit, seen_window
 from resight.export.graph import ALL, ClosedForm, Deployed
-from resight.export.resizing import squares
+from resight.export.resizing import edges, squares
 from resight.saliency.capture import Layout
 
 SIZES = (
@@ -30,6 +30,21 @@ def test_squares_are_those_of_the_decoder(size, resize, interpolation):
         wanted = fit(Image.fromarray(pixels), card)
         found = squares(torch.from_numpy(pixels)[None], card)[0].permute(1, 2, 0).numpy()
         assert np.array_equal(found, wanted), (width, height)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("frame", ["stretch", "pad", "corner"])
+def test_squares_of_whole_pictures_are_those_of_the_decoder(frame, interpolation):
+    card = Preprocessing(size=32, resize=32, interpolation=interpolation, frame=frame)
+    for width, height in (*SIZES, (40, 61), (41, 80), (10, 33), (31, 31), (61, 40), (7, 5)):
+        pixels = noise(width, height)
+        wanted = fit(Image.fromarray(pixels), card)
+        found = squares(torch.from_numpy(pixels)[None], card)[0].permute(1, 2, 0).numpy()
+        assert np.array_equal(found, wanted), (width, height)
+        sides = torch.tensor([width, height])
+        across, down = edges(sides[0], sides[1], card), edges(sides[1], sides[0], card)
+        found = [float(edge) for edge in (across[0], down[0], across[1], down[1])]
+        assert found == pytest.approx(seen_window((width, height), card), abs=1e-9), (width, height)
 
 
 class Bars(torch.nn.Module):

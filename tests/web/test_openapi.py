@@ -26,7 +26,9 @@ def test_every_request_is_described_and_every_description_is_a_request(tmp_path,
     }
     described = {
         (path, method)
-        for path, operations in openapi.document(with_desk=with_desk)["paths"].items()
+        for path, operations in openapi.document(openapi.Runs(1, network.methods), with_desk=with_desk)[
+            "paths"
+        ].items()
         for method in operations
     }
     assert served == described
@@ -45,6 +47,31 @@ def test_answers_have_the_described_keys(client):
         (operation,) = document["paths"][path].values()
         schema = operation["responses"][str(status)]["content"]["application/json"]["schema"]
         assert set(schema["required"]) <= set(answer) <= set(schema["properties"]), path
+
+
+def test_parameters_have_the_values_that_this_server_takes(client):
+    told = client.get("/v1/runs")[1]["runs"]
+    (operation,) = client.get("/openapi.json")[1]["paths"]["/v1/explain"].values()
+    schemas = {parameter["name"]: parameter["schema"] for parameter in operation["parameters"]}
+    assert schemas["run"]["maximum"] == len(told) - 1 == 0
+    assert schemas["method"]["enum"] == told[0]["methods"]
+    for method in told[0]["methods"]:
+        assert client.post(f"/v1/explain?method={method}", encoded(spotted()))[0] == 200
+
+
+def test_schemas_hold_no_list_of_schemas_for_items(client):
+    """Readers of OpenAPI take `prefixItems` for the `items` of older versions, and stop."""
+    assert "prefixItems" not in str(client.get("/openapi.json")[1])
+
+
+def test_a_wrong_method_is_told_all_that_its_path_takes(finder, tmp_path):
+    (tmp_path / "photos").mkdir()
+    spotted().save(tmp_path / "photos" / "a.png")
+    with serving([finder], tmp_path / "photos", out=str(tmp_path / "boxes")) as client:
+        key = client.get("/v1/desk?state=all")[1]["pictures"][0]["key"]
+        status, headers, _ = client.raw("DELETE", f"/v1/desk/{key}")
+    assert status == 405
+    assert {word.strip() for word in headers["allow"].split(",")} - {"HEAD"} == {"GET", "PUT"}
 
 
 def test_metrics_are_those_of_prometheus(finder):

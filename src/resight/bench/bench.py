@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from resight.bench import explain as bench_explain
 from resight.bench import load as bench_load
 from resight.bench import tasks as bench_tasks
+from resight.bench.export import bench_export
 from resight.bench.interleave import Block, Contest, answer, interleave, timed
 from resight.bench.limit import convolutions_alone
 from resight.bench.own import training
@@ -67,7 +68,7 @@ def bench(name: str, seconds: float, rounds: int) -> list[Row]:
     """Measure one benchmark, or all quick ones.
 
     Args:
-        name: a key of `CONTESTS`, or "scale"; empty for `QUICK`.
+        name: a key of `CONTESTS`, "scale" or "export"; empty for `QUICK`.
         seconds: minimum length of a block.
         rounds: blocks of each candidate; their order is reversed every second round.
 
@@ -79,8 +80,10 @@ def bench(name: str, seconds: float, rounds: int) -> list[Row]:
     """
     if name == "scale":
         return bench_scale(seconds)
+    if name == "export":
+        return bench_export(seconds, rounds)
     if name:
-        lookup({**CONTESTS, "scale": None, "photos": None}, name, "benchmark")
+        lookup({**CONTESTS, "scale": None, "photos": None, "export": None}, name, "benchmark")
         if absent := _absent(name):
             raise UsageError(
                 f"bench {name} needs {', '.join(absent)}; install with: pip install 'resight[bench]'"

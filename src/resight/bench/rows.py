@@ -85,6 +85,19 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Deployed:
+    """What a candidate that answers pictures took besides its time for each.
+
+    Attributes:
+        first_answer_seconds: from the start of Python to the first answer.
+        peak_mb: the most memory that its process held; None where the system does not tell.
+    """
+
+    first_answer_seconds: float
+    peak_mb: float | None
+
+
+@dataclass(frozen=True)
 class Row:
     """A candidate of a benchmark.
 
@@ -98,6 +111,7 @@ class Row:
         note: for the reader.
         maps: of a candidate that draws maps.
         memory: of a candidate whose peak is measured.
+        deployed: of a candidate of `bench export`.
     """
 
     bench: str
@@ -109,3 +123,4 @@ class Row:
     note: str
     maps: Inline[Maps | None] = None
     memory: Inline[Memory | None] = None
+    deployed: Inline[Deployed | None] = None

@@ -23,7 +23,7 @@ def bench(
             "explain-pp (Grad-CAM++), explain-all (maps of every class), explain-smooth, "
             "explain-ablation, explain-score (minutes per step: use --rounds 1), detect (a training step), "
             "detect-test (a test picture), limit, limit50 (training compared with its convolutions alone), "
-            "scale (1, 2 and 4 processes "
+            "export (torch compared with onnxruntime, float and 8 bits), scale (1, 2 and 4 processes "
             "compared with the cost model) or photos (accuracy for equal CPU seconds). "
             "[default: the first five]",
         ),
@@ -139,6 +139,11 @@ def benched(rows: "list[Row]", *, as_json: bool) -> None:
         columns |= {
             "peak MB": lambda r: _figure(r.memory and r.memory.memory_mb, ",.0f"),
             "peak ratio": lambda r: _figure(r.memory and r.memory.memory_to, ".2f"),
+        }
+    if any(r.deployed for r in rows):
+        columns |= {
+            "first answer, s": lambda r: _figure(r.deployed and r.deployed.first_answer_seconds, ".2f"),
+            "peak MB": lambda r: _figure(r.deployed and r.deployed.peak_mb, ",.0f"),
         }
     show.table(columns, [[cell(r) for cell in columns.values()] for r in rows])
     for r in rows:

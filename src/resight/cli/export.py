@@ -75,9 +75,17 @@ def exported(answer: dict[str, Any], *, as_json: bool) -> None:
         *((f"output {name}", ", ".join(axes)) for name, axes in answer["outputs"].items()),
         ("compared with torch on", answer["compared_on"]),
         ("same answer", f"{found['same_answer']:,} of {found['n']:,}"),
-        ("largest difference of a probability", f"{found['largest_difference']:.1e}"),
     ]
-    if found["map_difference"] is not None:
+    units = {"place": " pixels"}
+    kinds = found["largest"] if "largest" in found else {"probability": found["largest_difference"]}
+    rows += [
+        (
+            f"largest difference of {'an' if kind[0] == 'e' else 'a'} {kind}",
+            f"{value:.1e}{units.get(kind, '')}",
+        )
+        for kind, value in kinds.items()
+    ]
+    if found.get("map_difference") is not None:
         rows.append(("largest difference of a map", f"{found['map_difference']:.1e} of its range"))
     if reduced is not None:
         rows.append(

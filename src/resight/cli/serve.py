@@ -39,6 +39,9 @@ def serve(
         typer.Option(metavar="DIR", help="Folder for corrected boxes. [default: DATA's name with -boxes]"),
     ] = None,
     split: Annotated[str, typer.Option(help="Split of the data set to label, or all.")] = "all",
+    form: Annotated[
+        str, typer.Option("--format", help="How corrected boxes are saved: coco or voc.")
+    ] = "coco",
     megabytes: Annotated[
         float, typer.Option("--max-mb", min=0.001, max=1000, help="Largest picture file.")
     ] = 32,
@@ -60,9 +63,11 @@ def serve(
                 f'serve needs {error.name}; install it with: pip install "resight[serve]"'
             ) from error
         raise
+    if form != "coco" and data is None:
+        raise UsageError("--format is of corrected boxes; give the pictures too: resight serve RUN DATA")
     service(
         [run, *(others or ())], data,
         Address(host, port, token, tuple(name or ()), tuple(cors or ())),
         Limits(round(megabytes * 1e6), round(megapixels * 1e6), queue),
-        out=out, split=split, data_root=data_root, say=show.say,
+        out=out, split=split, form=form, data_root=data_root, say=show.say,
     )  # fmt: skip

@@ -19,7 +19,7 @@ from PIL import Image
 from resight.core import documents
 from resight.core.device import cores
 from resight.core.documents import Whole, Within
-from resight.core.errors import ModelFileError
+from resight.core.errors import ModelFileError, UsageError
 from resight.core.imagenet import imagenet_classes
 from resight.core.preprocessing import INTERPOLATIONS, Preprocessing
 from resight.data.prepare import fit
@@ -39,7 +39,10 @@ DOCUMENT = {
         "outputs": {str: [str]},
         "probabilities": str,
         "map?": (MAP, None),
+        "task?": str,
+        "fitted?": [Within()],
     },
+    "about?": {str: object},
     "classes": [str],
     "preprocessing": CARD,
     "multi_label?": bool,
@@ -57,6 +60,15 @@ BESIDE = {
 PLAIN = ("probabilities", "logits")
 """Outputs that every file of `resight export` has."""
 RULES = ("softmax", "sigmoid", "none")
+CLASSIFY = "classify"
+TASK_OUTPUTS = {
+    CLASSIFY: (),
+    "verify": ("embeddings",),
+    "localize": ("probabilities", "boxes"),
+    "pose": ("points",),
+    "detect": ("boxes", "classes", "scores"),
+}
+"""Outputs without which a file of a task says nothing."""
 
 
 def is_onnx(run: str) -> bool:
@@ -131,6 +143,7 @@ class Onnx:
             self.rule = self.export["probabilities"]
             self.outputs = [output.name for output in self.session.get_outputs()]
             self.multi_label = bool(self.facts.get("multi_label", False))
+            self._require_whole()
         if self.rule not in RULES:
             raise ModelFileError(
                 f"{self.name}: probabilities {self.rule!r}: must be one of {', '.join(RULES)}"
@@ -165,6 +178,61 @@ class Onnx:
                 f"{self.name}: takes {len(self.session.get_inputs())} inputs, but only pictures are given"
             )
         self.facts, self.export, self.multi_label = {"data": None}, {}, self.rule == "sigmoid"
+
+    def _require_whole(self) -> None:
+        """Refuse a file of a task that lacks what its answers need.
+
+        Raises:
+            ModelFileError: naming it.
+        """
+        needed = TASK_OUTPUTS.get(self.task)
+        if needed is None:
+            raise ModelFileError(
+                f"{self.name}: holds a network of the task {self.task!r}, which this Resight does not know; "
+                f"it knows {', '.join(TASK_OUTPUTS)}"
+            )
+        if missing := [name for name in needed if name not in self.outputs]:
+            raise ModelFileError(f"{self.name}: its network gives no {missing[0]}; export the run again")
+        if self.task == "verify" and len(self.export.get("fitted", ())) != 3:
+            raise ModelFileError(f"{self.name}: its metadata lack the threshold; export the run again")
+        if self.task == "pose" and not all(isinstance(name, str) for name in self.joints or [None]):
+            raise ModelFileError(f"{self.name}: its metadata lack the joints; export the run again")
+
+    @property
+    def task(self) -> str:
+        """What its network was trained for."""
+        return str(self.export.get("task", CLASSIFY))
+
+    @property
+    def joints(self) -> list[str]:
+        """The names of the joints of a pose."""
+        found = (self.facts.get("about") or {}).get("joints", [])
+        return found if isinstance(found, list) else []
+
+    def require_classifier(self) -> None:
+        """Refuse a network of another task.
+
+        Raises:
+            UsageError: naming the task and what takes it.
+        """
+        if self.task != CLASSIFY:
+            raise UsageError(
+                f"{self.name}: was trained with --task {self.task}; this needs a classifier. predict and "
+                "test take the file"
+            )
+
+    def outputs_alone(self, pictures: Sequence[Image.Image]) -> Iterator[dict[str, NDArray[Any]]]:
+        """Yield the outputs of a file of another task for each decoded picture, without the batch's axis.
+
+        Raises:
+            ModelFileError: if they are not finite numbers.
+        """
+        for picture in pictures:
+            values = self.run(np.asarray(picture)[None])
+            alone = values if self.task == "detect" else {name: rows[0] for name, rows in values.items()}
+            if not all(np.isfinite(rows).all() for rows in alone.values()):
+                raise ModelFileError(f"{self.name}: its answers are not finite numbers; they say nothing")
+            yield alone
 
     @cached_property
     def has_maps(self) -> bool:

@@ -93,6 +93,9 @@ class Deployed(nn.Module):
         picture_maps: whether the map of the best class at the picture's size is given.
     """
 
+    together = True
+    """Pictures of one size can share a batch."""
+
     def __init__(
         self,
         model: nn.Module,
@@ -107,7 +110,7 @@ class Deployed(nn.Module):
         super().__init__()
         self.card, self.temperature, self.rule = card, temperature, rule
         self.form, self.maps, self.picture_maps = form, maps, picture_maps
-        self.normalize = _Normalize(card)
+        self.normalize = Normalizer(card)
         if isinstance(model, Classifier):
             self.network: nn.Module = Inference(copy.deepcopy(model).cpu(), torch.float32)
         else:
@@ -167,7 +170,7 @@ class Deployed(nn.Module):
         return rows @ maps @ columns.T
 
 
-class _Normalize(nn.Module):
+class Normalizer(nn.Module):
     """Squares (B, 3, S, S) of 0 to 255 to images; see `resight.data.prepare.Normalize`."""
 
     def __init__(self, card: Preprocessing) -> None:
@@ -185,6 +188,7 @@ class _Normalize(nn.Module):
             self.register_buffer("whitening", torch.from_numpy(card.whitening))
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Turn squares (B, 3, S, S) of 0 to 255 into images (B, 3, S, S)."""
         if not self.card.contrast:
             return pixels * self.get_buffer("scale") + self.get_buffer("shift")
         flat = contrast_normalized(pixels, self.card.contrast) - self.get_buffer("mean")

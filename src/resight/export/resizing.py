@@ -32,22 +32,26 @@ def squares(pictures: Tensor, card: Preprocessing) -> Tensor:
         card: size, resize and interpolation.
 
     Returns:
-        (B, 3, S, S) float32, whole numbers from 0 to 255: those of `data.prepare.fit`.
+        (B, 3, S, S) float32, whole numbers from 0 to 255: those of `data.prepare.fit`, in every frame.
     """
     height, width = length(pictures.shape[1]), length(pictures.shape[2])
     planes = pictures.permute(0, 3, 1, 2).to(torch.float64)
-    rows = weights(height, width, pictures.shape[1], card)
-    columns = weights(width, height, pictures.shape[2], card).T
+    beyond = pictures.shape[1] + pictures.shape[2] if card.frame == "pad" else 0
+    rows = weights(height, width, pictures.shape[1], card, beyond)
+    columns = weights(width, height, pictures.shape[2], card, beyond).T
     kept, _, scaled, _ = window(height, width, card)
-    upright = (kept > tall() * torch.minimum(width, MOST_ASPECT * kept)) & (scaled < kept)
+    wide, _, across, _ = window(width, height, card)
+    first = kept - scaled > 2 * (wide - across) if tall() == 2 else kept > tall() * wide
+    upright = first & (scaled < kept)
     return torch.cond(upright, _rows_first, _columns_first, (planes, rows, columns)).to(torch.float32)
 
 
 @cache
 def tall() -> int:
-    """Return how many times higher than wide a picture must be that this Pillow resizes by rows first.
+    """Return how much higher than wide a picture must be that this Pillow resizes by rows first.
 
-    It was 100 for long, and is 2 in recent releases.
+    For long it was 100 times as high as wide. Recent releases do so where the resize takes away more than
+    2 times as many rows as columns: where proportions are kept, of a picture 2 times as high as wide.
     """
     noise = np.random.default_rng(0).integers(0, 256, (50, 20, 3), dtype=np.uint8)
     picture, kind = Image.fromarray(noise), FILTERS["bilinear"]
@@ -55,26 +59,36 @@ def tall() -> int:
     return 2 if np.array_equal(np.asarray(picture.resize((10, 25), kind)), in_steps) else 100
 
 
-def weights(own: Tensor, other: Tensor, count: int, card: Preprocessing) -> Tensor:
+def weights(own: Tensor, other: Tensor, count: int, card: Preprocessing, beyond: int = 0) -> Tensor:
     """Return the weights of one side's pixels in the pixels of the square, (S, count) float64, whole numbers.
 
     Args:
         own: length of the side in pixels, int64 without dimensions.
         other: length of the other side.
         count: the same as `own`.
-        card: size, resize and interpolation.
+        card: size, resize, interpolation and frame.
+        beyond: pixels of a side that include the black ones around a padded picture; 0 in other frames.
     """
     inner, start, scaled, first = window(own, other, card)
     scale = inner.to(torch.float64) / scaled.to(torch.float64)
     wide = scale.clamp(min=1.0)
     support = SUPPORT[card.interpolation] * wide
     centre = (torch.arange(card.size).to(torch.float64)[:, None] + first + 0.5) * scale
-    pixel = (torch.arange(count)[None] - start).to(torch.float64)
     low = (centre - support + 0.5).clamp(min=0.0).floor()
     high = torch.minimum((centre + support + 0.5).floor(), inner.to(torch.float64))
-    values = _filter((pixel - centre + 0.5) / wide, card.interpolation)
-    values = torch.where((pixel >= low) & (pixel < high), values, torch.zeros_like(values))
-    values = values / values.sum(1, keepdim=True)
+
+    def of(pixel: Tensor) -> Tensor:
+        values = _filter((pixel - centre + 0.5) / wide, card.interpolation)
+        return torch.where((pixel >= low) & (pixel < high), values, torch.zeros_like(values))
+
+    values = of((torch.arange(count)[None] - start).to(torch.float64))
+    # A black pixel adds nothing to a sum, but it has its share of the weights.
+    total = (of(torch.arange(beyond)[None].to(torch.float64)) if beyond else values).sum(1, keepdim=True)
+    if card.frame == "corner":
+        shown = torch.arange(card.size)[:, None] < scaled
+        values = torch.where(shown, values / total, torch.zeros_like(values))
+    else:
+        values = values / total
     return values.sign() * (values.abs() * 2.0**BITS + 0.5).floor()
 
 
@@ -84,12 +98,15 @@ def window(own: Tensor, other: Tensor, card: Preprocessing) -> tuple[Tensor, Ten
     Args:
         own: length of the side in pixels, int64 without dimensions.
         other: length of the other side.
-        card: size and resize.
+        card: size, resize and frame.
 
     Returns:
         The length that is kept of a long strip, its first pixel, the length it is resized to, and the first
-        pixel of the centre crop.
+        pixel of the centre crop. A padded picture is kept with the black pixels around it, so its first pixel
+        is negative.
     """
+    if card.frame != "crop":
+        return _whole(own, torch.maximum(own, other), card)
     short = torch.minimum(own, other)
     inner = torch.minimum(own, MOST_ASPECT * short)
     scaled = _divided(card.resize * inner, short).clamp(min=card.resize)
@@ -98,6 +115,36 @@ def window(own: Tensor, other: Tensor, card: Preprocessing) -> tuple[Tensor, Ten
     # Python rounds halves to the even number.
     first = half + (beyond - 2 * half) * (half - 2 * _divided(half, torch.full_like(half, 2)))
     return inner, _divided(own - inner, torch.full_like(own, 2)), scaled, first
+
+
+def _whole(own: Tensor, longer: Tensor, card: Preprocessing) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return what `window` does, for frames that show all of a picture."""
+    none, side = torch.zeros_like(own), torch.full_like(own, card.size)
+    if card.frame == "stretch":
+        return own, none, side, none
+    if card.frame == "pad":
+        return longer, -_divided(longer - own, torch.full_like(own, 2)), side, none
+    # Rounded as Python does: halves to the even number.
+    resized = ((own * card.size).to(torch.float64) / longer.to(torch.float64)).round().clamp(min=1.0)
+    return own, none, resized.to(torch.int64), none
+
+
+def edges(own: Tensor, other: Tensor, card: Preprocessing) -> tuple[Tensor, Tensor]:
+    """Return where the square begins and ends on one side, in the picture's pixels, float64.
+
+    They are those of `data.prepare.seen_window`.
+
+    Args:
+        own: length of the side in pixels, int64 without dimensions.
+        other: length of the other side.
+        card: size, resize and frame.
+    """
+    inner, start, scaled, first = window(own, other, card)
+    low, high = (
+        start + (place * inner).to(torch.float64) / scaled.to(torch.float64)
+        for place in (first, first + card.size)
+    )
+    return low, high
 
 
 def length(count: int) -> Tensor:

@@ -12,11 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from resight.core.errors import ModelFileError
+from resight.export.box_operations import translations
 from resight.export.deployed import KEY, require_extra
 from resight.export.graph import INPUT, Deployed
+from resight.export.solved import Solved
 
 EXAMPLE = (2, 40, 50)
-"""Number, height and width of the pictures that the exporter runs; all three stay open in the file."""
+"""Number, height and width of the pictures that the exporter runs; all three stay open in the file, but the
+number where a file takes one picture at a time."""
 BETWEEN = ("Relu", "QuantizeLinear", "DequantizeLinear")
 """Operations that may be between the trunk's last map and the convolution that gives the maps."""
 AXES = ("batch", "height", "width")
@@ -28,10 +31,16 @@ OUTPUT_AXES = {
     "map_classes": ("batch", "maps"),
     "picture_maps": ("batch", "height", "width"),
 }
-"""What the axes of each output are."""
+"""What the axes of each output of a classifier are."""
 
 
-def to_onnx(network: Deployed, name: str) -> Any:
+def axes_of(network: Deployed | Solved) -> dict[str, list[str]]:
+    """Return the names of a network's outputs and of their axes."""
+    known = network.axes if isinstance(network, Solved) else OUTPUT_AXES
+    return {name: list(known[name]) for name in network.outputs}
+
+
+def to_onnx(network: Deployed | Solved, name: str) -> Any:
     """Return the ONNX model of a network, without a document in it.
 
     Args:
@@ -42,12 +51,11 @@ def to_onnx(network: Deployed, name: str) -> Any:
         ModelFileError: if an operation of the network cannot be exported; it names the reason.
     """
     require_extra("onnx", "onnxscript")
-    dynamic = torch.export.Dim.DYNAMIC
     with _exporting(name):
         program = torch.onnx.export(
-            network, (_example(),), dynamo=True, verbose=False, input_names=[INPUT],
-            output_names=[*network.outputs, *network.inside],
-            dynamic_shapes=({0: dynamic, 1: dynamic, 2: dynamic},),
+            network, (_example(network),), dynamo=True, verbose=False, input_names=[INPUT],
+            output_names=[*network.outputs, *network.inside], dynamic_shapes=(_open_axes(network),),
+            custom_translation_table=translations(),
         )  # fmt: skip
     assert program is not None  # with dynamo=True
     model = program.model_proto
@@ -96,17 +104,14 @@ def with_document(model: Any, document: dict[str, Any]) -> bytes:
     return model.SerializeToString()
 
 
-def to_program(network: Deployed, name: str) -> torch.export.ExportedProgram:
+def to_program(network: Deployed | Solved, name: str) -> torch.export.ExportedProgram:
     """Return the program of `torch.export` of a network.
 
     Raises:
         ModelFileError: as `to_onnx`.
     """
-    dynamic = torch.export.Dim.DYNAMIC
     with _exporting(name):
-        return torch.export.export(
-            network, (_example(),), dynamic_shapes=({0: dynamic, 1: dynamic, 2: dynamic},)
-        )
+        return torch.export.export(network, (_example(network),), dynamic_shapes=(_open_axes(network),))
 
 
 def program_bytes(program: torch.export.ExportedProgram, document: dict[str, Any]) -> bytes:
@@ -116,7 +121,7 @@ def program_bytes(program: torch.export.ExportedProgram, document: dict[str, Any
     return stream.getvalue()
 
 
-def program_of(content: bytes, network: Deployed) -> Callable[[NDArray[np.uint8]], dict[str, Any]]:
+def program_of(content: bytes, network: Deployed | Solved) -> Callable[[NDArray[np.uint8]], dict[str, Any]]:
     """Return what gives the outputs of a .pt2 file for one picture (H, W, 3), by name, as arrays."""
     program = torch.export.load(io.BytesIO(content)).module()
 
@@ -128,8 +133,13 @@ def program_of(content: bytes, network: Deployed) -> Callable[[NDArray[np.uint8]
     return run
 
 
-def _example() -> torch.Tensor:
-    count, height, width = EXAMPLE
+def _open_axes(network: Deployed | Solved) -> dict[int, Any]:
+    """Return the axes of the pictures that stay open."""
+    return dict.fromkeys(range(0 if network.together else 1, 3), torch.export.Dim.DYNAMIC)
+
+
+def _example(network: Deployed | Solved) -> torch.Tensor:
+    count, height, width = EXAMPLE if network.together else (1, *EXAMPLE[1:])
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (count, height, width, 3), dtype=torch.uint8, generator=generator)
 

@@ -81,12 +81,14 @@ def create_app(networks: Sequence[Served], desk: Desk | None, policy: Policy, li
         "limits": {"bytes": limits.bytes, "pixels": limits.pixels},
         "desk": desk is not None,
     }
+    methods = dict.fromkeys(method for network in networks for method in network.methods)
+    described = openapi.document(openapi.Runs(len(networks), tuple(methods)), with_desk=desk is not None)
     routes = [
         *_of_pictures(Pictures(networks, work, bodies, limits.pixels)),
         _answering("/v1/runs", lambda: JSONResponse(told)),
         _answering("/health", lambda: JSONResponse({"status": "ok"})),
         _answering("/metrics", lambda: Response(metrics.text(work.inside, work.most), media_type=TYPE)),
-        _answering("/openapi.json", partial(JSONResponse, openapi.document(with_desk=desk is not None))),
+        _answering("/openapi.json", partial(JSONResponse, described)),
         *(desk_api.routes() if desk_api else ()),
         *(Route(path, _page(name)) for path, name in PAGES.items()),
         Route("/static/{name}", _static),

@@ -62,8 +62,7 @@ class DeskApi:
         """Return the routes."""
         return [
             Route("/v1/desk", self.listed),
-            Route("/v1/desk/{key}", self.state, methods=["GET"]),
-            Route("/v1/desk/{key}", self.save, methods=["PUT"]),
+            Route("/v1/desk/{key}", self.one, methods=["GET", "PUT"]),
             Route("/v1/desk/{key}/picture", self.picture),
         ]
 
@@ -92,6 +91,10 @@ class DeskApi:
         folder = self.desk.labels.folder.name
         told = {**self.desk.counts(), "matching": matching, "file": folder, "classes": self.desk.classes}
         return JSONResponse({**told, "pictures": rows})
+
+    async def one(self, request: Request) -> Response:
+        """Return or save a picture's boxes: one route, so that a wrong method is told both."""
+        return await (self.save if request.method == "PUT" else self.state)(request)
 
     async def state(self, request: Request) -> Response:
         """Return a picture's boxes."""

@@ -1,11 +1,12 @@
 """The description of the API, for programs (OpenAPI 3.1) and for the page that shows it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import resight
 from resight.web import desk, pictures
-from resight.web.parameters import Parameter
+from resight.web.parameters import METHOD, RUN, Parameter
 
 NUMBER, INTEGER, STRING = {"type": "number"}, {"type": "integer"}, {"type": "string"}
 BOX = {"type": "array", "items": NUMBER, "minItems": 4, "maxItems": 4, "description": "x, y, width, height"}
@@ -41,12 +42,19 @@ def record(properties: dict[str, Any], optional: Sequence[str] = ()) -> dict[str
     return {"type": "object", "required": required, "properties": properties}
 
 
+PAIR = {
+    "type": "array",
+    "items": {"type": ["string", "number"]},
+    "minItems": 2,
+    "maxItems": 2,
+    "description": "A class and its probability.",
+}
 ANSWER = record(
     {
         "label": STRING,
         "index": INTEGER,
         "probability": NUMBER,
-        "top": {"type": "array", "items": {"type": "array", "prefixItems": [STRING, NUMBER]}},
+        "top": {"type": "array", "items": PAIR},
         "labels": {
             "type": "array",
             "items": STRING,
@@ -64,7 +72,7 @@ RUNS = record(
                     "name": STRING,
                     "network": STRING,
                     "size": INTEGER,
-                    "method": STRING,
+                    "method": {"type": ["string", "null"]},
                     "closed": {"type": "boolean"},
                     "classes": {"type": "array", "items": STRING},
                     "methods": {"type": "array", "items": STRING},
@@ -178,29 +186,44 @@ def _operation(
     }
 
 
+@dataclass(frozen=True)
+class Runs:
+    """What the parameters of a request may name: so many runs, and the methods that one of them has."""
+
+    count: int
+    methods: tuple[str, ...]
+
+    def told(self, parameters: Sequence[Parameter]) -> list[Parameter]:
+        """Return parameters with the values that they can have here."""
+        own = {"run": replace(RUN, most=self.count - 1), "method": replace(METHOD, choices=self.methods)}
+        return [own.get(parameter.name, parameter) for parameter in parameters]
+
+
 def _picture(
     about: str, answers: dict[str, dict[str, Any]], parameters: Sequence[Parameter]
 ) -> dict[str, Any]:
-    body = {"application/octet-stream": {"schema": BYTES}, "image/*": {"schema": BYTES}}
+    file = {**BYTES, "minLength": 1}
+    body = {"application/octet-stream": {"schema": file}, "image/*": {"schema": file}}
     return _operation(about, answers, parameters, body, (408, 413, 422, 503))
 
 
-def document(*, with_desk: bool) -> dict[str, Any]:
+def document(runs: Runs, *, with_desk: bool) -> dict[str, Any]:
     """Return the OpenAPI document.
 
     Args:
+        runs: what is served.
         with_desk: whether the server has data to label.
     """
     paths: dict[str, Any] = {
-        "/v1/predict": {"post": _picture("Classify a picture.", {JSON: ANSWER}, pictures.PREDICT)},
+        "/v1/predict": {"post": _picture("Classify a picture.", {JSON: ANSWER}, runs.told(pictures.PREDICT))},
         "/v1/explain": {
             "post": _picture(
                 "Show where the network looks, for one class or many.",
                 {JSON: MAPS, "image/png": BYTES, "application/octet-stream": BYTES},
-                pictures.EXPLAIN,
+                runs.told(pictures.EXPLAIN),
             )
         },
-        "/v1/locate": {"post": _picture("Find boxes by the map.", {JSON: FOUND}, pictures.LOCATE)},
+        "/v1/locate": {"post": _picture("Find boxes by the map.", {JSON: FOUND}, runs.told(pictures.LOCATE))},
         "/v1/picture": {
             "post": _picture("A picture as JPEG, without metadata.", {"image/jpeg": BYTES}, pictures.SHOW)
         },

@@ -17,6 +17,7 @@ from resight.core.errors import UsageError
 from resight.core.files import replacing, require_place, write_text
 from resight.export.deployed import Onnx
 from resight.service.export.export import LOSS, export
+from resight.service.run.run import open_run
 from resight.web.runtime import SCRIPT, WASM, Runtime, find_runtime
 
 MODULES = ("dom.js", "runs.js", "heat.js", "stage.js", "viewer.js", "pictures.js", "alone.js")
@@ -61,6 +62,7 @@ def export_page(
     Raises:
         ResightError: in one line; then nothing was written.
     """
+    _require_crop(open_run(run).preprocessing.frame, run)  # before minutes of exporting
     found = find_runtime(runtime)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / NETWORK
@@ -107,11 +109,15 @@ def write_page(
     return sorted(out / file for file in ("index.html", NETWORK, WASM, SCRIPT))
 
 
+def _require_crop(frame: str, name: str) -> None:
+    if frame != "crop":
+        raise UsageError(f"{name}: pictures are not cropped for it, and the page knows no other way")
+
+
 def _facts(document: dict[str, Any], name: str) -> dict[str, Any]:
     """Return what the page must know of the network."""
     card, export = document["preprocessing"], document["export"]
-    if card.get("frame", "crop") != "crop":
-        raise UsageError(f"{name}: pictures are not cropped for it, and the page knows no other way")
+    _require_crop(card.get("frame", "crop"), name)
     test = document.get("test") or {}
     map_ = export.get("map") or {}
     titles = {"cam": "CAM", "gmp_cam": "CAM with max pooling"}

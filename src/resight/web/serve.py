@@ -103,6 +103,7 @@ def serve(
     *,
     out: str | None = None,
     split: str = "all",
+    form: str = "coco",
     data_root: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
@@ -115,6 +116,7 @@ def serve(
         limits: what a request may take.
         out: the folder for the boxes that are corrected.
         split: of the data to label.
+        form: "coco" or "voc": how the boxes are saved.
         data_root: see `open_dataset`.
         say: gets a line for the user.
 
@@ -123,7 +125,7 @@ def serve(
     """
     with _bound(address) as listening:
         networks = [open_served(run) for run in runs]
-        desk = open_desk(networks[0], data, out, split, data_root) if data else None
+        desk = open_desk(networks[0], data, out, split, data_root, form) if data else None
         with locked(desk.labels.folder) if desk else nullcontext():
             app = create_app(networks, desk, Policy(address.names, address.token, address.cors), limits)
             host, port = listening.getsockname()[:2]

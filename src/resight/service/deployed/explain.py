@@ -12,6 +12,7 @@ from resight.core.registry import lookup
 from resight.data.decode import decode
 from resight.data.given import expand
 from resight.export.deployed import Answer, Onnx
+from resight.export.drawn import resized
 from resight.render.original import Original
 from resight.service.explain.asked import Explained
 from resight.service.explain.target import best_of
@@ -41,6 +42,7 @@ def explain(
         ResightError: in one line.
     """
     network = Onnx(run)
+    network.require_classifier()
     if not network.has_maps:
         raise UsageError(f"{run}: holds no maps; use --method rise or occlusion, which need only its answers")
     own = network.export["map"]
@@ -103,15 +105,7 @@ def map_of(network: Onnx, answer: Answer, number: int) -> NDArray[np.float32]:
         )
     cells = answer.maps[place[0]]
     cells = cells.clip(min=0) if network.export["map"]["rectified"] else cells
-    heat = resized(cells, network.preprocessing.size)
+    side = network.preprocessing.size
+    heat = resized(cells, side, side)
     low, span = heat.min(), heat.max() - heat.min()
     return (heat - low) / span if span > 1e-12 else np.zeros_like(heat)
-
-
-def resized(cells: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """Resize a map (h, w) to (side, side), bilinear, pixel centres aligned, as `heatmaps.resize` does."""
-    weights = []
-    for count in cells.shape:
-        place = ((np.arange(side) + 0.5) * (count / side) - 0.5).clip(0, count - 1)
-        weights.append((1 - np.abs(place[:, None] - np.arange(count)[None])).clip(min=0).astype(np.float32))
-    return weights[0] @ cells @ weights[1].T

@@ -9,7 +9,8 @@ from PIL import Image
 from resight.core.console import counted
 from resight.core.errors import PictureError, UsageError
 from resight.data.given import Given, decode_given, found, listed
-from resight.export.deployed import Onnx
+from resight.export.deployed import CLASSIFY, Onnx
+from resight.service.deployed.solved import solved
 
 BATCH = 8
 """Pictures decoded before they go through the network together, those of one size."""
@@ -33,6 +34,11 @@ def predict(
         require_probability(at_least)
     names, pictures = found(listed(images))
     network = Onnx(run)
+    if network.task != CLASSIFY:
+        if at_least is not None:
+            raise UsageError(f"--at-least is about classes; --task {network.task} has other answers")
+        yield from solved(network, names, pictures)
+        return
     if at_least is not None and network.rule != "softmax":
         raise UsageError(f"{run}: has no single probability for --at-least; leave it out")
     card, classes = network.preprocessing, network.classes

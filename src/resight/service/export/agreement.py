@@ -67,7 +67,9 @@ def trial_of(
             raise
         return _made(str(error))
     name = split if split in dataset.splits else list(dataset.splits)[-1]
-    part = dataset.split(name).relabelled(run.model.classes)
+    part = dataset.split(name)
+    if not run.task.open_set:
+        part = part.relabelled(run.network.classes)
     count = len(part) if most is None else min(most, len(part))
     numbers = np.unique(np.linspace(0, len(part) - 1, count).astype(int)).tolist()
     words = f"{len(numbers)} of {len(part)} {name} pictures of {dataset.name}"

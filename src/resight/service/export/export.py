@@ -17,7 +17,7 @@ from resight.export.deployed import FORMAT, Answer, Onnx
 from resight.export.graph import ALL, INPUT, ClosedForm, Deployed, closed_form
 from resight.export.network import OnnxNetwork
 from resight.export.writing import (
-    OUTPUT_AXES,
+    axes_of,
     program_bytes,
     program_of,
     to_onnx,
@@ -30,7 +30,9 @@ from resight.models.zoo import NETWORKS
 from resight.saliency.methods import METHODS
 from resight.service.export.agreement import Agreement, Trial, by_reduced_decoding, compared, trial_of
 from resight.service.export.int8 import in_8_bits
-from resight.service.run.run import Run, open_run
+from resight.service.export.solved import export_solved, require_plain
+from resight.service.run.run import Run, open_any
+from resight.tasks.task import SolverTask
 
 LOSS = 0.5
 """Points of error that 8 bits may cost by default."""
@@ -75,7 +77,11 @@ def export(
     if int8 and form != "onnx":
         raise UsageError(f"--int8 writes an .onnx file; leave --format {form} out")
     wanted = _maps(maps)
-    opened = open_run(run)
+    opened = open_any(run)
+    if isinstance(opened.task, SolverTask):
+        require_plain(opened, opened.task, form, maps, picture_maps=picture_maps, int8=int8)
+        place = _place(opened, out, form)
+        return export_solved(opened, opened.task, place, trial_of(opened, data, data_root))
     _require_exportable(opened)
     place = _place(opened, out, form)
     require_place(place)
@@ -171,7 +177,7 @@ def _document(run: Run, network: Deployed, form: ClosedForm | None) -> dict[str,
             "run": Path(run.name).name,
             "task": "classify",
             "input": {INPUT: ["batch", "height", "width", "3"]},
-            "outputs": {name: list(OUTPUT_AXES[name]) for name in network.outputs},
+            "outputs": axes_of(network),
             "probabilities": model.probabilities,
             "tables": [*(["pixel_mean"] if card.pixel_mean else []),
                        *(["whitening"] if card.whitening is not None else [])],
@@ -204,11 +210,6 @@ def _require_exportable(run: Run) -> None:
         raise DataError(f"{run.name}: does not know its class names; an exported file must name its classes")
     if isinstance(run.model, OnnxNetwork):
         raise ModelFileError(f"{run.name}: is an .onnx file already; export the run that it was made of")
-    if run.preprocessing.frame != "crop":
-        raise ModelFileError(
-            f"{run.name}: cannot be exported: it sees its pictures by frame={run.preprocessing.frame}; an "
-            "exported file has only the centre crop so far"
-        )
     row = NETWORKS.get(run.model.name) if isinstance(run.model, Classifier) else None
     if row is not None and row.family == "classic":
         raise ModelFileError(

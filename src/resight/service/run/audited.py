@@ -40,8 +40,7 @@ def opened_elsewhere(name: str) -> tuple[Classifier, dict[str, Any]] | None:
     """
     if is_onnx(name):
         opened = Onnx(name)
-        if opened.own and opened.export.get("task") != "classify":
-            raise ModelFileError(f"{name}: holds a network of another task than classifying")
+        opened.require_classifier()
         return OnnxNetwork(opened), opened.facts  # type: ignore[return-value]
     kind, _, rest = name.partition(":")
     if kind in ("timm", "torchvision") and rest:

@@ -14,9 +14,10 @@ from resight.core.files import digest
 from resight.data.frames import Frame
 from resight.localize.rule import Rule
 from resight.service.locate.marked import Picture, pictures_of
-from resight.service.serve.labels import Box, Labels
+from resight.service.serve.labels import FORMS, NO_SPLIT, Box, Labels
 from resight.service.serve.network import Served
 from resight.service.serve.showing import jpeg
+from resight.service.serve.voc import require_own_names
 
 LONGEST = 200
 """Characters of a class name."""
@@ -47,7 +48,7 @@ class Item:
     @property
     def split(self) -> str:
         """The split whose file its boxes go to."""
-        return self.picture.split.name if self.picture.split else "default"
+        return self.picture.split.name if self.picture.split else NO_SPLIT
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,8 @@ class Desk:
         label = item.picture.label if item.picture.label in self.network.classes else None
         while len(self._proposed) >= REMEMBERED:
             del self._proposed[next(iter(self._proposed))]
-        self._proposed[item.key] = self.network.boxes(image, label, None, Rule())
+        no_maps = self.network.method is None
+        self._proposed[item.key] = [] if no_maps else self.network.boxes(image, label, None, Rule())
 
     def _is_done(self, item: Item) -> bool:
         saved = self.labels.saved.get(item.path)
@@ -235,7 +237,12 @@ class Desk:
 
 
 def open_desk(
-    network: Served, data: str, out: str | None, split: str = "all", data_root: str | None = None
+    network: Served,
+    data: str,
+    out: str | None,
+    split: str = "all",
+    data_root: str | None = None,
+    form: str = FORMS[0],
 ) -> Desk:
     """Open pictures to label.
 
@@ -245,10 +252,13 @@ def open_desk(
         out: the folder for boxes; by default the data's name with "-boxes", in the current folder.
         split: of a data set, or "all".
         data_root: see `open_dataset`.
+        form: "coco" or "voc": how the boxes are saved.
 
     Raises:
         ResightError: in one line.
     """
+    if form not in FORMS:
+        raise UsageError(f"--format {form!r}: must be one of {', '.join(FORMS)}")
     pictures, _ = pictures_of(network.run, [data], split, data_root)
     paths = [Path(os.path.normpath(Path(picture.path).absolute())) for picture in pictures]
     for path in paths:
@@ -268,7 +278,9 @@ def open_desk(
     folder = Path(out or f"{Path(data).resolve().stem}-boxes")
     if folder.resolve() == Path(data).resolve():
         raise UsageError(f"--out {out}: holds the pictures; give a folder of its own for the boxes")
-    return Desk(network, items, Labels.open(folder))
+    if form == "voc":
+        require_own_names(paths)
+    return Desk(network, items, Labels.open(folder, form))
 
 
 def _stored(place: int, given: dict[str, Any], size: tuple[int, int], frame: Frame) -> Box:

@@ -2,6 +2,8 @@
 
     FOLDER/annotations/instances_SPLIT.json      instances_default.json where there are no splits
 
+Where Pascal VOC is asked for, its files are written too, see `voc.py`, and these files are in FOLDER/.serve.
+
 Only pictures that somebody marked as done are among "images"; those that are begun are kept besides, where
 readers do not look. Pictures stay where they are, and the files name them from their own folder.
 """
@@ -19,6 +21,7 @@ from resight.core.documents import Whole
 from resight.core.errors import DataError, ResightError
 from resight.core.files import write_text
 from resight.data.layouts.coco import DESK
+from resight.service.serve import voc
 
 Box = tuple[str, float, float, float, float]
 """Class, left, top, width and height, in pixels of the picture as stored."""
@@ -30,6 +33,13 @@ SHAPE = {
     "categories": [{"id": Whole(0), "name": str}],
 }
 MOST_BYTES = 2**30
+
+
+FORMS = ("coco", "voc")
+NO_SPLIT = "default"
+"""What the file of pictures without splits is called."""
+PLACES = {"coco": "annotations", "voc": ".serve"}
+"""The folder of the COCO files: with VOC, where readers of data sets do not look."""
 
 
 class ChangedError(ResightError):
@@ -63,22 +73,33 @@ class Labels:
         folder: the folder.
         saved: by the picture's whole path.
         categories: class names; their numbers in the files start at 1.
+        form: "coco" or "voc".
     """
 
     folder: Path
     saved: dict[Path, Saved] = field(default_factory=dict)
     categories: list[str] = field(default_factory=list)
+    form: str = FORMS[0]
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def open(cls, folder: Path) -> "Labels":
+    def open(cls, folder: Path, form: str = FORMS[0]) -> "Labels":
         """Read what a folder holds, if there is any.
 
+        Args:
+            folder: the folder.
+            form: "coco" or "voc".
+
         Raises:
-            DataError: if it holds something that the desk did not write.
+            DataError: if it holds something that the desk did not write, or in the other form.
         """
-        labels = cls(folder)
-        place = folder / "annotations"
+        labels = cls(folder, form=form)
+        place = labels.place
+        other = cls(folder, form=next(name for name in FORMS if name != form))
+        if any(other.place.glob("instances_*.json")):
+            raise DataError(
+                f"{folder}: holds boxes as {other.form}; choose --format {other.form} or another --out"
+            )
         files = sorted(place.glob("instances_*.json")) if place.is_dir() else []
         if not files and folder.exists() and (not folder.is_dir() or any(_visible(folder))):
             raise DataError(
@@ -87,6 +108,11 @@ class Labels:
         for file in files:
             labels._read(file)
         return labels
+
+    @property
+    def place(self) -> Path:
+        """The folder of the COCO files."""
+        return self.folder / PLACES[self.form]
 
     def _read(self, file: Path) -> None:
         try:
@@ -151,6 +177,8 @@ class Labels:
             self.categories += [name for name in dict.fromkeys(box[0] for box in boxes) if name not in known]
             self.saved[path] = Saved(split, size, version + 1, done, tuple(boxes))
             try:
+                if self.form == "voc":
+                    self._write_voc(path)
                 self._write(split)
             except BaseException:
                 self.categories = known
@@ -161,9 +189,20 @@ class Labels:
                 raise
             return self.saved[path]
 
+    def _write_voc(self, path: Path) -> None:
+        """Write a picture's XML file if it is finished, remove it if not, and its split's list."""
+        own = self.saved[path]
+        if own.done:
+            voc.write_annotation(self.folder, path, own.size, own.boxes)
+        else:
+            voc.remove_annotation(self.folder, path)
+        if own.split != NO_SPLIT:
+            done = (other for other, row in sorted(self.saved.items()) if row.split == own.split and row.done)
+            voc.write_list(self.folder, own.split, done)
+
     def _write(self, split: str) -> None:
         """Write a split's file: a line for every picture and box, so that changes are easy to compare."""
-        file = self.folder / "annotations" / f"instances_{split}.json"
+        file = self.place / f"instances_{split}.json"
         number = {name: place for place, name in enumerate(self.categories, start=1)}
         images, notes, begun = [], [], []
         for path, own in sorted(self.saved.items()):

@@ -18,6 +18,7 @@ from resight.core.errors import DataError, NotFiniteError, ResightError, UsageEr
 from resight.core.registry import lookup
 from resight.data.prepare import Normalize, fit, seen_window, whole_size
 from resight.evaluate.scores import Member, logits_of
+from resight.export.network import OnnxNetwork
 from resight.geometry import heatmaps
 from resight.localize.rule import Rule
 from resight.models.locks import holding
@@ -97,9 +98,12 @@ class Served:
         return self.run.model.classes
 
     @property
-    def method(self) -> str:
-        """The method of requests that name none: exact for a head of pooling and a linear layer."""
-        return next((name for name in CLOSED if name in self.methods), "grad_cam")
+    def method(self) -> str | None:
+        """The method of requests that name none: exact for a head of pooling and a linear layer.
+
+        None of an .onnx file without maps: of its network only the answers are known.
+        """
+        return next((name for name in (*CLOSED, "grad_cam") if name in self.methods), None)
 
     @property
     def closed(self) -> bool:
@@ -191,6 +195,8 @@ class Served:
         return Original(image, self.run.preprocessing).under(maps.shown(1)[0])
 
     def _method(self, name: str | None) -> str:
+        if self.method is None:
+            raise UsageError("this network gives no maps, and so no boxes: only its answers are known")
         if name is None:
             return self.method
         lookup(METHODS, name, "saliency method")
@@ -223,6 +229,15 @@ def _not_finite() -> NotFiniteError:
     return NotFiniteError("the network's answer is not finite; train it again with --set precision=fp32")
 
 
+def _gives_maps(model: OnnxNetwork, noise: Tensor, method: str) -> bool:
+    """Return whether a method works on an .onnx file: most of its network, or all of it, has no gradients."""
+    try:
+        explain(model, noise, method)
+    except (UsageError, RuntimeError):
+        return False
+    return True
+
+
 def open_served(name: str) -> Served:
     """Open a run for requests.
 
@@ -236,6 +251,8 @@ def open_served(name: str) -> Served:
     noise = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(run.device)
     fit_it, _ = fitting(run.model, noise)
     kept = tuple(method for method in fit_it if not METHODS[method].sweeps)
+    if isinstance(run.model, OnnxNetwork):
+        kept = tuple(method for method in kept if _gives_maps(run.model, noise, method))
     shown = Path(name).name if not name.startswith("zoo:") else name
     member = run.member(run.model.classes, fast=True)
     return Served(shown or "run", run, member, Normalize(run.preprocessing, run.device), kept)

@@ -1,5 +1,6 @@
 """Test a run of a task with a head of its own: what it answers to a split, and the figures."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,13 @@ from resight.data.dataset import Dataset, Split
 from resight.evaluate.asked import Asked
 from resight.evaluate.gathering import gather
 from resight.evaluate.scores import split_reader
+from resight.export.answers import OnnxSolver
+from resight.export.deployed import CLASSIFY, Onnx, is_onnx
 from resight.service.run.data import RunData
-from resight.service.run.run import Run
+from resight.service.run.run import Run, open_any
 from resight.tasks.result import Result
 from resight.tasks.task import SolverTask
+from resight.tasks.tasks import task_of
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,18 @@ class Solved:
     def figures(self) -> dict[str, Any]:
         """Return the figures as plain JSON types, with the pictures that were left out."""
         return {**self.result.figures(), "skipped": to_json([fault.row for fault in self.faults])}
+
+
+def open_tested(name: str) -> Run:
+    """Open a RUN to test: any that `open_any` takes, or an .onnx file of a task with a head of its own.
+
+    Raises:
+        ModelFileError: if it cannot be used.
+    """
+    if not is_onnx(name) or (file := Onnx(name)).task == CLASSIFY:
+        return open_any(name)
+    network = OnnxSolver(file)
+    return Run(name, None, network, file.facts, torch.device("cpu"), task_of(file.facts))  # type: ignore[arg-type]
 
 
 def task_of_run(run: Run) -> SolverTask:
@@ -66,16 +82,24 @@ def solved(
     Raises:
         PictureError: the first fault, if strict; or if nothing could be read.
     """
-    task, card = task_of_run(run), run.preprocessing
+    task = task_of_run(run)
     part = tested_split(run, given.dataset, split)
     train = given.dataset.splits.get("train") if given.own else None
+    answers, faults = gather(_answers(run, task, part, workers), strict=strict)
+    known = None if train is None or task.open_set else train.relabelled(run.network.classes)
+    return Solved(task.result(answers, part, known), faults)
+
+
+def _answers(run: Run, task: SolverTask, part: Split, workers: int) -> Iterator[tuple[int, Any]]:
+    """Yield (index, answer or PictureError) of a split's pictures; a file sees them decoded whole."""
+    if isinstance(run.network, OnnxSolver):
+        return run.network.answers(part.decode, len(part))
+    card = run.preprocessing
     asked = Asked(
         run.network, card, torch.float32, split_reader(part, [card], ()),  # type: ignore[arg-type]
         world().share(len(part)), workers, run.temperature,
     )  # fmt: skip
-    answers, faults = gather(task.answers(asked), strict=strict)
-    known = None if train is None or task.open_set else train.relabelled(run.network.classes)
-    return Solved(task.result(answers, part, known), faults)
+    return task.answers(asked)
 
 
 def tested_split(run: Run, dataset: Dataset, split: str) -> Split:

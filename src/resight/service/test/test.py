@@ -17,8 +17,8 @@ from resight.evaluate.scores import probabilities_of, split_reader
 from resight.evaluate.views import check_views
 from resight.export.network import OnnxNetwork, answers_of
 from resight.service.run.data import RunData, data_of, learned_among, learned_note, unknown_note
-from resight.service.run.run import Run, open_any
-from resight.service.test.solved import require_plain, solved
+from resight.service.run.run import Run
+from resight.service.test.solved import open_tested, require_plain, solved
 from resight.tasks.result import Result
 from resight.tasks.task import SolverTask
 
@@ -71,7 +71,7 @@ def test(
     from resight.service.test.folds import has_folds, judge_folds  # it tests each fold by `test_split`
 
     check_views(views, scales)
-    opened = [open_any(name) for name in runs]
+    opened = [open_tested(name) for name in runs]
     solver = any(isinstance(run.task, SolverTask) for run in opened)
     if solver:
         require_plain(opened, views, scales)

@@ -26,10 +26,9 @@ from resight.metrics.detection import (
 from resight.metrics.detection_errors import Judged, errors_by_class, judge
 from resight.metrics.matching import AREAS, Detections, Truths
 from resight.render.boxes import draw_boxes
+from resight.tasks.detect.row import SHOWN
 from resight.tasks.result import SIDE, Answered, Drawing, Headline, Shown, Table, answers_and_indices, number
 
-SHOWN = 0.5
-"""Score from which a detection is drawn, said, and counted among the errors."""
 WRONG = ("doubled", "confused", "misplaced", "background")
 GROUPS = {
     "doubled": ("Found twice", "a better detection had taken the same object"),

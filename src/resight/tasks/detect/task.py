@@ -26,7 +26,8 @@ from resight.models.heads.regions import Kept
 from resight.models.heads.sampling import Objects
 from resight.models.solver import Solver
 from resight.tasks.detect.aims import aims_of
-from resight.tasks.detect.result import SHOWN, Detected, DetectResult
+from resight.tasks.detect.result import Detected, DetectResult
+from resight.tasks.detect.row import row_of
 from resight.tasks.task import Aids, Aim, Best, Learned, Loss, SolverTask
 
 BATCH = 4
@@ -227,25 +228,9 @@ class Detect(SolverTask):
         return DetectResult.of(answers, split, masks=self.masks)
 
     def answer_row(self, answer: Detected, network: Solver) -> dict[str, Any]:
-        """Return {"objects": [{"label", "index", "score", "box": [x, y, w, h]}], "size", "said"}.
-
-        Boxes are in pixels of the picture, the best first; a mask is in "segmentation" as COCO's uncompressed
-        run lengths.
-        """
-        rows, drawn = [], answer.masks or [None] * len(answer.scores)
-        for box, label, score, mask in zip(answer.boxes, answer.labels, answer.scores, drawn, strict=True):
-            x0, y0, x1, y1 = (round(float(edge), 1) for edge in box)
-            rows.append({
-                "label": network.classes[label], "index": int(label), "score": float(score),
-                "box": [x0, y0, round(x1 - x0, 1), round(y1 - y0, 1)],
-                **({"segmentation": mask} if mask else {}),
-            })  # fmt: skip
-        shown = [row for row in rows if row["score"] >= SHOWN]
-        named = ", ".join(f"{row['label']} {row['score']:.2f}" for row in shown[:8])
-        more = f" and {len(shown) - 8} more" if len(shown) > 8 else ""
-        count = f"{len(shown)} objects: " if len(shown) != 1 else "1 object: "
-        said = f"{count}{named}{more}" if shown else f"no object with a score of {SHOWN:g} or more"
-        return {"objects": rows, "size": list(answer.size), "said": said}
+        """Return the objects, see `row_of`."""
+        boxes, labels, scores = (own.tolist() for own in (answer.boxes, answer.labels, answer.scores))
+        return row_of(network.classes, boxes, labels, scores, answer.masks, answer.size)
 
 
 def detected(found: Found, place: Place) -> Detected:

@@ -25,6 +25,7 @@ from resight.models.solver import Solver
 from resight.tasks.classify.task import OneClass
 from resight.tasks.localize.head import BoxHead
 from resight.tasks.localize.result import OVERLAP, LocalizeResult, Located, overlaps
+from resight.tasks.localize.row import row_of
 from resight.tasks.task import Aids, Best, Learned, Loss, SolverTask
 
 EDGES = ("left", "top", "right", "bottom")
@@ -191,17 +192,9 @@ class Localize(SolverTask):
         return LocalizeResult.of(answers, split, train)
 
     def answer_row(self, answer: Located, network: Solver) -> dict[str, Any]:
-        """Return {"label", "index", "probability", "box": [x, y, w, h] in pixels, "size", "said"}."""
-        x0, y0, x1, y1 = (round(edge, 1) for edge in answer.box)
-        label, box = network.classes[answer.label], [x0, y0, round(x1 - x0, 1), round(y1 - y0, 1)]
-        return {
-            "label": label,
-            "index": answer.label,
-            "probability": answer.probability,
-            "box": box,
-            "size": list(answer.size),
-            "said": f"{label} {answer.probability:.3f} at x {x0:g} to {x1:g}, y {y0:g} to {y1:g}",
-        }
+        """Return the class and the box, see `row_of`."""
+        label = network.classes[answer.label]
+        return row_of(label, answer.label, answer.probability, answer.box, answer.size)
 
     def targets(self, network: Solver) -> tuple[str, ...]:
         """Return the classes, and the edges of the box."""

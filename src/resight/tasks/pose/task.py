@@ -24,13 +24,12 @@ from resight.models.solver import Solver
 from resight.tasks.pose.loss import CROPS, PoseLoss
 from resight.tasks.pose.network import Cascade, pose_network
 from resight.tasks.pose.result import PCK, Posed, PoseResult, mean_pose_of
+from resight.tasks.pose.row import row_of
 from resight.tasks.task import Aids, Best, Learned, SolverTask
 
 LOSSES = ("l2", "rle")
 MOST_STAGES = 1 + CHANCE // (3 * CROPS)
 MOST_CUT = 10.0
-MOST_SAID = 17
-"""Joints that predict prints of a picture."""
 
 
 @dataclass(frozen=True)
@@ -174,25 +173,10 @@ class Pose(SolverTask):
         return PoseResult.of(answers, split, train)
 
     def answer_row(self, answer: Posed, network: Solver) -> dict[str, Any]:
-        """Return {"joints": {name: [x, y]}, "size", "said"}, and "confidence" where spreads are learned.
-
-        x and y are pixels of the whole picture, 0 being the middle of the first one, as annotations count. A
-        joint's confidence is 1 less the mean of its deviations in shares of the sides (Li et al. 2021).
-        """
-        names = network.about["joints"]
-        joints = {
-            name: [round(x - HALF, 1), round(y - HALF, 1)]
-            for name, (x, y) in zip(names, answer.stages[-1], strict=True)
-        }
-        sure = {}
-        if answer.spread:
-            each = (max(0.0, 1 - (x + y) / 2) for x, y in answer.spread)
-            sure = {"confidence": dict(zip(names, (round(one, 4) for one in each), strict=True))}
-        listed = [f"{name} {x:.0f},{y:.0f}" for name, (x, y) in joints.items()]
-        more = f" and {len(listed) - MOST_SAID} more" if len(listed) > MOST_SAID else ""
-        return {
-            "joints": joints, **sure, "size": list(answer.size), "said": "  ".join(listed[:MOST_SAID]) + more,
-        }  # fmt: skip
+        """Return the joints, see `row_of`."""
+        places = [(x - HALF, y - HALF) for x, y in answer.stages[-1]]
+        sure = [max(0.0, 1 - (x + y) / 2) for x, y in answer.spread] or None
+        return row_of(network.about["joints"], places, sure, answer.size)
 
     def targets(self, network: Solver) -> tuple[str, ...]:
         """Return the joints."""

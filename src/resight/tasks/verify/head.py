@@ -10,9 +10,7 @@ from resight.core.errors import UsageError
 from resight.models.classifier import Classifier
 from resight.models.families.classic import Pipeline
 from resight.models.solver import Head
-
-UNKNOWN = -1.0
-"""The threshold of a network that was fitted on no validation people."""
+from resight.tasks.verify.rows import UNKNOWN
 
 
 class EmbeddingHead(Head):

@@ -27,8 +27,9 @@ from resight.models.criterion import Criterion
 from resight.models.solver import Solver
 from resight.tasks.task import Aids, Aim, Best, Learned, Loss, SolverTask
 from resight.tasks.verify import people
-from resight.tasks.verify.head import UNKNOWN, EmbeddingHead
+from resight.tasks.verify.head import EmbeddingHead
 from resight.tasks.verify.result import Answer, VerifyResult
+from resight.tasks.verify.rows import UNKNOWN, compared
 
 AS_RELEASED = Learned((), {"released": True})
 """What a network knows whose weights have no classes."""
@@ -154,7 +155,9 @@ class Verify(SolverTask):
         read = list(answers)
         faults = [(name, answer) for name, answer in read if isinstance(answer, PictureError)]
         good = [(name, answer) for name, answer in read if not isinstance(answer, PictureError)]
-        yield from compared([name for name, _ in good], [answer for _, answer in good])
+        said = [answer for _, answer in good]
+        threshold = said[0].fitted[0] if said else UNKNOWN
+        yield from compared([name for name, _ in good], [one.embedding for one in said], threshold)
         for name, fault in faults:
             yield {"path": name, "error": f"{fault.fault}; {fault.cure}"}
 
@@ -206,37 +209,6 @@ class VerifyLoss(Loss):
         logits = self.task.scale * (cosines - self.task.margin * (shown == 1))
         criterion = Criterion(self.aids.smoothing, self.aids.weights)
         return criterion(logits, marks.shown), wrong[None]
-
-
-def compared(names: Sequence[str], answers: Sequence[Answer]) -> Iterator[dict[str, Any]]:
-    """Yield what is said of pictures: of one alone, of a pair, or of many; see `Verify.rows`."""
-    if not answers:
-        return
-    vectors = np.stack([answer.embedding for answer in answers])
-    distances, threshold = figures.distances_of(vectors, vectors), answers[0].fitted[0]
-    known = threshold != UNKNOWN
-    if len(names) == 1:
-        said = f"{vectors.shape[1]} numbers; --json prints them, and two pictures are compared"
-        yield {"path": names[0], "embedding": vectors[0].tolist(), "said": said}
-    elif len(names) == 2:
-        apart = float(distances[0, 1])
-        same = bool(apart < threshold) if known else None
-        words = {True: "the same person", False: "different people", None: "no threshold was fitted"}[same]
-        limit = f", threshold {threshold:.3f}" if known else ""
-        yield {
-            "path": f"{names[0]}, {names[1]}", "a": names[0], "b": names[1], "distance": apart,
-            "threshold": threshold if known else None, "same": same,
-            "said": f"{words} (distance {apart:.3f}{limit})",
-        }  # fmt: skip
-    else:
-        groups = figures.groups_of(distances, threshold).tolist() if known else [None] * len(names)
-        for name, row, group in zip(names, distances, groups, strict=True):
-            numbers = " ".join(f"{distance:.2f}" for distance in row)
-            words = "" if group is None else f"person {group + 1}: "
-            yield {
-                "path": name, "group": group, "distances": row.tolist(),
-                "threshold": threshold if known else None, "said": f"{words}{numbers}",
-            }  # fmt: skip
 
 
 def pairs_among(embeddings: Tensor, labels: Tensor) -> figures.Pairs:

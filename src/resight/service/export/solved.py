@@ -1,0 +1,231 @@
+"""Write a run of a task with a head of its own as one file, compared with torch first."""
+
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+import resight
+from resight.core.console import counted
+from resight.core.errors import ModelFileError, PictureError, ResightError, UsageError
+from resight.core.files import replacing, require_place
+from resight.evaluate.asked import Asked
+from resight.export.answers import answer_of
+from resight.export.deployed import FORMAT, Onnx
+from resight.export.graph import INPUT
+from resight.export.solved import Solved, solved
+from resight.export.writing import axes_of, to_onnx, with_document
+from resight.service.export.agreement import Trial
+from resight.service.run.run import Run
+from resight.tasks.detect.task import Detect
+from resight.tasks.task import SolverTask
+
+PROBABILITY, PLACE, EMBEDDING = 1e-5, 0.01, 1e-4
+"""Largest differences: of a probability or score, of a point or a box's edge in pixels, of an embedding."""
+ROUNDED = 0.02
+"""Share of pictures on which other objects may be found: where two boxes overlap by just as much as
+suppression allows, rounding decides."""
+
+
+def export_solved(run: Run, task: SolverTask, place: Path, trial: Trial) -> dict[str, Any]:
+    """Export a run of a task.
+
+    Args:
+        run: the run.
+        task: of it.
+        place: the .onnx file to write.
+        trial: the pictures to compare on.
+
+    Returns:
+        The JSON of `resight export`.
+
+    Raises:
+        ResightError: in one line; then no file was written.
+    """
+    require_place(place)
+    network = solved(run.network, run.preprocessing, task, run.temperature, run.name)  # type: ignore[arg-type]
+    document = document_of(run, task, network)
+    model = to_onnx(network, run.name)
+    opened = Onnx(run.name, with_document(model, document))
+    agreement = compared(run, task, opened, trial)
+    document["export"] |= {"agreement": agreement.figures(), "compared_on": trial.words}
+    content = with_document(model, document)
+    with replacing(place) as temporary:
+        temporary.write_bytes(content)
+    batch = "batch" if network.together else "1"
+    return {
+        "file": str(place),
+        "inputs": {INPUT: f"uint8 ({batch}, height, width, 3), RGB"},
+        "outputs": document["export"]["outputs"],
+        "agreement": agreement.figures(),
+        "compared_on": trial.words,
+        "reduced_decoding": None,
+        "int8": None,
+        "bytes": len(content),
+        "notes": [f"left out: {line}" for line in agreement.unreadable],
+    }
+
+
+def require_plain(
+    run: Run, task: SolverTask, form: str, maps: str, *, picture_maps: bool, int8: bool
+) -> None:
+    """Refuse what is of classification alone, and what cannot be exported of a task.
+
+    Raises:
+        UsageError: for an option.
+        ModelFileError: for the run.
+    """
+    named = {
+        "--int8": int8, f"--format {form}": form != "onnx", f"--maps {maps}": maps not in ("all", "none"),
+        "--picture-maps": picture_maps,
+    }  # fmt: skip
+    if wrong := [option for option, given in named.items() if given]:
+        raise UsageError(f"{wrong[0]} is for classifiers; leave it out with --task {task.name}")
+    if isinstance(task, Detect) and task.refine:
+        raise ModelFileError(
+            f"{run.name}: cannot be exported: detect.refine=true looks at regions a second time, which the "
+            "exported graph does not; train with detect.refine=false"
+        )
+
+
+def document_of(run: Run, task: SolverTask, network: Solved) -> dict[str, Any]:
+    """Return what the file says of itself: all that the run's own file says, and what its outputs are."""
+    solver, extra = run.network, {}
+    if task.name == "verify":
+        extra = {"fitted": solver.get_buffer("head.fitted").tolist()}
+    batch = "batch" if network.together else "1"
+    return {
+        **({} if solver.origin is None else {"weights": solver.origin.header()}),
+        **run.facts,
+        "architecture": solver.name,
+        "classes": list(solver.classes),
+        "about": getattr(solver, "about", {}),
+        "multi_label": False,
+        "preprocessing": run.preprocessing.to_dict(),
+        "temperature": run.temperature,
+        "export": {
+            "format": FORMAT,
+            "run": Path(run.name).name,
+            "task": task.name,
+            "input": {INPUT: [batch, "height", "width", "3"]},
+            "outputs": axes_of(network),
+            "probabilities": "softmax" if task.name == "localize" else "none",
+            "map": None,
+            **extra,
+            "versions": {
+                "resight": resight.__version__, "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+        },
+    }  # fmt: skip
+
+
+@dataclass
+class Agreement:
+    """How an exported file of a task compares with torch.
+
+    Attributes:
+        n: pictures.
+        same_answer: on how many class, or number and classes of the objects, are the same.
+        largest: difference of each kind: "probability", "place" in pixels, "embedding".
+        unreadable: faults of pictures that could not be read.
+    """
+
+    n: int = 0
+    same_answer: int = 0
+    largest: dict[str, float] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
+
+    def add(self, wanted: dict[str, Any], found: dict[str, Any]) -> None:
+        """Count one picture: what torch says of it, and the file, each as `parts_of` gives it."""
+        self.n += 1
+        if not np.array_equal(wanted["answer"], found["answer"]):
+            return
+        self.same_answer += 1
+        for kind in wanted.keys() - {"answer"}:
+            apart = float(np.abs(wanted[kind] - found[kind]).max()) if wanted[kind].size else 0.0
+            self.largest[kind] = max(self.largest.get(kind, 0.0), apart)
+
+    @property
+    def good(self) -> bool:
+        """Whether all differences are those of rounding."""
+        allowed = {"probability": PROBABILITY, "place": PLACE, "embedding": EMBEDDING}
+        near = all(value <= allowed[kind] for kind, value in self.largest.items())
+        return near and self.n - self.same_answer <= ROUNDED * self.n
+
+    def figures(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {"n": self.n, "same_answer": self.same_answer, "largest": dict(sorted(self.largest.items()))}
+
+    @property
+    def words(self) -> str:
+        """The differences in words."""
+        units = {"probability": "a probability by {:.1e}", "place": "a place by {:.1e} pixels",
+                 "embedding": "an embedding by {:.1e}"}  # fmt: skip
+        apart = ", ".join(units[kind].format(value) for kind, value in sorted(self.largest.items()))
+        return f"{apart or 'nothing compared'}; same answer on {self.same_answer} of {self.n} pictures"
+
+
+def compared(run: Run, task: SolverTask, opened: Onnx, trial: Trial) -> Agreement:
+    """Compare an exported file with torch, from the same pixels.
+
+    Args:
+        run: the run behind it.
+        task: of the run.
+        opened: the file.
+        trial: the pictures, decoded whole.
+
+    Raises:
+        ResightError: if they differ by more than rounding.
+    """
+    found, wanted = Agreement(), dict[int, Any]()
+    pictures = list(_read(trial, found))
+    asked = Asked(
+        run.network, run.preprocessing, torch.float32, lambda i: pictures[i], range(len(pictures)), 0,
+        run.temperature,
+    )  # fmt: skip
+    wanted = dict(task.answers(asked))
+    for number, picture in enumerate(counted(pictures, "comparing with torch", len(pictures))):
+        (values,) = opened.outputs_alone([picture])
+        said = answer_of(opened, values, picture.size)
+        found.add(parts_of(task, wanted[number]), parts_of(task, said))
+    if not found.n:
+        raise ResightError(f"{run.name}: none of its pictures can be read, so the export was not compared")
+    if not found.good:
+        raise ResightError(
+            f"{run.name}: the exported network differs from torch: {found.words}; allowed are a probability "
+            f"by {PROBABILITY:g}, a place by {PLACE:g} pixels, an embedding by {EMBEDDING:g}, and other "
+            f"objects on {100 * ROUNDED:g} % of the pictures; nothing was written"
+        )
+    return found
+
+
+def _read(trial: Trial, found: Agreement) -> Iterator[Image.Image]:
+    for number in trial.numbers:
+        try:
+            yield trial.read(number)
+        except PictureError as error:
+            found.unreadable.append(str(error))
+
+
+def parts_of(task: SolverTask, answer: Any) -> dict[str, Any]:
+    """Return an answer as what is compared: "answer", which must be the same, and numbers by their kind."""
+    if task.name == "verify":
+        return {"answer": answer.embedding.shape, "embedding": answer.embedding}
+    if task.name == "localize":
+        place, likely = np.array(answer.box), np.array([answer.probability])
+        return {"answer": answer.label, "place": place, "probability": likely}
+    if task.name == "pose":
+        place, spread = np.array(answer.stages[-1]), np.array(answer.spread)
+        return {
+            "answer": answer.joints,
+            "place": place,
+            "probability": spread.mean(-1) if spread.size else spread,
+        }
+    order = np.lexsort((answer.boxes[:, 0], -answer.scores.round(4), answer.labels))
+    return {"answer": answer.labels[order], "place": answer.boxes[order], "probability": answer.scores[order]}

@@ -1,0 +1,27 @@
+"""What `resight predict` says of a class and a box; without torch, so that exported files say the same."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def row_of(
+    label: str, index: int, probability: float, edges: Sequence[float], size: Sequence[int]
+) -> dict[str, Any]:
+    """Return {"label", "index", "probability", "box": [x, y, w, h] in pixels, "size", "said"}.
+
+    Args:
+        label: name of the class.
+        index: its number.
+        probability: of the class.
+        edges: x0, y0, x1, y1 in pixels of the picture.
+        size: (width, height) of the picture.
+    """
+    x0, y0, x1, y1 = (round(float(edge), 1) for edge in edges)
+    return {
+        "label": label,
+        "index": index,
+        "probability": probability,
+        "box": [x0, y0, round(x1 - x0, 1), round(y1 - y0, 1)],
+        "size": list(size),
+        "said": f"{label} {probability:.3f} at x {x0:g} to {x1:g}, y {y0:g} to {y1:g}",
+    }
