@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from resight.bench.interleave import Block, timed
 from resight.core.device import pick_device, pick_precision
+from resight.models.hooks import hooked
 from resight.models.zoo import create_model
-from resight.saliency.capture import hooked
 
 
 @dataclass(frozen=True)

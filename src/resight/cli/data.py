@@ -20,6 +20,9 @@ def check(
         str | None, typer.Option(metavar="FILE", help="Also write an HTML page that shows the near copies.")
     ] = None,
     task: Task = "classify",
+    changes: Annotated[
+        list[str] | None, settings("a setting of the task, such as segment.void=11; may be repeated.")
+    ] = None,
     *,
     data_root: DataRoot = None,
     as_json: Json = False,
@@ -30,7 +33,7 @@ def check(
     """
     from resight.service.data.check import check as service
 
-    raise typer.Exit(checked(service(data, data_root, out, task), as_json=as_json))
+    raise typer.Exit(checked(service(data, data_root, out, task, changes or ()), as_json=as_json))
 
 
 def pack(
@@ -74,7 +77,7 @@ def augment(
         list[str] | None,
         settings(
             "augment (same syntax as in a recipe, such as rotation:15,mixup:0.2; default: every "
-            "operation), seed or image_size; may be repeated.",
+            "operation), seed, image_size, or a setting of the task; may be repeated.",
         ),
     ] = None,
     out: Annotated[str, typer.Option(metavar="FILE", help="PNG file to write.")] = "augment.png",

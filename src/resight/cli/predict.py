@@ -27,6 +27,10 @@ def predict(
             "sure answer.",
         ),
     ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Write label maps as PNG to this folder (--task segment)."),
+    ] = None,
     *,
     exact: Annotated[bool, typer.Option("--exact", help="Use float32, not the fastest precision.")] = False,
     as_json: Json = False,
@@ -36,14 +40,14 @@ def predict(
 
     form = show.form("json" if as_json else form, ("table", "json", "csv"))
     top = top or (1 if form == "csv" else 5)
-    if is_onnx(run):  # without torch, which takes seconds to load
+    if is_onnx(run) and out is None:  # without torch, which takes seconds to load
         from resight.service.deployed.predict import predict as deployed
 
         rows = deployed(run, paths, top, at_least=at_least)
     else:
         from resight.service.test.predict import predict as service
 
-        rows = service(run, paths, top, at_least=at_least, exact=exact)
+        rows = service(run, paths, top, at_least=at_least, exact=exact, out=out)
     code = predicted(rows, form, top, unsure=at_least is not None)
     if at_least is not None:
         from resight.service.test.accepted import accepted_in_words

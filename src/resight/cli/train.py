@@ -22,7 +22,8 @@ def train(
         typer.Option(
             help="What is learned: classify (which class), localize (one object: its class and its box), "
             "verify (the same person or not: docs/verifying.md), pose (joints of a body, points of a face), "
-            "detect (any number of objects: boxes, classes and, if asked for, masks). "
+            "detect (any number of objects: boxes, classes and, if asked for, masks), "
+            "segment (a class for every pixel). "
             "--set NAME.KEY=VALUE changes a task's setting; see docs/tasks.md. [default: classify]"
         ),
     ] = "",

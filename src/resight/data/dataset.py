@@ -63,6 +63,22 @@ class Masks(Protocol):
         ...
 
 
+class Maps(Protocol):
+    """Where label maps come from: by position, read when they are asked for."""
+
+    def read(self, position: int) -> NDArray[np.uint8]:
+        """Return the class number of each pixel of a picture, (H, W), and `VOID` where none counts."""
+        ...
+
+    def relabelled(self, classes: tuple[str, ...]) -> "Maps":
+        """Return the same with numbers that count through other classes; `VOID` for what these lack."""
+        ...
+
+
+VOID = 255
+"""In a label map: a pixel that counts neither for nor against an answer."""
+
+
 @dataclass(frozen=True)
 class Split:
     """Some pictures of a data set and their labels.
@@ -81,6 +97,7 @@ class Split:
         sizes: (width, height) of each of the source's pictures, decoded whole; None where it is not known.
         levels: which values are black and white in pictures of more than 8 bits.
         points: of the source's pictures; None if the data set has no key points.
+        maps: label maps of the source's pictures; None if the data set has none.
     """
 
     name: str
@@ -94,6 +111,7 @@ class Split:
     sizes: Sequence[tuple[int, int] | None] | None = None
     levels: Levels = BY_TYPE
     points: KeyPoints | None = None
+    maps: Maps | None = None
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -274,7 +292,8 @@ class Split:
         else:
             labels = table[self.labels]
         boxes, ignored = renumbered(self.boxes), renumbered(self.ignored)
-        return replace(self, labels=labels, classes=classes, boxes=boxes, ignored=ignored)
+        maps = None if self.maps is None else self.maps.relabelled(classes)
+        return replace(self, labels=labels, classes=classes, boxes=boxes, ignored=ignored, maps=maps)
 
 
 def _short(names: Sequence[str], most: int = 6) -> str:

@@ -20,6 +20,7 @@ from resight.data.layouts.cvat import claim_cvat
 from resight.data.layouts.folder import claim_folder
 from resight.data.layouts.hub import is_hub, open_hub
 from resight.data.layouts.lsp import claim_lsp
+from resight.data.layouts.mapped import READ, Mapped, claim_mapped
 from resight.data.layouts.point_table import claim_point_table, open_tables
 from resight.data.layouts.pointed import POINTS
 from resight.data.layouts.splits import split_in
@@ -98,7 +99,7 @@ def open_as_it_is(where: str | Path, data_root: str | Path | None = None, rule: 
         where: see `open_dataset`.
         data_root: see `open_dataset`.
         rule: what pictures with boxes are labelled with; all their classes after `multi-label:`. With
-            `POINTS` a data set of key points is read, and no other.
+            `POINTS` a data set of key points is read, with `Mapped` one of label maps, and no other.
 
     Raises:
         DataError: in one line, with the cure.
@@ -111,8 +112,9 @@ def open_as_it_is(where: str | Path, data_root: str | Path | None = None, rule: 
         dataset = open_hub(str(where))
     else:
         multi_label, path = parted_name(str(where))
-        if multi_label and rule is POINTS:
-            raise DataError(f"{where}: key points have no labels; leave {MULTI_LABEL} out")
+        if multi_label and (rule is POINTS or isinstance(rule, Mapped)):
+            what = "key points have no labels" if rule is POINTS else "label maps show all classes"
+            raise DataError(f"{where}: {what}; leave {MULTI_LABEL} out")
         dataset = _open_path(Path(path), ALL if multi_label else rule)
         if multi_label and not dataset.multi_label:
             raise DataError(
@@ -238,6 +240,8 @@ READERS: tuple[Reader, ...] = (
 """Each layout that a folder may have, except class folders, which are only asked for where none is found."""
 POINT_READERS: tuple[Reader, ...] = (claim_lsp, claim_coco_points, claim_point_table)
 """Each layout with key points; other layouts are refused where key points are asked for."""
+MAP_READERS: tuple[Reader, ...] = (claim_mapped, claim_coco, claim_yolo)
+"""Each layout with label maps, or with masks that give some."""
 
 MOST = 10_000
 """Neighbours of a place that is not there that are compared with it."""
@@ -254,6 +258,12 @@ def _claims(root: Path, readers: tuple[Reader, ...]) -> list[Claim]:
     return [claim for reader in readers if (claim := reader(root))]
 
 
+def _readers(rule: Rule) -> tuple[Reader, ...]:
+    if rule is POINTS:
+        return POINT_READERS
+    return MAP_READERS if isinstance(rule, Mapped) else READERS
+
+
 def _open_folder(path: Path, rule: Rule) -> Dataset:
     """Open a folder, or the only folder with pictures in it, by the one reader that knows it.
 
@@ -261,7 +271,7 @@ def _open_folder(path: Path, rule: Rule) -> Dataset:
     """
     chain = _wrapped(path)
     for root in chain:
-        claims = _claims(root, POINT_READERS if rule is POINTS else READERS)
+        claims = _claims(root, _readers(rule))
         readable = [claim for claim in claims if claim.open]
         if len(readable) > 1:
             layouts = " and ".join(claim.layout for claim in readable)
@@ -276,6 +286,8 @@ def _open_folder(path: Path, rule: Rule) -> Dataset:
             f"{path}: holds no key points; they are read from joints.mat (Leeds Sports Pose), from "
             "annotations/person_keypoints_train*.json (COCO) or from a csv with path, NAME_x and NAME_y"
         )
+    if isinstance(rule, Mapped):
+        raise DataError(f"{path}: holds no label maps; {READ}")
     for root in chain:
         if claim := claim_folder(root):
             return _opened(path, chain, root, claim, rule)

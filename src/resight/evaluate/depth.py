@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from resight.models.cost import evaluating
 from resight.models.criterion import Criterion
 from resight.models.families.highway import HighwayLayer
-from resight.saliency.capture import hooked
+from resight.models.hooks import hooked
 
 RECTIFIERS = (nn.ReLU, nn.ReLU6)
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from resight.metrics.ssim import ssim
 from resight.models.cost import evaluating
+from resight.models.hooks import hooked
 from resight.models.locks import holding
-from resight.saliency.capture import bare, hooked
+from resight.saliency.capture import bare
 
 TOO_ALIKE = 0.5
 """Mean |rank correlation| with the maps of wholly random weights above which its number is pointed out.

@@ -20,8 +20,9 @@ from resight.data.prepare import contrast_normalized
 from resight.export.resizing import length, squares, window
 from resight.models.classifier import Classifier
 from resight.models.folding import Inference
+from resight.models.hooks import hooked
 from resight.models.probabilities import to_probabilities
-from resight.saliency.capture import Layout, hooked, logits_of, module_at, split_at
+from resight.saliency.capture import Layout, logits_of, module_at, split_at
 from resight.saliency.layers import last_map_layer
 from resight.saliency.look import Look, Question
 

@@ -22,6 +22,8 @@ class Head(nn.Module):
     """Whether its outputs are embeddings, (B, D)."""
     countable: ClassVar[bool] = True
     """Whether its layers see the same of every picture, so that they can be counted."""
+    measures: ClassVar[bool] = False
+    """Whether its own batch normalization measures its statistics where the trunk's are held fixed."""
 
 
 class Solver(nn.Module):

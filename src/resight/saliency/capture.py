@@ -1,6 +1,6 @@
 """Read activations from any network and leave it unchanged."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import get_ident
@@ -13,21 +13,13 @@ from torch.utils._pytree import tree_map
 from resight.core.errors import UsageError
 from resight.core.registry import suggestion
 from resight.models.cost import evaluating
+from resight.models.hooks import hooked
 
 
 def own_thread(hook: Callable[..., Any]) -> Callable[..., Any]:
     """Return a forward hook that acts only in the calling thread: others may run the network meanwhile."""
     owner = get_ident()
     return lambda *words: hook(*words) if get_ident() == owner else None
-
-
-@contextmanager
-def hooked(handles: Iterable[Callable[[], torch.utils.hooks.RemovableHandle]]) -> Iterator[None]:
-    """Register hooks one by one; all registered hooks are removed, whatever happens."""
-    with ExitStack() as stack:
-        for register in handles:
-            stack.callback(register().remove)
-        yield
 
 
 def bare(model: nn.Module) -> nn.Module:

@@ -13,8 +13,9 @@ from torch.utils._pytree import tree_leaves
 
 from resight.core.errors import UsageError
 from resight.models.cost import evaluating, parameters
+from resight.models.hooks import hooked
 from resight.models.locks import holding
-from resight.saliency.capture import Layout, hooked, layout_of, logits_of, own_thread
+from resight.saliency.capture import Layout, layout_of, logits_of, own_thread
 
 ATTENTION = re.compile(r"att(e)?n|mhsa", re.IGNORECASE)
 ROUNDED = 3

@@ -81,6 +81,22 @@ def place_of(folder: Path, path: Path, method: str, name: str) -> tuple[Path, Pa
     return stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".npy")
 
 
+def map_place(folder: Path, name: str, taken: set[Path]) -> Path:
+    """Return where a picture's label map (PNG) goes: under its name, or a marked one if that is taken.
+
+    Args:
+        folder: to write to.
+        name: of the picture.
+        taken: places that are in use; the new one is added.
+    """
+    stem = _cut(Path(name).stem)
+    place = folder / f"{stem}.png"
+    if place in taken:
+        place = folder / f"{stem}-{digest(os.fsencode(name))[:6]}.png"
+    taken.add(place)
+    return place
+
+
 def write(picture: Path, array: Path, blended: np.ndarray, heat: np.ndarray) -> None:
     """Write an overlay (H, W, 3) uint8, enlarged if it is small, and a map (H, W)."""
     image = Image.fromarray(blended)

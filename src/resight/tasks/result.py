@@ -63,11 +63,13 @@ class Drawing:
         picture: (H, W, 3) uint8.
         caption: what was said, in words.
         name: of the picture.
+        across: how many pictures stand side by side in it.
     """
 
     picture: NDArray[Any]
     caption: str
     name: str
+    across: int = 1
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from resight.core.errors import PictureError, UsageError
@@ -159,6 +160,15 @@ class Task:
         """
         return dataset
 
+    def noted(self, dataset: Dataset) -> list[str]:
+        """Return what `resight check` says of the marks, in sentences.
+
+        Raises:
+            DataError: if they cannot be read.
+        """
+        del dataset
+        return []
+
     def divided(self, dataset: Dataset) -> Dataset:
         """Return a data set with a test split."""
         return with_test_split(dataset)
@@ -293,6 +303,11 @@ class SolverTask(Task):
     def answer_row(self, answer: Any, network: Solver) -> dict[str, Any]:
         """Return an answer as JSON; in "said" the words that the command prints."""
         raise NotImplementedError
+
+    def picture(self, answer: Any) -> Image.Image | None:
+        """Return an answer that is a picture, for `resight predict --out`; None if it is none."""
+        del answer
+        return None
 
     def targets(self, network: Solver) -> tuple[str, ...]:
         """Return the names of what can be explained, the classes first if there are any."""

@@ -12,6 +12,7 @@ from resight.tasks.classify.task import OneClass
 from resight.tasks.detect.task import Detect
 from resight.tasks.localize.task import Localize
 from resight.tasks.pose.task import Pose
+from resight.tasks.segment.task import Segment
 from resight.tasks.task import Learned, SolverTask, Task
 from resight.tasks.verify.task import Verify
 
@@ -21,6 +22,7 @@ TASKS: dict[str, type[Task]] = {
     "verify": Verify,
     "pose": Pose,
     "detect": Detect,
+    "segment": Segment,
 }
 """Name to task. That a picture has several classes is said by the data set, see `classify.task.of`."""
 CLASSIFY = "classify"

@@ -82,9 +82,10 @@ def set_mode(model: Classifier | Solver, recipe: Recipe, epoch: int) -> None:
     for depth, stage in enumerate(reversed(model.stages.values())):
         if depth >= learning:
             stage.eval()
+    apart = set(model.head.modules()) if isinstance(model, Solver) and model.head.measures else set()  # type: ignore[union-attr]
     for module in model.modules():
         # The base of them all: torch's SyncBatchNorm is no BatchNorm2d.
-        if isinstance(module, _BatchNorm) and (alone or model.frozen_norm):
+        if isinstance(module, _BatchNorm) and (alone or model.frozen_norm) and module not in apart:
             module.eval()
 
 

@@ -188,3 +188,22 @@ def _area(boxes: Tensor) -> Tensor:
 def move_masks(masks: Tensor, warp: Warp, side: int) -> Tensor:
     """Return masks (B, N, H, W) bool as a warp moves them, (B, N, side, side): the nearest pixel's value."""
     return resample(masks.double(), warp, side, "nearest") > 0.5
+
+
+def move_labels(labels: Tensor, warp: Warp, side: int, outside: int) -> Tensor:
+    """Return class numbers (H, W) as the warp of one picture moves them, (side, side): of the nearest pixels.
+
+    Args:
+        labels: of the pixels of the picture.
+        warp: of that picture.
+        side: of the moved picture, in pixels.
+        outside: what is said of a place that the picture does not show.
+    """
+    height, width = labels.shape
+    middle = (torch.arange(side, dtype=torch.float64) + 0.5) / side
+    centres = torch.stack(torch.broadcast_tensors(middle[None, :], middle[:, None]), -1)
+    places = warp.sources(centres.reshape(1, -1, 2))[0]
+    x = (places[:, 0] * width).long().clamp(0, width - 1)
+    y = (places[:, 1] * height).long().clamp(0, height - 1)
+    inside = ((places >= 0) & (places < 1)).all(1)
+    return torch.where(inside, labels[y, x], outside).view(side, side)

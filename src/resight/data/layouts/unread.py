@@ -1,11 +1,11 @@
 """Layouts that are known by their look and hold no classes to learn: each is refused by its name."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from resight.data.layouts.claim import Claim
-from resight.data.layouts.parts import IMAGES, MASK_ENDING, MASKS
+from resight.data.layouts.mask_folders import pairs_in
+from resight.data.layouts.parts import MASK_ENDING
 from resight.data.layouts.splits import is_classless, split_of
 from resight.data.layouts.tree import (
     files_in,
@@ -27,31 +27,19 @@ def claim_segmentation(root: Path) -> Claim | None:
     if fine := next((f.name for f in subfolders(root) if f.name.lower() in CITYSCAPES), None):
         return Claim(SEGMENTATION, but=f"{fine}/, as in Cityscapes; masks are not read as classes")
     for place in (root, *(f for f in subfolders(root) if split_of(f.name))):
-        for images, masks in _pairs(place):
-            stems = {path.stem for path in list_pictures(images)[:LOOKED_AT]}
-            twins = {MASK_ENDING.sub("", path.stem) for path in list_pictures(masks)} | {
-                path.stem for path in list_pictures(masks)
+        for pair in pairs_in(place):
+            stems = {path.stem for path in list_pictures(pair.images)[:LOOKED_AT]}
+            twins = {MASK_ENDING.sub("", path.stem) for path in list_pictures(pair.masks)} | {
+                path.stem for path in list_pictures(pair.masks)
             }
             if stems and len(stems & twins) * 2 >= len(stems):
-                shown = images.relative_to(root), masks.relative_to(root)
+                shown = pair.images.relative_to(root), pair.masks.relative_to(root)
                 return Claim(
                     SEGMENTATION,
                     but=f"pictures in {shown[0]}/ and masks of the same names in {shown[1]}/; masks are not "
-                    "read as classes, so make one folder per class to classify",
+                    "read as classes, so make one folder per class to classify, or use --task segment",
                 )
     return None
-
-
-def _pairs(place: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield folders of pictures with folders that may hold their masks."""
-    there = {folder.name: folder for folder in subfolders(place)}
-    pictures = [folder for name, folder in there.items() if name.lower() in IMAGES]
-    for name, masks in there.items():
-        own = MASK_ENDING.sub("", name)
-        beside = pictures if name.lower() in MASKS else [there[own]] if own != name and own in there else []
-        for images in beside:
-            if images != masks and has_picture_below(images) and has_picture_below(masks):
-                yield images, masks
 
 
 def claim_points(root: Path) -> Claim | None:

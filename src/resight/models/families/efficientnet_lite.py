@@ -36,17 +36,33 @@ class SamePadded(nn.Conv2d):
     """A convolution whose output has side ceil(input / stride), padded as TensorFlow's "SAME".
 
     If the padding is odd, the extra row and column are below and to the right.
+
+    Attributes:
+        undone: the stride that it had before it was dilated (`resight.models.atrous`): its kernel still lies
+            where it lay at even sides; 0 if it was not.
     """
+
+    undone = 0
 
     def forward(self, input: Tensor) -> Tensor:
         """Map (B, C, h, w) to (B, C', ceil(h / stride), ceil(w / stride))."""
-        missing = [
-            max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)
-            for side, stride, kernel in zip(input.shape[-2:], self.stride, self.kernel_size, strict=True)
+        pads = [
+            self._padding(side, stride, kernel, rate)
+            for side, stride, kernel, rate in zip(
+                input.shape[-2:], self.stride, self.kernel_size, self.dilation, strict=True
+            )
         ]
-        high, wide = missing
-        padded = F.pad(input, (wide // 2, wide - wide // 2, high // 2, high - high // 2))
+        padded = F.pad(input, (*pads[1], *pads[0]))
         return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+    def _padding(self, side: int, stride: int, kernel: int, rate: int) -> tuple[int, int]:
+        """Return how many rows come before and after."""
+        reach = rate * (kernel - 1)
+        if self.undone:
+            before = rate * (max(kernel - self.undone, 0) // 2)
+            return before, reach - before
+        missing = max((math.ceil(side / stride) - 1) * stride + reach + 1 - side, 0)
+        return missing // 2, missing - missing // 2
 
 
 def convolution(channels: int, out: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:

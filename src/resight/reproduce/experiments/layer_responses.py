@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from resight.models.hooks import hooked
 from resight.reproduce.experiment import Experiment, Figures, Plot, Row, Scale, Training
 from resight.reproduce.laboratory import Laboratory
-from resight.saliency.capture import hooked
 from resight.service.run.run import Run
 
 CONDITIONS = ("plain-20", "plain-56", "resnet-20", "resnet-56", "resnet-110")

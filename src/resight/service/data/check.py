@@ -10,7 +10,7 @@ import numpy as np
 
 from resight.core.console import counted
 from resight.core.device import cores
-from resight.core.errors import DataError, Fault, PictureError
+from resight.core.errors import DataError, Fault, PictureError, UsageError
 from resight.core.figures import Inline
 from resight.core.files import digest, require_place, write_text
 from resight.data.dataset import Dataset, Split
@@ -121,7 +121,13 @@ class Findings:
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-def check(data: str, data_root: str | None = None, out: str | None = None, task: str = CLASSIFY) -> Checked:
+def check(
+    data: str,
+    data_root: str | None = None,
+    out: str | None = None,
+    task: str = CLASSIFY,
+    changes: Sequence[str] = (),
+) -> Checked:
     """Decode every picture of a data set and list all its faults.
 
     Two pictures are copies if their decoded pixels are equal, even if their files differ; near copies are
@@ -132,14 +138,20 @@ def check(data: str, data_root: str | None = None, out: str | None = None, task:
         data_root: see there.
         out: a page (HTML) to draw the near copies on.
         task: what the pictures are for, a name in `TASKS`: it says which are taken and what is their class.
+        changes: `key=value` words of settings of the task, such as `segment.void=11`.
 
     Raises:
         ResightError: if the data cannot be opened, or the page cannot be written.
     """
     if out:
         require_place(Path(out))
+    kind, rest = chosen(task, changes)
+    if rest:
+        raise UsageError(
+            f"--set {rest[0]}: is no setting of a task; check takes those of --task {task} alone"
+        )
     found = Findings()
-    dataset = settled(_open(data, data_root, found, chosen(task, [])[0]))
+    dataset = settled(_open(data, data_root, found, kind))
     found.counts = {name: {} for name in dataset.classes}
     for split in dataset.splits.values():
         _look_over(split, found)
@@ -158,7 +170,7 @@ def check(data: str, data_root: str | None = None, out: str | None = None, task:
         conflicts=[Group.of(g) for g in copies if len({place.labels for place in g}) > 1],
         unused=list(dataset.unused),
         classes=found.counts,
-        notes=[*dataset.notes, *_balance(found.counts)],
+        notes=[*dataset.notes, *kind.noted(dataset), *_balance(found.counts)],
         out=out,
     )
 

@@ -22,6 +22,7 @@ from resight.data.batches import StreamedBatches
 from resight.data.dataset import Dataset, Split
 from resight.data.decode import SUFFIXES, decode
 from resight.data.levels import settled
+from resight.data.map_marks import LabelMaps
 from resight.data.marks import ClassMarks
 from resight.data.order import Order
 from resight.data.point_marks import Points
@@ -29,6 +30,7 @@ from resight.data.points import Skeleton
 from resight.data.prepare import Normalize, typical_side
 from resight.data.stream import Readers
 from resight.render.gallery import Line, Tile, draw_gallery
+from resight.render.label_map import tinted
 from resight.render.skeleton import draw_skeleton
 from resight.service.pictures import write_png
 from resight.service.run.data import opened_for
@@ -74,7 +76,7 @@ class GallerySettings:
 
 @dataclass(frozen=True)
 class _Subject:
-    """The subject: a picture with its boxes (N, 4) in pixels or its joints, and one to mix it with."""
+    """The subject: a picture with its boxes (N, 4) in pixels, joints or label map, and one to mix it with."""
 
     name: str
     image: Image.Image
@@ -82,6 +84,7 @@ class _Subject:
     partner: Image.Image
     points: Points | None = None
     skeleton: Skeleton | None = None
+    maps: LabelMaps | None = None
 
 
 @dataclass(frozen=True)
@@ -148,14 +151,15 @@ def gallery(
     Args:
         where: a picture, or what `open_dataset` takes.
         out: the PNG.
-        changes: `key=value` words of `GallerySettings`.
+        changes: `key=value` words of `GallerySettings`, and of settings of the task.
         data_root: see `open_dataset`.
         task: what the pictures are for, a name in `TASKS`: it says which are taken and what is seen of them.
 
     Raises:
         ResightError: in one line.
     """
-    chosen, path = override(GallerySettings(), changes), Path(out)
+    kind, words = tasks.chosen(task, changes)
+    chosen, path = override(GallerySettings(), words), Path(out)
     require_place(path)
     if Path(where).is_file() and Path(where).suffix.lower() in SUFFIXES:
         image = decode(Path(where))
@@ -163,7 +167,6 @@ def gallery(
         subject = _Subject(Path(where).name, image, np.zeros((0, 4)), partner)
         lines = _operations(subject, chosen)
     else:
-        kind, _ = tasks.chosen(task, [])
         dataset = settled(kind.divided(opened_for(kind, where, data_root)))
         subject = _first(dataset.name, dataset.splits.get("train"))
         frame = kind.frame
@@ -238,7 +241,7 @@ def _tiles(
         warp = pipeline.warp(draws, [p.size for p in pair], card)
         value = steps[0].value if full and steps[0].operation.default is not None else None
         caption = "" if value is None else f"{value:g}"
-        pixels = _jointed(_shown(images[0], card), subject, warp.of(0))
+        pixels = _marked(_shown(images[0], card), subject, warp.of(0))
         tiles.append(Tile(pixels, caption, _moved(subject, warp.of(0), card.size)))
     return tiles
 
@@ -262,7 +265,7 @@ def _epochs(dataset: Dataset, chosen: GallerySettings, frame: str) -> list[Line]
             subject = _subject(train, int(sample))
             boxes = _moved(subject, warp.of(place), side)
             caption = f"epoch {column}" if column else "picture"
-            pixels = _jointed(_shown(batch.images[place], card), subject, warp.of(place))
+            pixels = _marked(_shown(batch.images[place], card), subject, warp.of(place))
             tiles[sample].append(Tile(pixels, caption, boxes))
     labels = [train.classes[label] if train.labels.ndim == 1 else "" for label in train.labels]
     return [Line(labels[i], Path(train.picture_name(i)).name, row) for i, row in enumerate(tiles)]
@@ -273,7 +276,8 @@ def _subject(train: Split, index: int) -> _Subject:
     image = train.decode(index)
     points = None if train.points is None else Points.together([Points.read(train, index)])
     skeleton = None if train.points is None else train.points.skeleton
-    return _Subject(train.picture_name(index), image, boxes, image, points, skeleton)
+    maps = None if train.maps is None else LabelMaps.together([LabelMaps.read(train, index)])
+    return _Subject(train.picture_name(index), image, boxes, image, points, skeleton, maps)
 
 
 def _moved(subject: _Subject, warp: Warp, size: int) -> list[list[float]]:
@@ -285,8 +289,10 @@ def _moved(subject: _Subject, warp: Warp, size: int) -> list[list[float]]:
     return moved[0][visible[0] > VISIBLE].tolist()
 
 
-def _jointed(pixels: NDArray[np.uint8], subject: _Subject, warp: Warp) -> NDArray[np.uint8]:
-    """Return a moved picture with its joints drawn, those in sight, if left and right are known."""
+def _marked(pixels: NDArray[np.uint8], subject: _Subject, warp: Warp) -> NDArray[np.uint8]:
+    """Return a moved picture under its label map, or with its joints drawn, if left and right are known."""
+    if subject.maps is not None:
+        return tinted(pixels, subject.maps.moved(lambda _: warp).at(len(pixels))[0].numpy())
     if subject.points is None or subject.skeleton is None or not subject.skeleton.swaps:
         return pixels
     moved, skeleton = subject.points.moved(lambda _: warp), subject.skeleton

@@ -84,6 +84,8 @@ def pack(
         )
     kind, _ = chosen(task, [])
     dataset = kind.divided(opened_for(kind, data, data_root))
+    if any(split.maps is not None for split in dataset.splits.values()):
+        raise UsageError(f"{data}: has label maps, which shards do not support; train on it as it is")
     if dataset.multi_label:
         raise UsageError(f"{data}: its pictures are multi-label, which shards do not support")
     if any(split.points is not None for split in dataset.splits.values()):

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from resight.core.errors import UsageError
 from resight.core.registry import lookup
 from resight.models.cost import evaluating
+from resight.models.hooks import hooked
 from resight.models.operators.convolution import as_product
 from resight.models.zoo import NETWORKS
-from resight.saliency.capture import hooked
 from resight.service.networks.counting import build
 
 

@@ -12,7 +12,7 @@ from resight.service.report.training import left_out, made
 from resight.tasks.result import Result
 
 SIDE = 320
-"""Longer side of a drawing on the page, in pixels."""
+"""Longer side of a drawing of one picture on the page, in pixels."""
 MOST_ROWS = 60
 
 
@@ -67,10 +67,12 @@ def drawings(page: Page) -> list[Part]:
     parts = []
     for group in page.result.shown():
         items: list[dict[str, Any]] = [
-            {"picture": thumbnail(d.picture, SIDE), "caption": d.caption, "name": d.name}
+            {"picture": thumbnail(d.picture, SIDE * d.across), "caption": d.caption, "name": d.name}
             for d in group.drawings
         ]
-        parts.append(Part(group.title, html=render("sections/drawn", words=group.words, items=items)))
+        across = max(d.across for d in group.drawings)
+        html = render("sections/drawn", words=group.words, items=items, across=across)
+        parts.append(Part(group.title, html=html))
     return parts
 
 

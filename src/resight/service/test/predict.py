@@ -20,6 +20,7 @@ from resight.export.deployed import is_onnx
 from resight.models.solver import Solver
 from resight.service.deployed.predict import predict as predict_deployed
 from resight.service.deployed.predict import require_probability, row_of
+from resight.service.pictures import map_place, write_png
 from resight.service.run.run import Run, open_any
 from resight.service.test.accepted import require_one_answer
 from resight.tasks.classify.task import of as task_of
@@ -33,6 +34,7 @@ def predict(
     *,
     at_least: float | None = None,
     exact: bool = False,
+    out: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the prediction of each picture, in the order of the images.
 
@@ -46,6 +48,8 @@ def predict(
         at_least: an answer of a lower probability is unsure, in (0, 1); see `accepted` in `accepted.py`. Of a
             run that finds objects: below this score nothing is found; rows get "found".
         exact: float32 instead.
+        out: a folder for answers that are pictures: the label map of each picture as PNG, of a run that has a
+            class for every pixel; its place is the row's "map".
 
     Yields:
         A row of the JSON of `resight predict`; of a run of another task its own, see `SolverTask.answer_row`;
@@ -59,6 +63,7 @@ def predict(
     if at_least is not None:
         require_probability(at_least)
     if is_onnx(run):
+        _require_pictures(None, out)
         yield from predict_deployed(run, images, top, at_least=at_least)
         return
     names, pictures = found(listed(images))
@@ -69,9 +74,11 @@ def predict(
                 f"--at-least is about classes; --task {opened.task.name} has other answers"
                 + ("; those of localize.head=rpn have a score" if opened.task.name == "localize" else "")
             )
-        for row in _solved(opened, opened.task, names, pictures, exact=exact):
+        _require_pictures(opened.task, out)
+        for row in _solved(opened, opened.task, names, pictures, exact=exact, out=out):
             yield row if at_least is None or "error" in row else _with_found(row, at_least)
         return
+    _require_pictures(None, out)
     if at_least is not None:
         require_one_answer(opened)
     classes = opened.model.classes
@@ -109,8 +116,25 @@ def _with_found(row: dict[str, Any], at_least: float) -> dict[str, Any]:
     return {**row, "found": found, "said": row["said"] if found else f"nothing found; nearest: {row['said']}"}
 
 
+def _require_pictures(task: SolverTask | None, out: str | None) -> None:
+    """Refuse a folder for pictures where answers are none.
+
+    Raises:
+        UsageError: naming the task.
+    """
+    if out is not None and (task is None or type(task).picture is SolverTask.picture):
+        name = task.name if task else "classify"
+        raise UsageError(f"--out: answers of --task {name} are no pictures; leave it out, and use --json")
+
+
 def _solved(
-    run: Run, task: SolverTask, names: Sequence[str], pictures: tuple[Given, ...], *, exact: bool
+    run: Run,
+    task: SolverTask,
+    names: Sequence[str],
+    pictures: tuple[Given, ...],
+    *,
+    exact: bool,
+    out: str | None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of a task with a head of its own."""
     card = run.preprocessing
@@ -123,7 +147,40 @@ def _solved(
     if world().processes > 1:
         answers = sorted(world().gathered(list(answers)), key=itemgetter(0))
     assert isinstance(run.network, Solver)  # the task has a head of its own
-    yield from task.rows(((names[index], answer) for index, answer in answers), run.network)
+    named = ((names[index], answer) for index, answer in answers)
+    if out is None:
+        yield from task.rows(named, run.network)
+        return
+    places: dict[str, Path] = {}
+    for row in task.rows(_written(named, task, Path(out), names, places), run.network):
+        yield {**row, "map": str(places[row["path"]])} if row["path"] in places else row
+
+
+def _written(
+    named: Iterable[tuple[str, Any]],
+    task: SolverTask,
+    folder: Path,
+    names: Sequence[str],
+    places: dict[str, Path],
+) -> Iterator[tuple[str, Any]]:
+    """Yield (name, answer) once the answer is written, and note its place.
+
+    Raises:
+        UsageError: if it would take the place of a picture that was asked about.
+    """
+    given = {Path(name).resolve() for name in names}
+    taken: set[Path] = set()
+    for name, answer in named:
+        if not isinstance(answer, PictureError) and (picture := task.picture(answer)):
+            place = map_place(folder, name, taken)
+            if place.resolve() in given:
+                raise UsageError(
+                    f"--out {folder}: {place} is a picture that is asked about; choose another folder"
+                )
+            if world().is_main:
+                write_png(place, picture)
+            places[name] = place
+        yield name, answer
 
 
 @dataclass(frozen=True)

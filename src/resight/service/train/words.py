@@ -238,9 +238,13 @@ def _build_recipe(
     return *settings.override_both(recipe, Machine(), words), start
 
 
+FROM_WEIGHTS = ("photos", "detect", "segment")
+"""Recipes that start from weights unless told otherwise."""
+
+
 def _start_of(build: Callable[[Facts], Recipe], facts: Facts, given: dict[str, str], say: Say) -> Start:
     """Return what the training starts from. Photos start from weights unless told otherwise."""
-    photos = build in (RECIPES["photos"], RECIPES["detect"])
+    photos = build in [RECIPES[name] for name in FROM_WEIGHTS]
     asked = given.get("weights", AUTO if photos else "")
     networks = networks_for_photos() if photos else ()
     if asked == AUTO and not (facts.model or photos):

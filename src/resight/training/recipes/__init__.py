@@ -19,6 +19,7 @@ from resight.training.recipes import (
     nin2013_cifar,
     photos,
     resnext2016_cifar,
+    segment,
     wrn2016_cifar,
 )
 
@@ -27,6 +28,7 @@ RECIPES: dict[str, Callable[[Facts], Recipe]] = {
     "photos": photos.build,
     "fine-tune": fine_tune.build,
     "detect": detect.build,
+    "segment": segment.build,
     "li2016": li2016.build,
     "he2015-cifar": he2015_cifar.build,
     "he2015-imagenet": he2015_imagenet.build,
