@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+import copies
 from resight.core import seeds
 from resight.data.order import Order
 from resight.training.journal import read_csv
@@ -258,11 +259,8 @@ def normalized(tmp_path_factory):
     nn.init.normal_(layer.weight)
     nn.init.normal_(layer.bias)
     torch.save((images, wanted, layer), place / "whole.pt")
-    (place / "norm.py").write_text(NORM)
-    subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "norm.py"],
-        cwd=place, check=True, capture_output=True, timeout=200,
-    )  # fmt: skip
+    done = copies.together(2, program=NORM, cwd=place, timeout=200)
+    assert done.returncode == 0, done.stderr
     x = images.clone().requires_grad_()
     y = layer(x)
     y.backward(wanted)
@@ -298,7 +296,8 @@ SHARDED = (*WORDS, "--set", "ema=0.9", "--set", "shard=true")
 
 def test_sharded_weights_learn_what_whole_ones_do(colours, tmp_path):
     """Parameters, momenta and averages lie cut up in two processes; what is judged and saved is whole."""
-    launch(2, "train", colours / "colours", *SHARDED, "--out", "sharded")
+    done = copies.together(2, "train", colours / "colours", *SHARDED, "--out", "sharded")
+    assert done.returncode == 0, done.stderr[-3000:]
     resight("train", colours / "colours", *WORDS, "--set", "ema=0.9", "--out", "whole", check=0)
     worst = differences(tmp_path / "whole", tmp_path / "sharded")
     assert max(worst.values()) < 1e-5, sorted(worst.items(), key=lambda kv: -kv[1])[:3]
