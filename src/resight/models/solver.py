@@ -1,7 +1,7 @@
 """A trunk of the zoo under another head than a classifier's."""
 
 from collections import OrderedDict
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -20,6 +20,22 @@ class Head(nn.Module):
     reads: tuple[str, ...]
     embeds: ClassVar[bool] = False
     """Whether its outputs are embeddings, (B, D)."""
+
+
+class Pass(NamedTuple):
+    """One network that a picture goes through.
+
+    Attributes:
+        prefix: of its layers' names.
+        network: reads squares.
+        side: of those squares, in pixels.
+        times: how many squares of a picture it reads.
+    """
+
+    prefix: str
+    network: nn.Module
+    side: int
+    times: int
 
 
 class Solver(nn.Module):
@@ -43,8 +59,6 @@ class Solver(nn.Module):
 
     guided_layer = ""
     """No regressor learns beside the head."""
-    countable = True
-    """Whether its layers see the same of every picture, so that they can be counted."""
 
     def __init__(self, trunk: Classifier, head: Head) -> None:
         super().__init__()
@@ -69,6 +83,14 @@ class Solver(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Give what the head says of images (B, C, H, W)."""
         return self.head(self.forward_maps(images))
+
+    def passes(self, side: int) -> list[Pass]:
+        """Return what is counted for a picture, in the order in which it runs.
+
+        Args:
+            side: of the square that the network sees, in pixels.
+        """
+        return [Pass("", self, side, 1)]
 
     @property
     def stages(self) -> "OrderedDict[str, nn.Module]":
