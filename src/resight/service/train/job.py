@@ -47,7 +47,7 @@ from resight.training.measured_norm import measured_statistics
 from resight.training.optimizer import make_optimizer, set_mode
 from resight.training.parallel import shared
 from resight.training.recipe import Recipe
-from resight.training.schedules import warmup_steps
+from resight.training.schedules import require_errors, warmup_steps
 from resight.training.sharding import put_together, whole
 from resight.training.suspicion import quiet_share
 from resight.training.synced_norm import synchronize
@@ -146,6 +146,7 @@ class Job:
             model.initialize_from(first_images(dataset, card, normalize))
         plain = first_images(dataset, card, normalize) if model.measured_norm else None
         validation = validation_of(dataset, card, faults, task.kind, strict=strict)
+        require_errors(recipe, judged=validation is not None)
         life.leave_out(faults)
         if machine.sync_norm and world().processes > 1:
             synchronize(model)
@@ -266,13 +267,17 @@ class Job:
                 remaining = (self.recipe.epochs - self.progress.epoch - 1) * steps
                 journal.epoch(self.progress.history, self.recipe.epochs, remaining)
 
-            actions = Actions(begin_epoch, end_epoch, self.save, stop.is_set, journal.say)
+            actions = Actions(begin_epoch, end_epoch, self.save, stop.is_set, journal.say, errors=self.errors)
             allowed = self.recipe.precision == "tf32"
             with tf32(allowed=allowed), waiting(2 * self.machine.timeout):
                 fit(
                     self.model, self.objective, self.batches, self.recipe, self.optimizer, self.averages,
                     self.progress, self.precision, actions,
                 )  # fmt: skip
+
+    def errors(self) -> list[float]:
+        """Return the validation errors of the cycle under way, one an epoch."""
+        return self.task.best.errors(self.progress.history[self.progress.begun :])
 
     def save(self) -> None:
         """Write the full state; one process does, for all have the same."""
