@@ -266,7 +266,8 @@ def test_shards_whose_joints_do_not_fit_are_refused(place, tmp_path):
         opened_for(Pose(), str(packed))
 
 
-def test_two_processes_train_what_one_does(place, tmp_path):
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_processes_train_what_one_does(place, tmp_path, processes):
     """The same samples, joints and draws and, but for the order of sums, the same weights and errors."""
     settings = (
         "model=lenet5_modern", "image_size=32", "batch_size=8", "epochs=2", "lr=0.02", "precision=fp32",
@@ -276,11 +277,11 @@ def test_two_processes_train_what_one_does(place, tmp_path):
         "train", str(place / "people"), "--task", "pose", "--recipe", "fast", "--json",
         *(w for key in settings for w in ("--set", key)),
     ]  # fmt: skip
-    for count in (1, 2):
+    for count in (1, processes):
         by_processes(count, words, tmp_path / str(count), timeout=1200)
     state, _ = load_tensors(tmp_path / "1" / "last/state.safetensors")
     assert any("errors.0.variance" in name for name in state)
-    assert difference(tmp_path / "1", tmp_path / "2") < 1e-5
-    rows = [read_csv(tmp_path / str(n) / "metrics.csv") for n in (1, 2)]
+    assert difference(tmp_path / "1", tmp_path / str(processes)) < 1e-5
+    rows = [read_csv(tmp_path / str(n) / "metrics.csv") for n in (1, processes)]
     for a, b in zip(*rows, strict=True):
         assert a["train_pose_error"] == pytest.approx(b["train_pose_error"], abs=1e-3)

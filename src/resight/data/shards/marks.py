@@ -87,7 +87,8 @@ def marked(shard: Path, key: str, sample: dict[str, Any]) -> Row:
     label = "" if label is None else str(label).strip()
     if "\0" in label:  # which numpy would cut off
         raise DataError(f"{where} (the label holds a NUL character); {CURE}")
-    return Row(*sample["picture"], label, boxes, points, None if size is None else (size[0], size[1]))
+    member, offset, length, digest = sample["picture"]
+    return Row(member, offset, length, digest, label, boxes, points, (size[0], size[1]) if size else None)
 
 
 def parse_classes(name: str, content: bytes, where: str) -> tuple[tuple[str, ...], bool]:

@@ -1,6 +1,5 @@
 """One training: prepared, run epoch by epoch, its best weights kept."""
 
-import shlex
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from resight.core import settings
-from resight.core.device import describe, pick_device, pick_precision, tf32
+from resight.core.device import pick_device, pick_precision, tf32
 from resight.core.distributed import waiting, world
 from resight.core.errors import ModelFileError
 from resight.data.batches import Batches
@@ -24,13 +23,14 @@ from resight.models.modelfile import save_model
 from resight.models.solver import Solver
 from resight.service.run.life import Life
 from resight.service.run.members import Members
-from resight.service.run.record import costs_of, facts_of, record_of
+from resight.service.run.record import costs_of, facts_of
 from resight.service.run.run import MODEL_FILE
 from resight.service.train.batches import make_batches
 from resight.service.train.held_out import require_classes_left, with_leaks_noted, with_members_noted
 from resight.service.train.learner import aids_of, model_of, trunk_of
 from resight.service.train.network import map_note
 from resight.service.train.pictures import first_images, kept_bytes, read_training, validation_of
+from resight.service.train.recorded import hardware_of
 from resight.service.train.starting_weights import Start
 from resight.tasks.classify.task import of as task_of
 from resight.tasks.task import SolverTask, Task
@@ -214,7 +214,7 @@ class Job:
             + "".join(f"; {note}" for note in self.dataset.notes),
             f"{r.model}, {self.costs['parameters']:,} parameters, input {r.image_size}, "
             f"{r.epochs} epochs of {self.batches.order.steps} x {r.batch_size}, "
-            f"{self.arithmetic} on {_hardware(self.normalize.device)}; "
+            f"{self.arithmetic} on {hardware_of(self.normalize.device)}; "
             f"run folder {self.run}",
         ]
         steps = r.epochs * self.batches.order.steps
@@ -372,40 +372,8 @@ class Job:
         about = header_of(self.task)
         return {**facts_of(self), **about, **weights, "best_epoch": self.progress.best_epoch}
 
-    def record(self, data: str, data_root: str | None, recipe: str) -> dict[str, Any]:
-        """Return recipe.json: everything needed to train again."""
-        return {
-            "command": self.command(data, data_root, recipe),
-            "base": recipe,
-            **header_of(self.task),
-            **record_of(self, data, data_root),
-            **self.costs,
-            "hardware": _hardware(self.normalize.device),
-            "processes": world().processes,
-            "machine": settings.to_dict(self.machine),
-            "precision": self.arithmetic,
-            "weights": self.start.record(self.model.origin),
-        }
-
-    def command(self, data: str, data_root: str | None, recipe: str) -> str:
-        """Return the exact command of this run."""
-        words = ["resight", "train", data]
-        words += ["--recipe", recipe]
-        words += ["--data-root", data_root] if data_root else []
-        words += settings.as_words(self.recipe)
-        if isinstance(self.task, SolverTask):
-            own = settings.to_dict(self.task)
-            words += ["--task", self.task.name]
-            words += [w for key in own for w in ("--set", f"{self.task.name}.{key}={own[key]}")]
-        return shlex.join(words)
-
 
 def identity_of(task: Task) -> dict[str, Any]:
     """Return what a resumed run must share of its task: name and settings; nothing of classification."""
     written = header_of(task).get("task")
     return {"task": {"task": written["name"], **written["settings"]}} if written else {}
-
-
-def _hardware(device: torch.device) -> str:
-    count = world().processes
-    return describe(device) if count == 1 else f"{count} processes, each {describe(device)}"

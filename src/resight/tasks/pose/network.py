@@ -149,15 +149,15 @@ class Cascade(Solver):
         flow: Flow | None,
     ) -> None:
         super().__init__(trunk, head)
-        joints = head.places.out_features // head.numbers
+        self.joints = head.places.out_features // head.numbers
         self.refiners, self.flow = nn.ModuleList(refiners), flow
-        self.errors = nn.ModuleList(Errors(joints) for _ in refiners)
+        self.errors = nn.ModuleList(Errors(self.joints) for _ in refiners)
         self.cut, self.torso = cut, torso
 
     def passes(self, side: int) -> list[Pass]:
         """Return the stages: the first sees the whole square, each later one a sub-image of every joint."""
-        joints, part = self.head.places.out_features // self.head.numbers, cut_size(side)  # type: ignore[operator,union-attr]
-        later = [Pass(f"refiners.{n}.", own, part, joints) for n, own in enumerate(self.refiners)]
+        part = cut_size(side)
+        later = [Pass(f"refiners.{n}.", own, part, self.joints) for n, own in enumerate(self.refiners)]
         return [Pass("", FirstStage(self.trunk, self.head), side, 1), *later]
 
     @property
