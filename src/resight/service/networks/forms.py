@@ -92,7 +92,7 @@ def forms(name: str, size: int | None = None, changes: Sequence[str] = ()) -> Fo
 
 @dataclass(frozen=True)
 class Layers:
-    """The layers of a grouped block, see `Bottleneck`, and C, its paths, and d, their width."""
+    """The layers of a grouped block, see `Bottleneck`: C paths, each d channels wide."""
 
     reduce: nn.Conv2d
     filters: nn.Conv2d
@@ -102,27 +102,25 @@ class Layers:
 
     @property
     def paths(self) -> int:
+        """C."""
         return self.filters.groups
 
     @property
     def width(self) -> int:
+        """D."""
         return self.filters.out_channels // self.filters.groups
 
 
 def grouped_layers(block: Bottleneck) -> Layers | None:
     """Return the layers of a block; None if it has no groups, or is not normalized by batch."""
-    convolutions, norms = (block.conv1, block.conv2, block.conv3), (block.bn1, block.bn2, block.bn3)
-    first, second, third = convolutions
-    a, b, c = norms
-    if not (isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d) and isinstance(third, nn.Conv2d)):
+    first, filters, last = block.conv1, block.conv2, block.conv3
+    a, b, c = block.bn1, block.bn2, block.bn3
+    if not isinstance(filters, nn.Conv2d) or filters.groups == 1:
         return None
-    if not (
-        isinstance(a, nn.BatchNorm2d) and isinstance(b, nn.BatchNorm2d) and isinstance(c, nn.BatchNorm2d)
-    ):
+    norm = nn.BatchNorm2d
+    if not (isinstance(a, norm) and isinstance(b, norm) and isinstance(c, norm)):
         return None
-    if second.groups == 1:
-        return None
-    return Layers(first, second, third, (a, b, c), (block.relu1, block.relu2))
+    return Layers(first, filters, last, (a, b, c), (block.relu1, block.relu2))
 
 
 def _compared(layer: str, block: Bottleneck, images: Tensor) -> BlockForms:
