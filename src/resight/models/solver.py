@@ -6,7 +6,8 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from resight.core.preprocessing import Preprocessing
-from resight.models.classifier import Classifier, OldTask, decayed
+from resight.models.classifier import Classifier, decayed
+from resight.models.old_tasks import OldTask
 from resight.models.origin import Origin
 
 

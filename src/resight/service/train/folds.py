@@ -30,7 +30,6 @@ from resight.service.run.run import MODEL_FILE, RECIPE_FILE, Run, open_run, read
 from resight.service.test.folds import FOLD, Judged, in_words, judge, note_of, pool
 from resight.service.train.finish import KNOWN, LEAST_FITTED, Tested, calibrated, delivered, tested
 from resight.service.train.plan import Plan
-from resight.service.train.recorded import recorded
 from resight.service.train.stages import KEY
 from resight.service.train.words import Choice
 from resight.training.loop import Stopped
@@ -78,7 +77,7 @@ class Task:
             dataset, self.choice, replace(self.life, folder=folder), self.plan.data_root,
             resume=resume, strict=self.strict,
         )  # fmt: skip
-        write_json(folder / RECIPE_FILE, recorded(job, self.plan.data, self.plan.data_root, self.choice.base))
+        write_json(folder / RECIPE_FILE, job.record(self.plan.data, self.plan.data_root, self.choice.base))
         self.record(folder, folds)
         return job
 

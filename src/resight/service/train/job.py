@@ -30,7 +30,7 @@ from resight.service.train.held_out import require_classes_left, with_leaks_note
 from resight.service.train.learner import aids_of, model_of, trunk_of
 from resight.service.train.network import map_note
 from resight.service.train.pictures import first_images, kept_bytes, read_training, validation_of
-from resight.service.train.recorded import hardware_of
+from resight.service.train.recorded import hardware_of, recorded
 from resight.service.train.starting_weights import Start
 from resight.tasks.classify.task import of as task_of
 from resight.tasks.task import SolverTask, Task
@@ -371,6 +371,10 @@ class Job:
         weights = {"weights": origin.header()} if origin else {}
         about = header_of(self.task)
         return {**facts_of(self), **about, **weights, "best_epoch": self.progress.best_epoch}
+
+    def record(self, data: str, data_root: str | None, recipe: str) -> dict[str, Any]:
+        """Return recipe.json, see `recorded`."""
+        return recorded(self, data, data_root, recipe)
 
 
 def identity_of(task: Task) -> dict[str, Any]:

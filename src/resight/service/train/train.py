@@ -25,7 +25,6 @@ from resight.service.train.folds import Task, train_folds
 from resight.service.train.job import Job
 from resight.service.train.minutes import in_time
 from resight.service.train.plan import Plan, asked, fresh, resumed
-from resight.service.train.recorded import recorded
 from resight.service.train.stages import KEY, command_of
 
 
@@ -131,7 +130,7 @@ def _is_resumed(run: str, *, resume: bool) -> bool:
 
 def _write_record(job: Job | ClassicJob, plan: Plan) -> None:
     """Write recipe.json."""
-    record = recorded(job, plan.data, plan.data_root, plan.choice.base)
+    record = job.record(plan.data, plan.data_root, plan.choice.base)
     if plan.stages:
         command = command_of(record["command"], plan.stages, job.run)
         record = {**record, "command": command, KEY: list(plan.stages)}
