@@ -58,6 +58,9 @@ class Copy:
         if self.poll() is None:
             os.kill(self.pid, number)
 
+    def terminate(self):
+        self.send_signal(signal.SIGTERM)
+
     def kill(self):
         self.send_signal(signal.SIGKILL)
 
@@ -72,8 +75,11 @@ class Warm:
     def __init__(self):
         self.process, self.place = None, ""
 
-    def start(self, words, program, env, cwd):
-        """Start the command, or a program with these words as its `sys.argv[1:]`."""
+    def start(self, words, program, env, cwd, log=None):
+        """Start the command, or a program with these words as its `sys.argv[1:]`.
+
+        What it writes is added to a log, if there is one.
+        """
         if self.process is None:
             command = [sys.executable, Path(__file__).with_name("warm.py")]
             own = {**os.environ, "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}  # CUDA begins in the copies
@@ -82,8 +88,11 @@ class Warm:
             atexit.register(shutil.rmtree, self.place)
             atexit.register(self.process.communicate)  # ends it; runs before the line above
         place = Path(tempfile.mkdtemp(dir=self.place))
-        out, err, told = (str(place / name) for name in ("out", "err", "told"))
+        out, err = (str(log or place / name) for name in ("out", "err"))
+        told = str(place / "told")
         os.mkfifo(told)
+        for name in (out, err):
+            Path(name).touch()
         call = {"words": words, "program": program, "cwd": cwd, "env": env}
         print(json.dumps({**call, "out": out, "err": err, "told": told}), file=self.process.stdin, flush=True)
         return Copy(told, out, err)

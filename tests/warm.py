@@ -73,7 +73,7 @@ def run(call):
     import torch
 
     for place, name in enumerate((os.devnull, call["out"], call["err"])):
-        os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), place)
+        os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_APPEND), place)
     os.environ.clear()
     os.environ.update(call["env"])
     if threads := call["env"].get("OMP_NUM_THREADS"):
