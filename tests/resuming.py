@@ -1,14 +1,12 @@
 """Trainings that are stopped, and trainings by several processes, for the tests of every task."""
 
-import os
-import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
+import copies
 from resight.models.modelfile import load_tensors
 from resight.service.train import job as jobs
 
@@ -42,13 +40,8 @@ def assert_same_weights(run, other):
 
 
 def by_processes(count, words, out, timeout):
-    """Run the command in one process or, through torchrun, in several, on the CPU; return its output."""
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(count), "--standalone"] * (count > 1)
-    done = subprocess.run(
-        [sys.executable, *launch, "-m", "resight", *map(str, words), "--out", str(out)],
-        capture_output=True, text=True, timeout=timeout, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-    )  # fmt: skip
+    """Run the command in one process or several, on the CPU; return its output."""
+    done = copies.together(count, *words, "--out", out, timeout=timeout)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 

@@ -1,17 +1,14 @@
 """Pictures, folders and commands that tests share."""
 
-import atexit
-import json
 import os
-import signal
 import subprocess
 import sys
-import tempfile
-import threading
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+import copies
 
 
 def picture(colour=(200, 30, 30), size=(24, 20), seed=0):
@@ -36,48 +33,16 @@ def make_folder(root, classes=("blue", "green", "red"), count=12, splits=("",), 
     return Path(root)
 
 
-class Warm:
-    """Processes that need not load torch, see warm.py; elsewhere than on Linux there are none."""
-
-    def __init__(self):
-        self.process = None
-
-    def run(self, words, env, cwd, timeout):
-        """Run the command; returns what `subprocess.run` does."""
-        if self.process is None:
-            command = [sys.executable, Path(__file__).with_name("warm.py")]
-            pipe = subprocess.PIPE
-            own = {**os.environ, "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}  # CUDA begins in the copies
-            self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=own)
-            atexit.register(self.process.communicate)
-        with tempfile.TemporaryDirectory() as place:
-            out, err = Path(place) / "out", Path(place) / "err"
-            call = {"words": words, "cwd": cwd, "env": env, "out": str(out), "err": str(err)}
-            print(json.dumps(call), file=self.process.stdin, flush=True)
-            number = int(self.process.stdout.readline())
-            late = threading.Timer(timeout, os.kill, (number, signal.SIGKILL))
-            late.start()
-            code = int(self.process.stdout.readline())
-            if late.finished.is_set():
-                raise subprocess.TimeoutExpired(words, timeout)
-            late.cancel()
-            texts = (file.read_bytes().decode() for file in (out, err))
-            return subprocess.CompletedProcess(words, code, *texts)
-
-
-WARM = Warm()
-
-
 def resight(*words, check=None, env=None, timeout=300, cwd=None, **options):
     """Run the command in a process of its own."""
     words = list(map(str, words))
-    if env or options or not sys.platform.startswith("linux"):  # torch may read env when it is loaded
+    if env or options:  # torch may read env when it is loaded
         done = subprocess.run(
             [sys.executable, "-m", "resight", *words], cwd=cwd, capture_output=True, text=True,
             timeout=timeout, env={**os.environ, **(env or {})}, **options,
         )  # fmt: skip
     else:
-        done = WARM.run(words, dict(os.environ), str(cwd or Path.cwd()), timeout)
+        done = copies.run(*words, cwd=cwd, timeout=timeout)
     if check is not None:
         assert done.returncode == check, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done

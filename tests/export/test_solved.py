@@ -36,7 +36,7 @@ def test_the_network_for_the_graph_answers_as_the_task(name):
         elif task.name == "localize":
             assert said["probabilities"][0].argmax() == wanted.label
             assert said["probabilities"][0].max() == pytest.approx(wanted.probability, abs=1e-6)
-            assert np.allclose(said["boxes"][0], wanted.box, atol=1e-3)
+            assert np.allclose(said["boxes"][0], wanted.each, atol=1e-3)
         elif task.name == "pose":
             assert np.allclose(said["points"][0] + 0.5, wanted.stages[-1], atol=1e-3)
             if wanted.spread:

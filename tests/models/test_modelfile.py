@@ -11,8 +11,8 @@ from mutation import mutated
 from resight.core.errors import ModelFileError, ResightError
 from resight.core.preprocessing import Preprocessing
 from resight.models import zoo
-from resight.models.classifier import OldTask
 from resight.models.modelfile import PIXEL_MEAN, WHITENING, load_model, load_tensors, save_model, save_tensors
+from resight.models.old_tasks import OldTask, add_old_task
 from resight.models.zoo import create_model
 from support import make_folder, one_line, resight
 
@@ -224,7 +224,7 @@ def test_other_files_of_ours_are_named(path):
 def test_old_heads_and_unknown_keys_are_read(path):
     model = create_model("resnet20", 3).eval()
     model.classes, model.preprocessing = ("a", "b", "c"), Preprocessing(size=8, resize=9)
-    model.add_old_task(OldTask("old", ("x", "y"), {"data": "there", "temperature": 2.0}))
+    add_old_task(model, OldTask("old", ("x", "y"), {"data": "there", "temperature": 2.0}))
     save_model(path, model, model.state_dict(), {"more": [1, {"x": None}], "test": {"ece": float("nan")}})
     again, facts = load_model(path)
     assert again.old_tasks[0].classes == ("x", "y") and facts["more"] == [1, {"x": None}]

@@ -8,13 +8,15 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+import copies
 from resight.core.errors import DataError, ResightError, UsageError
 from resight.data.open import open_dataset
-from resight.reproduce import catalogue
+from resight.reproduce import catalogue, laboratory
 from resight.reproduce.catalogue import NAMES, reproduce
 from resight.reproduce.experiment import Experiment, Measure, Plot, Row, Scale, Training
 from resight.reproduce.laboratory import Job, Laboratory
@@ -47,9 +49,17 @@ def plots(lab):
     )
 
 
+def copied(words, stdout, stderr, env):
+    """Start a training in a copy of a process that has torch, see copies.py."""
+    assert words[:3] == [sys.executable, "-m", "resight"] and stdout is stderr
+    return copies.WARM.start(words[3:], None, env, str(Path.cwd()), Path(stdout.name).resolve())
+
+
 @pytest.fixture
 def trial(tmp_path, monkeypatch):
     """An experiment on a folder of pictures, one training of which fails and takes another with it."""
+    if sys.platform.startswith("linux"):
+        monkeypatch.setattr(laboratory, "subprocess", SimpleNamespace(Popen=copied))
     data = str(make_folder(tmp_path / "colours", count=10))
     trainings = (
         Training(condition="first", data=data, recipe="fast", words=WORDS),

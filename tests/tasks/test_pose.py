@@ -13,12 +13,13 @@ from rich.console import Console
 from as_json import check, explain_paths, gallery, pack, summary
 from resight.core.errors import DataError, ModelFileError, UsageError
 from resight.data.decode import decode
+from resight.data.point_marks import Points
 from resight.evaluate.asked import Asked
 from resight.metrics import pose
 from resight.models.modelfile import load_header, load_tensors
 from resight.render.skeleton import SIDES
 from resight.service.report.report import report
-from resight.service.run.data import data_of
+from resight.service.run.data import data_of, opened_for
 from resight.service.run.run import open_any
 from resight.service.test.predict import predict
 from resight.service.test.test import test as score
@@ -193,23 +194,80 @@ def test_other_joints_are_refused(place, run, tmp_path):
         score([run], data=str(people))
 
 
-def test_the_summary_refuses_stages_whose_input_depends_on_the_picture(run):
-    with pytest.raises(UsageError, match="parts of it look at places that depend on the picture"):
-        summary(run)
+def test_the_summary_counts_every_stage_and_its_head(run):
+    """A later stage reads a sub-image of each of the six joints: its cost is six times that of one."""
+    rows, network = summary(run), open_any(run).network
+    assert rows["task"] == "pose" and rows["input_size"] == 32
+    assert rows["parameters"] == sum(p.numel() for p in network.parameters())
+    layers = {layer["name"]: layer for layer in rows["layers"] if layer["name"]}
+    first, later = layers["head.places"], layers["refiners.0.head.places"]
+    inputs = network.head.places.in_features
+    assert first["multiply_adds"] == inputs * 6 * 4 and later["multiply_adds"] == 6 * inputs * 6 * 4
+    assert later["parameters"] == first["parameters"] == inputs * 24 + 24 and later["output"] == [24]
+    assert rows["multiply_adds"] == sum(layer["multiply_adds"] for layer in rows["layers"])
+    # Squares of 32 pixels in both stages here: six sub-images, so seven times the first stage.
+    assert layers["refiners.0.input"]["output"] == [3, 32, 32]
+    assert rows["multiply_adds"] == 7 * sum(
+        layer["multiply_adds"] for layer in layers.values() if not layer["name"].startswith("refiners.")
+    )
 
 
-def test_check_takes_the_set_augment_draws_joints_and_pack_refuses(place, tmp_path):
+def test_check_takes_the_set_and_augment_draws_joints(place, tmp_path):
     people = str(place / "people")
     assert check(people, task="pose")["n"] == 30
     gallery(people, str(tmp_path / "g.png"), ["augment=flip", "image_size=48"], task="pose")
     drawn = np.asarray(Image.open(tmp_path / "g.png").convert("RGB")).astype(int)
     for side in ("left", "right"):
         assert (np.abs(drawn - SIDES[side]).max(-1) < 60).sum() > 100
-    with pytest.raises(UsageError, match="has key points, which shards do not support"):
-        pack(people, 1, None, str(tmp_path / "packed"), task="pose")
 
 
-def test_two_processes_train_what_one_does(place, tmp_path):
+def test_joints_and_sizes_travel_in_shards(place, tmp_path):
+    """Packed pictures give the same joints, in the same words, whether their index is stored or scanned."""
+    pack(str(place / "people"), 2, None, str(tmp_path / "packed"), task="pose")
+    before = opened_for(Pose(), str(place / "people"))
+    for stored in (True, False):
+        if not stored:
+            for index in (tmp_path / "packed").glob("*.index"):
+                index.unlink()
+        after = opened_for(Pose(), str(tmp_path / "packed"))
+        assert after.classes == before.classes and after.mirrors and after.splits.keys() == {"train", "test"}
+        for name, split in before.splits.items():
+            other = after.splits[name]
+            assert other.points.skeleton == split.points.skeleton
+            said = [sorted(Points.said(s, i) for i in range(len(s))) for s in (split, other)]
+            assert said[0] == said[1] and len(said[0]) == len(split)
+            read = [{s.digest(i): Points.read(s, i) for i in range(len(s))} for s in (split, other)]
+            for digest, (places, known, size, swaps) in read[0].items():
+                own = read[1][digest]
+                assert np.array_equal(own[0], places) and np.array_equal(own[1], known)
+                assert (own[2], own[3]) == (size, swaps)
+    pack(str(place / "people"), 2, 20, str(tmp_path / "small"), task="pose")
+    small = opened_for(Pose(), str(tmp_path / "small")).train
+    halves = {tuple((2 * p).ravel()) for p in small.points.places}
+    assert small.picture_size(0) == (30, 20) and halves == {
+        tuple(p.ravel()) for p in before.train.points.places
+    }
+
+
+def test_shards_whose_joints_do_not_fit_are_refused(place, tmp_path):
+    packed = tmp_path / "packed"
+    pack(str(place / "people"), 1, None, str(packed), task="pose")
+    document = json.loads((packed / "joints.json").read_text())
+    for changes, fault in (
+        ({"names": document["names"][:5]}, "its numbers do not fit its 5 names"),
+        ({"names": [*document["names"], "nose"], "swaps": []}, "does not have the 7 key points"),
+        ({"limbs": "none"}, "does not say what the joints are"),
+    ):
+        (packed / "joints.json").write_text(json.dumps({**document, **changes}))
+        with pytest.raises(DataError, match=fault):
+            opened_for(Pose(), str(packed))
+    (packed / "joints.json").unlink()
+    with pytest.raises(DataError, match="holds no key points"):
+        opened_for(Pose(), str(packed))
+
+
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_processes_train_what_one_does(place, tmp_path, processes):
     """The same samples, joints and draws and, but for the order of sums, the same weights and errors."""
     settings = (
         "model=lenet5_modern", "image_size=32", "batch_size=8", "epochs=2", "lr=0.02", "precision=fp32",
@@ -219,11 +277,11 @@ def test_two_processes_train_what_one_does(place, tmp_path):
         "train", str(place / "people"), "--task", "pose", "--recipe", "fast", "--json",
         *(w for key in settings for w in ("--set", key)),
     ]  # fmt: skip
-    for count in (1, 2):
+    for count in (1, processes):
         by_processes(count, words, tmp_path / str(count), timeout=1200)
     state, _ = load_tensors(tmp_path / "1" / "last/state.safetensors")
     assert any("errors.0.variance" in name for name in state)
-    assert difference(tmp_path / "1", tmp_path / "2") < 1e-5
-    rows = [read_csv(tmp_path / str(n) / "metrics.csv") for n in (1, 2)]
+    assert difference(tmp_path / "1", tmp_path / str(processes)) < 1e-5
+    rows = [read_csv(tmp_path / str(n) / "metrics.csv") for n in (1, processes)]
     for a, b in zip(*rows, strict=True):
         assert a["train_pose_error"] == pytest.approx(b["train_pose_error"], abs=1e-3)

@@ -291,7 +291,8 @@ def test_check_and_augment_take_the_pictures_of_the_task(tmp_path):
         check(str(one))
 
 
-def test_two_processes_train_what_one_does(place, tmp_path):
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_processes_train_what_one_does(place, tmp_path, processes):
     """The same samples, marks and, but for the order of sums, weights; and one answer of the test."""
     words = [
         "train", place / "boxes", "--task", "localize", "--recipe", "fast", "--json",
@@ -299,13 +300,13 @@ def test_two_processes_train_what_one_does(place, tmp_path):
                         "precision=fp32", "normalize=imagenet") for w in ("--set", key)),
     ]  # fmt: skip
     answers = []
-    for count in (1, 2):
+    for count in (1, processes):
         said = by_processes(count, words, tmp_path / str(count), timeout=300)
         answers.append(json.loads(said))
-    assert difference(tmp_path / "1", tmp_path / "2") < 1e-5
+    assert difference(tmp_path / "1", tmp_path / str(processes)) < 1e-5
     assert answers[0]["n"] == answers[1]["n"] == 12
     assert answers[0]["iou"] == pytest.approx(answers[1]["iou"], abs=1e-4)
-    rows = [read_csv(tmp_path / str(n) / "metrics.csv") for n in (1, 2)]
+    rows = [read_csv(tmp_path / str(n) / "metrics.csv") for n in (1, processes)]
     for a, b in zip(*rows, strict=True):
         assert a["train_localization_error"] == b["train_localization_error"]
         assert a["val_iou"] == pytest.approx(b["val_iou"], abs=1e-4)

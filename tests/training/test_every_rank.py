@@ -6,12 +6,10 @@ The trainings run at the precision that users get: bf16 where the processor mult
 """
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
+import copies
 from support import make_folder
 
 pytestmark = pytest.mark.usefixtures("on_the_cpu")
@@ -93,14 +91,7 @@ PAPERS = {
 def trained(kinds, place):
     """What every training left on two processes: names of tensors that differ, and that never moved."""
     make_folder(place / "colours", count=16)
-    (place / "kinds.py").write_text(SCRIPT)
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
-            "kinds.py", json.dumps(kinds),
-        ],
-        cwd=place, capture_output=True, text=True, timeout=900, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    done = copies.together(2, json.dumps(kinds), program=SCRIPT, cwd=place, timeout=900)
     assert done.returncode == 0, done.stderr[:3000]
     return json.loads(done.stdout)
 

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import copies
 from resight.core.files import digest
 from resight.training.journal import read_csv
 from support import make_folder, one_line, resight
@@ -43,10 +42,7 @@ run()
 
 def faulty(fault, *words, code=None):
     """Run `resight train` with a fault in it."""
-    program = COUNT + fault + RUN
-    done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, words)], capture_output=True, text=True, timeout=300
-    )
+    done = copies.run(*words, program=COUNT + fault + RUN)
     if code is not None:
         assert done.returncode == code, f"{done.returncode}\n{done.stderr[-3000:]}"
     return done
@@ -128,20 +124,13 @@ def test_killed_and_resumed_is_never_killed(whole, moment):
 
 
 def test_sigterm_ends_with_a_saved_checkpoint_within_the_grace_of_a_cluster(whole):
-    with Path("stderr.txt").open("w") as log:
-        process = subprocess.Popen(
-            [
-                sys.executable, "-m", "resight", "train", whole / "colours", *WORDS, "--epochs", "60",
-                "--out", "run",
-            ],
-            stdout=subprocess.DEVNULL, stderr=log,
-        )  # fmt: skip
-        while not Path("run/metrics.csv").exists() or len(read_csv(Path("run/metrics.csv"))) < 2:
-            assert process.poll() is None
-            time.sleep(0.02)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 130
-    assert "resume with" in Path("stderr.txt").read_text()
+    process = copies.start("train", whole / "colours", *WORDS, "--epochs", "60", "--out", "run")
+    while not Path("run/metrics.csv").exists() or len(read_csv(Path("run/metrics.csv"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 130
+    assert "resume with" in process.err.read_text()
     assert load_file("run/last/state.safetensors")
 
 
@@ -200,10 +189,7 @@ Path.read_bytes = broken
 
 def test_a_second_run_into_the_same_folder_is_refused(whole):
     words = ("train", whole / "colours", *WORDS, "--out", "run")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "resight", *map(str, words), "--epochs", "200"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    process = copies.start(*words, "--epochs", "200")
     try:
         while not Path("run/recipe.json").exists():
             assert process.poll() is None

@@ -13,6 +13,7 @@ from resight.data.marks import ClassMarks
 from resight.data.order import balanced
 from resight.models.criterion import Criterion
 from resight.models.modelfile import load_model
+from resight.models.old_tasks import keep_head, old_logits
 from resight.models.zoo import create_model
 from resight.service.run.run import open_run
 from resight.service.train.words import _with_operations
@@ -90,7 +91,7 @@ def test_old_answers_are_a_term_of_the_loss():
     model = create_model("resnet20", 4)
     model.load_state_dict(old.state_dict())
     model.classes = old.classes
-    model.keep_head("first", {})
+    keep_head(model, "first", {})
     model.reset_classifier(3)
     images, labels = torch.randn(6, 3, 16, 16), torch.tensor([0, 1, 2, 0, 1, 2])
     marks = ClassMarks.of(labels)
@@ -105,7 +106,7 @@ def test_old_answers_are_a_term_of_the_loss():
         model.old_heads[0].weight.add_(torch.randn_like(model.old_heads[0].weight))
     worse, _ = OneClass().objective(model, Aids(old=OldSelf(old)))(images, marks, 0.0)
     assert worse > both
-    moved = (model.old_logits(model.forward_features(images))[0] / 2).log_softmax(1)
+    moved = (old_logits(model, model.forward_features(images))[0] / 2).log_softmax(1)
     torch.testing.assert_close(worse - alone, -(answers * moved).sum(1).mean())
 
 
@@ -173,7 +174,7 @@ def test_not_forgetting_needs_a_run_and_its_normalization(folder, tiny_run):
         resight(*words, "--set", f"weights={tiny_run}", "--set", "normalize=channel"), 2
     )
     with pytest.raises(UsageError, match="has a custom head"):
-        create_model("nin_cifar", 3).keep_head("x", {})
+        keep_head(create_model("nin_cifar", 3), "x", {})
 
 
 def test_a_rare_class_counts_as_much_as_the_others():

@@ -1,6 +1,7 @@
 """The loop's own promises: finite or stopped, warned early, averaged right."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,11 +9,13 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from resight.core.errors import UsageError
 from resight.models.zoo import create_model
 from resight.service.train.train import train
 from resight.training.ema import EVERY, AveragedWeights
 from resight.training.guessing import Guessing
-from resight.training.journal import Journal
+from resight.training.journal import Journal, read_csv
+from resuming import assert_same_weights, stopped_after
 from support import make_folder, one_line, resight
 
 TINY = ["model=resnet20", "image_size=16", "batch_size=8"]
@@ -96,6 +99,29 @@ def test_averages_take_statistics_in_and_counters_over():
         assert averages.state["running_var"].item() == pytest.approx(var, rel=1e-6), step
     assert averages.state["num_batches_tracked"].item() == 10
     assert averages.state["running_mean"] is not norm.running_mean
+
+
+def test_a_plateau_drops_the_rate_of_a_training_and_of_one_that_is_resumed(folder):
+    """At such a rate the error stays as it is: from the third epoch on each drops the rate once more."""
+    words = [
+        "model=lenet5_modern", "image_size=32", "batch_size=8", "lr=1e-9", "schedule=plateau", "drops=0.25",
+    ]  # fmt: skip
+    call = {"epochs": 4, "changes": words, "console": Console(file=io.StringIO())}
+    train(str(folder), out="whole", **call)
+    with stopped_after(5):
+        train(str(folder), out="cut", **call)
+    train(resume="cut", console=call["console"])
+    for run in ("whole", "cut"):
+        rows = read_csv(Path(run) / "metrics.csv")
+        assert len({row["val_error"] for row in rows}) == 1
+        assert [row["lr"] for row in rows] == pytest.approx([1e-9, 1e-9, 1e-10, 1e-11], rel=1e-6)
+    assert_same_weights("whole", "cut")
+
+
+def test_a_plateau_without_validation_is_refused(folder):
+    words = [*TINY, "schedule=plateau", "drops=", "val_share=0"]
+    with pytest.raises(UsageError, match="there are no validation pictures"):
+        train(str(folder), changes=words, out="run", console=Console(file=io.StringIO()))
 
 
 @pytest.mark.parametrize("trunk", [0.0, 0.1])

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+import copies
 from resight.core import seeds
 from resight.data.order import Order
 from resight.training.journal import read_csv
@@ -123,24 +124,19 @@ leave()
 @pytest.mark.slow
 def test_batch_normalization_over_processes_trains_as_in_one(tmp_path):
     """In float64, where rounding cannot hide or make a difference."""
-    (tmp_path / "steps.py").write_text(STEPS)
 
     def weights(processes, kind):
-        subprocess.run(
-            [
-                sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes),
-                "--standalone", "steps.py", "weights.pt", kind,
-            ],
-            check=True, capture_output=True, timeout=200,
-        )  # fmt: skip
-        return torch.load("weights.pt", weights_only=True)
+        done = copies.together(processes, "weights.pt", kind, program=STEPS, cwd=tmp_path, timeout=200)
+        assert done.returncode == 0, done.stderr
+        return torch.load(tmp_path / "weights.pt", weights_only=True)
 
-    one, two, apart = weights(1, "synced"), weights(2, "synced"), weights(2, "apart")
+    one, apart = weights(1, "synced"), weights(2, "apart")
 
     def worst(a, b):
         return max((a[k].double() - b[k].double()).abs().max().item() for k in a)
 
-    assert worst(one, two) < 1e-8
+    for processes in (2, 4):
+        assert worst(one, weights(processes, "synced")) < 1e-8
     assert worst(one, apart) > 1e-3
 
 
@@ -258,11 +254,8 @@ def normalized(tmp_path_factory):
     nn.init.normal_(layer.weight)
     nn.init.normal_(layer.bias)
     torch.save((images, wanted, layer), place / "whole.pt")
-    (place / "norm.py").write_text(NORM)
-    subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "norm.py"],
-        cwd=place, check=True, capture_output=True, timeout=200,
-    )  # fmt: skip
+    done = copies.together(2, program=NORM, cwd=place, timeout=200)
+    assert done.returncode == 0, done.stderr
     x = images.clone().requires_grad_()
     y = layer(x)
     y.backward(wanted)
@@ -298,7 +291,8 @@ SHARDED = (*WORDS, "--set", "ema=0.9", "--set", "shard=true")
 
 def test_sharded_weights_learn_what_whole_ones_do(colours, tmp_path):
     """Parameters, momenta and averages lie cut up in two processes; what is judged and saved is whole."""
-    launch(2, "train", colours / "colours", *SHARDED, "--out", "sharded")
+    done = copies.together(2, "train", colours / "colours", *SHARDED, "--out", "sharded")
+    assert done.returncode == 0, done.stderr[-3000:]
     resight("train", colours / "colours", *WORDS, "--set", "ema=0.9", "--out", "whole", check=0)
     worst = differences(tmp_path / "whole", tmp_path / "sharded")
     assert max(worst.values()) < 1e-5, sorted(worst.items(), key=lambda kv: -kv[1])[:3]

@@ -2,8 +2,6 @@
 
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+import copies
 from resight.training.journal import read_csv
 from support import make_folder, one_line, resight
 
@@ -45,12 +44,7 @@ def assert_equal_runs(a, b):
 
 
 def start(*words):
-    with Path("stderr.txt").open("w") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "resight", "train", *map(str, words)],
-            stdout=subprocess.DEVNULL,
-            stderr=log,
-        )
+    return copies.start("train", *words)
 
 
 def wait_for(run, epoch, process):
@@ -61,7 +55,7 @@ def wait_for(run, epoch, process):
         if file.exists() and len(read_csv(file)) >= epoch:
             return
         time.sleep(0.01)
-    assert process.poll() is None, Path("stderr.txt").read_text()
+    assert process.poll() is None, process.err.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +94,7 @@ def test_an_interrupt_saves_inside_the_epoch_and_resumes(uninterrupted, tmp_path
     wait_for(run, 2, process)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
-    assert f"resume with: resight train --resume {run}" in Path("stderr.txt").read_text()
+    assert f"resume with: resight train --resume {run}" in process.err.read_text()
     resight("train", "--resume", run, check=0)
     assert_equal_runs(uninterrupted / "whole", run)
 

@@ -3,13 +3,16 @@
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
+import torch
 
 from resight.core.errors import UsageError
 from resight.core.registry import lookup
+from resight.tasks.task import Best
 from resight.training.recipe import Facts, Recipe
 from resight.training.recipes import RECIPES
-from resight.training.schedules import learning_rate, warmup_steps
+from resight.training.schedules import learning_rate, require_errors, warmup_steps
 
 CIFAR = {"pictures": 50_000, "side": 32, "mirrors": True}
 
@@ -96,6 +99,38 @@ def test_fifths_and_linear_are_as_their_papers_print_them():
     assert changes == {0: 0.1, 60: 0.02, 120: 0.004, 160: 0.0008}
     linear = trace(replace(recipe, schedule="linear", lr=1.0), 100)
     assert linear[0] == 1 and linear[50] == pytest.approx(0.505) and linear[99] == pytest.approx(0.0199)
+
+
+def test_a_plateau_drops_the_rate_as_torchs_own_schedule_does():
+    """Of ten epochs a fifth without a lower error is a plateau; the rate follows the epochs so far."""
+    recipe = replace(build("fast"), schedule="plateau", drops=(0.2,), lr=1.0, epochs=10, warmup=())
+    for seed in range(20):
+        errors = np.random.default_rng(seed).integers(0, 12, 10).astype(float).tolist()
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        torchs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=1, threshold=0)
+        for epoch in range(10):
+            rate = learning_rate(recipe, 7 * epoch, 70, errors[:epoch])
+            assert rate == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-7)
+            torchs.step(errors[epoch])
+    assert learning_rate(recipe, 69, 70, ()) == 1.0
+    ten = replace(recipe, epochs=30, drops=())  # a tenth of the training: three epochs
+    assert [learning_rate(ten, 0, 1, [5.0] * n) for n in (3, 4, 7)] == pytest.approx([1.0, 0.1, 0.01])
+
+
+def test_a_plateau_needs_errors_and_one_share():
+    recipe = replace(build("fast"), schedule="plateau", drops=())
+    with pytest.raises(UsageError, match="there are no validation pictures; hold some out"):
+        require_errors(recipe, judged=False)
+    require_errors(recipe, judged=True)
+    require_errors(build("fast"), judged=False)
+    with pytest.raises(UsageError, match="schedule=plateau takes one number"):
+        replace(recipe, drops=(0.5, 0.75))
+
+
+def test_where_more_is_better_a_plateau_is_of_figures_that_do_not_rise():
+    rows = [{"val_iou": 0.5}, {}, {"val_iou": 0.7}]
+    assert Best("val_iou", lower=False, error=False).errors(rows) == [-0.5, -0.7]
+    assert Best("val_iou").errors(rows) == [0.5, 0.7]
 
 
 def test_cosine_and_constant():

@@ -3,13 +3,13 @@
 import json
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 
 import pytest
 
+import copies
 from resight.web.serve import Address, serve
 from serving import BLUE, RED, Client, encoded, error_of, serving, spotted
 
@@ -115,15 +115,13 @@ def test_requests_go_before_the_pictures_that_wait(desk):
 
 
 def test_a_signal_lets_requests_end(finder, photos):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "resight", "serve", str(finder), "photos", "--port", "0"],
-        cwd=photos.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    line = process.stdout.readline()
-    if not line.startswith("http://127.0.0.1:"):
-        pytest.fail(process.communicate()[1])
-    assert "photos-boxes" in process.stdout.readline()
-    client = Client(int(line.rstrip("/\n").rsplit(":", 1)[1]))
+    process = copies.start("serve", finder, "photos", "--port", "0", cwd=photos.parent)
+    while process.out.read_text().count("\n") < 2:
+        assert process.poll() is None, process.texts()
+        time.sleep(0.02)
+    line, place = process.out.read_text().splitlines()[:2]
+    assert line.startswith("http://127.0.0.1:") and "photos-boxes" in place
+    client = Client(int(line.rstrip("/").rsplit(":", 1)[1]))
     key = client.get("/v1/desk?state=all&order=name")[1]["pictures"][0]["key"]
     assert client.put(f"/v1/desk/{key}", {"version": 0, "done": True, "boxes": [BOX]})[0] == 200
     content = encoded(spotted())
@@ -144,8 +142,7 @@ def test_a_signal_lets_requests_end(finder, photos):
             answer += part
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b'"label":"red"' in answer
-    err = process.communicate(timeout=60)[1]
-    assert (process.returncode, err) == (0, "")
+    assert (process.wait(60), process.texts()[1]) == (0, "")
 
 
 def test_a_second_server_on_the_same_boxes_is_refused(finder, photos):

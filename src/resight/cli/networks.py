@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from resight.core.networks import Summary
     from resight.core.published import Record
     from resight.service.networks.compare import Comparison
+    from resight.service.networks.forms import Forms
     from resight.service.networks.gemm import Products
     from resight.service.networks.history import Chart
     from resight.service.networks.matrix import Pooling
@@ -50,6 +51,10 @@ def summary(
             "--gemm", help="Instead: each convolution as one matrix product (im2col), weights times columns."
         ),
     ] = False,
+    forms: Annotated[
+        bool,
+        typer.Option("--forms", help="Instead: each block with groups in the three equal forms of ResNeXt."),
+    ] = False,
     matrix: Annotated[
         str | None,
         typer.Option(
@@ -61,8 +66,13 @@ def summary(
     as_json: Json = False,
 ) -> None:
     """Show the output, parameters, cost and receptive field of each layer, for one image."""
-    if gemm and matrix:
-        raise UsageError("--gemm and --matrix show different things; give one of them")
+    if sum(map(bool, (gemm, forms, matrix))) > 1:
+        raise UsageError("--gemm, --forms and --matrix show different things; give one of them")
+    if forms:
+        from resight.service.networks.forms import forms as three_forms
+
+        equal_forms(three_forms(model, size, changes or ()), as_json=as_json)
+        return
     if matrix:
         from resight.service.networks.matrix import draw_pooling
 
@@ -221,6 +231,32 @@ def multiplied(answer: "Products", *, as_json: bool) -> None:
     show.say(
         f"{answer.name} at {answer.input_size} x {answer.input_size}: sizes of each group "
         "for one image; difference: the largest, relative to the largest output, from torch's convolution."
+    )
+
+
+def equal_forms(answer: "Forms", *, as_json: bool) -> None:
+    """Print how far apart the three forms of grouped blocks are."""
+    if as_json:
+        show.document(answer)
+        return
+    show.table(
+        ("block", "paths", "width", "parameters", "(a) added up", "(b) joined"),
+        [
+            (
+                row.block,
+                row.paths,
+                row.width,
+                f"{row.parameters:,}",
+                f"{row.added:.1e}",
+                f"{row.joined:.1e}",
+            )
+            for row in answer.blocks
+        ],
+    )
+    show.say(
+        f"{answer.name} at {answer.input_size} x {answer.input_size}: the residual as paths that are added "
+        "up, or joined and then expanded; difference: the largest, relative to the largest output, from (c), "
+        "a convolution in groups."
     )
 
 

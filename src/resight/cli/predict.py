@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from resight.cli import show
-from resight.cli.words import Json, Paths, RunName
+from resight.cli.words import Json, Paths, RunName, Votes
 from resight.core.errors import UsageError
 
 
@@ -31,6 +31,7 @@ def predict(
         str | None,
         typer.Option(metavar="DIR", help="Write label maps as PNG to this folder (--task segment)."),
     ] = None,
+    votes: Votes = None,
     *,
     exact: Annotated[bool, typer.Option("--exact", help="Use float32, not the fastest precision.")] = False,
     as_json: Json = False,
@@ -39,15 +40,17 @@ def predict(
     from resight.export.deployed import is_onnx
 
     form = show.form("json" if as_json else form, ("table", "json", "csv"))
+    if form == "csv" and votes is not None:
+        raise UsageError("--votes: csv has no column for the spread; use --format json")
     top = top or (1 if form == "csv" else 5)
-    if is_onnx(run) and out is None:  # without torch, which takes seconds to load
+    if is_onnx(run) and out is None and votes is None:  # without torch, which takes seconds to load
         from resight.service.deployed.predict import predict as deployed
 
         rows = deployed(run, paths, top, at_least=at_least)
     else:
         from resight.service.test.predict import predict as service
 
-        rows = service(run, paths, top, at_least=at_least, exact=exact, out=out)
+        rows = service(run, paths, top, at_least=at_least, exact=exact, out=out, votes=votes)
     code = predicted(rows, form, top, unsure=at_least is not None)
     if at_least is not None:
         from resight.service.test.accepted import accepted_in_words
@@ -97,7 +100,8 @@ def predicted(rows: Iterable[dict[str, Any]], form: str, top: int = 1, *, unsure
             show.say(f"{row['path']}: {row['error']}", err=True)
         else:
             best = ", ".join(f"{label} {100 * p:.1f} %" for label, p in row["top"])
-            show.say(f"{row['path']}  {'unsure: ' if row.get('unsure') else ''}{best}")
+            spread = f"; votes differ by {100 * row['spread']:.1f} points" if "spread" in row else ""
+            show.say(f"{row['path']}  {'unsure: ' if row.get('unsure') else ''}{best}{spread}")
     if form == "json":
         show.document(collected)
     if faults:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from resight.cli import show
-from resight.cli.words import Data, DataRoot, Json, RunName, Strict
+from resight.cli.words import Data, DataRoot, Json, RunName, Strict, Votes
 from resight.core.text import amount
 
 
@@ -18,6 +18,7 @@ def test(
         str, typer.Option(help="Test whole pictures at these shorter sides, such as 224,256,384,480,640.")
     ] = "",
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode pictures.")] = 0,
+    votes: Votes = None,
     *,
     data_root: DataRoot = None,
     strict: Strict = False,
@@ -28,7 +29,7 @@ def test(
 
     answer = service(
         runs, data, split, views, show.whole_numbers(scales, "--scales"), data_root=data_root, strict=strict,
-        workers=workers,
+        workers=workers, votes=votes,
     )  # fmt: skip
     tested(answer, as_json=as_json)
 
@@ -63,6 +64,12 @@ def tested(answer: dict[str, Any], *, as_json: bool) -> None:
     if macro := answer["macro"]:
         means = " ".join(f"{macro[key]:.4f}" for key in ("precision", "recall", "f1"))
         rows.insert(3, ("macro precision, recall, F1", means))
+    if found := answer.get("votes"):
+        means = " / ".join(
+            "-" if (value := found[key]) is None else f"{100 * value:.2f}"
+            for key in ("spread", "spread_right", "spread_wrong")
+        )
+        rows.append((f"spread of {found['n']} votes: all / right / wrong, points", means))
     rows += [*_of_folds(answer), *_learned(answer)]
     show.table((f"{answer['data']} {answer['split']}", ""), rows)
     worst = sorted(

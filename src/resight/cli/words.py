@@ -26,6 +26,14 @@ RUN_HELP = (
     "which runs that file."
 )
 RunName = Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP)]
+Votes = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Let the network answer N times with its dropout on: the mean is the answer, the spread says "
+        "how unsure it is.",
+    ),
+]
 Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Picture files, folders or patterns.")]
 
 

@@ -36,6 +36,7 @@ from resight.data.layouts.tree import (
 from resight.data.layouts.unread import claim_points, claim_segmentation, claim_tables
 from resight.data.layouts.voc import claim_voc
 from resight.data.layouts.yolo import claim_yolo, open_yolo
+from resight.data.shards.marks import JOINTS
 from resight.data.shards.members import PACKED, open_shards, tar_shards
 from resight.data.splitting import with_test_split
 
@@ -221,8 +222,18 @@ def _claim_tar(root: Path) -> Claim | None:
     used = frozenset(file.name for files in shards.values() for file in files) | {
         "classes.json",
         "classes.txt",
+        JOINTS,
     }
-    return Claim("tar shards", used, lambda _: open_shards(str(root), shards)) if shards else None
+
+    def opened(rule: Rule) -> Dataset:
+        return open_shards(str(root), shards, pointed=rule is POINTS)
+
+    return Claim("tar shards", used, opened) if shards else None
+
+
+def _claim_pointed_tar(root: Path) -> Claim | None:
+    """Claim shards that hold key points."""
+    return _claim_tar(root) if (root / JOINTS).is_file() else None
 
 
 READERS: tuple[Reader, ...] = (
@@ -238,7 +249,7 @@ READERS: tuple[Reader, ...] = (
     claim_tables,
 )
 """Each layout that a folder may have, except class folders, which are only asked for where none is found."""
-POINT_READERS: tuple[Reader, ...] = (claim_lsp, claim_coco_points, claim_point_table)
+POINT_READERS: tuple[Reader, ...] = (claim_lsp, claim_coco_points, claim_point_table, _claim_pointed_tar)
 """Each layout with key points; other layouts are refused where key points are asked for."""
 MAP_READERS: tuple[Reader, ...] = (claim_mapped, claim_coco, claim_yolo)
 """Each layout with label maps, or with masks that give some."""
@@ -284,7 +295,8 @@ def _open_folder(path: Path, rule: Rule) -> Dataset:
     if rule is POINTS:
         raise DataError(
             f"{path}: holds no key points; they are read from joints.mat (Leeds Sports Pose), from "
-            "annotations/person_keypoints_train*.json (COCO) or from a csv with path, NAME_x and NAME_y"
+            "annotations/person_keypoints_train*.json (COCO), from a csv with path, NAME_x and NAME_y, or "
+            "from shards packed of these"
         )
     if isinstance(rule, Mapped):
         raise DataError(f"{path}: holds no label maps; {READ}")

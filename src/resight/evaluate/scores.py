@@ -112,6 +112,13 @@ class _Views(TorchDataset):
         return index, [views_of(image, card, self.views, self.scales) for card in self.cards]  # type: ignore[arg-type]
 
 
+Answer = Callable[
+    [Sequence[Member], Sequence[Normalize], Sequence[Preprocessing], list[list[list[NDArray[np.uint8]]]]],
+    Iterable[Tensor],
+]
+"""Networks, their preprocessing, each distinct one, and each picture's views for it, to its answer."""
+
+
 def _keep(samples: list) -> list:
     return samples
 
@@ -124,6 +131,7 @@ def probabilities_of(
     views: str = "single",
     scales: tuple[int, ...] = (),
     workers: int = 0,
+    answer: "Answer | None" = None,
 ) -> Iterator[tuple[int, Tensor | PictureError]]:
     """Yield (index, probabilities (classes,) or the fault) of each picture, in order.
 
@@ -137,6 +145,7 @@ def probabilities_of(
         views: see `views_of`.
         scales: see `views_of`. There a head of fully connected layers is slid over the map, see `Dense`.
         workers: processes that read and cut the pictures.
+        answer: says what a batch gives, in place of the mean.
 
     Raises:
         ModelFileError: if a network's answers are not finite numbers.
@@ -154,7 +163,7 @@ def probabilities_of(
     )
     for samples in counted(loader, "testing pictures", len(indices), loader.batch_size or 1):
         good = [(index, views) for index, views in samples if not isinstance(views, PictureError)]
-        means = _average(members, normalizers, cards, [v for _, v in good]) if good else []
+        means = (answer or _average)(members, normalizers, cards, [v for _, v in good]) if good else []
         answers: dict[int, Tensor | PictureError] = dict(zip((i for i, _ in good), means, strict=True))
         answers |= {index: views for index, views in samples if isinstance(views, PictureError)}
         for index, _ in samples:

@@ -15,7 +15,8 @@ from resight.data.layouts.pointed import HALF
 from resight.export.deployed import Onnx
 from resight.export.drawn import masks_of
 from resight.tasks.detect.result import Detected
-from resight.tasks.localize.result import Located
+from resight.tasks.localize.result import GUESSES, Located
+from resight.tasks.localize.row import box_of
 from resight.tasks.pose.result import Posed
 from resight.tasks.verify.result import Answer
 
@@ -64,9 +65,10 @@ def answer_of(opened: Onnx, values: dict[str, NDArray[Any]], size: Sequence[int]
         return Answer(values["embeddings"], tuple(opened.export["fitted"]))
     if opened.task == "localize":
         likely = values["probabilities"].astype(np.float64)
-        label = int(likely.argmax())
-        x0, y0, x1, y1 = values["boxes"].astype(np.float64).tolist()
-        return Located(label, float(likely[label]), (x0, y0, x1, y1), own)
+        best = np.argsort(-likely, kind="stable")[:GUESSES].tolist()
+        x0, y0, x1, y1 = box_of(best[0], values["boxes"])
+        box, each = (x0, y0, x1, y1), values["boxes"].astype(np.float32)
+        return Located(best[0], float(likely[best[0]]), box, own, None, tuple(best), each)
     if opened.task == "pose":
         places = tuple((x + HALF, y + HALF) for x, y in values["points"].astype(np.float64).tolist())
         # The file says how sure a joint is, the mean of its two deviations.

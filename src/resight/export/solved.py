@@ -103,25 +103,21 @@ class Embedded(Solved):
 
 
 class Boxed(Solved):
-    """One class and one box a picture."""
+    """One class and one box a picture, or a box of every class."""
 
     axes: ClassVar[dict[str, tuple[str, ...]]] = {
-        "probabilities": ("batch", "classes"), "boxes": ("batch", "4"),
+        "probabilities": ("batch", "classes"), "boxes": ("batch", "boxes", "4"),
     }  # fmt: skip
     outputs = ("probabilities", "boxes")
 
     def said(self, pixels: Tensor, frame: Frame) -> tuple[Tensor, ...]:
-        """Turn squares into probabilities (B, classes) and the box of the best class (B, 4)."""
+        """Turn squares into probabilities (B, classes) and boxes (B, classes or 1, 4)."""
         assert isinstance(self.task, Localize)  # `solved` chose
         views = [pixels, pixels.flip(3)] if self.task.mirrored else [pixels]
         raw = torch.stack([self.network(self.normalize(view)) for view in views])  # (views, B, ...)
         classes = raw.shape[2] // 5 if self.task.per_class else raw.shape[2] - 4
         likely = (raw[..., :classes].to(torch.float64) / self.temperature).softmax(2).mean(0)
         boxes = raw[..., classes:].unflatten(2, (-1, 4))
-        if self.task.per_class:
-            best = likely.argmax(1)[None, :, None, None].expand(len(views), -1, 1, 4)
-            boxes = boxes.gather(2, best)
-        boxes = boxes[:, :, 0]
         if self.task.mirrored:
             x0, y0, x1, y1 = boxes[1].unbind(-1)
             boxes = torch.stack([boxes[0], torch.stack([1 - x1, y0, 1 - x0, y1], -1)])

@@ -2,8 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,25 +14,13 @@ from resight.models.cost import evaluating
 from resight.models.criterion import PLAIN, Criterion
 from resight.models.origin import Origin
 
+if TYPE_CHECKING:
+    from resight.models.old_tasks import OldTask
+
 Part = TypeVar("Part", bound=nn.Module)
 
 HEADS = ("gap", "gmp", "flatten")
 """Global average pooling, global maximum pooling, or every position of the map."""
-
-
-@dataclass(frozen=True)
-class OldTask:
-    """A task that a network learned before its present one, and can still do.
-
-    Attributes:
-        name: its name, as in RUN@NAME.
-        classes: in the order of its head's logits.
-        facts: of the run that learned it: data, split, test figures.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    facts: dict[str, Any]
 
 
 class Classifier(nn.Module):
@@ -53,7 +40,7 @@ class Classifier(nn.Module):
         num_features: K, channels of the last map.
         classes: names of the classes, in the order of the logits; empty until weights bring them.
         preprocessing: how a picture must be prepared; None until weights bring it.
-        old_tasks: the tasks of its `old_heads`, see `keep_head`.
+        old_tasks: the tasks of its `old_heads`, see `resight.models.old_tasks`.
         name: the name under which it was created.
         options: the options with which it was created.
         weights_note: one line on what its weights lack, and which of several were used; "" for nothing.
@@ -370,60 +357,12 @@ class Classifier(nn.Module):
         )
         return [self.classifier_name, *beside]
 
-    def keep_head(self, name: str, facts: dict[str, Any]) -> None:
-        """Keep the last layer as the head of an old task when `reset_classifier` makes the next one.
-
-        Args:
-            name: of the task.
-            facts: see `OldTask`.
-
-        Raises:
-            UsageError: if the network has a custom head, not a last layer that reads one vector.
-        """
-        self._add_old(OldTask(name, self.classes, facts), self.get_classifier())
-
-    def add_old_task(self, task: OldTask) -> None:
-        """Add an old task with a fresh head, whose weights are read later."""
-        self._add_old(task, _fresh(self.get_classifier(), len(task.classes)))
-
-    def _add_old(self, task: OldTask, head: nn.Module) -> None:
-        if type(self).forward_head is not Classifier.forward_head:
-            raise UsageError(f"{self.name}: has a custom head, so no old head can be kept with it")
-        if not self.old_tasks:
-            self.add_module("old_heads", nn.ModuleList())
-        self.old_tasks.append(task)
-        cast("nn.ModuleList", self.old_heads).append(head)
-
-    def old_logits(self, features: Tensor) -> list[Tensor]:
-        """Return every old task's logits (B, classes) from the last map (B, K, h, w)."""
-        if not self.old_tasks:
-            return []
-        vector = self.forward_head(features, pre_logits=True)
-        return [head(vector) for head in cast("nn.ModuleList", self.old_heads)]
-
-    def use_old_head(self, name: str) -> OldTask:
-        """Switch the network to an old task, and return what is known about it.
-
-        Raises:
-            UsageError: if there is no task of that name.
-        """
-        names = [task.name for task in self.old_tasks]
-        if name not in names:
-            known = f"its old tasks: {', '.join(names)}" if names else "it has learned no other task"
-            raise UsageError(f"@{name}: this network has no such task; {known}")
-        number = names.index(name)
-        parent, _, leaf = self.classifier_name.rpartition(".")
-        setattr(self.get_submodule(parent), leaf, cast("nn.ModuleList", self.old_heads)[number])
-        task = self.old_tasks[number]
-        self.classes, self.num_classes = task.classes, len(task.classes)
-        return task
-
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the last layer, and that of every auxiliary head, by fresh ones of `num_classes` logits."""
         self.num_classes, self.classes, self.multi_label = num_classes, (), False
         for name in self.last_layers():
             parent, _, leaf = name.rpartition(".")
-            setattr(self.get_submodule(parent), leaf, _fresh(self.get_submodule(name), num_classes))
+            setattr(self.get_submodule(parent), leaf, fresh_like(self.get_submodule(name), num_classes))
 
 
 def decayed(network: nn.Module, name: str) -> float:
@@ -432,7 +371,7 @@ def decayed(network: nn.Module, name: str) -> float:
     return 0.0 if isinstance(owner, nn.PReLU) else 1.0
 
 
-def _fresh(layer: nn.Module, num_classes: int) -> nn.Module:
+def fresh_like(layer: nn.Module, num_classes: int) -> nn.Module:
     """Return a layer of the same kind, device and dtype, with `num_classes` outputs."""
     if isinstance(layer, nn.Conv2d):
         fresh: nn.Module = nn.Conv2d(layer.in_channels, num_classes, 1)

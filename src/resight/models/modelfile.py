@@ -16,11 +16,12 @@ from resight.core import documents
 from resight.core.errors import ModelFileError, UsageError
 from resight.core.files import replacing
 from resight.core.registry import lookup
-from resight.models.classifier import Classifier, OldTask
+from resight.models.classifier import Classifier
 from resight.models.foreign import what_it_is
 from resight.models.header import FORMAT, read_card, require_header
 from resight.models.initialization import shapes_only
 from resight.models.loading import Card, fitting, load_card
+from resight.models.old_tasks import OldTask, add_old_task
 from resight.models.solver import Solver
 from resight.models.zoo import NETWORKS, create_model, list_options
 
@@ -189,7 +190,7 @@ def _build(document: dict[str, Any], path: Path, builder: Builder | None) -> Cla
         model = create_model(name, len(document["classes"]), document["in_channels"], **row.before | options)
         model.multi_label = document.get("multi_label", False)
         for task in document.get("tasks", ()):
-            model.add_old_task(OldTask(task["name"], tuple(task["classes"]), task["facts"]))
+            add_old_task(model, OldTask(task["name"], tuple(task["classes"]), task["facts"]))
         if builder and document.get("task"):
             return builder(model, document)
     except (UsageError, LookupError, TypeError, ValueError) as error:

@@ -1,12 +1,13 @@
 """A trunk of the zoo under another head than a classifier's."""
 
 from collections import OrderedDict
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
 from resight.core.preprocessing import Preprocessing
-from resight.models.classifier import Classifier, OldTask, decayed
+from resight.models.classifier import Classifier, decayed
+from resight.models.old_tasks import OldTask
 from resight.models.origin import Origin
 
 
@@ -24,6 +25,22 @@ class Head(nn.Module):
     """Whether its layers see the same of every picture, so that they can be counted."""
     measures: ClassVar[bool] = False
     """Whether its own batch normalization measures its statistics where the trunk's are held fixed."""
+
+
+class Pass(NamedTuple):
+    """One network that a picture goes through.
+
+    Attributes:
+        prefix: of its layers' names.
+        network: reads squares.
+        side: of those squares, in pixels.
+        times: how many squares of a picture it reads.
+    """
+
+    prefix: str
+    network: nn.Module
+    side: int
+    times: int
 
 
 class Solver(nn.Module):
@@ -71,6 +88,14 @@ class Solver(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Give what the head says of images (B, C, H, W)."""
         return self.head(self.forward_maps(images))
+
+    def passes(self, side: int) -> list[Pass]:
+        """Return what is counted for a picture, in the order in which it runs.
+
+        Args:
+            side: of the square that the network sees, in pixels.
+        """
+        return [Pass("", self, side, 1)]
 
     @property
     def stages(self) -> "OrderedDict[str, nn.Module]":

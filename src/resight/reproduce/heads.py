@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from resight.models.classifier import Classifier
+from resight.models.old_tasks import use_old_head
 
 
 def put_back(model: Classifier, before: Classifier) -> None:
@@ -13,7 +14,7 @@ def put_back(model: Classifier, before: Classifier) -> None:
     A network trained without forgetting has its own old head, which was trained with it.
     """
     if model.old_tasks:
-        model.use_old_head(model.old_tasks[-1].name)
+        use_old_head(model, model.old_tasks[-1].name)
     else:
         _put(model, before.get_classifier(), before.classes)
     model.preprocessing = before.preprocessing

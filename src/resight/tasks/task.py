@@ -36,6 +36,10 @@ class Best:
     lower: bool = True
     error: bool = True
 
+    def errors(self, rows: Sequence[dict[str, float]]) -> list[float]:
+        """Return the figure of each epoch that was judged, so that lower is better."""
+        return [row[self.figure] if self.lower else -row[self.figure] for row in rows if self.figure in row]
+
     def improves(self, row: dict[str, float], before: float | None, within: float = 0.0) -> bool:
         """Return whether an epoch is kept: of equal ones, and without validation, the later.
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from resight.models.classifier import Classifier
+from resight.models.old_tasks import old_logits
 
 
 @dataclass(frozen=True)
@@ -49,5 +50,5 @@ class OldSelf:
     def answers(self, images: Tensor) -> list[Tensor]:
         """Return its logits (B, classes) for each old task of its successor, in their order."""
         features = self.model.forward_features(images)
-        answers = (*self.model.old_logits(features), self.model.forward_head(features))
+        answers = (*old_logits(self.model, features), self.model.forward_head(features))
         return [logits.float() for logits in answers]

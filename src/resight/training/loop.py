@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,7 @@ class Actions:
         stop: whether the training is asked to stop.
         say: called with a line for the user.
         save_seconds: time between two saves inside an epoch.
+        errors: called before each epoch for the validation errors so far, by which a plateau is known.
     """
 
     begin_epoch: Callable[[int, int], Callable[[int, float, float], None]]
@@ -46,6 +47,7 @@ class Actions:
     stop: Callable[[], bool]
     say: Callable[[str], None]
     save_seconds: float = SAVE_SECONDS
+    errors: Callable[[], Sequence[float]] = tuple
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
@@ -84,63 +86,100 @@ def fit(
         Stopped: when `actions.stop` says so in any process, after saving.
         TrainingError: when the loss is not a number, or memory runs out and nothing is left to halve.
     """
-    device, among = next(model.parameters()).device, world()
-    before_cycle = progress.begun * batches.order.steps
-    steps = recipe.epochs * batches.order.steps - before_cycle
     run_step = Step(model, objective, optimizer, batches.order.share, precision)
+    run = _Epochs(model, batches, recipe, optimizer, averages, progress, run_step, actions)
     while progress.epoch < recipe.epochs:
         # A training that is continued has trained its head already.
         set_mode(model, recipe, recipe.epochs - 1 if progress.begun else progress.epoch)
         if isinstance(objective, Shared):
             objective.require_averaged()
-        after_step = actions.begin_epoch(progress.epoch, progress.step)
-        started, before, saved = time.perf_counter(), progress.seconds, time.perf_counter()
-        exact = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
-        # Loss, the objective's sums, pictures seen.
-        totals = torch.zeros(2 + len(progress.sums), dtype=exact, device=device)
-        rate = 0.0
-        for batch in batches.epoch(progress.epoch, progress.step):
-            step = progress.epoch * batches.order.steps + progress.step
-            rate = learning_rate(recipe, step - before_cycle, steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group["factor"]
-            done = 1.0 if progress.begun else step / steps  # hints and side heads have had their time
-            found = run_step(batch, step, done, recipe.seed, progress, actions.say)
-            optimizer.step()
-            model.constrain()
-            if averages:
-                averages.update(model, step)
-
-            totals[:-1] += found
-            totals[-1] += len(batch.marks)
-            progress.step += 1
-            progress.leave_out(batch.faults)
-            now = time.perf_counter()
-            progress.seconds = before + now - started
-            # Reading the loss stalls a GPU, so there it is looked at now and then.
-            looked = device.type == "cpu" or progress.step % 50 == 0 or progress.step == batches.order.steps
-            loss = found[0].item() if looked else 0.0
-            wishes = (actions.stop(), now - saved > actions.save_seconds, not math.isfinite(loss))
-            stop, save, broken = among.greatest(wishes)
-            if broken:
-                require_finite(math.nan if math.isfinite(loss) else loss, progress, rate)
-            if looked:
-                seen = (progress.seen + totals[-1].item() * among.processes) / progress.seconds
-                after_step(progress.step, seen, loss)
-            if stop or save:
-                _settle(progress, totals)
-                require_finite(progress.loss_sum, progress, rate)  # what is saved must be good
-                actions.save()
-                saved = time.perf_counter()
-                if stop:
-                    raise Stopped
-        _settle(progress, totals)
-        require_finite(progress.loss_sum, progress, rate)
-        if time.perf_counter() - saved > JUDGE_SECONDS:
+        rate = run.one()
+        if time.perf_counter() - run.saved > JUDGE_SECONDS:
             actions.save()  # whoever is killed while the epoch is judged resumes from here
         actions.end_epoch(averages.state if averages else model.state_dict(), rate)
         progress.next_epoch()
         actions.save()
+
+
+@dataclass
+class _Epochs:
+    """What the steps of an epoch share; the attributes are those of `fit`.
+
+    Attributes:
+        saved: when the state was last written, or the epoch began.
+    """
+
+    model: Classifier | Solver
+    batches: Batches
+    recipe: Recipe
+    optimizer: torch.optim.Optimizer
+    averages: AveragedWeights | None
+    progress: Progress
+    run_step: Step
+    actions: Actions
+    saved: float = 0.0
+
+    def one(self) -> float:
+        """Take the steps that are left of the epoch; returns the last learning rate."""
+        progress, order, device = self.progress, self.batches.order, next(self.model.parameters()).device
+        begun = progress.begun * order.steps
+        steps, errors = self.recipe.epochs * order.steps - begun, self.actions.errors()
+        after_step = self.actions.begin_epoch(progress.epoch, progress.step)
+        before, started = progress.seconds, time.perf_counter()
+        self.saved = started
+        exact = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
+        # Loss, the objective's sums, pictures seen.
+        totals = torch.zeros(2 + len(progress.sums), dtype=exact, device=device)
+        rate = 0.0
+        for batch in self.batches.epoch(progress.epoch, progress.step):
+            step = progress.epoch * order.steps + progress.step
+            rate = learning_rate(self.recipe, step - begun, steps, errors)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate * group["factor"]
+            done = 1.0 if progress.begun else step / steps  # hints and side heads have had their time
+            found = self.run_step(batch, step, done, self.recipe.seed, progress, self.actions.say)
+            self.optimizer.step()
+            self.model.constrain()
+            if self.averages:
+                self.averages.update(self.model, step)
+            totals[:-1] += found
+            totals[-1] += len(batch.marks)
+            progress.step += 1
+            progress.leave_out(batch.faults)
+            progress.seconds = before + time.perf_counter() - started
+            # Reading the loss stalls a GPU, so there it is looked at now and then.
+            looked = device.type == "cpu" or progress.step % 50 == 0 or progress.step == order.steps
+            loss = found[0].item() if looked else 0.0
+            stop, save = self.wished(loss, rate)
+            if looked:
+                seen = (progress.seen + totals[-1].item() * world().processes) / progress.seconds
+                after_step(progress.step, seen, loss)
+            if stop or save:
+                self.save(totals, rate)
+            if stop:
+                raise Stopped
+        _settle(progress, totals)
+        require_finite(progress.loss_sum, progress, rate)
+        return rate
+
+    def wished(self, loss: float, rate: float) -> tuple[float, float]:
+        """Return whether any process is asked to stop, and whether it is time to save.
+
+        Raises:
+            TrainingError: if the loss of any process is not a number.
+        """
+        late = time.perf_counter() - self.saved > self.actions.save_seconds
+        stop, save, broken = world().greatest((self.actions.stop(), late, not math.isfinite(loss)))
+        if broken:
+            require_finite(math.nan if math.isfinite(loss) else loss, self.progress, rate)
+        return stop, save
+
+    def save(self, totals: Tensor, rate: float) -> None:
+        """Write the state inside an epoch, if it is good."""
+        _settle(self.progress, totals)
+        require_finite(self.progress.loss_sum, self.progress, rate)
+        self.actions.save()
+        self.saved = time.perf_counter()
 
 
 def _settle(progress: Progress, totals: Tensor) -> None:

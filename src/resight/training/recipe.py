@@ -9,7 +9,7 @@ from resight.data.augment.operations import parse
 
 CHOICES = {
     "optimizer": ("sgd", "nesterov", "rmsprop", "adam", "adamw"),
-    "schedule": ("constant", "cosine", "one-cycle", "steps", "fifths", "linear"),
+    "schedule": ("constant", "cosine", "one-cycle", "steps", "fifths", "linear", "plateau"),
     "normalize": ("channel", "channel-mean", "pixel-mean", "gcn", "gcn-zca", "imagenet", "weights"),
     "precision": ("auto", "bf16", "fp32", "tf32"),
     "balance": ("none", "loss", "sampling"),
@@ -40,8 +40,10 @@ class Recipe:
         weight_decay: L2 penalty, on every parameter. Under "adamw" it is decoupled from the gradient, times
             the learning rate, and spares vectors: biases and what normalization scales and shifts.
         schedule: "one-cycle" (linear up, linear down), "cosine", "steps" (a tenth at every drop),
-            "fifths" (a fifth at every drop), "linear" (down to a hundredth) or "constant".
-        drops: where "steps" drops and, for "one-cycle", where the peak is; shares of the training.
+            "fifths" (a fifth at every drop), "linear" (down to a hundredth), "plateau" (a tenth
+            whenever the validation error stopped falling) or "constant".
+        drops: where "steps" drops; for "one-cycle", where the peak is; for "plateau", how long the error must
+            not have fallen, 0.1 if empty; shares of the training.
         warmup: (steps, rate): the first steps run at this rate; empty for none. (steps, rate, of): that many
             steps of a training of `of` steps or more, and proportionally fewer of a shorter one.
         label_smoothing: share of the target spread over all classes.
@@ -124,6 +126,11 @@ class Recipe:
             raise UsageError(f"options={wrong[0]!r} is not key=value")
         if not all(0 < d < 1 for d in self.drops) or list(self.drops) != sorted(self.drops):
             raise UsageError(f"drops={self.drops} must rise between 0 and 1")
+        if self.schedule == "plateau" and len(self.drops) > 1:
+            raise UsageError(
+                f"drops={self.drops}: schedule=plateau takes one number, the share of the training without a "
+                "lower error that is a plateau, such as 0.1"
+            )
         parse(self.augment)
 
     def _require_trunk_rates(self) -> None:

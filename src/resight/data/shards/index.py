@@ -1,10 +1,8 @@
 """Positions of the samples in a tar shard: scanned once and kept in a small index file.
 
 Shards are in the WebDataset layout: members that share their path up to the first dot of the base name are
-one sample. The picture is the member with a picture's suffix. The label is the text of `.cls`, else "label"
-in `.json`, else the text of `.txt`: a number or a name; it may be missing. "boxes" in `.json`, a list of
-{"label", "box": [x0, y0, x1, y1]} in pixels of the decoded picture, and "size", the width and height of that
-picture, are a layout of ours. Links, devices, and pictures with a dot before their suffix are counted and
+one sample. The picture is the member with a picture's suffix; what the others say is in `marks.py`. Links,
+devices, and pictures with a dot before their suffix are counted and
 named; other members are left alone.
 """
 
@@ -21,17 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resight.core.console import counted
-from resight.core.documents import Whole, Within, parse, read, require
+from resight.core.documents import Whole, read
 from resight.core.errors import DataError, ResightError
 from resight.core.files import digest, replacing
 from resight.data.cache import index_folder
 from resight.data.decode import SUFFIXES
-from resight.data.labels import class_table, one_line
+from resight.data.labels import one_line
 from resight.data.pictures import digest_of_nothing
+from resight.data.shards.marks import CURE, Row, marked, parse_classes
 
 FORMAT = 1
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-CURE = "copy or pack it again"
 LARGEST = 2**31
 """Bytes of a picture; a larger member is none."""
 LARGEST_MARK = 2**24
@@ -43,11 +41,6 @@ DOTTED = (
     "rename them to a_b.jpg, and their labels likewise"
 )
 IGNORED = [{"reason": str, "count": Whole(1), "first": str}]
-MARKS = {
-    "label?": (str, int, None),
-    "boxes?": ([{"label": (str, int), "box": [Within()]}], None),
-    "size?": ([Whole(1, 2**31 - 1)], None),
-}
 
 
 @dataclass(frozen=True)
@@ -64,8 +57,10 @@ class ShardIndex:
         box_counts: boxes of each sample, (N,); (0,) if the shard has none at all.
         boxes: x0, y0, x1, y1 of all boxes, (M, 4).
         box_labels: as `labels`, (M,).
-        picture_sizes: (width, height) of each sample with boxes that says it, in pixels of the decoded
-            picture, else 0, (N, 2); (0, 2) if none does.
+        point_counts: joints of each sample, (N,); (0,) if the shard has none at all.
+        points: x, y and state of all joints, (P, 3).
+        picture_sizes: (width, height) of each sample that says it, in pixels of the decoded picture, else 0,
+            (N, 2); (0, 2) if none does.
         classes: class names inside the shard, as JSON in UTF-8, one element; "null" if there are none.
         lacking: names of samples that have no picture, (L,).
         ignored: members that are not used, as JSON in UTF-8 ([{"reason", "count", "first"}]), one element.
@@ -80,6 +75,8 @@ class ShardIndex:
     box_counts: NDArray[np.int32]
     boxes: NDArray[np.float32]
     box_labels: NDArray[np.bytes_]
+    point_counts: NDArray[np.int32]
+    points: NDArray[np.float64]
     picture_sizes: NDArray[np.int32]
     classes: NDArray[np.bytes_]
     lacking: NDArray[np.bytes_]
@@ -157,7 +154,7 @@ def _fits(arrays: dict[str, NDArray], size: int) -> bool:
     count, boxes = len(arrays["sizes"]), len(arrays["boxes"])
     kinds = {"members": "S", "labels": "S", "box_labels": "S", "classes": "S", "lacking": "S", "ignored": "S"}
     kinds |= {"offsets": "i", "sizes": "i", "box_counts": "i", "digests": "u", "boxes": "f"}
-    kinds["picture_sizes"] = "i"
+    kinds |= {"picture_sizes": "i", "point_counts": "i", "points": "f"}
     counts = arrays["box_counts"]
     return bool(
         all(arrays[name].dtype.kind == kind for name, kind in kinds.items())
@@ -167,6 +164,10 @@ def _fits(arrays: dict[str, NDArray], size: int) -> bool:
         and arrays["box_labels"].shape == (boxes,)
         and counts.shape in ((count,), (0,))
         and (counts >= 0).all()
+        and arrays["points"].shape[1:] == (3,)
+        and arrays["point_counts"].shape in ((count,), (0,))
+        and (arrays["point_counts"] >= 0).all()
+        and int(arrays["point_counts"].sum()) == len(arrays["points"])
         and arrays["picture_sizes"].shape in ((count, 2), (0, 2))
         and (arrays["picture_sizes"] >= 0).all()
         and int(counts.sum()) == boxes
@@ -193,16 +194,12 @@ def scan(shard: Path) -> ShardIndex:
             if key in ("classes.json", "classes.txt"):
                 classes = parse_classes(key, sample[""], f"{shard}: its {key} cannot be read")[0]
             elif "picture" in sample:
-                rows.append((*sample["picture"], *_marks(shard, key, sample)))
+                rows.append(marked(shard, key, sample))
             else:
                 lacking.append(key)
     if not np.array_equal(stamp, stamp_of(shard)):
         raise DataError(f"{shard}: changed while it was read; wait until it is complete")
     return build_index(stamp, rows, classes, lacking, found.ignored)
-
-
-Row = tuple[str, int, int, str, str, list[dict[str, Any]] | None, tuple[int, int] | None]
-"""Member, offset, size, digest, label and boxes of a sample, and (width, height) of its picture."""
 
 
 def build_index(
@@ -213,20 +210,23 @@ def build_index(
     ignored: dict[str, tuple[int, str]],
 ) -> ShardIndex:
     """Return the index of samples that are known already."""
-    boxes = [box for row in rows for box in row[5] or ()]
-    marked = any(row[5] is not None for row in rows)
-    sized = any(row[6] is not None for row in rows)
+    boxes = [box for row in rows for box in row.boxes or ()]
+    points = [point for row in rows for point in row.points or ()]
+    boxed, pointed = (any(getattr(row, name) is not None for row in rows) for name in ("boxes", "points"))
+    sizes = [row.size or (0, 0) for row in rows] if any(row.size for row in rows) else []
     return ShardIndex(
         stamp=stamp,
-        members=_texts([row[0] for row in rows]),
-        offsets=np.array([row[1] for row in rows], dtype=np.int64),
-        sizes=np.array([row[2] for row in rows], dtype=np.int64),
-        digests=np.frombuffer(bytes.fromhex("".join(row[3] for row in rows)), np.uint8).reshape(-1, 16),
-        labels=_texts([row[4] for row in rows]),
-        box_counts=np.array([len(row[5] or ()) for row in rows] if marked else [], dtype=np.int32),
+        members=_texts([row.member for row in rows]),
+        offsets=np.array([row.offset for row in rows], dtype=np.int64),
+        sizes=np.array([row.length for row in rows], dtype=np.int64),
+        digests=np.frombuffer(bytes.fromhex("".join(row.digest for row in rows)), np.uint8).reshape(-1, 16),
+        labels=_texts([row.label for row in rows]),
+        box_counts=np.array([len(row.boxes or ()) for row in rows] if boxed else [], dtype=np.int32),
         boxes=np.array([box["box"] for box in boxes], dtype=np.float32).reshape(-1, 4),
         box_labels=_texts([str(box["label"]) for box in boxes]),
-        picture_sizes=np.array([row[6] or (0, 0) for row in rows] if sized else [], np.int32).reshape(-1, 2),
+        point_counts=np.array([len(row.points or ()) for row in rows] if pointed else [], dtype=np.int32),
+        points=np.array(points, dtype=np.float64).reshape(-1, 3),
+        picture_sizes=np.array(sizes, np.int32).reshape(-1, 2),
         classes=_texts([json.dumps(classes)]),
         lacking=_texts(lacking),
         ignored=_texts(
@@ -342,55 +342,3 @@ def _read(shard: Path, file: Any, name: str, offset: int, size: int, most: int =
     if len(content) != size:
         raise DataError(f"{shard}: is truncated after {offset + len(content):,} bytes; {CURE}")
     return content
-
-
-def _marks(
-    shard: Path, key: str, sample: dict[str, Any]
-) -> tuple[str, list[dict[str, Any]] | None, tuple[int, int] | None]:
-    """Return the label, "" if there is none, the boxes of a sample, and the size of its picture."""
-    where = f"{shard}: the boxes or masks of sample {one_line(key)} cannot be read"
-    try:
-        texts = {kind: sample[kind].decode("utf-8-sig").strip() for kind in ("cls", "txt") if kind in sample}
-    except ValueError as error:
-        raise DataError(f"{where} ({error}); {CURE}") from error
-    document = parse(sample["json"], where) if "json" in sample else {}
-    document = require(document if isinstance(document, dict) else {}, MARKS, where)
-    boxes = document.get("boxes")
-    if boxes is not None:
-        if any(len(b["box"]) != 4 for b in boxes):
-            raise DataError(f"{where} (a box does not have four edges); {CURE}")
-        boxes = [{"label": b["label"], "box": [float(v) for v in b["box"]]} for b in boxes]
-    size = document.get("size")
-    if size is not None and len(size) != 2:
-        raise DataError(f"{where} (a size is not a width and a height); {CURE}")
-    label = texts.get("cls") or document.get("label", texts.get("txt"))
-    label = "" if label is None else str(label).strip()
-    if "\0" in label:  # which numpy would cut off
-        raise DataError(f"{where} (the label holds a NUL character); {CURE}")
-    return label, boxes, None if size is None else (size[0], size[1])
-
-
-def parse_classes(name: str, content: bytes, where: str) -> tuple[tuple[str, ...], bool]:
-    """Return the class names in a `classes.json` or `classes.txt`, and whether pictures may be mirrored.
-
-    JSON is a list, or {"classes": a list, "mirrors": true or false}; text has one name a line.
-
-    Args:
-        name: the file's name.
-        content: what it holds.
-        where: for the message.
-
-    Raises:
-        DataError: if it holds no such thing, or a name twice.
-    """
-    if name.endswith(".txt"):
-        try:
-            lines = content.decode("utf-8-sig").rstrip().splitlines()
-        except ValueError as error:
-            raise DataError(f"{where} ({error}); write one name per line, as UTF-8") from error
-        return class_table([line.strip() for line in lines], where), True
-    document = parse(content, where)
-    if not isinstance(document, dict):
-        document = {"classes": require(document, [str], where)}
-    require(document, {"classes": [str], "mirrors?": bool}, where)
-    return class_table(document["classes"], where), document.get("mirrors", True)

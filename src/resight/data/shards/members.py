@@ -1,12 +1,14 @@
 """Tar shards in the WebDataset layout, any sample as near as another.
 
-The layout is in `index.py`, how shards are written in `packing.py`, what a label says in `data/labels.py`.
+The layout is in `index.py` and `marks.py`, how shards are written in `packing.py`, what a label says in
+`data/labels.py`.
 """
 
 import os
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,8 @@ from resight.data.labels import one_line
 from resight.data.layouts.splits import WORDS, split_in
 from resight.data.layouts.table import dataset_of_splits
 from resight.data.pictures import Pictures
-from resight.data.shards.index import ShardIndex, load_index, parse_classes, stamp_of
+from resight.data.shards.index import ShardIndex, load_index, stamp_of
+from resight.data.shards.marks import key_points, parse_classes, skeleton_in
 
 APART = 8 * 2**30
 """Bytes of pictures in a split from which reading in runs pays: more than a usual machine keeps in memory."""
@@ -55,7 +58,7 @@ def tar_shards(folder: Path) -> dict[str, list[Path]]:
     return {split: found[split] for split in WORDS if split in found}
 
 
-def open_shards(name: str, shards: dict[str, list[Path]]) -> Dataset:
+def open_shards(name: str, shards: dict[str, list[Path]], *, pointed: bool = False) -> Dataset:
     """Open tar shards.
 
     Labels that are numbers count through the names in `classes.json` or `classes.txt`, inside the shard or
@@ -64,10 +67,11 @@ def open_shards(name: str, shards: dict[str, list[Path]]) -> Dataset:
     Args:
         name: what the user called the data set.
         shards: the files of each split, in order.
+        pointed: they hold key points, which `joints.json` next to them names.
 
     Raises:
         DataError: if a shard is damaged, truncated or compressed, has no label at all or one that is no
-            class, or there is nothing to learn from.
+            class, key points are missing, or there is nothing to learn from.
     """
     files = [file for part in shards.values() for file in part]
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
@@ -86,7 +90,21 @@ def open_shards(name: str, shards: dict[str, list[Path]]) -> Dataset:
         _refuse_bare(split, part, [indexes[f] for f in part], missing[split])
     kept, left_out = labelled_splits(name, built, missing, where)
     notes = (*_notes(indexes), *labels.notes, *left_out)
+    if pointed:
+        return _pointed(Dataset(name, labels.classes, built, mirrors, notes), shards, indexes)
     return dataset_of_splits(name, kept, mirrors=mirrors, notes=notes)
+
+
+def _pointed(dataset: Dataset, shards: dict[str, list[Path]], indexes: dict[Path, ShardIndex]) -> Dataset:
+    """Return the pictures with their joints; they need no two classes."""
+    if "train" not in dataset.splits and set(dataset.splits) != {"test"}:
+        raise DataError(f"{dataset.name}: has no training pictures; put train in the name of a shard")
+    skeleton = skeleton_in(next(iter(shards.values()))[0].parent)
+    splits = {
+        name: replace(split, points=key_points(skeleton, [(file, indexes[file]) for file in shards[name]]))
+        for name, split in dataset.splits.items()
+    }
+    return replace(dataset, splits=splits)
 
 
 def _beside(folder: Path) -> tuple[tuple[str, ...] | None, bool]:

@@ -21,7 +21,8 @@ from resight.core.files import digest
 from resight.data.dataset import Box, Split
 from resight.data.decode import SUFFIXES, decode
 from resight.data.order import WINDOW
-from resight.data.shards.index import Row, build_index, stamp_of, store_index
+from resight.data.shards.index import build_index, stamp_of, store_index
+from resight.data.shards.marks import Row
 
 MAGIC = {
     b"\xff\xd8": "jpg",
@@ -65,6 +66,7 @@ class Sample:
         label: class number.
         boxes: None if the data set has none.
         size: (width, height) in pixels of the decoded picture; None if it is not known.
+        points: x, y and state of each joint, (J, 3); None if the data set has none.
     """
 
     content: bytes
@@ -72,6 +74,21 @@ class Sample:
     label: int
     boxes: tuple[Box, ...] | None
     size: tuple[int, int] | None
+    points: NDArray[np.float64] | None = None
+
+    def marks(self) -> dict[str, Any]:
+        """Return boxes, joints and size as JSON; empty where only the class is known."""
+        found: dict[str, Any] = {}
+        if self.boxes is not None:
+            found["boxes"] = [
+                {"label": b.label if b.label >= 0 else "", "box": [b.x0, b.y0, b.x1, b.y1]}
+                for b in self.boxes
+            ]
+        if self.points is not None:
+            found["points"] = self.points.tolist()
+        if found and self.size:
+            found["size"] = list(self.size)
+        return found
 
 
 def mixed_order(split: Split) -> NDArray[np.int64]:
@@ -129,9 +146,9 @@ def sample_of(split: Split, index: int, reduction: Reduction | None) -> Sample:
         PictureError: if it cannot be read, or not decoded where it must be reduced.
     """
     label, boxes = int(split.labels[index]), split.picture_boxes(index)
-    content, name = split.content(index), split.picture_name(index)
+    content, name, points = split.content(index), split.picture_name(index), _points(split, index)
     if reduction is None and isinstance(content, bytes):
-        return Sample(content, suffix_of(content, name), label, boxes, split.picture_size(index))
+        return Sample(content, suffix_of(content, name), label, boxes, split.picture_size(index), points)
     image = (
         Image.fromarray(content)
         if isinstance(content, np.ndarray)
@@ -140,13 +157,21 @@ def sample_of(split: Split, index: int, reduction: Reduction | None) -> Sample:
     encoded = content if isinstance(content, bytes) else _encode(image, "PNG")
     if reduction and reduction.side and reduction.side < min(image.size):
         whole, image = image, _reduce(image, reduction.side)
+        across, down = (new / old for new, old in zip(image.size, whole.size, strict=True))
+        points = None if points is None else points * (across, down, 1)
         if boxes is not None:
-            across, down = (new / old for new, old in zip(image.size, whole.size, strict=True))
             boxes = tuple(Box(b.label, b.x0 * across, b.y0 * down, b.x1 * across, b.y1 * down) for b in boxes)
         encoded = _encode(image, "JPEG", quality=reduction.quality, subsampling="4:2:0")
     if reduction and reduction.uncompressed:
         encoded = _encode(image, "PPM")
-    return Sample(encoded, suffix_of(encoded, name), label, boxes, image.size)
+    return Sample(encoded, suffix_of(encoded, name), label, boxes, image.size, points)
+
+
+def _points(split: Split, index: int) -> NDArray[np.float64] | None:
+    if split.points is None:
+        return None
+    position = int(split.positions[index])
+    return np.column_stack([split.points.places[position], split.points.states[position]])
 
 
 def _reduce(image: Image.Image, side: int) -> Image.Image:
@@ -199,20 +224,14 @@ def _write(shard: Path, before: int, found: Iterable[Sample]) -> int:
         tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive,
     ):
         for number, sample in enumerate(found, start=before):
-            key, boxes = f"{number:09d}", None
+            key, marks = f"{number:09d}", sample.marks()
             _add(archive, f"{key}.cls", str(sample.label).encode())
-            if sample.boxes is not None:
-                boxes = [
-                    {"label": b.label if b.label >= 0 else "", "box": [b.x0, b.y0, b.x1, b.y1]}
-                    for b in sample.boxes
-                ]
-                size = {"size": list(sample.size)} if sample.size else {}
-                document = {"label": sample.label, "boxes": boxes, **size}
-                _add(archive, f"{key}.json", json.dumps(document).encode())
+            if marks:
+                _add(archive, f"{key}.json", json.dumps({"label": sample.label, **marks}).encode())
             member, length = f"{key}.{sample.suffix}", len(sample.content)
             offset = _add(archive, member, sample.content)
-            size_of = None if boxes is None else sample.size
-            rows.append((member, offset, length, digest(sample.content), str(sample.label), boxes, size_of))
+            said = (marks.get("boxes"), marks.get("points"), sample.size if marks else None)
+            rows.append(Row(member, offset, length, digest(sample.content), str(sample.label), *said))
     store_index(shard.with_name(shard.name + ".index"), build_index(stamp_of(shard), rows, None, [], {}))
     return len(rows)
 

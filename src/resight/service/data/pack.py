@@ -9,7 +9,9 @@ from resight.core.console import counted
 from resight.core.errors import ResightError, UsageError
 from resight.core.files import require_place, write_json
 from resight.data.dataset import Dataset
+from resight.data.layouts.pointed import CroppedPictures
 from resight.data.levels import settled
+from resight.data.shards.marks import JOINTS, said_of
 from resight.data.shards.packing import Reduction, mixed_order, samples, write_shards
 from resight.service.run.data import opened_for
 from resight.tasks.tasks import CLASSIFY, chosen
@@ -57,7 +59,7 @@ def pack(
     uncompressed: bool = False,
     task: str = CLASSIFY,
 ) -> Packed:
-    """Pack a data set into WebDataset shards, with indexes and `classes.json`.
+    """Pack a data set into WebDataset shards, with indexes and `classes.json` (and `joints.json`).
 
     Splits are kept. Pictures are shuffled by their content, so that every shard is a random sample. Their
     bytes stay unchanged, broken ones too; or they are reduced or uncompressed, and broken ones left out.
@@ -75,7 +77,8 @@ def pack(
         task: what the pictures are for, a name in `TASKS`: it says which are taken and what is their class.
 
     Raises:
-        UsageError: if a number is out of range, the folder exists, or the data set is multi-label.
+        UsageError: if a number is out of range, the folder exists, the data set is multi-label, or a picture
+            shows several people, each with their key points.
         ResightError: if the data cannot be read or the folder cannot be written; nothing is left behind.
     """
     if not 1 <= shards <= MOST_SHARDS or not 1 <= quality <= 100 or (size is not None and size < 1):
@@ -88,8 +91,7 @@ def pack(
         raise UsageError(f"{data}: has label maps, which shards do not support; train on it as it is")
     if dataset.multi_label:
         raise UsageError(f"{data}: its pictures are multi-label, which shards do not support")
-    if any(split.points is not None for split in dataset.splits.values()):
-        raise UsageError(f"{data}: has key points, which shards do not support; train on it as it is")
+    _refuse_parts(data, dataset)
     folder = Path(out or f"{Path(dataset.name).stem}-packed")
     if folder.exists():
         raise UsageError(f"{folder}: already exists; choose another place with --out, or remove it")
@@ -110,8 +112,24 @@ def pack(
     return answer
 
 
+def _refuse_parts(data: str, dataset: Dataset) -> None:
+    """Refuse people cut out of one picture: packed, they would end up in training and in validation."""
+    for split in dataset.splits.values():
+        if split.points is None:
+            continue
+        digests = [split.digest(i) for i in range(len(split))]
+        if isinstance(split.pictures, CroppedPictures) and len(set(digests)) < len(digests):
+            raise UsageError(
+                f"{data}: has pictures of several people, which a split of packed pictures would tear apart; "
+                "train on it as it is"
+            )
+
+
 def _write(dataset: Dataset, folder: Path, shards: int, reduction: Reduction | None, out: str) -> Packed:
     write_json(folder / "classes.json", {"classes": list(dataset.classes), "mirrors": dataset.mirrors})
+    points = dataset.splits[next(iter(dataset.splits))].points
+    if points is not None:
+        write_json(folder / JOINTS, said_of(points.skeleton))
     part = -(-max(map(len, dataset.splits.values())) // shards)
     left_out: list[str] = []
     splits: dict[str, PackedSplit] = {}

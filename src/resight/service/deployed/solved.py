@@ -12,6 +12,7 @@ from resight.data.given import Given, decode_given
 from resight.export.deployed import Onnx
 from resight.export.drawn import masks_of
 from resight.tasks.detect.row import row_of as objects_row
+from resight.tasks.localize.row import box_of
 from resight.tasks.localize.row import row_of as box_row
 from resight.tasks.pose.row import row_of as pose_row
 from resight.tasks.verify.rows import compared
@@ -55,7 +56,7 @@ def row_of(network: Onnx, values: dict[str, NDArray[Any]], size: tuple[int, int]
     if network.task == "localize":
         likely = values["probabilities"].astype(np.float64)
         label = int(likely.argmax())
-        edges = values["boxes"].tolist()
+        edges = box_of(label, values["boxes"])
         return box_row(network.classes[label], label, float(likely[label]), edges, size)
     if network.task == "pose":
         sure = values["confidences"].tolist() if "confidences" in values else None

@@ -230,7 +230,7 @@ def parts_of(task: SolverTask, answer: Any) -> dict[str, Any]:
     if task.name == "verify":
         return {"answer": answer.embedding.shape, "embedding": answer.embedding}
     if task.name == "localize":
-        place, likely = np.array(answer.box), np.array([answer.probability])
+        place, likely = answer.each, np.array([answer.probability])
         return {"answer": answer.label, "place": place, "probability": likely}
     if task.name == "pose":
         place, spread = np.array(answer.stages[-1]), np.array(answer.spread)

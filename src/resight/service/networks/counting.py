@@ -14,7 +14,7 @@ from resight.core.networks import Counted, LayerRow, Summary
 from resight.models import cost
 from resight.models.classifier import Classifier
 from resight.models.initialization import shapes_only
-from resight.models.solver import Solver
+from resight.models.solver import Pass
 from resight.models.summary import summarize
 from resight.models.zoo import NETWORKS, create_model, list_options, read_options
 from resight.service.run.run import open_any
@@ -74,17 +74,40 @@ def summary_of_run(name: str, size: int | None = None) -> Summary:
     """
     run = open_any(name)
     network = run.network.cpu()
-    if isinstance(network, Solver) and not network.countable:
+    side, channels, classes = size or run.preprocessing.size, network.in_channels, len(network.classes)
+    if isinstance(network, Classifier):
+        return _summary(network.name, network, side, channels, classes)
+    if not network.countable:
         raise UsageError(
             f"{name}: parts of it look at places that depend on the picture, and are not counted; "
             f"resight summary {network.name} counts the trunk"
         )
-    side = size or run.preprocessing.size
-    found = _summary(network.name, network, side, network.in_channels, len(network.classes))
-    return replace(found, task=run.task.name) if isinstance(network, Solver) else found
+    passes = network.passes(side)
+    first, *later = (_summary(network.name, own.network, own.side, channels, classes) for own in passes)
+    layers = list(first.layers)
+    for own, found in zip(passes[1:], later, strict=True):
+        layers += [_repeated(layer, own) for layer in found.layers]
+    return replace(
+        first,
+        parameters=cost.parameters(network),
+        multiply_adds=sum(layer.multiply_adds for layer in layers),
+        activation_bytes=sum(layer.activation_bytes for layer in layers),
+        layers=layers,
+        task=run.task.name,
+    )
 
 
-def _summary(name: str, model: Classifier | Solver, side: int, channels: int, classes: int) -> Summary:
+def _repeated(layer: LayerRow, own: Pass) -> LayerRow:
+    """Return a layer that reads several squares of a picture: their cost and memory together."""
+    return replace(
+        layer,
+        name=own.prefix + layer.name if layer.name else "",
+        multiply_adds=own.times * layer.multiply_adds,
+        activation_bytes=own.times * layer.activation_bytes,
+    )
+
+
+def _summary(name: str, model: nn.Module, side: int, channels: int, classes: int) -> Summary:
     result = summarize(model, side, channels)
     layers = [
         LayerRow(

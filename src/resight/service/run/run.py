@@ -23,6 +23,7 @@ from resight.models.cost import evaluating
 from resight.models.folding import Inference
 from resight.models.header import CARD
 from resight.models.modelfile import load_network
+from resight.models.old_tasks import use_old_head
 from resight.models.solver import Solver
 from resight.models.weights import of_zoo
 from resight.models.zoo import NETWORKS, create_model, list_options
@@ -233,7 +234,7 @@ def _as_before(name: str, model: Classifier | Solver, facts: dict[str, Any], tas
     """Give a network the head of a task that it learned before, and return what is known of that task."""
     if isinstance(model, Solver):
         raise ModelFileError(f"{name}: --task {facts['task']['name']} has no older tasks")
-    facts = {**facts, **model.use_old_head(task).facts}
+    facts = {**facts, **use_old_head(model, task).facts}
     if "geometry" not in facts:
         raise ModelFileError(f"{name}: its file does not state how the pictures were prepared")
     assert model.preprocessing is not None  # load_network gives it

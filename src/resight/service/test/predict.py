@@ -16,6 +16,7 @@ from resight.core.levels import Levels
 from resight.data.given import Given, decode_given, found, listed
 from resight.evaluate.asked import Asked
 from resight.evaluate.scores import probabilities_of
+from resight.evaluate.votes import mean_and_spread, votes_of
 from resight.export.deployed import is_onnx
 from resight.models.solver import Solver
 from resight.service.deployed.predict import predict as predict_deployed
@@ -23,6 +24,7 @@ from resight.service.deployed.predict import require_probability, row_of
 from resight.service.pictures import map_place, write_png
 from resight.service.run.run import Run, open_any
 from resight.service.test.accepted import require_one_answer
+from resight.service.test.votes import require_votable
 from resight.tasks.classify.task import of as task_of
 from resight.tasks.task import SolverTask
 
@@ -35,6 +37,7 @@ def predict(
     at_least: float | None = None,
     exact: bool = False,
     out: str | None = None,
+    votes: int | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the prediction of each picture, in the order of the images.
 
@@ -50,11 +53,14 @@ def predict(
         exact: float32 instead.
         out: a folder for answers that are pictures: the label map of each picture as PNG, of a run that has a
             class for every pixel; its place is the row's "map".
+        votes: passes with dropout left on, in float32, whose mean is the answer; see
+            `resight.evaluate.votes`.
 
     Yields:
         A row of the JSON of `resight predict`; of a run of another task its own, see `SolverTask.answer_row`;
         with "labels", all classes of probability 0.5 or more, where
-        the network learned multi-label pictures, and "unsure" with `at_least`; for a file that cannot
+        the network learned multi-label pictures, "unsure" with `at_least`, and "spread" with
+        `votes`: the deviation of the probability among them; for a file that cannot
         be read {"path", "error"}. The "path" of a picture that is no file is its place, such as "images[0]".
 
     Raises:
@@ -64,10 +70,14 @@ def predict(
         require_probability(at_least)
     if is_onnx(run):
         _require_pictures(None, out)
+        if votes is not None:
+            raise UsageError(f"{run}: an exported network has no dropout; give the run it came from")
         yield from predict_deployed(run, images, top, at_least=at_least)
         return
     names, pictures = found(listed(images))
     opened = open_any(run)
+    if votes is not None:
+        require_votable([opened], votes)
     if isinstance(opened.task, SolverTask):
         if at_least is not None and not opened.task.scored:
             raise UsageError(
@@ -85,11 +95,14 @@ def predict(
     if not classes:
         raise DataError(f"{run}: does not know its class names")
     task = task_of(opened.model)
-    member = opened.member(classes, fast=not exact)
+    member = opened.member(classes, fast=not exact and votes is None)
     read = _Pictures(names, pictures, opened.preprocessing.resize, opened.preprocessing.levels)
     workers = _readers(pictures)
-    answers: Iterable[tuple[int, Any]] = probabilities_of(
-        [member], read, world().share(len(names)), workers=workers
+    share = world().share(len(names))
+    answers: Iterable[tuple[int, Any]] = (
+        probabilities_of([member], read, share, workers=workers)
+        if votes is None
+        else votes_of(member, run, read, share, votes, workers)
     )
     if world().processes > 1:
         answers = sorted(world().gathered(list(answers)), key=itemgetter(0))
@@ -97,11 +110,15 @@ def predict(
         if isinstance(answer, PictureError):
             yield {"path": names[index], "error": f"{answer.fault}; {answer.cure}"}
             continue
+        more: dict[str, Any] = {}
+        if votes is not None:
+            answer, more["spread"] = mean_and_spread(answer)
         best = answer.topk(min(top, len(classes)))
-        yield row_of(
+        row = row_of(
             names[index], classes, best.indices.tolist(), best.values.tolist(), task.labels(answer, classes),
             at_least,
         )  # fmt: skip
+        yield {**row, **more}
 
 
 def _readers(pictures: Sequence[Given]) -> int:

@@ -19,6 +19,7 @@ from resight.export.network import OnnxNetwork, answers_of
 from resight.service.run.data import RunData, data_of, learned_among, learned_note, unknown_note
 from resight.service.run.run import Run
 from resight.service.test.solved import open_tested, require_plain, solved
+from resight.service.test.votes import require_votable, voted
 from resight.tasks.result import Result
 from resight.tasks.task import SolverTask
 
@@ -47,6 +48,7 @@ def test(
     data_root: str | None = None,
     strict: bool = False,
     workers: int = 0,
+    votes: int | None = None,
 ) -> dict[str, Any]:
     """Test one run, or several as an ensemble that averages probabilities.
 
@@ -59,11 +61,14 @@ def test(
         data_root: see `open_dataset`.
         strict: stop at a broken picture.
         workers: processes that decode.
+        votes: passes of each picture with dropout left on, whose mean is the answer; see
+            `resight.evaluate.votes`.
 
     The figure of a run of `--folds` without a test split is that of its folds, each tested again.
 
     Returns:
-        The JSON of `resight test`, with the keys of `seen_before`; of folds also those of `Pooled.figures`.
+        The JSON of `resight test`, with the keys of `seen_before`; of folds also those of `Pooled.figures`;
+        with votes also "votes", see `Votes`.
 
     Raises:
         ResightError: in one line.
@@ -73,6 +78,8 @@ def test(
     check_views(views, scales)
     opened = [open_tested(name) for name in runs]
     solver = any(isinstance(run.task, SolverTask) for run in opened)
+    if votes is not None:
+        require_votable(opened, votes, plain=views == "single" and not scales)
     if solver:
         require_plain(opened, views, scales)
     given = data_of(opened[0], data, data_root)
@@ -83,6 +90,10 @@ def test(
         said = found.result.headline().line()
         figures = {"task": opened[0].task.name, "said": said, **found.figures(), "tables": tables}
         seen, notes = seen_before(opened, given, split, found.result)
+    elif votes is not None:
+        result, spread = voted(opened[0], dataset, split, votes, strict=strict, workers=workers)
+        figures = {**result.figures(), "votes": to_json(spread)}
+        seen, notes = seen_before(opened, given, split, result)
     elif given.own and has_folds(opened[0]) and split == "test" and "test" not in dataset.splits:
         if len(opened) > 1:
             raise UsageError(

@@ -1,6 +1,5 @@
 """One training: prepared, run epoch by epoch, its best weights kept."""
 
-import shlex
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from resight.core import settings
-from resight.core.device import describe, pick_device, pick_precision, tf32
+from resight.core.device import pick_device, pick_precision, tf32
 from resight.core.distributed import waiting, world
 from resight.core.errors import ModelFileError
 from resight.core.text import amount
@@ -25,13 +24,14 @@ from resight.models.modelfile import save_model
 from resight.models.solver import Solver
 from resight.service.run.life import Life
 from resight.service.run.members import Members
-from resight.service.run.record import costs_of, facts_of, record_of
+from resight.service.run.record import costs_of, facts_of
 from resight.service.run.run import MODEL_FILE
 from resight.service.train.batches import make_batches
 from resight.service.train.held_out import require_classes_left, with_leaks_noted, with_members_noted
 from resight.service.train.learner import aids_of, model_of, trunk_of
 from resight.service.train.network import map_note
 from resight.service.train.pictures import first_images, kept_bytes, read_training, validation_of
+from resight.service.train.recorded import hardware_of, recorded
 from resight.service.train.starting_weights import Start
 from resight.tasks.classify.task import of as task_of
 from resight.tasks.task import SolverTask, Task
@@ -48,7 +48,7 @@ from resight.training.measured_norm import measured_statistics
 from resight.training.optimizer import make_optimizer, set_mode
 from resight.training.parallel import shared
 from resight.training.recipe import Recipe
-from resight.training.schedules import warmup_steps
+from resight.training.schedules import require_errors, warmup_steps
 from resight.training.sharding import put_together, whole
 from resight.training.suspicion import quiet_share
 from resight.training.synced_norm import synchronize
@@ -149,6 +149,7 @@ class Job:
             model.initialize_from(first_images(dataset, card, normalize))
         plain = first_images(dataset, card, normalize) if model.measured_norm else None
         validation = validation_of(dataset, card, faults, task.kind, strict=strict)
+        require_errors(recipe, judged=validation is not None)
         life.leave_out(faults)
         if machine.sync_norm and world().processes > 1:
             synchronize(model)
@@ -216,7 +217,7 @@ class Job:
             + "".join(f"; {note}" for note in self.dataset.notes),
             f"{r.model}, {self.costs['parameters']:,} parameters, input {r.image_size}, "
             f"{amount(r.epochs, 'epoch')} of {self.batches.order.steps} x {r.batch_size}, "
-            f"{self.arithmetic} on {_hardware(self.normalize.device)}; "
+            f"{self.arithmetic} on {hardware_of(self.normalize.device)}; "
             f"run folder {self.run}",
         ]
         steps = r.epochs * self.batches.order.steps
@@ -269,13 +270,17 @@ class Job:
                 remaining = (self.recipe.epochs - self.progress.epoch - 1) * steps
                 journal.epoch(self.progress.history, self.recipe.epochs, remaining)
 
-            actions = Actions(begin_epoch, end_epoch, self.save, stop.is_set, journal.say)
+            actions = Actions(begin_epoch, end_epoch, self.save, stop.is_set, journal.say, errors=self.errors)
             allowed = self.recipe.precision == "tf32"
             with tf32(allowed=allowed), waiting(2 * self.machine.timeout):
                 fit(
                     self.model, self.objective, self.batches, self.recipe, self.optimizer, self.averages,
                     self.progress, self.precision, actions,
                 )  # fmt: skip
+
+    def errors(self) -> list[float]:
+        """Return the validation errors of the cycle under way, one an epoch."""
+        return self.task.best.errors(self.progress.history[self.progress.begun :])
 
     def save(self) -> None:
         """Write the full state; one process does, for all have the same."""
@@ -371,33 +376,5 @@ class Job:
         return {**facts_of(self), **about, **weights, "best_epoch": self.progress.best_epoch}
 
     def record(self, data: str, data_root: str | None, recipe: str) -> dict[str, Any]:
-        """Return recipe.json: everything needed to train again."""
-        return {
-            "command": self.command(data, data_root, recipe),
-            "base": recipe,
-            **header_of(self.task),
-            **record_of(self, data, data_root),
-            **self.costs,
-            "hardware": _hardware(self.normalize.device),
-            "processes": world().processes,
-            "machine": settings.to_dict(self.machine),
-            "precision": self.arithmetic,
-            "weights": self.start.record(self.model.origin),
-        }
-
-    def command(self, data: str, data_root: str | None, recipe: str) -> str:
-        """Return the exact command of this run."""
-        words = ["resight", "train", data]
-        words += ["--recipe", recipe]
-        words += ["--data-root", data_root] if data_root else []
-        words += settings.as_words(self.recipe)
-        if isinstance(self.task, SolverTask):
-            own = settings.as_words(self.task)[1::2]
-            words += ["--task", self.task.name]
-            words += [word for pair in own for word in ("--set", f"{self.task.name}.{pair}")]
-        return shlex.join(words)
-
-
-def _hardware(device: torch.device) -> str:
-    count = world().processes
-    return describe(device) if count == 1 else f"{count} processes, each {describe(device)}"
+        """Return recipe.json, see `recorded`."""
+        return recorded(self, data, data_root, recipe)

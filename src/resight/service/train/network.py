@@ -13,6 +13,7 @@ from resight.models.classifier import Classifier
 from resight.models.cost import evaluating
 from resight.models.loading import Card, load_card
 from resight.models.modelfile import is_model_file, load_model
+from resight.models.old_tasks import keep_head
 from resight.models.origin import NOT_STATED, Origin, file_digest
 from resight.models.weights import OFFICIAL
 from resight.models.zoo import COMMON, NETWORKS, OF_TRAINING, create_model, list_options, read_options
@@ -111,7 +112,7 @@ def _keep_head(model: Classifier, facts: dict[str, Any] | None) -> None:
     kept = ("data", "data_root", "data_fingerprint", "recipe", "temperature", "test", "left_out")
     geometry = {"size": card.size, "resize": card.resize, "interpolation": card.interpolation}
     geometry["levels"] = card.levels.to_dict()
-    model.keep_head(name, {**{key: facts[key] for key in kept if key in facts}, "geometry": geometry})
+    keep_head(model, name, {**{key: facts[key] for key in kept if key in facts}, "geometry": geometry})
 
 
 def map_note(model: Classifier, size: int) -> str:

@@ -11,6 +11,7 @@ from resight.data.marks import ClassMarks
 from resight.models.classifier import Classifier
 from resight.models.cost import evaluating
 from resight.models.criterion import Criterion
+from resight.models.old_tasks import old_logits
 from resight.tasks.classify.attention import attention_losses
 from resight.tasks.task import Aids, Loss
 from resight.tasks.teachers import Teacher
@@ -98,7 +99,7 @@ class Objective(Loss):
         assert self.old is not None
         if not features.requires_grad:  # the new head warms up alone: the old answers cannot change
             return features.new_zeros(())
-        now = [logits.float() for logits in self.model.old_logits(features)]
+        now = [logits.float() for logits in old_logits(self.model, features)]
         pairs = zip(now, self.old.answers(images), strict=True)
         return sum((soft_cross_entropy(a, b, OLD_TEMPERATURE) for a, b in pairs), features.new_zeros(()))
 

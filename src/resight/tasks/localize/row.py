@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from numpy.typing import NDArray
+
 
 def row_of(
     label: str,
@@ -33,3 +35,8 @@ def row_of(
         "said": f"{label} {probability:.3f} at x {x0:g} to {x1:g}, y {y0:g} to {y1:g}"
         + ("" if score is None else f", score {score:.3f}"),
     }
+
+
+def box_of(label: int, boxes: NDArray[Any]) -> list[float]:
+    """Return the box of a class among those of all classes, (classes, 4), or the one for all, (1, 4)."""
+    return boxes[label if len(boxes) > 1 else 0].astype(float).tolist()

@@ -17,7 +17,7 @@ from resight.core.distributed import world
 from resight.models.classifier import Classifier
 from resight.models.operators.flow import Flow
 from resight.models.operators.subimages import subimages
-from resight.models.solver import Head, Solver
+from resight.models.solver import Head, Pass, Solver
 
 GRID = 4
 """Places along each side of the map that joints are read from: one mean over the map would tell no place."""
@@ -111,6 +111,18 @@ class Errors(nn.Module):
         self.mean.copy_((1 - share) * self.mean + share * mean)
 
 
+class FirstStage(nn.Module):
+    """Trunk and head of the first stage, under the names that they have in a cascade."""
+
+    def __init__(self, trunk: Classifier, head: Head) -> None:
+        super().__init__()
+        self.trunk, self.head = trunk, head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Turn images (B, C, S, S) into what the stage says, (B, J, D)."""
+        return self.head(self.trunk.forward_maps(images, self.head.reads))
+
+
 class Cascade(Solver):
     """A first stage that sees the whole square, and stages that each see a part of it around each joint.
 
@@ -137,15 +149,16 @@ class Cascade(Solver):
         flow: Flow | None,
     ) -> None:
         super().__init__(trunk, head)
-        joints = head.places.out_features // head.numbers
+        self.joints = head.places.out_features // head.numbers
         self.refiners, self.flow = nn.ModuleList(refiners), flow
-        self.errors = nn.ModuleList(Errors(joints) for _ in refiners)
+        self.errors = nn.ModuleList(Errors(self.joints) for _ in refiners)
         self.cut, self.torso = cut, torso
 
-    @property
-    def countable(self) -> bool:
-        """Whether `resight summary` can count it: what later stages look at depends on the picture."""
-        return not len(self.refiners)
+    def passes(self, side: int) -> list[Pass]:
+        """Return the stages: the first sees the whole square, each later one a sub-image of every joint."""
+        part = cut_size(side)
+        later = [Pass(f"refiners.{n}.", own, part, self.joints) for n, own in enumerate(self.refiners)]
+        return [Pass("", FirstStage(self.trunk, self.head), side, 1), *later]
 
     @property
     def stages(self) -> "OrderedDict[str, nn.Module]":

@@ -6,7 +6,8 @@ Published 10-crop top-1 / top-5 error on ImageNet val: ResNet-34 B 24.52 / 7.46,
 ResNet-101 21.75 / 6.05, ResNet-152 21.43 / 5.71 (Table 3).
 
 Deviations. The paper drops the rate whenever the error plateaus, over 60e4 iterations (about 120
-epochs of 1.28 M pictures in batches of 256); here it drops at 1/4, 1/2 and 3/4 of them: 30, 60 and 90 epochs.
+epochs of 1.28 M pictures in batches of 256); here it drops at 1/4, 1/2 and 3/4 of them: 30, 60 and 90 epochs
+(`--set schedule=plateau --set drops=0.1` goes by the error).
 The mean is per channel: pictures of many sizes have no mean image.
 """
 
