@@ -85,6 +85,7 @@ def train(
     answer = service(
         data, model=model, recipe=recipe, epochs=epochs, minutes=minutes, seed=seed, folds=folds,
         changes=changes or (), out=out, resume=run or resume, data_root=data_root, strict=strict, task=task,
+        share_cores=True,
     )  # fmt: skip
     trained(answer, as_json=as_json)
 

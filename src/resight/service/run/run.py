@@ -52,6 +52,7 @@ RECORD = {
     "multiply_adds?": Whole(0),
     "parameters?": Whole(0),
     "hardware": str,
+    "threads?": Whole(1),
     "processes?": Whole(1),
     "machine?": {str: object},
     "precision": str,

@@ -32,6 +32,7 @@ def recorded(job: "Job", data: str, data_root: str | None, base: str) -> dict[st
         **record_of(job, data, data_root),
         **job.costs,
         "hardware": hardware_of(job.normalize.device),
+        "threads": torch.get_num_threads(),
         "processes": world().processes,
         "machine": settings.to_dict(job.machine),
         "precision": job.arithmetic,

@@ -16,9 +16,10 @@ from resight.core.device import ran_out_of_memory
 from resight.core.distributed import lost_another, world
 from resight.core.errors import ResightError, TrainingError, UsageError
 from resight.core.files import locked, write_json
+from resight.core.threads import take_free_cores
 from resight.service.run.folder import run_folder
 from resight.service.run.life import Life
-from resight.service.run.run import RECIPE_FILE
+from resight.service.run.run import RECIPE_FILE, read_recipe_file
 from resight.service.train.classic import ClassicJob
 from resight.service.train.finish import finish
 from resight.service.train.folds import Task, train_folds
@@ -44,6 +45,7 @@ def train(
     strict: bool = False,
     console: Console | None = None,
     task: str = "",
+    share_cores: bool = False,
 ) -> dict[str, Any]:
     """Train a network, test it and write its report.
 
@@ -66,6 +68,8 @@ def train(
         strict: stop at a broken picture.
         console: where progress is shown; by default standard error.
         task: what is learned, a name in `TASKS`; by default classification, or the task of the run.
+        share_cores: leave cores to other programs that use them; sets torch's threads for this process, see
+            `resight.core.threads`.
 
     Returns:
         The test figures, and "run": the folder.
@@ -99,6 +103,8 @@ def train(
         folder, old = among.from_main(take)
         life = Life(folder, console)
         with life.prepared(), _in_one_line("start the same command again", folder):
+            if share_cores and (words := take_free_cores(_threads_of(folder) if old else None)):
+                life.say(words)
             plan = resumed(folder, wish, line) if old or plan is None else plan
             plan = in_time(plan, life, started) if plan.minutes is not None else plan
             if plan.folds:
@@ -114,6 +120,11 @@ def train(
             job.fit(stop)
         with life.resumable(), _in_one_line(f"resume with: {life.resume_line}", folder):
             return finish(job, started, strict=strict)
+
+
+def _threads_of(folder: Path) -> int | None:
+    """Return how many threads a run began with; None if it has no record, or one that does not say."""
+    return read_recipe_file(folder).get("threads") if (folder / RECIPE_FILE).is_file() else None
 
 
 @contextmanager
