@@ -21,7 +21,7 @@ from resight.training.recipe import Recipe
 
 
 class _UntilLate:
-    """Batches until a deadline, as one long epoch of steps of `batch` pictures."""
+    """Batches until a deadline, one at least, as one long epoch of steps of `batch` pictures."""
 
     def __init__(self, source: Callable[[int], Iterator[Batch]], batch: int) -> None:
         self.order = Order(10**9, batch, 0)
@@ -32,7 +32,7 @@ class _UntilLate:
         while True:
             self.turn += 1
             for batch in self.source(self.turn):
-                if time.perf_counter() > self.deadline:
+                if self.done and time.perf_counter() > self.deadline:
                     return
                 self.done += len(batch.marks)
                 yield batch

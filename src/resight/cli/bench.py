@@ -21,8 +21,9 @@ def bench(
             metavar="[NAME]",
             help="load (small pictures, then photos), train, train50, predict, explain (Grad-CAM), "
             "explain-pp (Grad-CAM++), explain-all (maps of every class), explain-smooth, "
-            "explain-ablation, explain-score (minutes per step: use --rounds 1), detect (a training step), "
-            "detect-test (a test picture), limit, limit50 (training compared with its convolutions alone), "
+            "explain-ablation, explain-score (minutes per step: use --rounds 1), detect and segment (a "
+            "training step), detect-test and segment-test (a test picture), limit and limit50 (training "
+            "compared with its convolutions alone), "
             "export (torch compared with onnxruntime, float and 8 bits), scale (1, 2 and 4 processes "
             "compared with the cost model) or photos (accuracy for equal CPU seconds). "
             "[default: the first five]",

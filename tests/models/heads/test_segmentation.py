@@ -6,24 +6,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from resight.core.errors import UsageError
+from resight.models.heads.released import SEGMENTERS, our_names
 from resight.models.heads.segmentation import Plan, Segmentation, segmenter_on
 from resight.models.zoo import create_model
 
 CLASSES = 4
-
-
-def renamed_from_torchvision(state):
-    """torchvision's tensors under the names of a head on a trunk."""
-    places = {
-        "backbone.": "trunk.",
-        "classifier.": "head.classifier.",
-        "aux_classifier.": "head.aux_classifier.",
-    }
-    given = {}
-    for name, tensor in state.items():
-        old, new = next(pair for pair in places.items() if name.startswith(pair[0]))
-        given[new + name.removeprefix(old)] = tensor
-    return given
 
 
 def measured(model):
@@ -50,7 +37,7 @@ def test_scores_equal_torchvision(name, trunk, kind):
     build = getattr(segmentation, name)
     theirs = measured(build(weights=None, weights_backbone=None, num_classes=CLASSES, aux_loss=True))
     network = segmenter_on(create_model(trunk, 10), CLASSES, Plan(kind, 8, 256, aux=True)).eval()
-    network.load_state_dict(renamed_from_torchvision(theirs.state_dict()))
+    network.load_state_dict(our_names(theirs.state_dict(), SEGMENTERS))
     images = torch.randn(1, 3, 48, 64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         wanted = theirs(images)

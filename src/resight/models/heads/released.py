@@ -1,5 +1,6 @@
 """torchvision's released detectors, which learned COCO, as the start of ours: equal layers, other names."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,16 +21,22 @@ PLACES = {
     "roi_heads.mask_predictor.": "head.masks.mask_predictor.",
     "roi_heads.": "head.",
 }
-"""torchvision's beginnings of tensor names, and ours."""
+"""torchvision's beginnings of a detector's tensor names, and ours."""
+SEGMENTERS = {
+    "backbone.": "trunk.",
+    "classifier.": "head.classifier.",
+    "aux_classifier.": "head.aux_classifier.",
+}
+"""The same of FCN and DeepLabv3."""
 BY_CLASS = ("head.box_predictor.", "head.masks.mask_predictor.mask_fcn_logits.")
 """Layers with numbers of every class: they stay fresh where the classes are other ones."""
 
 
-def our_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return torchvision's tensors of a detector under our names."""
+def our_names(state: dict[str, torch.Tensor], places: Mapping[str, str] = PLACES) -> dict[str, torch.Tensor]:
+    """Return torchvision's tensors of a detector, or of a segmenter (`SEGMENTERS`), under our names."""
     given = {}
     for name, tensor in state.items():
-        old, new = next((pair for pair in PLACES.items() if name.startswith(pair[0])), ("", ""))
+        old, new = next((pair for pair in places.items() if name.startswith(pair[0])), ("", ""))
         given[new + name.removeprefix(old)] = tensor
     return given
 
