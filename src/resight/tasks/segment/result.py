@@ -221,9 +221,9 @@ class SegmentResult(Answered):
         if figures["mean_iou"] is None:
             return Headline("mean_iou", 0.0, "mean IoU", None, "No pixel counts.", percent=False)
         words = (
-            f"{100 * figures['pixel_accuracy']:.1f} % of the pixels are right. Mean over the "
-            f"{figures['classes_there']} classes that the pictures show: pixels that answer and truth share, "
-            "over those that either has."
+            f"{100 * figures['pixel_accuracy']:.1f} % of the pixels are right. Mean IoU: for each of the "
+            f"{figures['classes_there']} classes in these pictures, the area where answer and truth agree, "
+            "divided by the area of both together; then the mean."
         )
         guess = figures["baselines"].get(POSITION, {}).get("mean_iou")
         interval = figures["mean_iou_interval"]
@@ -281,11 +281,11 @@ class SegmentResult(Answered):
             header = ("answer", "mean IoU", "pixels right")
             tables.append(Table("Compared with answers that see no picture", words, header, compared))
         words = (
-            "Worst first. IoU: pixels that answer and truth share, over those that either has. Found: share "
-            "of the class's pixels. Right: share of what is said to be of the class. The last column: what "
-            "the others are said to be."
+            "Worst first. IoU: the area where answer and truth agree, divided by the area of both together. "
+            "Recall: share of the class's pixels that are found. Precision: share of the pixels named as the "
+            "class that are right. The last column: the class that most missed pixels are named as."
         )
-        header = ("class", "pixels", "IoU", "found", "right", "is said to be")
+        header = ("class", "pixels", "IoU", "recall", "precision", "mistaken for")
         return [*tables, Table("Class by class", words, header, classes)]
 
 
