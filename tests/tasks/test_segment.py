@@ -267,7 +267,7 @@ def test_report_check_augment_and_summary(place, tmp_path):
         "Class by class",
         POSITION,
         "segment.aux",
-        "is said to be",
+        "mistaken for",
     ):
         assert words in page, words
     assert "min(100%, 750px)" in page  # three pictures side by side
