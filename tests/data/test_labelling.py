@@ -40,7 +40,7 @@ def test_one_class_is_enough_for_a_rule_that_says_so(tmp_path):
         assert data.train.picture_boxes(3)[0][1:] == BOX
     with pytest.raises(DataError, match="one class only, 'cat'; a classifier needs two"):
         open_as_it_is(tmp_path)
-    with pytest.raises(DataError, match="boxes of 1 classes; two are needed"):
+    with pytest.raises(DataError, match="boxes of 1 class; two are needed"):
         open_as_it_is(tmp_path, rule=ALL)
 
 

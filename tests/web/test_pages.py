@@ -115,6 +115,35 @@ def test_dropped_pictures_are_answered_and_shown_with_the_map_of_any_class(clien
     expect(page.locator(".card").nth(1)).to_be_focused()
 
 
+@pytest.mark.parametrize("more", [False, True], ids=["the same again", "and more since"])
+def test_what_arrived_without_an_answer_is_not_taken_for_somebody_elses(desk, pages, more):
+    """The connection or the page may end between the server's work and its answer."""
+    page = pages(desk, "/#boxes", bypass_csp=True)
+    page.locator("#desk-order").select_option("name")
+    page.locator(".desk-row").first.click()
+    expect(box_at(page)).to_be_visible()
+    lost = []
+
+    def lose(route):
+        if route.request.method == "PUT" and not lost:
+            lost.append(route.fetch())
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/v1/desk/*", lose)
+    page.get_by_role("button", name="Add box").click()
+    expect(page.locator(".status")).to_contain_text("Not saved yet")
+    if more:
+        page.get_by_role("button", name="Add box").click()
+    expect(page.locator(".status")).to_have_text("Saved")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    key = desk.get("/v1/desk?order=name")[1]["pictures"][0]["key"]
+    state = desk.get(f"/v1/desk/{key}")[1]
+    assert lost[0].status == 200 and state["from"] == "saved"
+    assert len(state["boxes"]) == (3 if more else 2)
+
+
 def test_pictures_chosen_before_the_server_told_its_runs_are_answered(client, photos, pages):
     page = pages(client)
     held = []

@@ -87,7 +87,12 @@ def test_twice_the_classes_are_twice_the_work(tmp_path):
 
 def test_the_count_sees_work_that_grows_with_the_square(tmp_path, monkeypatch):
     monkeypatch.setattr(classify, "MATRIX", 10**6)
-    assert work(3000, tmp_path)[0] > 2.5 * work(1500, tmp_path)[0]
+    counts = []
+    for result in (result_of(600), result_of(1200)):
+        with Elements() as elements:
+            sections(result, tmp_path)
+        counts.append(elements.count)
+    assert counts[1] > 2.5 * counts[0]
 
 
 def test_of_many_classes_the_worst_are_shown_and_a_file_has_all(tmp_path):

@@ -4,6 +4,18 @@ import * as api from "./api.js";
 
 const PREFIX = "resight-boxes";
 const AGAIN = 2000;
+const NEAR = 0.01;
+
+/** Whether two states have the same boxes, as far as the server keeps them, and are both done or not. */
+function same(first, second) {
+  const alike = (box, other) =>
+    other && box.label === other.label && box.box.every((edge, place) => Math.abs(edge - other.box[place]) < NEAR);
+  return (
+    first.done === second.done &&
+    first.boxes.length === second.boxes.length &&
+    first.boxes.every((box, place) => alike(box, second.boxes[place]))
+  );
+}
 
 export class Saving {
   /** `told(state, detail)` hears "saving", "saved", "waiting", "refused" and "conflict". */
@@ -39,11 +51,12 @@ export class Saving {
   }
 
   put(key, state) {
-    const entry = this.pending.get(key) ?? {};
+    const { sent, ...own } = state;
+    const entry = this.pending.get(key) ?? { sent };
     // The version is that of the last answer; one request at a time keeps it true.
-    entry.state = { ...state, version: entry.version ?? state.version };
+    entry.state = { ...own, version: entry.version ?? own.version };
     this.pending.set(key, entry);
-    this.#keep(key, entry.state);
+    this.#keep(key, entry);
     this.#run(key);
   }
 
@@ -52,9 +65,10 @@ export class Saving {
     while (this.pending.get(key)?.busy) await this.pending.get(key).running;
   }
 
-  #keep(key, state) {
+  /** With what was sent last: the page may end before the answer, and the server may have it. */
+  #keep(key, { state, sent }) {
     try {
-      localStorage.setItem(this.prefix + key, JSON.stringify(state));
+      localStorage.setItem(this.prefix + key, JSON.stringify({ ...state, sent }));
     } catch {
       // Storage is full or forbidden: the server still gets it.
     }
@@ -69,6 +83,9 @@ export class Saving {
 
   async #send(key, entry) {
     const sent = entry.state;
+    const before = entry.sent;
+    entry.sent = { boxes: sent.boxes, done: sent.done };
+    this.#keep(key, entry);
     this.told("saving", key);
     try {
       const now = await api.save(key, sent);
@@ -79,15 +96,26 @@ export class Saving {
         this.told("saved", key, now);
       } else {
         entry.state = { ...entry.state, version: now.version };
-        this.#keep(key, entry.state);
+        this.#keep(key, entry);
         this.told("version", key, now);
         this.#run(key);
       }
     } catch (error) {
       entry.busy = false;
-      if (error.status === 409) {
+      const now = error.status === 409 ? error.error.now : null;
+      if (now && entry.state === sent && same(now, sent)) {
+        // It had arrived, but the page ended before the answer.
+        this.forget(key);
+        this.told("saved", key, now);
+      } else if (now && (same(now, sent) || (before && same(now, before)))) {
+        // What arrived was ours, and there is more since.
+        entry.version = now.version;
+        entry.state = { ...entry.state, version: now.version };
+        this.told("version", key, now);
+        this.#run(key);
+      } else if (now) {
         this.pending.delete(key);
-        this.told("conflict", key, error.error.now, entry.state);
+        this.told("conflict", key, now, entry.state);
       } else if (error instanceof api.Unreachable || error.status === 503 || error.status >= 500) {
         this.told("waiting", key);
         setTimeout(() => this.#run(key), AGAIN);
