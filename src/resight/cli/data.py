@@ -21,7 +21,7 @@ def check(
     ] = None,
     task: Task = "classify",
     changes: Annotated[
-        list[str] | None, settings("a setting of the task, such as segment.void=11; may be repeated.")
+        list[str] | None, settings("A setting of the task, such as segment.void=11; may be repeated.")
     ] = None,
     *,
     data_root: DataRoot = None,

@@ -46,7 +46,8 @@ def explain(
     target: Annotated[
         str | None,
         typer.Option(
-            help="Class to explain: name, number, topK; A-B: why A and not B. [default: the predicted class]"
+            help="Class to explain: name, number, topK, or A-B (why A and not B). Other tasks: box:left, "
+            "joint:NAME, similarity:PATH. [default: the predicted class]"
         ),
     ] = None,
     layer: Annotated[
@@ -71,7 +72,7 @@ def explain(
         bool,
         typer.Option(
             "--evaluate",
-            help="Measure how reliable the maps are instead of writing them: faithfulness compared with a "
+            help="Instead of writing maps, measure how reliable they are: faithfulness compared with a "
             "random map and a spot in the middle, and whether the maps change with random weights.",
         ),
     ] = False,

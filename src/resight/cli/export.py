@@ -20,7 +20,7 @@ def export(
     ] = None,
     form: Annotated[str, typer.Option("--format", help="onnx, torch-export or page.")] = "onnx",
     maps: Annotated[
-        str, typer.Option(help="Classes whose maps the file gives: all, none, or the number of best ones.")
+        str, typer.Option(help="Class activation maps in the file: all, none, or the number of best classes.")
     ] = "all",
     data: Data = None,
     *,
@@ -28,21 +28,27 @@ def export(
         bool, typer.Option("--picture-maps", help="Also give the best class's map at the picture's size.")
     ] = False,
     int8: Annotated[
-        bool, typer.Option("--int8", help="8-bit weights and activations, if they cost at most --loss.")
+        bool,
+        typer.Option("--int8", help="8-bit weights and activations, if the error rises by at most --loss."),
     ] = False,
     loss: Annotated[
-        float, typer.Option(min=0, metavar="POINTS", help="Most points of error that --int8 may cost.")
+        float,
+        typer.Option(min=0, metavar="POINTS", help="Percentage points by which --int8 may raise the error."),
     ] = 0.5,
     runtime: Annotated[
         str | None,
         typer.Option(
-            metavar="DIR", help="For page: the npm package onnxruntime-web. [default: npm gets it once]"
+            metavar="DIR",
+            help="For page: folder of the npm package onnxruntime-web. [default: downloaded once by npm]",
         ),
     ] = None,
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Write a run as one file with its preprocessing and its maps, compared with torch on test pictures."""
+    """Write a run as one file with preprocessing and maps inside, compared with torch on test pictures.
+
+    Runs of the tasks verify, localize, pose and detect are exported too: docs/export.md.
+    """
     from resight.service.export.export import export as service
 
     if form == "page":

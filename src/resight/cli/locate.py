@@ -17,14 +17,20 @@ def locate(
     run: RunName,
     paths: Annotated[list[str], typer.Argument(metavar="PATH...|DATA", help="Pictures, or a data set.")],
     method: Annotated[
-        str, typer.Option(help="As for explain; with several methods, or all, the first one gives the boxes.")
+        str, typer.Option(help="As for explain, or all; with several methods, the first one gives the boxes.")
     ] = "grad_cam",
-    threshold: Annotated[float, typer.Option(help="A pixel above this share belongs to the object.")] = 0.2,
+    threshold: Annotated[
+        float, typer.Option(help="Pixels above this share belong to the object; see --normalization.")
+    ] = 0.2,
     normalization: Annotated[
         str,
-        typer.Option(help="The threshold is a share of max, or of the range minmax (minimum to maximum)."),
+        typer.Option(
+            help="What --threshold is a share of: max (the maximum) or minmax (minimum to maximum)."
+        ),
     ] = "max",
-    boxes: Annotated[str, typer.Option(help="largest, all, peaks or tight-loose.")] = "largest",
+    boxes: Annotated[
+        str, typer.Option(help="Parts of the map that get a box: largest, all, peaks or tight-loose.")
+    ] = "largest",
     classes: Annotated[
         str, typer.Option(help="Draw boxes for the predicted class, or for the true one (from a data set).")
     ] = "predicted",

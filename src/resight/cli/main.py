@@ -35,7 +35,7 @@ from resight.core.text import one_line
 
 app = typer.Typer(
     name="resight",
-    help="Train image classifiers on your own pictures, test them, and show what they look at.",
+    help="Train image networks on your own pictures, test them, and show what they look at.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -45,11 +45,13 @@ app = typer.Typer(
 
 app.command(short_help="Train and test a network; write a run folder with a report.")(train)
 app.command(short_help="Test a run, or several runs as an ensemble.")(test)
-app.command(short_help="Classify pictures.")(predict)
+app.command(short_help="Predict what pictures show.")(predict)
 app.command(short_help="Show where a network looks: overlays and maps.")(explain)
 app.command(short_help="Find boxes with a network trained on class labels only, and measure them.")(locate)
 app.command(short_help="Write a run as one file that runs without Resight.")(export)
-app.command(short_help="Answer over HTTP: an API, a page to try pictures, a desk to correct boxes.")(serve)
+app.command(short_help="Serve a run over HTTP: an API, a page to try pictures on, a desk to correct boxes.")(
+    serve
+)
 app.command("train-decoder", short_help="Train a run's decoder for the method Perception Visualization.")(
     train_decoder
 )

@@ -23,8 +23,8 @@ def predict(
         float | None,
         typer.Option(
             metavar="P",
-            help="Mark answers below this probability as unsure. A photo of something else can still get a "
-            "sure answer.",
+            help="Mark answers below this probability as unsure; with localize.head=rpn, boxes below this "
+            "score as nothing found. A photo of something else can still get a sure answer.",
         ),
     ] = None,
     out: Annotated[
@@ -36,7 +36,10 @@ def predict(
     exact: Annotated[bool, typer.Option("--exact", help="Use float32, not the fastest precision.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what pictures show, as the run was trained; files that cannot be read are reported and skipped."""
+    """Predict what pictures show: classes, or the answers of the run's task.
+
+    Files that cannot be read are reported and skipped.
+    """
     from resight.export.deployed import is_onnx
 
     form = show.form("json" if as_json else form, ("table", "json", "csv"))

@@ -56,11 +56,12 @@ def reproduce(
     plan: Annotated[
         str,
         typer.Option(
-            metavar="gpu", help="Run what is worth half an hour of a GPU; without one, print the plan."
+            metavar="gpu",
+            help="Run the measurements planned for half an hour of a GPU; without a GPU, print the plan.",
         ),
     ] = "",
     part: Annotated[
-        int | None, typer.Option(min=1, help="With --plan: only this part, of nine minutes at most.")
+        int | None, typer.Option(min=1, help="With --plan: run only this part (nine minutes at most).")
     ] = None,
     *,
     data_root: DataRoot = None,

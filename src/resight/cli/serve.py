@@ -12,47 +12,58 @@ from resight.core.errors import UsageError
 def serve(
     run: RunName,
     data: Annotated[
-        str | None, typer.Argument(metavar="DATA", help="Pictures or a data set whose boxes are corrected.")
+        str | None,
+        typer.Argument(metavar="DATA", help="Pictures or a data set to draw and correct boxes on."),
     ] = None,
     others: Annotated[
-        list[str] | None, typer.Option("--with", metavar="RUN", help="Another run, shown next to the first.")
+        list[str] | None,
+        typer.Option("--with", metavar="RUN", help="Another run to compare with; may be repeated."),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; others than loopback need --token.")
+        str, typer.Option(help="Address to listen on; any except loopback needs --token.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 selects a free one.")] = 8000,
     token: Annotated[
         str,
         typer.Option(
-            envvar="RESIGHT_TOKEN", show_envvar=False, help="Required of requests. [default: $RESIGHT_TOKEN]"
+            envvar="RESIGHT_TOKEN",
+            show_envvar=False,
+            help="Token that requests must send. [default: $RESIGHT_TOKEN]",
         ),
     ] = "",
     name: Annotated[
-        list[str] | None, typer.Option(metavar="HOST", help="A DNS name by which this server is reached.")
+        list[str] | None, typer.Option(metavar="HOST", help="A DNS name of this server; may be repeated.")
     ] = None,
     cors: Annotated[
         list[str] | None,
-        typer.Option(metavar="ORIGIN", help="A site whose pages may ask, as https://example.org."),
+        typer.Option(
+            metavar="ORIGIN",
+            help="A site whose pages may send requests, such as https://example.org; may be repeated.",
+        ),
     ] = None,
     out: Annotated[
         str | None,
         typer.Option(metavar="DIR", help="Folder for corrected boxes. [default: DATA's name with -boxes]"),
     ] = None,
     split: Annotated[str, typer.Option(help="Split of the data set to label, or all.")] = "all",
-    form: Annotated[
-        str, typer.Option("--format", help="How corrected boxes are saved: coco or voc.")
-    ] = "coco",
+    form: Annotated[str, typer.Option("--format", help="Format of corrected boxes: coco or voc.")] = "coco",
     megabytes: Annotated[
-        float, typer.Option("--max-mb", min=0.001, max=1000, help="Largest picture file.")
+        float, typer.Option("--max-mb", min=0.001, max=1000, help="Largest picture file, in MB.")
     ] = 32,
     megapixels: Annotated[
-        float, typer.Option("--max-megapixels", min=0.001, max=100, help="Most pixels of a picture.")
+        float,
+        typer.Option("--max-megapixels", min=0.001, max=100, help="Largest picture, in million pixels."),
     ] = 50,
-    queue: Annotated[int, typer.Option(min=1, max=10_000, help="Requests that may wait.")] = 64,
+    queue: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Requests waiting or in progress; more are refused.")
+    ] = 64,
     *,
     data_root: DataRoot = None,
 ) -> None:
-    """Answer over HTTP, with pages to try a network on pictures and to correct boxes. Ctrl-C ends it."""
+    """Serve a run over HTTP: an API, a page to try pictures on, and a desk to correct boxes.
+
+    Ctrl-C ends the server.
+    """
     try:
         from resight.web.app import Limits
         from resight.web.serve import Address

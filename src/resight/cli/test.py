@@ -24,7 +24,7 @@ def test(
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """Test a run on a split. Several runs are tested as an ensemble that averages their probabilities."""
+    """Test a run on a split. Several runs form an ensemble that averages their probabilities."""
     from resight.service.test.test import test as service
 
     answer = service(

@@ -20,11 +20,10 @@ def train(
     task: Annotated[
         str,
         typer.Option(
-            help="What is learned: classify (which class), localize (one object: its class and its box), "
-            "verify (the same person or not: docs/verifying.md), pose (joints of a body, points of a face), "
-            "detect (any number of objects: boxes, classes and, if asked for, masks), "
-            "segment (a class for every pixel). "
-            "--set NAME.KEY=VALUE changes a task's setting; see docs/tasks.md. [default: classify]"
+            help="What is learned: classify (the class of a picture), localize (class and box of one "
+            "object), detect (boxes and classes of any number of objects; also masks), segment (a class for "
+            "every pixel), pose (joints of a body, points of a face), verify (the same person or not). "
+            "--set TASK.KEY=VALUE changes a setting of the task; see docs/tasks.md. [default: classify]"
         ),
     ] = "",
     model: Annotated[
@@ -33,8 +32,9 @@ def train(
     recipe: Annotated[
         str,
         typer.Option(
-            help="photos, fast, fine-tune, he2015-cifar or another published recipe (see README). "
-            "[default: photos if the shorter side is typically 96 pixels or more, else fast]"
+            help="photos, fast, fine-tune, detect, segment, or a published recipe such as he2015-cifar (see "
+            "README). [default: the task's own, else photos if the shorter side is typically 96 pixels or "
+            "more, else fast]"
         ),
     ] = "",
     epochs: Annotated[

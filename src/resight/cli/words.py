@@ -6,9 +6,7 @@ import typer
 
 Task = Annotated[
     str,
-    typer.Option(
-        help="What the pictures are for, as for train: a task decides which are taken and what they show."
-    ),
+    typer.Option(help="The task, as for train; it decides which pictures are used, and as what."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 DataRoot = Annotated[
@@ -22,16 +20,16 @@ Strict = Annotated[
 Seed = Annotated[int | None, typer.Option(help="Random seed. [default: 0]")]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume a run: --resume RUN needs no other option.")]
 RUN_HELP = (
-    "Run folder, model.safetensors, .onnx file, zoo:NAME, timm:NAME, torchvision:NAME, or FILE.py:FUNCTION, "
-    "which runs that file."
+    "Run folder, model.safetensors, .onnx file, zoo:NAME, timm:NAME, torchvision:NAME, or FILE.py:FUNCTION "
+    "(this runs the file's code)."
 )
 RunName = Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP)]
 Votes = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Let the network answer N times with its dropout on: the mean is the answer, the spread says "
-        "how unsure it is.",
+        help="Run the network N times with dropout on. The mean is the answer; the spread says how unsure "
+        "the network is.",
     ),
 ]
 Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Picture files, folders or patterns.")]
