@@ -20,7 +20,7 @@ SIZES = ((64, 48), (48, 64), (320, 240), (240, 320), (500, 375), (333, 999), (12
 SMALLEST = {
     "lenet": "lenet5", "alexnet": "alexnet", "vgg": "vgg11", "resnet": "resnet18", "densenet": "densenet121",
     "efficientnet": "efficientnet_b0", "efficientnet_lite": "efficientnet_lite0",
-    "squeezenet": "squeezenet1_1", "googlenet": "googlenet", "inception_v3": "inception_v3",
+    "squeezenet": "squeezenet1_1", "googlenet": "googlenet",
 }  # fmt: skip
 """Networks that are tried where a family has several; of other families the first."""
 FAMILIES = sorted({row.family for row in NETWORKS.values()} - {"classic"})

@@ -24,7 +24,7 @@ def alike(mask, known, size):
 def test_the_network_for_the_graph_answers_as_the_task(name):
     task, found = TASKS[name], 0
     network = solver(task)
-    deployed = solved(network, network.preprocessing, task, 1.3, "run")
+    deployed = solved(network, network.preprocessing, task, 1.3)
     made = pictures()
     asked = Asked(network, network.preprocessing, torch.float32, lambda i: made[i], range(len(made)), 0, 1.3)
     for index, wanted in task.answers(asked):

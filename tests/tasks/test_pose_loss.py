@@ -221,7 +221,7 @@ def test_settings_out_of_range_are_refused():
     ):
         with pytest.raises(UsageError, match=fault):
             Pose(**words)
-    with pytest.raises(UsageError, match="balance= is of classes alone"):
+    with pytest.raises(UsageError, match="balance= is for classification only"):
         Pose().objective(network(), Aids(weights=torch.ones(1)))
 
 

@@ -75,7 +75,9 @@ def serve(
             ) from error
         raise
     if form != "coco" and data is None:
-        raise UsageError("--format is of corrected boxes; give the pictures too: resight serve RUN DATA")
+        raise UsageError(
+            "--format says how corrected boxes are saved; give the pictures too: resight serve RUN DATA"
+        )
     service(
         [run, *(others or ())], data,
         Address(host, port, token, tuple(name or ()), tuple(cors or ())),

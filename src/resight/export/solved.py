@@ -10,7 +10,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from resight.core.errors import ModelFileError
 from resight.core.preprocessing import Preprocessing
 from resight.data.layouts.pointed import HALF
 from resight.export.graph import Normalizer
@@ -20,6 +19,9 @@ from resight.tasks.localize.task import Localize
 from resight.tasks.pose.network import Cascade
 from resight.tasks.pose.task import Pose
 from resight.tasks.task import SolverTask
+
+EXPORTED = ("detect", "localize", "pose", "verify")
+"""The tasks whose runs can be exported."""
 
 
 class Solved(nn.Module):
@@ -153,7 +155,7 @@ class Pointed(Solved):
         return points, (1 - found[..., 2:].mean(-1)).clamp(min=0.0)
 
 
-def solved(network: Solver, card: Preprocessing, task: SolverTask, temperature: float, name: str) -> Solved:
+def solved(network: Solver, card: Preprocessing, task: SolverTask, temperature: float) -> Solved:
     """Return what an exported file of a run computes.
 
     Args:
@@ -161,16 +163,9 @@ def solved(network: Solver, card: Preprocessing, task: SolverTask, temperature: 
         card: its preprocessing.
         task: of the run.
         temperature: class logits are divided by it.
-        name: of the run.
-
-    Raises:
-        ModelFileError: if the task, or what it was trained with, cannot be exported; it names the reason.
     """
     from resight.export.objects import Objects
 
     kinds = {"verify": Embedded, "localize": Boxed, "pose": Pointed, "detect": Objects}
-    if task.name not in kinds:
-        raise ModelFileError(
-            f"{name}: cannot be exported: nothing is known of --task {task.name} outside torch"
-        )
+    assert set(kinds) == set(EXPORTED)
     return kinds[task.name](network, card, task, temperature).eval()

@@ -86,7 +86,7 @@ class Aids:
             UsageError: if there is one.
         """
         if self.teacher or self.old:
-            raise UsageError(f"teacher= is of classes alone; leave it out with --task {task}")
+            raise UsageError(f"teacher= is for classification only; leave it out with --task {task}")
 
 
 class Loss(nn.Module):

@@ -21,7 +21,10 @@ from resight.service.run.run import open_any
 from resight.service.test.predict import predict
 from resight.service.test.test import test as judge
 from resight.tasks.detect.task import Detect
+from resight.tasks.localize.task import Localize
 from resight.tasks.pose.task import Pose
+from resight.tasks.segment.task import Segment
+from resight.tasks.task import SolverTask
 from resight.tasks.tasks import header_of
 from resight.web.page import export_page
 from solvers import TASKS, pictures, save_solver, solver
@@ -145,10 +148,22 @@ def test_options_of_classifiers_are_refused(verifier, tmp_path, options, word):
     assert not (tmp_path / "net.onnx").exists()
 
 
-def test_a_detector_that_looks_twice_is_refused(tmp_path):
-    run = save_solver(tmp_path / "net.safetensors", Detect(width=8, anchor=3, refine=True))
-    with pytest.raises(ModelFileError, match=r"cannot be exported: detect\.refine=true"):
-        export(run, str(tmp_path / "net.onnx"))
+@pytest.mark.parametrize(
+    ("task", "why"),
+    [
+        (Detect(width=8, anchor=3, refine=True), r"detect\.refine=true is not part of the exported graph"),
+        (Detect(width=8, anchor=3, context=True), r"detect\.context=true is not part"),
+        (Detect(width=8, anchor=3, scales=(1.0, 1.5)), r"detect\.scales is not part"),
+        (Localize(head="rpn"), r"localize\.head=rpn is not part"),
+        (Segment(), "--task segment has no exported form; those of detect, localize, pose, verify have one"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, SolverTask) else "",
+)
+def test_what_the_graph_does_not_compute_is_refused_before_data_are_opened(task, why, tmp_path):
+    run = save_solver(tmp_path / "net.safetensors", task)
+    with pytest.raises(ModelFileError, match=f"cannot be exported: {why}"):
+        export(run, str(tmp_path / "net.onnx"), data="nowhere")
+    assert not (tmp_path / "net.onnx").exists()
 
 
 @pytest.mark.parametrize(

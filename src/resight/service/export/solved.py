@@ -18,7 +18,7 @@ from resight.evaluate.asked import Asked
 from resight.export.answers import answer_of
 from resight.export.deployed import FORMAT, Onnx
 from resight.export.graph import INPUT
-from resight.export.solved import Solved, solved
+from resight.export.solved import EXPORTED, Solved, solved
 from resight.export.writing import axes_of, to_onnx, with_document
 from resight.service.export.agreement import Trial
 from resight.service.run.run import Run
@@ -49,7 +49,7 @@ def export_solved(run: Run, task: SolverTask, place: Path, trial: Trial) -> dict
         ResightError: in one line; then no file was written.
     """
     require_place(place)
-    network = solved(run.network, run.preprocessing, task, run.temperature, run.name)  # type: ignore[arg-type]
+    network = solved(run.network, run.preprocessing, task, run.temperature)  # type: ignore[arg-type]
     document = document_of(run, task, network)
     model = to_onnx(network, run.name)
     opened = Onnx(run.name, with_document(model, document))
@@ -87,6 +87,11 @@ def require_plain(
     }  # fmt: skip
     if wrong := [option for option, given in named.items() if given]:
         raise UsageError(f"{wrong[0]} is for classifiers; leave it out with --task {task.name}")
+    if task.name not in EXPORTED:
+        raise ModelFileError(
+            f"{run.name}: cannot be exported: --task {task.name} has no exported form; those of "
+            f"{', '.join(EXPORTED)} have one"
+        )
     if setting := _not_in_a_graph(task):
         raise ModelFileError(
             f"{run.name}: cannot be exported: {task.name}.{setting} is not part of the exported graph; train "

@@ -141,7 +141,9 @@ def _require_pictures(task: SolverTask | None, out: str | None) -> None:
     """
     if out is not None and (task is None or type(task).picture is SolverTask.picture):
         name = task.name if task else "classify"
-        raise UsageError(f"--out: answers of --task {name} are no pictures; leave it out, and use --json")
+        raise UsageError(
+            f"--out writes label maps of --task segment; with --task {name} leave it out and use --json"
+        )
 
 
 def _solved(

@@ -159,10 +159,12 @@ class Detect(SolverTask):
             DataError: if there are no boxes.
         """
         if all(split.boxes is None for split in dataset.splits.values()):
-            raise DataError(f"{dataset.name}: has no boxes; --task detect learns from VOC, COCO or YOLO")
+            raise DataError(
+                f"{dataset.name}: has no boxes; --task detect learns from VOC, COCO, YOLO or CVAT"
+            )
         if self.masks and all(split.masks is None for split in dataset.splits.values()):
             raise DataError(
-                f"{dataset.name}: has no masks; detect.masks=true learns from COCO with segmentations"
+                f"{dataset.name}: has no masks; detect.masks=true learns from COCO or YOLO outlines"
             )
         splits, notes = {}, list(dataset.notes)
         for name, split in dataset.splits.items():

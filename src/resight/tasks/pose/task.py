@@ -116,7 +116,7 @@ class Pose(SolverTask):
         """
         aids.refuse_teacher(self.name)
         if aids.weights is not None:
-            raise UsageError("balance= is of classes alone; leave it out with --task pose")
+            raise UsageError("balance= is for classification only; leave it out with --task pose")
         return PoseLoss(network)
 
     def row(self, sums: dict[str, float], seen: int) -> dict[str, float]:
