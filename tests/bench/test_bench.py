@@ -12,7 +12,7 @@ import torch
 
 from as_json import bench
 from resight.bench import load as bench_load
-from resight.bench.peak import peak_of
+from resight.bench.peak import STATUS, peak_of, peak_of_process
 from resight.cli import show
 
 
@@ -57,3 +57,11 @@ def test_memory_is_unknown_where_the_system_does_not_tell(monkeypatch):
 def test_a_table_shows_names_as_they_are(capsys):
     show.table(("class",), [(":smile:",), ("[red]x[/red]",), ("[/b]",)])
     assert capsys.readouterr().out.split()[1:] == [":smile:", "[red]x[/red]", "[/b]"]
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="the system does not tell")
+def test_the_peak_of_a_process_is_its_own_and_not_its_parents():
+    large = bytearray(600_000_000)
+    code = "from resight.bench.peak import peak_of_process; print(peak_of_process())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert len(large) / 1e6 < peak_of_process() and 10 < float(done.stdout) < 550

@@ -1,5 +1,8 @@
 """The bench of exported networks runs every candidate."""
 
+import subprocess
+import sys
+
 import pytest
 
 from resight.bench.export import CANDIDATES, REFERENCE, Network, bench_export
@@ -16,3 +19,8 @@ def test_every_candidate_answers_and_says_what_it_took():
         assert document["median"] > 0 and document["first_answer_seconds"] > 0
         assert document["peak_mb"] is None or document["peak_mb"] > 10
     assert rows[0].rates.ratio == 1
+
+
+def test_what_measures_a_file_without_torch_loads_none():
+    code = "import sys, resight.bench.export; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

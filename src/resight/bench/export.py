@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resight.bench.interleave import Block, answer, interleave
+from resight.bench.peak import peak_of_process
 from resight.bench.rows import Deployed, Rates, Row
 from resight.core.errors import ResightError
 from resight.core.preprocessing import Preprocessing
@@ -132,20 +133,10 @@ def _block(step: Callable[[], int]) -> Block:
         while time.perf_counter() - started < seconds:
             done += step()
         took = time.perf_counter() - started
-        block.facts = {"peak_mb": _peak_mb()}  # type: ignore[attr-defined]
+        block.facts = {"peak_mb": peak_of_process()}  # type: ignore[attr-defined]
         return done, took
 
     return block
-
-
-def _peak_mb() -> float | None:
-    """Return the most memory that this process has held, in MB; None on Windows."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def _eager(network: Network, squares: NDArray[np.uint8]) -> Callable[[], int]:

@@ -4,16 +4,17 @@ import ctypes
 import gc
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
+if TYPE_CHECKING:  # who measures a process without torch must not load it
+    import torch
 
 Result = TypeVar("Result")
 
 STATUS, REFERENCES = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def peak_of(work: Callable[[], Result], device: torch.device) -> tuple[Result, float | None]:
+def peak_of(work: Callable[[], Result], device: "torch.device") -> tuple[Result, float | None]:
     """Do a piece of work and return its result, and its peak memory in MB above what was held before.
 
     On CUDA this is the memory allocated by torch; else the process's resident memory as Linux counts it,
@@ -21,6 +22,8 @@ def peak_of(work: Callable[[], Result], device: torch.device) -> tuple[Result, f
     """
     gc.collect()
     if device.type == "cuda":
+        import torch
+
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         result = work()
@@ -33,6 +36,17 @@ def peak_of(work: Callable[[], Result], device: torch.device) -> tuple[Result, f
     before = _status("VmRSS")
     result = work()
     return result, (_status("VmHWM") - before) / 1e6
+
+
+def peak_of_process() -> float | None:
+    """Return the most memory that this process held so far, in MB; None where the system does not tell.
+
+    Not by `getrusage`: its figure begins with what the parent held when it started this process.
+    """
+    try:
+        return _status("VmHWM") / 1e6
+    except (OSError, StopIteration):
+        return None
 
 
 def _status(name: str) -> float:
