@@ -13,12 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resight.core.errors import UsageError
-from resight.core.registry import lookup
 from resight.models.blocks import Bottleneck
-from resight.models.cost import evaluating
-from resight.models.zoo import NETWORKS
-from resight.saliency.capture import hooked
-from resight.service.networks.counting import build
+from resight.service.networks.drawn import drawn
 
 
 @dataclass(frozen=True)
@@ -63,31 +59,20 @@ def forms(name: str, size: int | None = None, changes: Sequence[str] = ()) -> Fo
         UsageError: for an unknown network or option, one without grouped blocks, or a size that it does not
             take.
     """
-    row = lookup(NETWORKS, name, "model", "All names: resight models")
-    torch.manual_seed(0)
-    model = build(name, changes)
-    side, found = size or row.input_size, {}
+    network, found = drawn(name, size, changes), list[BlockForms]()
     blocks = {
         layer: block
-        for layer, block in model.named_modules()
+        for layer, block in network.model.named_modules()
         if isinstance(block, Bottleneck) and grouped_layers(block)
     }
     if not blocks:
         raise UsageError(f"{name}: has no block with groups and batch normalization; try resnext50_32x4d")
 
-    def hook(layer: str, block: Bottleneck) -> Callable[..., None]:
-        def note(_: nn.Module, images: tuple[Tensor, ...], __: Tensor) -> None:
-            found[layer] = _compared(layer, block, images[0])
+    def note(layer: str, block: Bottleneck) -> Callable[[Tensor, Tensor], None]:
+        return lambda images, _: found.append(_compared(layer, block, images))
 
-        return note
-
-    noted = [lambda n=n, b=b: b.register_forward_hook(hook(n, b)) for n, b in blocks.items()]
-    with evaluating(model), torch.inference_mode(), hooked(noted):
-        try:
-            model(torch.rand(1, row.channels, side, side))
-        except RuntimeError as error:
-            raise UsageError(f"{name} does not take pictures of {side} x {side}") from error
-    return Forms(name, side, list(found.values()))
+    network.watch({block: note(layer, block) for layer, block in blocks.items()})
+    return Forms(name, network.side, found)
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from resight.core.errors import UsageError
-from resight.core.registry import lookup
-from resight.models.cost import evaluating
-from resight.models.hooks import hooked
 from resight.models.operators.convolution import as_product
-from resight.models.zoo import NETWORKS
-from resight.service.networks.counting import build
+from resight.service.networks.drawn import drawn
 
 
 @dataclass(frozen=True)
@@ -59,30 +54,24 @@ def gemm(name: str, size: int | None = None, changes: Sequence[str] = ()) -> Pro
     Raises:
         UsageError: for an unknown network or option, or one without convolutions.
     """
-    row = lookup(NETWORKS, name, "model", "All names: resight models")
-    torch.manual_seed(0)
-    model = build(name, changes)
-    side, found = size or row.input_size, {}
+    network, found = drawn(name, size, changes), dict[str, Product]()
 
-    def note(layer: str, conv: nn.Conv2d, images: tuple[Tensor, ...], maps: Tensor) -> None:
-        found.setdefault(layer, _product(layer, conv, images[0], maps))
+    def note(layer: str, conv: nn.Conv2d) -> Callable[[Tensor, Tensor], None]:
+        def first(images: Tensor, maps: Tensor) -> None:
+            if layer not in found:
+                found[layer] = _product(layer, conv, images, maps)
 
-    def hook(layer: str, conv: nn.Conv2d) -> Callable[..., None]:
-        return lambda _, images, maps: note(layer, conv, images, maps)
+        return first
 
-    noted = [
-        lambda n=layer, m=conv: m.register_forward_hook(hook(n, m))
-        for layer, conv in model.named_modules()
+    notes: dict[nn.Module, Callable[[Tensor, Tensor], None]] = {
+        conv: note(layer, conv)
+        for layer, conv in network.model.named_modules()
         if type(conv) is nn.Conv2d  # a subclass computes something else
-    ]
-    if not noted:
+    }
+    if not notes:
         raise UsageError(f"{name}: has no convolution")
-    with evaluating(model), torch.inference_mode(), hooked(noted):
-        try:
-            model(torch.rand(1, row.channels, side, side))
-        except RuntimeError as error:
-            raise UsageError(f"{name} does not take pictures of {side} x {side}") from error
-    return Products(name, side, row.channels, list(found.values()))
+    network.watch(notes)
+    return Products(name, network.side, network.channels, list(found.values()))
 
 
 def _product(layer: str, conv: nn.Conv2d, images: Tensor, maps: Tensor) -> Product:

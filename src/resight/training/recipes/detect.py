@@ -2,36 +2,15 @@
 
     resight train DATA --task detect
 
-The trunk learns at a tenth of the head's rate, its last stages alone; statistics of batch normalization stay
-as in the weights, as in He et al. 2015, appendix A: a step has too few pictures to measure them. Pictures are
-seen at a random scale, cut or padded. How the settings were found: docs/experiments.md.
+Statistics of batch normalization stay as in the weights, as in He et al. 2015, appendix A: a step has too few
+pictures to measure them. The rest is in `marked`.
 """
 
 from resight.training.recipe import Facts, Recipe
-from resight.training.recipes import fast
-from resight.training.recipes.photos import last_stages
-
-SEEN = 3_000
-"""Pictures that a training on few of them sees in all."""
-SIDE = 320
+from resight.training.recipes import marked
 
 
 def build(facts: Facts) -> Recipe:
     """Return the settings for a data set and its starting weights."""
-    given = facts.pretrained
-    return Recipe(
-        model=facts.model or ("efficientnet_lite0" if given else "resnet18"),
-        options=("frozen_norm=true", "frozen_depthwise=true") if given else (),
-        image_size=max(SIDE, facts.least_size),
-        epochs=min(60, max(6, round(SEEN / max(facts.pictures, 1)))),
-        batch_size=4 if given else 8,
-        optimizer="adamw",
-        lr=0.001,
-        trunk_lr=(0.1, 1.0, last_stages(facts.model)) if given else (1.0,),
-        weight_decay=0.05,
-        schedule="cosine",
-        warmup=(50, 0.0001, 500),
-        augment=("rescale", *facts.flip),
-        normalize="weights" if given else "channel",
-        val_share=fast.validation_share(facts.pictures),
-    )
+    batch = 4 if facts.pretrained else 8
+    return marked.settings(facts, seen=3_000, most_epochs=60, batch_size=batch, rescale="rescale")
