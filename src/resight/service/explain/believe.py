@@ -19,7 +19,8 @@ from resight.core.text import amount
 from resight.data.files import read_file
 from resight.data.given import expand
 from resight.evaluate import faithfulness, sanity
-from resight.evaluate.faithfulness import MEASURES, Examination, Verdict
+from resight.evaluate.faithfulness import MEASURES, Examination
+from resight.metrics.means import Verdict, bootstrap_interval, verdict
 from resight.models.probabilities import rule_of
 from resight.saliency.explanation import versus
 from resight.saliency.methods import METHODS, explain, read_options
@@ -312,7 +313,7 @@ def _faithful(values: dict[str, dict[str, list[Tensor]]], seed: int) -> Iterator
             verdicts = [
                 None
                 if name == other
-                else faithfulness.verdict(of[measure], whole[other][measure], entry.better, seed, entry.least)
+                else verdict(of[measure], whole[other][measure], entry.better, seed, entry.least)
                 for other in (RANDOM, CENTRE)
             ]
             figures = _figures(of[measure], entry.interval(of[measure], seed), *verdicts)
@@ -339,7 +340,7 @@ def _sane(alike: dict[str, dict[str, list[sanity.Likeness]]], seed: int) -> Iter
                 )
                 if depth == "chance":
                     better, protocol = None, "maps of the trained network for two different pictures"
-                figures = _figures(found, faithfulness.bootstrap_interval(found, seed))
+                figures = _figures(found, bootstrap_interval(found, seed))
                 yield Sane(name, measure, depth, *figures, baseline=None, better=better, protocol=protocol)
 
 

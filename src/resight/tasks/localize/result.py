@@ -14,9 +14,9 @@ from resight.core.errors import DataError
 from resight.data.dataset import Split
 from resight.data.marks import OneBox
 from resight.data.prepare import whole_size
-from resight.evaluate.faithfulness import bootstrap_interval
 from resight.metrics.accuracy import wilson_interval
 from resight.metrics.localization import located
+from resight.metrics.means import bootstrap_interval
 from resight.render.boxes import draw_boxes
 from resight.tasks.result import SIDE, Answered, Drawing, Headline, Shown, Table, answers_and_indices, number
 
