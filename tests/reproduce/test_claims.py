@@ -5,13 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from resight.core.figures import to_json
 from resight.metrics.accuracy import mean_interval, wilson_interval
 from resight.reproduce.catalogue import NAMES, experiment
 from resight.reproduce.claims import Figure, Figures, judge
 from resight.reproduce.laboratory import interval_of
-from resight.reproduce.record import judged, verdict_words
+from resight.reproduce.record import Outcome, Part, ResultRow, judged
+from resight.reproduce.results import read_record
 
 RESULTS = Path(__file__).parents[2] / "results"
+
+
+def result_row(name, measured):
+    values = () if measured is None else (measured,)
+    return ResultRow(name, "", None, None, None, measured, None, values, "%", "", (0,), "", None)
 
 
 def below(limit):
@@ -72,15 +79,14 @@ def test_what_was_not_measured_is_missing_whatever_the_doubt():
 
 
 def test_one_seed_without_an_interval_decides_nothing():
-    row = {"id": "x/a", "measured": 1.0, "interval": None}
+    row = result_row("x/a", 1.0)
     chosen = type("E", (), {"holds": staticmethod(below(2)), "parts": (("it is below one", below(1)),)})
-    said = judged(chosen, [row], "full")
-    assert said == {
-        "holds": None, "alone": True, "parts": [{"claim": "it is below one", "holds": None, "alone": False}]
-    }  # fmt: skip
-    assert verdict_words(said).startswith("not decided") and verdict_words(said).endswith("alone it holds")
-    assert judged(chosen, [row], "smoke")["alone"] is None
-    assert verdict_words(judged(chosen, [row], "smoke")).startswith("not judged")
+    outcome, parts = judged(chosen, [row], "full")
+    assert outcome == Outcome(holds=None, alone=True)
+    assert parts == (Part("it is below one", Outcome(holds=None, alone=False)),)
+    assert outcome.words.startswith("not decided") and outcome.words.endswith("alone it holds")
+    outcome, _ = judged(chosen, [row], "smoke")
+    assert outcome.alone is None and outcome.words.startswith("not judged")
 
 
 def test_an_epochs_training_error_has_wilsons_interval_over_what_it_saw():
@@ -112,6 +118,7 @@ def test_claims_negate_no_comparison(name):
 
 @pytest.mark.parametrize("file", sorted(RESULTS.glob("*.json")), ids=lambda file: file.stem[:30])
 def test_what_is_recorded_is_judged_by_the_rule(file):
-    record = json.loads(file.read_text())
-    said = judged(experiment(record["experiment"]), record["rows"], record["scale"]["name"])
-    assert {key: record[key] for key in said} == said
+    record = read_record(file)
+    said = judged(experiment(record.experiment), record.rows, record.scale.name)
+    assert said == (record.outcome, record.parts)
+    assert to_json(record) == json.loads(file.read_text())

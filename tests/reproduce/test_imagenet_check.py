@@ -11,6 +11,7 @@ from torchvision import models
 
 from resight.core import imagenet
 from resight.core.errors import DataError
+from resight.core.figures import to_json
 from resight.data.open import open_dataset
 from resight.reproduce.catalogue import reproduce
 from resight.reproduce.experiments import imagenet_check
@@ -57,7 +58,7 @@ def test_every_protocol_is_run_and_weights_that_cannot_be_had_are_left_out(valid
     found = reproduce(
         "imagenet-check", data=[str(validation)], out=str(tmp_path / "o"), results=str(tmp_path / "r")
     )
-    rows = {row["id"].removeprefix("imagenet-check/"): row for row in found["rows"]}
+    rows = {row["id"].removeprefix("imagenet-check/"): row for row in to_json(found.record.rows)}
     expected = {"single-crop", "ten-crop", "multi-scale"}
     assert {k.split("/")[1] for k in rows if k.startswith("resnet18/")} == {*expected, "v1"}
     one = rows["resnet18/ten-crop/top1-error"]
@@ -66,8 +67,10 @@ def test_every_protocol_is_run_and_weights_that_cannot_be_had_are_left_out(valid
     assert rows["resnet18/single-crop/top5-error"]["measured"] <= one["measured"]
     assert rows["resnet18/v1/ten-crop/top1-error"]["measured"] == one["measured"]
     assert rows["resnet50/ten-crop/top1-error"]["measured"] is None
-    assert set(found["failed"]) == {f"resnet50/{protocol}" for protocol in expected}  # its weights do not fit
-    assert found["holds"] is None and found["hardware"]
+    assert set(found.record.failed) == {
+        f"resnet50/{protocol}" for protocol in expected
+    }  # its weights do not fit
+    assert found.record.outcome.holds is None and found.record.hardware
     assert np.isfinite(one["interval"]).all()
 
 

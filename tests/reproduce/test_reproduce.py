@@ -15,13 +15,14 @@ import torch
 
 import copies
 from resight.core.errors import DataError, ResightError, UsageError
+from resight.core.figures import to_json
 from resight.data.open import open_dataset
 from resight.reproduce import catalogue, laboratory
 from resight.reproduce.catalogue import NAMES, reproduce
 from resight.reproduce.experiment import Experiment, Measure, Plot, Row, Scale, Training
 from resight.reproduce.laboratory import Job, Laboratory
 from resight.reproduce.page import write_page
-from resight.reproduce.record import KEYS, file_stem
+from resight.reproduce.results import KEYS, file_stem, read_record
 from resight.reproduce.sets import write_part
 from support import make_folder, one_line, resight
 
@@ -79,17 +80,18 @@ def trial(tmp_path, monkeypatch):
 def test_an_experiment_runs_goes_on_and_is_written(trial, tmp_path):
     said = []
     answer = reproduce("trial", seeds=(0, 1), jobs=2, say=said.append)
-    by_id = {row["id"]: row for row in answer["rows"]}
+    rows = to_json(answer.record.rows)
+    by_id = {row["id"]: row for row in rows}
     first = by_id["trial/first/test-error"]
     assert first["published"] == 9 and first["certainty"] == "uncertain" and len(first["values"]) == 2
     assert first["seed"] == [0, 1] and first["hardware"] and first["seconds"] > 0
     assert "18 pictures" in first["protocol"]
-    assert answer["holds"] is None, "a smoke run decides nothing"
-    assert "none-such" in answer["failed"]["broken"] and answer["failed"]["after"] == "needs broken"
+    assert answer.record.outcome.holds is None, "a smoke run decides nothing"
+    assert "none-such" in answer.record.failed["broken"] and answer.record.failed["after"] == "needs broken"
     assert by_id["trial/broken/test-error"]["measured"] is None
     written = json.loads((tmp_path / "results/trial-smoke.json").read_text())
     assert written.keys() == KEYS
-    assert written["rows"] == answer["rows"] and written["versions"]["torch"] == torch.__version__
+    assert written["rows"] == rows and written["versions"]["torch"] == torch.__version__
     second = next(t for t in written["trainings"] if (t["condition"], t["seed"]) == ("second", 1))
     assert "weights=runs/reproduce/first-" in second["command"]
     assert "-1 --epochs 1 --out runs/reproduce/second-" in second["command"]
@@ -115,13 +117,45 @@ def test_an_experiment_runs_goes_on_and_is_written(trial, tmp_path):
 
 def test_named_conditions_alone_are_trained_with_what_they_start_from(trial, tmp_path):
     answer = reproduce("trial", only=("second",), out=str(tmp_path / "runs"), results=str(tmp_path / "r"))
-    measured = {row["id"] for row in answer["rows"] if row["measured"] is not None}
-    assert {name.split("/")[1] for name in measured} == {"first", "second"}
-    assert not answer["failed"]  # the broken one was not begun
+    measured = {row.name.split("/")[0] for row in answer.record.rows if row.measured is not None}
+    assert measured == {"first", "second"}
+    assert not answer.record.failed  # the broken one was not begun
     with pytest.raises(
         UsageError, match="--only third: is not a condition; the conditions are first, second, broken"
     ):
         reproduce("trial", only=("third",), out=str(tmp_path / "runs"), results=str(tmp_path / "r"))
+
+
+def test_figures_of_another_machine_are_kept_until_they_are_measured_again(trial, tmp_path):
+    results = tmp_path / "r"
+
+    def run(machine, condition):
+        place = str(tmp_path / machine)
+        return reproduce("trial", only=(condition,), out=place, results=str(results)).record
+
+    def values(record):
+        return {row.name: row.values for row in record.rows if row.values}
+
+    there = run("there", "second")  # and first, from whose weights it starts
+    (tmp_path / "r/trial-smoke.json").write_text(
+        json.dumps(changed_hardware(json.loads((results / "trial-smoke.json").read_text())))
+    )
+    here = run("here", "first")
+    assert values(here) == values(there) and len(values(here)) == 3
+    hardware = {row.name: row.hardware for row in here.rows if row.values}
+    assert hardware["second/test-error"] == "another machine" != hardware["first/test-error"]
+    assert "another machine" in here.hardware and "; " in here.hardware
+    assert {(one.condition, one.seed) for one in here.trainings} == {("first", 0), ("second", 0)}
+    assert [line[0] for line in here.plots[0].lines] == [line[0] for line in there.plots[0].lines]
+    assert here.seconds == sum(one.seconds for one in here.trainings)
+    assert to_json(read_record(results / "trial-smoke.json")) == to_json(here)
+
+
+def changed_hardware(document):
+    return document | {
+        "hardware": "another machine",
+        "rows": [row | {"hardware": "another machine"} for row in document["rows"]],
+    }
 
 
 def test_what_was_not_run_stands_beside_empty_cells(tmp_path):
@@ -158,16 +192,19 @@ def test_results_are_not_lost_to_a_call_that_measures_nothing(monkeypatch, tmp_p
         holds=lambda found: found["a/error"] < 50,
     )  # fmt: skip
     monkeypatch.setattr(catalogue, "experiment", lambda name: found)
+    with pytest.raises(ResightError, match="trial: nothing was measured: no training has finished"):
+        reproduce("trial", "full")
+    assert not (tmp_path / "results").exists()
     (tmp_path / "results").mkdir()
     (tmp_path / "results/trial.json").write_text("of before")
-    with pytest.raises(ResightError, match="trial: nothing was measured: no training has finished"):
+    with pytest.raises(ResightError, match=r"trial\.json: is not a result of resight reproduce"):
         reproduce("trial", "full")
     assert (tmp_path / "results/trial.json").read_text() == "of before"
 
 
 def test_every_scale_and_every_set_has_results_of_its_own():
     def stem(scale, *data):
-        return file_stem({"experiment": "dense", "scale": asdict(scale), "data": data})
+        return file_stem("dense", data, scale)
 
     assert stem(Scale()) == "dense" and stem(Scale(name="smoke", epochs=2)) == "dense-smoke"
     part = Scale(name="part", epochs=8, pictures=4000, settings=("lr=0.025",))
@@ -216,8 +253,8 @@ def test_a_claim_without_its_figures_is_not_judged(monkeypatch):
     )  # fmt: skip
     monkeypatch.setattr(catalogue, "experiment", lambda name: found)
     answer = reproduce("trial", "full")
-    assert answer["holds"] is None
-    assert [row["measured"] for row in answer["rows"]] == [None, 3.0]
+    assert answer.record.outcome.holds is None
+    assert [row.measured for row in answer.record.rows] == [None, 3.0]
 
 
 def test_a_cut_set_has_all_classes_alike(tmp_path):

@@ -1,6 +1,6 @@
 """`resight reproduce`: options and output."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,7 +9,7 @@ from resight.cli.words import DataRoot, Json, settings
 from resight.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from resight.reproduce.catalogue import Listed
+    from resight.reproduce.catalogue import Listed, Reproduced
 
 
 def reproduce(
@@ -88,7 +88,7 @@ def reproduce(
         data_root=data_root, out=out, results=results, say=show.progress,
     )  # fmt: skip
     reproduced(answer, as_json=as_json)
-    if answer["failed"]:
+    if answer.record.failed:
         raise typer.Exit(1)
 
 
@@ -128,35 +128,34 @@ def listed(rows: "list[Listed]", *, as_json: bool) -> None:
         typer.echo(f"{'':17} {row.paper}; {row.trainings} trainings{needs}")
 
 
-def reproduced(answer: dict[str, Any], *, as_json: bool) -> None:
+def reproduced(answer: "Reproduced", *, as_json: bool) -> None:
     """Print our figures, the published figures, and whether the claim holds."""
+    record = answer.record
     if as_json:
-        show.document(answer["rows"])
+        show.document(record.rows)
         return
-    from resight.reproduce.record import verdict_words
-
     rows = []
-    for row in answer["rows"]:
-        low, high = row["interval"] or (None, None)
-        certainty = f" ({row['certainty']})" if row["certainty"] not in (None, "verified") else ""
+    for row in record.rows:
+        low, high = row.interval or (None, None)
+        certainty = f" ({row.certainty})" if row.certainty not in (None, "verified") else ""
         rows.append(
             (
-                row["id"].partition("/")[2],
-                "" if row["published"] is None else f"{row['published']:g}{certainty}",
-                "" if row["measured"] is None else f"{row['measured']:.4g} {row['unit']}",
+                row.name,
+                "" if row.published is None else f"{row.published:g}{certainty}",
+                "" if row.measured is None else f"{row.measured:.4g} {row.unit}",
                 "" if low is None else f"{low:.4g} to {high:.4g}",
             )
         )
-    show.table((answer["experiment"], "published", "measured", "95 % interval"), rows)
+    show.table((record.experiment, "published", "measured", "95 % interval"), rows)
     typer.echo(
-        f"{answer['protocol']}; {answer['seconds']:,.0f} s of training"
-        f"{' on ' if answer['hardware'] else ''}{answer['hardware']}"
+        f"{record.protocol}; {record.seconds:,.0f} s of training"
+        f"{' on ' if record.hardware else ''}{record.hardware}"
     )
-    typer.echo(f"claim: {answer['claim']}: {verdict_words(answer)} here")
-    for part in answer["parts"]:
-        typer.echo(f"  {part['claim']}: {verdict_words(part)}")
-    if answer["caveat"]:
-        typer.echo(f"but {answer['caveat']}")
-    for condition, why in answer["failed"].items():
+    typer.echo(f"claim: {record.claim}: {record.outcome.words} here")
+    for part in record.parts:
+        typer.echo(f"  {part.claim}: {part.outcome.words}")
+    if record.caveat:
+        typer.echo(f"but {record.caveat}")
+    for condition, why in record.failed.items():
         typer.echo(f"failed: {condition}: {why}", err=True)
-    typer.echo(f"figures {answer['file']}")
+    typer.echo(f"figures {answer.file}")

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
 
 from resight.core.errors import UsageError
 from resight.core.registry import lookup
 from resight.data.open import open_dataset
 from resight.reproduce.experiment import Experiment, Scale, Training
 from resight.reproduce.laboratory import Laboratory
-from resight.reproduce.record import PLACE, record_of, write_record
+from resight.reproduce.record import PLACE, Record, record_of
+from resight.reproduce.results import completed, file_stem, read_record, write_record
 
 NAMES = (
     "degradation", "identity", "cifar10-table", "layer-responses", "gap-shift", "nin-head", "shortcuts",
@@ -96,6 +96,14 @@ def scale_of(
     )
 
 
+@dataclass(frozen=True)
+class Reproduced:
+    """What `reproduce` gives: the record, and the file that it was written to."""
+
+    record: Record
+    file: Path
+
+
 def reproduce(
     name: str,
     scale: str = "smoke",
@@ -111,8 +119,11 @@ def reproduce(
     out: str = PLACE,
     results: str = "results",
     say: Callable[[str], None] = lambda line: None,
-) -> dict[str, Any]:
+) -> Reproduced:
     """Run an experiment, or resume it, and write its results.
+
+    Figures of conditions that this call does not measure are kept from an older file of results of the same
+    experiment, data and scale: trainings may be spread over calls and machines.
 
     Args:
         name: of the experiment, or the user's file, see `experiment`.
@@ -127,13 +138,13 @@ def reproduce(
         data: the data that the experiment needs from the user, in its order.
         data_root: see `open_dataset`.
         only: conditions to train, with those that they need; the figures of others are written if their runs
-            have finished already. By default all.
+            have finished already, or stand in the older file. By default all.
         out: folder of the runs; finished runs in it are not run again.
         results: folder that RESULTS/NAME-SCALE.json is written to.
         say: gets lines of progress.
 
     Returns:
-        The written document, see `record_of`, and "file".
+        The record, and its file.
 
     Raises:
         ResightError: in one line.
@@ -153,10 +164,13 @@ def reproduce(
     if taken.pictures and chosen.boxed:
         raise UsageError(f"{name} uses all pictures, since a subset would lose their boxes; omit --pictures")
     laboratory = Laboratory(chosen, taken, tuple(seeds), Path(out), say, data_root, tuple(data))
+    file = Path(results) / f"{file_stem(name, data, taken)}.json"
+    older = read_record(file) if file.exists() else None
     say(f"{name}, {taken.words()}: {len(todo)} trainings, {len(laboratory.seeds)} seeds")
     laboratory.train(jobs, todo)
-    document = record_of(name, laboratory, called)
-    return {**document, "file": str(write_record(document, Path(results)))}
+    record = record_of(name, laboratory, called)
+    record = completed(record, older, chosen) if older else record
+    return Reproduced(record, write_record(record, Path(results)))
 
 
 def _needed(chosen: Experiment, only: Sequence[str]) -> tuple[Training, ...]:

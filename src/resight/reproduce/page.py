@@ -1,7 +1,6 @@
 """The page of all results: published and measured side by side, with a plot for each figure."""
 
 from pathlib import Path
-from typing import Any
 
 from resight.core.files import write_text
 from resight.core.text import amount
@@ -9,7 +8,8 @@ from resight.render.curves import draw_lines
 from resight.reproduce.catalogue import NAMES, experiment
 from resight.reproduce.experiment import Scale
 from resight.reproduce.laboratory import Laboratory
-from resight.reproduce.record import file_stem, plots_of, read_records, row_of, title, verdict_words
+from resight.reproduce.record import Record, ResultRow, row_of
+from resight.reproduce.results import file_stem, read_records, title
 
 BY_HAND = "<!-- below: written by hand -->"
 HEAD = """# Results
@@ -40,10 +40,10 @@ def write_page(page: str, results: str) -> Path:
     """
     path = Path(page)
     order = {name: place for place, name in enumerate(NAMES)}
-    records = sorted(read_records(Path(results)), key=lambda r: (order.get(r["experiment"], 99), title(r)))
+    records = sorted(read_records(Path(results)), key=lambda r: (order.get(r.experiment, 99), title(r)))
     parts = [HEAD]
     parts += [_section(record, path.parent / "figures") for record in records]
-    run = {record["experiment"] for record in records}
+    run = {record.experiment for record in records}
     parts += ["## Not run yet\n", *(_unmeasured(name) for name in NAMES if name not in run)]
     older = path.read_text(encoding="utf-8") if path.exists() else ""
     _, line, kept = older.partition(BY_HAND)
@@ -51,38 +51,39 @@ def write_page(page: str, results: str) -> Path:
     return path
 
 
-def _section(record: dict[str, Any], figures: Path) -> str:
+def _section(record: Record, figures: Path) -> str:
     name = title(record)
-    seeds = len(record["seeds"])
-    versions = ", ".join(f"{key} {value}" for key, value in record["versions"].items())
+    seeds = len(record.seeds)
+    versions = ", ".join(f"{key} {value}" for key, value in record.versions.items())
     lines = [
         f"## {name}",
         "",
-        f"{_capital(record['paper'])}. Claim: {record['claim']}. {_verdict(record)}",
+        f"{_capital(record.paper)}. Claim: {record.claim}. {_verdict(record)}",
         "",
-        f"Scale: {record['protocol']}; {amount(seeds, 'seed')}; "
-        f"{_hours(record['seconds'])} of training on "
-        f"{record['hardware'] or 'no trainings'} ({versions}).",
+        f"Scale: {record.protocol}; {amount(seeds, 'seed')}; "
+        f"{_hours(record.seconds)} of training on "
+        f"{record.hardware or 'no trainings'} ({versions}).",
         "",
         *TABLE,
-        *map(_row, record["rows"]),
+        *map(_row, record.rows),
         "",
-        *(f"Failed: {condition}: {why}." for condition, why in record["failed"].items()),
+        *(f"Failed: {condition}: {why}." for condition, why in record.failed.items()),
     ]
-    for number, plot in enumerate(plots_of(record), 1):
-        file = figures / f"{file_stem(record)}-{number}.svg"
+    for number, plot in enumerate(record.plots, 1):
+        stem = file_stem(record.experiment, record.data, record.scale)
+        file = figures / f"{stem}-{number}.svg"
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, draw_lines(plot.title, plot.across, plot.up, plot.lines))
         lines += [f"![{plot.title}](figures/{file.name})", ""]
-    if record["trainings"]:
+    if record.trainings:
         lines += [
             "<details><summary>Commands</summary>",
             "",
-            f"    {record['command']}",
+            f"    {record.command}",
             "",
             "and what it called:",
             "",
-            *(f"    {training['command']}" for training in record["trainings"]),
+            *(f"    {training.command}" for training in record.trainings),
             "",
             "</details>",
             "",
@@ -90,17 +91,17 @@ def _section(record: dict[str, Any], figures: Path) -> str:
     return "\n".join(lines)
 
 
-def _verdict(record: dict[str, Any]) -> str:
+def _verdict(record: Record) -> str:
     """Return whether the claim and its parts hold, and what else may explain the figures."""
-    where = "here" if record["scale"]["name"] == "full" else "at this scale"
-    said = {True: f"It holds {where}.", False: f"**It does not hold {where}.**"}
-    parts = [f"{_capital(part['claim'])}: {verdict_words(part)}." for part in record["parts"]]
-    undecided = f"It is {verdict_words(record)}."
+    where = "here" if record.scale.name == "full" else "at this scale"
+    said: dict[bool | None, str] = {True: f"It holds {where}.", False: f"**It does not hold {where}.**"}
+    parts = [f"{_capital(part.claim)}: {part.outcome.words}." for part in record.parts]
+    undecided = f"It is {record.outcome.words}."
     return " ".join(
         [
-            said.get(record["holds"], undecided),
+            said.get(record.outcome.holds, undecided),
             *parts,
-            *([f"But {record['caveat']}."] * bool(record["caveat"])),
+            *([f"But {record.caveat}."] * bool(record.caveat)),
         ]
     )
 
@@ -124,22 +125,19 @@ def _capital(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _row(row: dict[str, Any]) -> str:
-    _, _, rest = row["id"].partition("/")
-    condition, _, metric = rest.rpartition("/")
-    published = "" if row["published"] is None else f"{row['published']:g}"
-    if row["certainty"] not in (None, "verified"):
-        published += f" *({row['certainty']})*"
-    low, high = row["interval"] or (None, None)
-    interval = (
-        "" if low is None or high is None else f"{_number(low, row['unit'])} to {_number(high, row['unit'])}"
-    )
+def _row(row: ResultRow) -> str:
+    condition, _, metric = row.name.rpartition("/")
+    published = "" if row.published is None else f"{row.published:g}"
+    if row.certainty not in (None, "verified"):
+        published += f" *({row.certainty})*"
+    low, high = row.interval or (None, None)
+    interval = "" if low is None or high is None else f"{_number(low, row.unit)} to {_number(high, row.unit)}"
     cells = (condition, metric, published, _figure(row), interval)
     return f"| {' | '.join(cells)} |"
 
 
-def _figure(row: dict[str, Any]) -> str:
-    return "" if row["measured"] is None else f"{_number(row['measured'], row['unit'])} {row['unit']}".strip()
+def _figure(row: ResultRow) -> str:
+    return "" if row.measured is None else f"{_number(row.measured, row.unit)} {row.unit}".strip()
 
 
 def _number(value: float, unit: str) -> str:

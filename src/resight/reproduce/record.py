@@ -1,77 +1,171 @@
-"""The results of an experiment as JSON: what was measured, what is published, and how."""
+"""The results of an experiment: what was measured, what is published, and how."""
 
-import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from resight.core import documents, published
+from resight.core import published
 from resight.core.device import describe, pick_device
-from resight.core.documents import Whole, Within
-from resight.core.errors import DataError, ResightError
-from resight.core.files import write_json
+from resight.core.figures import Inline
 from resight.reproduce.claims import Figure, Figures, judge
-from resight.reproduce.experiment import Experiment, Plot, Row
+from resight.reproduce.experiment import Experiment, Plot, Row, Scale
 from resight.reproduce.laboratory import Laboratory
 
 PLACE = "runs/reproduce"
 """The default folder for the runs of `resight reproduce`."""
 
-FIGURE, COUNT = (Within(-1e12, 1e12), None), (Whole(0), None)
-SHAPE = {
-    "experiment": str,
-    "data": [str],
-    "paper": str,
-    "claim": str,
-    "holds": (bool, None),
-    "alone": (bool, None),
-    "parts": [{"claim": str, "holds": (bool, None), "alone": (bool, None)}],
-    "caveat": str,
-    "scale": {"name": str, "epochs": COUNT, "pictures": COUNT, "settings": [str]},
-    "protocol": str,
-    "seeds": [Whole(0)],
-    "seconds": Within(0),
-    "hardware": str,
-    "versions": {str: str},
-    "rows": [
-        {
-            "id": str,
-            "published": FIGURE,
-            "certainty": (str, None),
-            "measured": FIGURE,
-            "interval": ([FIGURE], None),
-            "values": [Within(-1e12, 1e12)],
-            "unit": str,
-        }
-    ],
-    "command": str,
-    "trainings": [{"command": str}],
-    "failed": {str: str},
-    "plots": [{"title": str, "across": str, "up": str, "lines": [[(str, [FIGURE])]]}],
-}
-"""The structure of a document, as far as it is read again."""
-KEYS = set(SHAPE)
+
+@dataclass(frozen=True)
+class Outcome:
+    """Whether a claim holds.
+
+    Attributes:
+        holds: None if a deciding figure is missing or its interval leaves it open, or at smoke scale.
+        alone: what the figures say without intervals; None if one is missing, or at smoke scale.
+    """
+
+    holds: bool | None
+    alone: bool | None
+
+    @property
+    def words(self) -> str:
+        """Either "holds" or "does not hold", or the reason for neither."""
+        words = {True: "holds", False: "does not hold"}
+        if self.holds is not None:
+            return words[self.holds]
+        if self.alone is None:
+            return "not judged: a figure is missing, or the scale is too small"
+        why = "not decided by the 95 % intervals, which one seed alone may not have"
+        return f"{why}; by the figures alone it {words[self.alone]}"
 
 
-def record_of(name: str, laboratory: Laboratory, called: str) -> dict[str, Any]:
-    """Return the document of a run experiment.
+@dataclass(frozen=True)
+class Part:
+    """A part of a claim.
+
+    Attributes:
+        claim: the part, in a sentence.
+        outcome: whether it holds.
+    """
+
+    claim: str
+    outcome: Inline[Outcome]
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """A figure: published, and measured here.
+
+    Attributes:
+        id: EXPERIMENT/CONDITION/METRIC; a condition may have slashes.
+        paper: source of the published figure.
+        published: the figure; None if none is known.
+        certainty: of the published figure: "verified", "high" or "uncertain".
+        published_protocol: how it was measured there.
+        measured: mean over the seeds; None if it was not measured.
+        interval: its 95 % interval; None if unknown.
+        values: one for each seed.
+        unit: "%" or none.
+        protocol: the scale, in words.
+        seed: the seeds that were measured.
+        hardware: of the trainings.
+        seconds: of the condition's trainings; None without one.
+    """
+
+    id: str
+    paper: str
+    published: float | None
+    certainty: str | None
+    published_protocol: str | None
+    measured: float | None
+    interval: tuple[float, float] | None
+    values: tuple[float, ...]
+    unit: str
+    protocol: str
+    seed: tuple[int, ...]
+    hardware: str
+    seconds: float | None
+
+    @property
+    def name(self) -> str:
+        """CONDITION/METRIC."""
+        return self.id.partition("/")[2]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training of an experiment.
+
+    Attributes:
+        condition: its name.
+        seed: its seed.
+        command: that trains it, as if in PLACE.
+        seconds: that it took.
+        recipe: its settings.
+        data: fingerprint of the pictures.
+    """
+
+    condition: str
+    seed: int
+    command: str
+    seconds: float
+    recipe: dict[str, Any]
+    data: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """The results of an experiment, as they are written.
+
+    Attributes:
+        experiment: its name.
+        data: the user's data, as given.
+        paper: the source.
+        claim: what the paper claims.
+        outcome: whether it holds here.
+        parts: of the claim, each with its outcome.
+        caveat: another explanation of the figures.
+        scale: of the trainings.
+        protocol: the scale, in words.
+        seeds: each training was run once for each.
+        seconds: of all trainings.
+        hardware: of the trainings, those of several machines joined by semicolons.
+        versions: package to version.
+        rows: the figures.
+        command: runs it again.
+        trainings: the trainings.
+        failed: condition to reason.
+        plots: its charts.
+    """
+
+    experiment: str
+    data: tuple[str, ...]
+    paper: str
+    claim: str
+    outcome: Inline[Outcome]
+    parts: tuple[Part, ...]
+    caveat: str
+    scale: Scale
+    protocol: str
+    seeds: tuple[int, ...]
+    seconds: float
+    hardware: str
+    versions: Mapping[str, str]
+    rows: tuple[ResultRow, ...]
+    command: str
+    trainings: tuple[Trained, ...]
+    failed: Mapping[str, str]
+    plots: tuple[Plot, ...]
+
+
+def record_of(name: str, laboratory: Laboratory, called: str) -> Record:
+    """Return the results of an experiment that has run.
 
     Args:
         name: of the experiment.
         laboratory: where it has run.
         called: the user's argument: its name or its file.
-
-    Returns:
-        {"experiment", "data" (as given), "paper", "claim", "holds" (None if a deciding figure is missing or
-        its interval leaves it open, or at smoke scale), "alone" (what the figures say without intervals; None
-        if one is missing, or at smoke scale), "parts" (of the claim: each with "claim", "holds" and "alone"),
-        "caveat", "scale", "protocol", "seeds", "seconds" (of all trainings), "hardware", "versions", "rows",
-        "command" (that runs it again), "trainings" (each with "condition", "seed", "command" as if in
-        PLACE, "seconds", "recipe", and "data": fingerprint of the pictures), "failed", "plots"}. A row has
-        the keys of the JSON of `resight reproduce`, and "unit", "values", "certainty" and
-        "published_protocol"; its seeds are those that were measured.
     """
     experiment, scale = laboratory.experiment, laboratory.scale
     records = laboratory.records()
@@ -79,64 +173,64 @@ def record_of(name: str, laboratory: Laboratory, called: str) -> dict[str, Any]:
     versions: dict[str, set[str]] = {}
     for key, value in ((k, v) for r in records for k, v in r.get("versions", {}).items()):
         versions.setdefault(key, set()).add(value)
-    seconds: dict[str, float] = {
-        c: sum(r["seconds"] for r in records if r["condition"] == c)
-        for c in {r["condition"] for r in records}
+    seconds = {
+        condition: sum(r["seconds"] for r in records if r["condition"] == condition)
+        for condition in {r["condition"] for r in records}
     }
-    rows = [
+    rows = tuple(
         row_of(name, row, laboratory, seconds, "; ".join(hardware)) for row in experiment.rows(laboratory)
-    ]
-    return {
-        "experiment": name,
-        "data": list(laboratory.data),
-        "paper": experiment.paper,
-        "claim": experiment.claim,
-        **judged(experiment, rows, scale.name),
-        "caveat": experiment.caveat,
-        "scale": asdict(scale),
-        "protocol": scale.words(),
-        "seeds": list(laboratory.seeds),
-        "seconds": sum(seconds.values()),
-        "hardware": "; ".join(hardware),
-        "versions": {key: ", ".join(sorted(values)) for key, values in versions.items()},
-        "rows": rows,
-        "command": _command(called, laboratory),
-        "trainings": [
-            {
-                "condition": r["condition"],
-                "seed": r["seed"],
-                "command": _shown(laboratory, r["condition"], r["seed"]),
-                "seconds": round(r["seconds"], 3),
-                "recipe": r.get("recipe") or r["settings"],  # of a GAN
-                "data": r["data_fingerprint"],
-            }
-            for r in records
-        ],
-        "failed": laboratory.failed,
-        "plots": [asdict(plot) for plot in (experiment.plots(laboratory) if experiment.plots else ())],
-    }
+    )
+    outcome, parts = judged(experiment, rows, scale.name)
+    return Record(
+        experiment=name,
+        data=tuple(laboratory.data),
+        paper=experiment.paper,
+        claim=experiment.claim,
+        outcome=outcome,
+        parts=parts,
+        caveat=experiment.caveat,
+        scale=scale,
+        protocol=scale.words(),
+        seeds=tuple(laboratory.seeds),
+        seconds=sum(seconds.values()),
+        hardware="; ".join(hardware),
+        versions={key: ", ".join(sorted(values)) for key, values in versions.items()},
+        rows=rows,
+        command=_command(called, laboratory),
+        trainings=tuple(_trained(laboratory, record) for record in records),
+        failed=laboratory.failed,
+        plots=tuple(experiment.plots(laboratory)) if experiment.plots else (),
+    )
 
 
-def judged(experiment: Experiment, rows: Sequence[Mapping[str, Any]], scale: str) -> dict[str, Any]:
-    """Return "holds", "alone" and "parts" of a document, from its rows; nothing is judged at smoke scale."""
+def judged(experiment: Experiment, rows: Sequence[ResultRow], scale: str) -> tuple[Outcome, tuple[Part, ...]]:
+    """Return whether the claim and its parts hold, by their rows; nothing is judged at smoke scale."""
     found = {
-        row["id"].partition("/")[2]: Figure(row["measured"], *(row["interval"] or ()))
+        row.name: Figure(row.measured, *row.interval) if row.interval else Figure(row.measured)
         for row in rows
-        if row["measured"] is not None
+        if row.measured is not None
     }
 
-    def verdict(claim: Callable[[Figures], bool]) -> dict[str, bool | None]:
+    def outcome(claim: Callable[[Figures], bool]) -> Outcome:
         said = judge(claim, found)
         decided = not said.missing and scale != "smoke"
-        return {"holds": said.holds if decided else None, "alone": said.alone if decided else None}
+        return Outcome(said.holds if decided else None, said.alone if decided else None)
 
-    parts = [{"claim": words, **verdict(part)} for words, part in experiment.parts]
-    return {**verdict(experiment.holds), "parts": parts}
+    parts = tuple(Part(words, outcome(part)) for words, part in experiment.parts)
+    return outcome(experiment.holds), parts
 
 
-def _shown(laboratory: Laboratory, condition: str, seed: int) -> str:
+def _trained(laboratory: Laboratory, record: Mapping[str, Any]) -> Trained:
+    condition, seed = record["condition"], record["seed"]
     command = laboratory.command(laboratory.training(condition), seed)
-    return command.replace(f"{laboratory.place}/", f"{PLACE}/")
+    return Trained(
+        condition,
+        seed,
+        command.replace(f"{laboratory.place}/", f"{PLACE}/"),
+        round(record["seconds"], 3),
+        record.get("recipe") or record["settings"],  # of a GAN
+        record["data_fingerprint"],
+    )
 
 
 def _command(called: str, laboratory: Laboratory) -> str:
@@ -154,104 +248,28 @@ def _command(called: str, laboratory: Laboratory) -> str:
 
 
 def row_of(
-    name: str, row: Row, laboratory: Laboratory, seconds: dict[str, float], hardware: str
-) -> dict[str, Any]:
-    """Return a row of the document."""
+    name: str, row: Row, laboratory: Laboratory, seconds: Mapping[str, float], hardware: str
+) -> ResultRow:
+    """Return a figure of an experiment next to the published one."""
     measure = row.measure
     figure = _published(row.published) if row.published else None
-    interval = measure.interval if measure else None
     condition = row.condition.split("/")[0]
-    return {
-        "id": f"{name}/{row.condition}/{row.metric}",
-        "paper": figure.source if figure else laboratory.experiment.paper,
-        "published": figure.value if figure else None,
-        "certainty": figure.certainty if figure else None,
-        "published_protocol": figure.protocol if figure else None,
-        "measured": measure.mean if measure else None,
-        "interval": list(interval) if interval else None,
-        "values": list(measure.values) if measure else [],
-        "unit": row.unit,
-        "protocol": laboratory.scale.words(),
-        "seed": laboratory.measured(condition),
-        "hardware": hardware,
-        "seconds": seconds.get(condition),
-    }
+    return ResultRow(
+        id=f"{name}/{row.condition}/{row.metric}",
+        paper=figure.source if figure else laboratory.experiment.paper,
+        published=figure.value if figure else None,
+        certainty=figure.certainty if figure else None,
+        published_protocol=figure.protocol if figure else None,
+        measured=measure.mean if measure else None,
+        interval=measure.interval if measure else None,
+        values=measure.values if measure else (),
+        unit=row.unit,
+        protocol=laboratory.scale.words(),
+        seed=tuple(laboratory.measured(condition)),
+        hardware=hardware,
+        seconds=seconds.get(condition),
+    )
 
 
 def _published(number: str) -> published.Published:
     return next(figure for figure in published.load() if figure.id == number)
-
-
-def write_record(document: dict[str, Any], results: Path) -> Path:
-    """Write the document to RESULTS/NAME.json; changes of scale and given data are added to the name.
-
-    Raises:
-        ResightError: if nothing was measured; an existing file is kept.
-    """
-    if not any(row["values"] for row in document["rows"]):
-        why = next(iter(document["failed"].values()), "no training has finished")
-        raise ResightError(f"{document['experiment']}: nothing was measured: {why}")
-    path = results / f"{file_stem(document)}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, document)
-    return path
-
-
-def title(document: dict[str, Any]) -> str:
-    """Return an experiment's name, with its scale if not full, and with the names of given data."""
-    scale = document["scale"]
-    changed = [f"{scale[key]} {key}" for key in ("epochs", "pictures") if scale[key]]
-    changed = ["smoke"] if scale["name"] == "smoke" else [*changed, *scale["settings"]]
-    given = [Path(data).name for data in document["data"]]
-    return ", ".join([document["experiment"], *given, *changed])
-
-
-def file_stem(document: dict[str, Any]) -> str:
-    """Return the title as a file name."""
-    return re.sub(r"[^\w.]+", "-", title(document))
-
-
-def read_records(results: Path) -> list[dict[str, Any]]:
-    """Return all documents of a folder, by name.
-
-    Raises:
-        DataError: if one is damaged, or there is none.
-    """
-    found = []
-    for path in sorted(results.glob("*.json")):
-        where = f"{path}: is not a result of resight reproduce"
-        try:
-            document = documents.parse(path.read_bytes(), where, nan=True)
-        except OSError as error:
-            raise DataError(f"{where} ({error.strerror or error}); move it out of the folder") from error
-        if isinstance(document, dict) and (missing := KEYS - document.keys()):
-            lacking = ", ".join(sorted(missing))
-            raise DataError(f"{where} (it lacks {lacking}); move it out of the folder")
-        documents.require(document, SHAPE, where)
-        intervals = [row["interval"] for row in document["rows"] if row["interval"]]
-        lines = [line for plot in document["plots"] for line in plot["lines"]]
-        if any(len(pair) != 2 for pair in intervals) or any(
-            [type(part) for part in line] != [str, list, list] or len(line[1]) != len(line[2])
-            for line in lines
-        ):
-            raise DataError(f"{where} (an interval or a line is cut); move it out of the folder")
-        found.append(document)
-    if not found:
-        raise DataError(f"{results}: holds no results; resight reproduce NAME writes some")
-    return found
-
-
-def verdict_words(judged: Mapping[str, Any]) -> str:
-    """Return "holds", "does not hold" or the reason for neither, for a claim or a part of it."""
-    words = {True: "holds", False: "does not hold"}
-    if judged["holds"] is not None:
-        return words[judged["holds"]]
-    if judged["alone"] is None:
-        return "not judged: a figure is missing, or the scale is too small"
-    why = "not decided by the 95 % intervals, which one seed alone may not have"
-    return f"{why}; by the figures alone it {words[judged['alone']]}"
-
-
-def plots_of(document: dict[str, Any]) -> list[Plot]:
-    """Return the plots of a document."""
-    return [Plot(**plot) for plot in document["plots"]]

@@ -8,7 +8,7 @@ import pytest
 from mutation import changed
 from resight.core.errors import DataError, ModelFileError, ResightError
 from resight.reproduce.page import write_page
-from resight.reproduce.record import read_records
+from resight.reproduce.results import read_records
 from resight.service.run.run import open_run, read_recipe_file
 from resight.service.train.weight_files import weight_file
 
@@ -29,7 +29,10 @@ RESULT = {
         "certainty": "verified", "published_protocol": "one", "measured": 9.1, "interval": [8.5, 9.7],
         "values": [9.1], "unit": "%", "protocol": "full", "seed": [0], "hardware": "a CPU", "seconds": 3.5,
     }],
-    "trainings": [{"condition": "plain20", "seed": 0, "command": "resight train", "seconds": 3.5}],
+    "trainings": [{
+        "condition": "plain20", "seed": 0, "command": "resight train", "seconds": 3.5,
+        "recipe": {"lr": 0.1}, "data": "abc",
+    }],
     "plots": [{"title": "t", "across": "x", "up": "y", "lines": [["a", [1.0, 2.0], [3.0, 4.0]]]}],
 }  # fmt: skip
 
