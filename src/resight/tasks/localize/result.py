@@ -1,6 +1,6 @@
 """What a test of boxes gave: errors with intervals, what boxes that see no picture reach, and drawings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resight.core.errors import DataError
-from resight.data.dataset import Split
 from resight.data.marks import OneBox
 from resight.data.prepare import whole_size
 from resight.metrics.accuracy import wilson_interval
 from resight.metrics.localization import located
 from resight.metrics.means import bootstrap_interval
 from resight.render.boxes import draw_boxes
-from resight.tasks.result import SIDE, Answered, Drawing, Headline, Shown, Table, answers_and_indices, number
+from resight.tasks.result import SIDE, Answered, Drawing, Headline, Shown, Table, number
 
 OVERLAP = 0.5
 """Of a box that counts as found."""
@@ -67,21 +66,9 @@ def overlaps(first: Tensor, second: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LocalizeResult(Answered):
-    """Classes and boxes, compared with the true ones.
-
-    Attributes:
-        train: the training pictures; None if they are not known.
-    """
+    """Classes and boxes, compared with the true ones."""
 
     said: tuple[Located, ...]
-    train: Split | None = None
-
-    @classmethod
-    def of(
-        cls, answers: Sequence[tuple[int, Located]], split: Split, train: Split | None
-    ) -> "LocalizeResult":
-        """Return the result of (index, answer) pairs."""
-        return cls(*answers_and_indices(answers), split, train)
 
     @cached_property
     def truth(self) -> OneBox:

@@ -1,7 +1,7 @@
 """What a test of label maps gave: overlaps by class, answers that see no picture, and drawings."""
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,7 +23,7 @@ from resight.metrics.segmentation import (
     pixel_accuracy,
 )
 from resight.render.label_map import draw_maps
-from resight.tasks.result import SIDE, Answered, Drawing, Headline, Shown, Table, answers_and_indices, number
+from resight.tasks.result import SIDE, Answered, Drawing, Headline, Shown, Table, number
 
 GRID = 64
 """Places along each side of a picture for which the commonest class is counted."""
@@ -126,21 +126,9 @@ def _at_size(labels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.ui
 
 @dataclass(frozen=True)
 class SegmentResult(Answered):
-    """Label maps, compared with the true ones.
-
-    Attributes:
-        train: the training pictures; None if they are not known.
-    """
+    """Label maps, compared with the true ones."""
 
     said: tuple[Segmented, ...]
-    train: Split | None = None
-
-    @classmethod
-    def of(
-        cls, answers: Sequence[tuple[int, Segmented]], split: Split, train: Split | None
-    ) -> "SegmentResult":
-        """Return the result of (index, answer) pairs."""
-        return cls(*answers_and_indices(answers), split, train)
 
     def truth(self, row: int) -> NDArray[np.uint8]:
         """Return the true label map of an answered picture, (H, W)."""

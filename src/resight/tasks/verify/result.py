@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from PIL import Image
 
 from resight.data.dataset import Split
 from resight.metrics import verification as v
-from resight.tasks.result import Answered, Drawing, Headline, Shown, Table, answers_and_indices, number
+from resight.tasks.result import Answered, Drawing, Headline, Shown, Table, number
 
 MOST = 3000
 """Pictures whose pairs are compared; of more, evenly spaced ones."""
@@ -44,11 +44,11 @@ class VerifyResult(Answered):
     said: tuple[Answer, ...]
 
     @classmethod
-    def of(cls, answers: Sequence[tuple[int, Answer]], split: Split) -> "VerifyResult":
+    def of(cls, answers: Sequence[tuple[int, Answer]], split: Split, train: Split | None = None) -> Self:
         """Return the result of (index, answer) pairs; pictures of unknown people do not count."""
         known = [(index, answer) for index, answer in answers if split.labels[index] >= 0]
         rows = np.unique(np.linspace(0, len(known) - 1, min(MOST, len(known))).astype(int))
-        return cls(*answers_and_indices([known[row] for row in rows]), split)
+        return super().of([known[row] for row in rows], split, train)
 
     @cached_property
     def names(self) -> list[str]:
