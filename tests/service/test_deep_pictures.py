@@ -20,7 +20,7 @@ from resight.service.run.data import dataset_of
 from resight.service.run.run import open_run
 from resight.service.train.network import _keep_head
 from resight.service.train.normalization import normalization_of
-from resight.service.train.plan import asked, resumed
+from resight.service.train.plan import Wish, resumed
 from support import TINY, make_folder, resight
 from written import tiff
 
@@ -86,7 +86,7 @@ def test_every_way_to_open_data_for_a_run_gives_its_levels(place, monkeypatch):
         "its own": dataset_of(run, None),
         "other": dataset_of(run, "other"),
         "decoder's": _pictures(run, "floats", None)[0],
-        "resumed": resumed(Path("run"), asked(None, ()), print).dataset,
+        "resumed": resumed(Path("run"), Wish(""), print).dataset,
     }
     for name, dataset in opened.items():
         assert {split.levels for split in dataset.splits.values()} == {LEVELS}, name

@@ -104,12 +104,12 @@ def test_pictures_that_would_fill_the_card_stay_in_memory(folder, monkeypatch, f
     device = torch.device("cpu")
     monkeypatch.setattr(batching, "free_memory", lambda _: free)
     made = batching.make_batches(
-        dataset, RECIPE, Machine(), pictures, Normalize(card, device), device, strict=False
+        dataset, RECIPE, Machine(), pictures, Normalize(card, device), strict=False
     )  # fmt: skip
     assert type(made) is kind
     monkeypatch.setattr(batching, "free_memory", lambda _: 1e12)
     resident = batching.make_batches(
-        dataset, RECIPE, Machine(), pictures, Normalize(card, device), device, strict=False
+        dataset, RECIPE, Machine(), pictures, Normalize(card, device), strict=False
     )  # fmt: skip
     for one, other in zip(made.epoch(3), resident.epoch(3), strict=True):
         assert np.array_equal(one.samples, other.samples) and torch.equal(one.images, other.images)

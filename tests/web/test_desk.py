@@ -10,7 +10,7 @@ import time
 import pytest
 
 import copies
-from resight.web.serve import Address, serve
+from resight.web.serve import Address, Labelling, serve
 from serving import BLUE, RED, Client, encoded, error_of, serving, spotted
 
 
@@ -151,7 +151,8 @@ def test_a_second_server_on_the_same_boxes_is_refused(finder, photos):
     from resight.web.app import Limits
 
     with locked(photos.parent / "boxes"), pytest.raises(ResightError, match="another process is writing"):
-        serve([str(finder)], str(photos), Address(port=0), Limits(), out=str(photos.parent / "boxes"))
+        labelling = Labelling(str(photos), str(photos.parent / "boxes"))
+        serve([str(finder)], labelling, Address(port=0), Limits())
 
 
 def test_a_taken_port_is_said_in_a_line(finder):

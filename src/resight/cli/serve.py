@@ -66,7 +66,7 @@ def serve(
     """
     try:
         from resight.web.app import Limits
-        from resight.web.serve import Address
+        from resight.web.serve import Address, Labelling
         from resight.web.serve import serve as service
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] in ("starlette", "uvicorn", "h11"):
@@ -79,8 +79,8 @@ def serve(
             "--format says how corrected boxes are saved; give the pictures too: resight serve RUN DATA"
         )
     service(
-        [run, *(others or ())], data,
+        [run, *(others or ())], Labelling(data, out, split, data_root, form) if data else None,
         Address(host, port, token, tuple(name or ()), tuple(cors or ())),
         Limits(round(megabytes * 1e6), round(megapixels * 1e6), queue),
-        out=out, split=split, form=form, data_root=data_root, say=show.say,
+        say=show.say,
     )  # fmt: skip

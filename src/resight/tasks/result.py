@@ -128,11 +128,19 @@ class Answered:
         said: the answers, N.
         indices: which pictures of the split they are for, (N,).
         split: the tested pictures.
+        train: the training pictures, which baselines are fitted on; None if they are not known.
     """
 
     said: tuple[Any, ...]
     indices: Tensor
     split: Split
+    train: Split | None = None
+
+    @classmethod
+    def of(cls, answers: Sequence[tuple[int, Any]], split: Split, train: Split | None = None) -> Self:
+        """Return the result of (index, answer) pairs."""
+        indices = torch.tensor([index for index, _ in answers], dtype=torch.int64)
+        return cls(tuple(answer for _, answer in answers), indices, split, train)
 
     def part(self, rows: Tensor) -> Self:
         """Return the result of some of its pictures, by their rows."""
@@ -156,12 +164,6 @@ class Answered:
         """
         rows = best_typical_worst(goodness, count)
         return [Shown(TITLES[k], words, [draw(row) for row in rows[k]]) for k in TITLES if rows[k]]
-
-
-def answers_and_indices(answers: Sequence[tuple[int, Any]]) -> tuple[tuple[Any, ...], Tensor]:
-    """Return the answers of (index, answer) pairs, and their indices, (N,)."""
-    indices = torch.tensor([index for index, _ in answers], dtype=torch.int64)
-    return tuple(answer for _, answer in answers), indices
 
 
 def number(value: float | None) -> str:

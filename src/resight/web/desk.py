@@ -14,6 +14,7 @@ from starlette.routing import Route
 from resight.core import documents
 from resight.core.documents import Whole, Within
 from resight.core.errors import ResightError, UsageError
+from resight.core.figures import to_json
 from resight.service.serve.desk import LONGEST, MOST_BOXES, Desk, Item
 from resight.service.serve.labels import ChangedError
 from resight.web import parameters as p
@@ -90,7 +91,7 @@ class DeskApi:
         matching, rows = self.desk.listed(asked["order"], asked["state"], asked["start"], asked["count"])
         folder = self.desk.labels.folder.name
         told = {**self.desk.counts(), "matching": matching, "file": folder, "classes": self.desk.classes}
-        return JSONResponse({**told, "pictures": rows})
+        return JSONResponse({**told, "pictures": to_json(rows)})
 
     async def one(self, request: Request) -> Response:
         """Return or save a picture's boxes: one route, so that a wrong method is told both."""

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from resight.core.errors import ResightError
+from resight.core.figures import to_json
 from resight.data.decode import decode
 from resight.localize.rule import Rule
 from resight.saliency.methods import METHODS
@@ -85,7 +86,8 @@ class Pictures:
             found = await self._done(
                 self.work.compute(lambda: network.boxes(image, asked["target"], asked["method"], rule))
             )
-        return JSONResponse({"width": image.width, "height": image.height, "boxes": found, "how": rule.words})
+        boxes = to_json(found)
+        return JSONResponse({"width": image.width, "height": image.height, "boxes": boxes, "how": rule.words})
 
     async def show(self, request: Request) -> Response:
         """Return a picture as JPEG, upright, without metadata: browsers do not show every format."""

@@ -15,8 +15,8 @@ from starlette.types import ASGIApp
 
 from resight.core.errors import ResightError, UsageError
 from resight.core.files import locked
-from resight.service.serve.desk import open_desk
-from resight.service.serve.network import open_served
+from resight.service.serve.desk import Desk, open_desk
+from resight.service.serve.network import Served, open_served
 from resight.web.app import Limits, create_app
 from resight.web.guard import Policy
 from resight.web.protocol import Protocol
@@ -64,6 +64,21 @@ class Address:
                 raise UsageError(f"--cors {origin}: give one origin, such as https://example.org")
 
 
+@dataclass(frozen=True)
+class Labelling:
+    """Pictures to draw and correct boxes on, and where the boxes go; see `open_desk`."""
+
+    data: str
+    out: str | None = None
+    split: str = "all"
+    data_root: str | None = None
+    form: str = "coco"
+
+    def open(self, network: Served) -> Desk:
+        """Open the pictures for a network that proposes boxes."""
+        return open_desk(network, self.data, self.out, self.split, self.data_root, self.form)
+
+
 def is_loopback(host: str) -> bool:
     """Return whether only this machine reaches an address."""
     if host == "localhost":
@@ -97,27 +112,19 @@ class _Server(uvicorn.Server):
 
 def serve(
     runs: Sequence[str],
-    data: str | None,
+    labelling: Labelling | None,
     address: Address,
     limits: Limits,
     *,
-    out: str | None = None,
-    split: str = "all",
-    form: str = "coco",
-    data_root: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve runs until SIGTERM or Ctrl-C.
 
     Args:
         runs: RUNs; the pages show two next to each other.
-        data: pictures or a data set to label.
+        labelling: what is labelled; None for no labelling.
         address: where to listen.
         limits: what a request may take.
-        out: the folder for the boxes that are corrected.
-        split: of the data to label.
-        form: "coco" or "voc": how the boxes are saved.
-        data_root: see `open_dataset`.
         say: gets a line for the user.
 
     Raises:
@@ -125,7 +132,7 @@ def serve(
     """
     with _bound(address) as listening:
         networks = [open_served(run) for run in runs]
-        desk = open_desk(networks[0], data, out, split, data_root, form) if data else None
+        desk = labelling.open(networks[0]) if labelling else None
         with locked(desk.labels.folder) if desk else nullcontext():
             app = create_app(networks, desk, Policy(address.names, address.token, address.cors), limits)
             host, port = listening.getsockname()[:2]

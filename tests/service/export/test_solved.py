@@ -16,7 +16,7 @@ from resight.service.deployed.explain import explain
 from resight.service.export import solved as service
 from resight.service.export.agreement import trial_of
 from resight.service.export.export import export
-from resight.service.export.solved import Agreement
+from resight.service.export.solved import Agreement, Parts
 from resight.service.run.run import open_any
 from resight.service.test.predict import predict
 from resight.service.test.test import test as judge
@@ -173,7 +173,7 @@ def test_what_the_graph_does_not_compute_is_refused_before_data_are_opened(task,
 )  # fmt: skip
 def test_the_limits_of_a_difference(kind, apart, good):
     found = Agreement()
-    found.add({"answer": 1, kind: np.zeros(3)}, {"answer": 1, kind: np.array([0, -apart, 0])})
+    found.add(Parts(1, {kind: np.zeros(3)}), Parts(1, {kind: np.array([0, -apart, 0])}))
     assert found.good == good and found.figures()["largest"] == {kind: pytest.approx(apart)}
 
 
@@ -182,8 +182,8 @@ def test_few_pictures_may_have_other_objects(other, good):
     found = Agreement()
     for number in range(100):
         empty = np.zeros(0)
-        said = {"answer": [0, 1] if number < other else [0], "place": empty}
-        found.add({"answer": [0], "place": empty}, said)
+        said = Parts([0, 1] if number < other else [0], {"place": empty})
+        found.add(Parts([0], {"place": empty}), said)
     assert found.good == good and found.same_answer == 100 - other
 
 

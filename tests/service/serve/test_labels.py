@@ -38,13 +38,14 @@ def items_of(desk):
 
 
 def test_a_desk_proposes_boxes_by_the_rule_of_locate(network, photos):
+    from resight.core.figures import to_json
     from resight.localize.rule import Rule
 
     desk = open_desk(network, str(photos), None)
     state = desk.state(items_of(desk)[0])
     assert (state["from"], state["version"], state["done"]) == ("proposed", 0, False)
     image = Image.open(photos / "0.png").convert("RGB")
-    assert state["boxes"] == network.boxes(image, None, None, Rule())
+    assert state["boxes"] == to_json(network.boxes(image, None, None, Rule()))
     assert state["boxes"][0]["label"] == "red"
     assert state["name"] == "0.png"
     assert not (photos.parent / "photos-boxes").exists()  # nothing is written before something is saved
@@ -225,16 +226,16 @@ def test_the_most_doubtful_come_first(network, tmp_path):
         spotted((red, 20, 20)).save(tmp_path / "photos" / f"{name}.png")
     (tmp_path / "photos" / "d.png").write_bytes(b"no picture")
     desk = open_desk(network, "photos", None)
-    names = [row["name"] for row in desk.listed("doubt", "all", 0, 9)[1]]
+    names = [row.name for row in desk.listed("doubt", "all", 0, 9)[1]]
     assert names == ["a.png", "b.png", "c.png", "d.png"]
     desk.answer(desk.unanswered(10))
     count, rows = desk.listed("doubt", "open", 0, 9)
-    assert (count, [row["name"] for row in rows]) == (4, ["b.png", "c.png", "a.png", "d.png"])
-    assert [row["doubt"] for row in rows[:3]] == sorted((row["doubt"] for row in rows[:3]), reverse=True)
-    assert "not a picture" in rows[3]["error"]
+    assert (count, [row.name for row in rows]) == (4, ["b.png", "c.png", "a.png", "d.png"])
+    assert [row.doubt for row in rows[:3]] == sorted((row.doubt for row in rows[:3]), reverse=True)
+    assert "not a picture" in rows[3].error
     assert desk.unanswered(10) == []
     assert desk.counts() == {"total": 4, "done": 0, "scored": 4}
-    assert [row["name"] for row in desk.listed("name", "open", 1, 2)[1]] == ["b.png", "c.png"]
+    assert [row.name for row in desk.listed("name", "open", 1, 2)[1]] == ["b.png", "c.png"]
 
 
 def test_pictures_are_shown_without_metadata(network, tmp_path):

@@ -1,7 +1,8 @@
 """An exported file compared with torch on the same pictures, before it is written."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -114,14 +115,56 @@ class Agreement:
             apart = float((np.abs(wanted - found.maps).max((1, 2)) / span).max())
             self.map_difference = max(self.map_difference or 0.0, apart)
 
-    def figures(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return {
-            "n": self.n,
-            "same_answer": self.same_answer,
-            "largest_difference": self.largest_difference,
-            "map_difference": self.map_difference,
-        }
+    @property
+    def shown(self) -> "Difference":
+        """The differences, without the pictures that could not be read."""
+        return Difference(self.n, self.same_answer, self.largest_difference, self.map_difference)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How an exported file differs from torch, as JSON has it; see `Agreement`."""
+
+    n: int
+    same_answer: int
+    largest_difference: float
+    map_difference: float | None
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What reduced decoding changes: of n pictures, how many keep their class, and a probability at most."""
+
+    n: int
+    same_answer: int
+    largest_difference: float
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What `resight export` says.
+
+    Attributes:
+        file: what was written.
+        inputs: names and forms.
+        outputs: names and axes.
+        agreement: with torch.
+        compared_on: the pictures, in words.
+        reduced_decoding: what it changes; None where nothing was decoded.
+        int8: what 8 bits cost; None for a float file.
+        bytes: of the file.
+        notes: what to know of it.
+    """
+
+    file: Path
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, Any]
+    agreement: "Difference | Mapping[str, Any]"
+    compared_on: str
+    reduced_decoding: Decoding | None
+    int8: Mapping[str, Any] | None
+    bytes: int
+    notes: Sequence[str]
 
 
 def compared(
@@ -174,8 +217,8 @@ def by_torch(run: Run, form: ClosedForm | None, picture: Image.Image) -> Answer:
     return Answer(likely, None, raw[0].float().cpu().numpy(), np.arange(len(likely), dtype=np.int64))
 
 
-def by_reduced_decoding(answer: Callable[[Image.Image], Answer], trial: Trial, side: int) -> dict[str, Any]:
-    """Return what scaling JPEGs inside libjpeg changes: {"n", "same_answer", "largest_difference"}.
+def by_reduced_decoding(answer: Callable[[Image.Image], Answer], trial: Trial, side: int) -> Decoding:
+    """Return what scaling JPEGs inside libjpeg changes.
 
     Args:
         answer: what the file says of a picture.
@@ -192,4 +235,4 @@ def by_reduced_decoding(answer: Callable[[Image.Image], Answer], trial: Trial, s
             found.n, found.same_answer = found.n + 1, found.same_answer + 1
             continue
         found.add(Answer(answer(whole).probabilities), Answer(answer(reduced).probabilities))
-    return {k: v for k, v in found.figures().items() if k != "map_difference"}
+    return Decoding(found.n, found.same_answer, found.largest_difference)

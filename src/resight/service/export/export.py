@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from PIL import Image
 
 import resight
 from resight.core.errors import DataError, ModelFileError, UsageError
+from resight.core.figures import to_json
 from resight.core.files import replacing, require_place
 from resight.export.deployed import FORMAT, Answer, Onnx
 from resight.export.graph import ALL, INPUT, ClosedForm, Deployed, closed_form
@@ -28,7 +29,15 @@ from resight.localize.rule import Rule
 from resight.models.classifier import Classifier
 from resight.models.zoo import NETWORKS
 from resight.saliency.methods import METHODS
-from resight.service.export.agreement import Agreement, Trial, by_reduced_decoding, compared, trial_of
+from resight.service.export.agreement import (
+    Agreement,
+    Decoding,
+    Exported,
+    Trial,
+    by_reduced_decoding,
+    compared,
+    trial_of,
+)
 from resight.service.export.int8 import in_8_bits
 from resight.service.export.solved import export_solved, require_plain
 from resight.service.run.run import Run, open_any
@@ -93,29 +102,45 @@ def export(
     trial = trial_of(opened, data, data_root)
     document = _document(opened, network, found)
     write = _write_onnx if form == "onnx" else _write_program
-    content, agreement, reduced = write(opened, network, found, trial, document)
-    small = None
+    written, small = write(opened, network, found, trial, document), None
+    content = written.content
     if int8:
         content, small = in_8_bits(opened, content, document, loss, data, data_root)
     with replacing(place) as temporary:
         temporary.write_bytes(content)
-    return {
-        "file": str(place),
-        "inputs": {INPUT: "uint8 (batch, height, width, 3), RGB"},
-        "outputs": document["export"]["outputs"],
-        "agreement": agreement.figures(),
-        "compared_on": trial.words,
-        "reduced_decoding": reduced,
-        "int8": small,
-        "bytes": len(content),
-        "notes": _notes(network, wanted) + [f"left out: {line}" for line in agreement.unreadable],
-    }
+    answer = Exported(
+        file=place,
+        inputs={INPUT: "uint8 (batch, height, width, 3), RGB"},
+        outputs=document["export"]["outputs"],
+        agreement=written.agreement.shown,
+        compared_on=trial.words,
+        reduced_decoding=written.reduced,
+        int8=small,
+        bytes=len(content),
+        notes=_notes(network, wanted) + [f"left out: {line}" for line in written.agreement.unreadable],
+    )
+    return to_json(answer)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file that was compared with torch.
+
+    Attributes:
+        content: its bytes.
+        agreement: how it compares.
+        reduced: what reduced decoding changes; None where nothing was decoded.
+    """
+
+    content: bytes
+    agreement: Agreement
+    reduced: Decoding | None
 
 
 def _write_onnx(
     run: Run, network: Deployed, form: ClosedForm | None, trial: Trial, document: dict[str, Any]
-) -> tuple[bytes, Agreement, dict[str, Any] | None]:
-    """Return the bytes of an .onnx file, how it compares with torch, and what reduced decoding changes."""
+) -> Written:
+    """Return an .onnx file, compared with torch."""
     model = to_onnx(network, run.name)
     opened = Onnx(run.name, with_document(model, document))
     return _finished(
@@ -125,7 +150,7 @@ def _write_onnx(
 
 def _write_program(
     run: Run, network: Deployed, form: ClosedForm | None, trial: Trial, document: dict[str, Any]
-) -> tuple[bytes, Agreement, dict[str, Any] | None]:
+) -> Written:
     """Return the same for a .pt2 file."""
     program = to_program(network, run.name)
     outputs_of = program_of(program_bytes(program, document), network)
@@ -148,16 +173,16 @@ def _finished(
     document: dict[str, Any],
     answer: Callable[[Image.Image], Answer],
     packed: Callable[[dict[str, Any]], bytes],
-) -> tuple[bytes, Agreement, dict[str, Any] | None]:
-    """Compare a file with torch, and return it with what was found in its document."""
+) -> Written:
+    """Compare a file with torch, and write into its document what was found."""
     agreement = compared(run, form, answer, trial)
     reduced = by_reduced_decoding(answer, trial, run.preprocessing.resize) if trial.encoded else None
     document["export"] |= {
-        "agreement": agreement.figures(),
+        "agreement": to_json(agreement.shown),
         "compared_on": trial.words,
-        "reduced_decoding": reduced,
+        "reduced_decoding": to_json(reduced),
     }
-    return packed(document), agreement, reduced
+    return Written(packed(document), agreement, reduced)
 
 
 def _document(run: Run, network: Deployed, form: ClosedForm | None) -> dict[str, Any]:

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 import resight
 from resight.core.console import counted
 from resight.core.errors import ModelFileError, PictureError, ResightError, UsageError
+from resight.core.figures import to_json
 from resight.core.files import replacing, require_place
 from resight.evaluate.asked import Asked
 from resight.export.answers import answer_of
@@ -20,7 +22,7 @@ from resight.export.deployed import FORMAT, Onnx
 from resight.export.graph import INPUT
 from resight.export.solved import EXPORTED, Solved, solved
 from resight.export.writing import axes_of, to_onnx, with_document
-from resight.service.export.agreement import Trial
+from resight.service.export.agreement import Exported, Trial
 from resight.service.run.run import Run
 from resight.tasks.detect.task import Detect
 from resight.tasks.localize.task import Localize
@@ -59,17 +61,18 @@ def export_solved(run: Run, task: SolverTask, place: Path, trial: Trial) -> dict
     with replacing(place) as temporary:
         temporary.write_bytes(content)
     batch = "batch" if network.together else "1"
-    return {
-        "file": str(place),
-        "inputs": {INPUT: f"uint8 ({batch}, height, width, 3), RGB"},
-        "outputs": document["export"]["outputs"],
-        "agreement": agreement.figures(),
-        "compared_on": trial.words,
-        "reduced_decoding": None,
-        "int8": None,
-        "bytes": len(content),
-        "notes": [f"left out: {line}" for line in agreement.unreadable],
-    }
+    answer = Exported(
+        file=place,
+        inputs={INPUT: f"uint8 ({batch}, height, width, 3), RGB"},
+        outputs=document["export"]["outputs"],
+        agreement=agreement.figures(),
+        compared_on=trial.words,
+        reduced_decoding=None,
+        int8=None,
+        bytes=len(content),
+        notes=[f"left out: {line}" for line in agreement.unreadable],
+    )
+    return to_json(answer)
 
 
 def require_plain(
@@ -142,6 +145,19 @@ def document_of(run: Run, task: SolverTask, network: Solved) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What is compared of an answer.
+
+    Attributes:
+        answer: what must be the same: a class, a shape, or the classes of all objects.
+        numbers: what may differ by rounding, by kind: "probability", "place" in pixels, "embedding".
+    """
+
+    answer: Any
+    numbers: dict[str, NDArray[Any]]
+
+
 @dataclass
 class Agreement:
     """How an exported file of a task compares with torch.
@@ -158,14 +174,14 @@ class Agreement:
     largest: dict[str, float] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
 
-    def add(self, wanted: dict[str, Any], found: dict[str, Any]) -> None:
-        """Count one picture: what torch says of it, and the file, each as `parts_of` gives it."""
+    def add(self, wanted: Parts, found: Parts) -> None:
+        """Count one picture: what torch says of it, and the file."""
         self.n += 1
-        if not np.array_equal(wanted["answer"], found["answer"]):
+        if not np.array_equal(wanted.answer, found.answer):
             return
         self.same_answer += 1
-        for kind in wanted.keys() - {"answer"}:
-            apart = float(np.abs(wanted[kind] - found[kind]).max()) if wanted[kind].size else 0.0
+        for kind, numbers in wanted.numbers.items():
+            apart = float(np.abs(numbers - found.numbers[kind]).max()) if numbers.size else 0.0
             self.largest[kind] = max(self.largest.get(kind, 0.0), apart)
 
     @property
@@ -230,19 +246,15 @@ def _read(trial: Trial, found: Agreement) -> Iterator[Image.Image]:
             found.unreadable.append(str(error))
 
 
-def parts_of(task: SolverTask, answer: Any) -> dict[str, Any]:
-    """Return an answer as what is compared: "answer", which must be the same, and numbers by their kind."""
+def parts_of(task: SolverTask, answer: Any) -> Parts:
+    """Return an answer as what is compared."""
     if task.name == "verify":
-        return {"answer": answer.embedding.shape, "embedding": answer.embedding}
+        return Parts(answer.embedding.shape, {"embedding": answer.embedding})
     if task.name == "localize":
-        place, likely = answer.each, np.array([answer.probability])
-        return {"answer": answer.label, "place": place, "probability": likely}
+        return Parts(answer.label, {"place": answer.each, "probability": np.array([answer.probability])})
     if task.name == "pose":
         place, spread = np.array(answer.stages[-1]), np.array(answer.spread)
-        return {
-            "answer": answer.joints,
-            "place": place,
-            "probability": spread.mean(-1) if spread.size else spread,
-        }
+        likely = spread.mean(-1) if spread.size else spread
+        return Parts(answer.joints, {"place": place, "probability": likely})
     order = np.lexsort((answer.boxes[:, 0], -answer.scores.round(4), answer.labels))
-    return {"answer": answer.labels[order], "place": answer.boxes[order], "probability": answer.scores[order]}
+    return Parts(answer.labels[order], {"place": answer.boxes[order], "probability": answer.scores[order]})

@@ -23,7 +23,7 @@ from resight.service.report.training import curves, left_out, made
 from resight.service.report.trust import calibration
 from resight.service.run.data import data_of
 from resight.service.run.run import REPORT_FILE, Run, open_any, read_recipe_file
-from resight.service.test.folds import has_folds, judge_folds, note_of
+from resight.service.test.folds import has_folds, judge_folds
 from resight.service.test.solved import solved, tested_split
 from resight.service.test.test import seen_before, test_split
 from resight.tasks.result import Result
@@ -74,7 +74,7 @@ def report(run: str, data: str | None = None, data_root: str | None = None) -> P
         splits = {**given.dataset.splits, "test": pooled.split}
         given = replace(given, dataset=replace(given.dataset, splits=splits))
         result, figures = pooled.result, pooled.figures
-        seen = [note_of(figures), *pooled.notes]
+        seen = [pooled.note, *pooled.notes]
     else:
         result = test_split([opened], given.dataset)
         figures = result.figures()

@@ -10,12 +10,13 @@ from typing import Any
 from PIL import Image
 
 from resight.core.errors import DataError, PictureError, UsageError
+from resight.core.figures import to_json
 from resight.core.files import digest
 from resight.data.frames import Frame
 from resight.localize.rule import Rule
 from resight.service.locate.marked import Picture, pictures_of
 from resight.service.serve.labels import FORMS, NO_SPLIT, Box, Labels
-from resight.service.serve.network import Served
+from resight.service.serve.network import Served, ShownBox
 from resight.service.serve.showing import jpeg
 from resight.service.serve.voc import require_own_names
 
@@ -67,6 +68,33 @@ class Answered:
     doubt: float
 
 
+@dataclass(frozen=True)
+class Row:
+    """A picture in the list.
+
+    Attributes:
+        key: see `Item`.
+        name: see `Item`.
+        done: whether the picture is finished.
+        version: of its saved boxes; 0 if nothing was saved.
+        boxes: how many are saved; None if nothing was saved.
+        label: the network's best class; None if it has not seen the picture, as below.
+        probability: of that class.
+        doubt: see `Answered`.
+        error: why the picture cannot be read; None if it can.
+    """
+
+    key: str
+    name: str
+    done: bool
+    version: int
+    boxes: int | None
+    label: str | None
+    probability: float | None
+    doubt: float | None
+    error: str | None
+
+
 @dataclass
 class Desk:
     """The pictures and what is known of them.
@@ -84,7 +112,7 @@ class Desk:
     labels: Labels
     answers: dict[str, Answered] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
-    _proposed: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    _proposed: dict[str, list[ShownBox]] = field(default_factory=dict)
     _frames: dict[str, tuple[tuple[int, int], Frame]] = field(default_factory=dict)
 
     @property
@@ -121,7 +149,7 @@ class Desk:
         done = sum(self._is_done(item) for item in self.items.values())
         return {"total": len(self.items), "done": done, "scored": len(self.answers) + len(self.faults)}
 
-    def listed(self, order: str, state: str, start: int, count: int) -> tuple[int, list[dict[str, Any]]]:
+    def listed(self, order: str, state: str, start: int, count: int) -> tuple[int, list[Row]]:
         """Return pictures for a list.
 
         Args:
@@ -161,7 +189,7 @@ class Desk:
         elif item.picture.boxes is not None:
             source = "data"
             boxes = [
-                {"label": label, "box": _rounded(x0, y0, x1 - x0, y1 - y0)}
+                ShownBox(label, None, _rounded(x0, y0, x1 - x0, y1 - y0))
                 for label, (x0, y0, x1, y1) in item.picture.boxes
             ]
         else:
@@ -169,7 +197,7 @@ class Desk:
         return {
             "key": item.key, "name": item.name, "width": size[0], "height": size[1],
             "version": saved.version if saved else 0, "done": bool(saved and saved.done),
-            "from": source, "boxes": boxes,
+            "from": source, "boxes": to_json(boxes),
         }  # fmt: skip
 
     def save(
@@ -223,17 +251,19 @@ class Desk:
         saved = self.labels.saved.get(item.path)
         return bool(saved and saved.done)
 
-    def _row(self, item: Item) -> dict[str, Any]:
+    def _row(self, item: Item) -> Row:
         saved, answer = self.labels.saved.get(item.path), self.answers.get(item.key)
-        return {
-            "key": item.key, "name": item.name, "done": bool(saved and saved.done),
-            "version": saved.version if saved else 0,
-            "boxes": len(saved.boxes) if saved else None,
-            "label": answer.label if answer else None,
-            "probability": answer.probability if answer else None,
-            "doubt": answer.doubt if answer else None,
-            "error": self.faults.get(item.key),
-        }  # fmt: skip
+        return Row(
+            item.key,
+            item.name,
+            done=bool(saved and saved.done),
+            version=saved.version if saved else 0,
+            boxes=len(saved.boxes) if saved else None,
+            label=answer.label if answer else None,
+            probability=answer.probability if answer else None,
+            doubt=answer.doubt if answer else None,
+            error=self.faults.get(item.key),
+        )
 
 
 def open_desk(
@@ -297,10 +327,10 @@ def _stored(place: int, given: dict[str, Any], size: tuple[int, int], frame: Fra
     return (label, *_rounded(left, top, right - left, bottom - top))  # type: ignore[return-value]
 
 
-def _shown(box: Box, frame: Frame) -> dict[str, Any]:
+def _shown(box: Box, frame: Frame) -> ShownBox:
     label, x, y, width, height = box
     x0, y0, x1, y1 = frame.turned_box(x, y, x + width, y + height)
-    return {"label": label, "box": _rounded(x0, y0, x1 - x0, y1 - y0)}
+    return ShownBox(label, None, _rounded(x0, y0, x1 - x0, y1 - y0))
 
 
 def _rounded(*values: float) -> list[float]:

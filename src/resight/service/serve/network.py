@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from resight.core.errors import DataError, NotFiniteError, ResightError, UsageError
+from resight.core.figures import IfAny
 from resight.core.registry import lookup
 from resight.data.prepare import Normalize, fit, seen_window, whole_size
 from resight.evaluate.scores import Member, logits_of
@@ -37,6 +38,21 @@ MOST_MAPS = 64
 """Most maps of one answer."""
 MOST_CLOSED = 5_000
 """The same, of a head of pooling and a linear layer: all maps come from one pass."""
+
+
+@dataclass(frozen=True)
+class ShownBox:
+    """A box in a picture as displayed.
+
+    Attributes:
+        label: name of its class.
+        score: of a box that is proposed; None of others.
+        box: [x, y, w, h] in pixels.
+    """
+
+    label: str
+    score: IfAny[float]
+    box: list[float]
 
 
 @dataclass(frozen=True)
@@ -166,9 +182,7 @@ class Served:
             [float(likely[i]) for i in numbers], raw, card.size, size, seen_window(size, card),
         )  # fmt: skip
 
-    def boxes(
-        self, image: Image.Image, target: str | None, method: str | None, rule: Rule
-    ) -> list[dict[str, Any]]:
+    def boxes(self, image: Image.Image, target: str | None, method: str | None, rule: Rule) -> list[ShownBox]:
         """Return boxes in a whole picture, as `resight locate` finds them.
 
         Args:
@@ -178,7 +192,7 @@ class Served:
             rule: how a map becomes boxes.
 
         Returns:
-            {"label", "score", "box": [x, y, w, h]} for each, in pixels of the picture as displayed.
+            In pixels of the picture as displayed.
 
         Raises:
             UsageError: for an unknown class or method.
@@ -188,7 +202,7 @@ class Served:
             label = self.classes[self._number(str(target))]
         with holding(self.run.model):
             found = locate_in(self.run, image, method, rule, label=label, top=max(top, 1))
-        return [{"label": box.label, "score": box.score, "box": list(box.box)} for box in found]
+        return [ShownBox(box.label, box.score, list(box.box)) for box in found]
 
     def overlay(self, image: Image.Image, maps: Maps) -> NDArray[np.uint8]:
         """Return a picture under its first map, (H, W, 3), as `resight explain` draws it."""

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from resight.core import seeds
 from resight.core.console import counted
 from resight.core.errors import DataError
+from resight.core.figures import to_json
 from resight.core.files import require_place, write_text
 from resight.data.near_copies import are_near
 from resight.metrics.retrieval import average_precision, guessed_precision
 from resight.service.run.run import open_any
+from resight.service.similar.answer import Answer, Near, Precision, Summary
 from resight.service.similar.items import Seen, asked_items, items_of, read
 from resight.service.similar.page import page_of
 
@@ -83,14 +85,14 @@ def similar(
     asked = seen if whole else read(opened, asked_items(pictures, seen))
     own = np.arange(len(seen.items)) if whole else _own(asked, seen)
     rankings = _ranked(asked, seen, own, top)
-    rows = [_row(asked, seen, i, ranking) for i, ranking in enumerate(rankings)]
+    rows = [_answer(asked, seen, i, ranking) for i, ranking in enumerate(rankings)]
     faults = [] if whole else asked.faults
-    answer = rows + [{"path": f.name, "error": f"{f.fault}; {f.cure}"} for f in faults]
+    broken = [{"path": f.name, "error": f"{f.fault}; {f.cure}"} for f in faults]
     summary = _summary(seen, rows, rankings, notes)
     if out:
         page = page_of(opened, among, (asked, seen), rows, [r.near for r in rankings], summary)
         write_text(Path(out), page)
-    return [*answer, summary | {"page": out}]
+    return [*to_json(rows), *broken, to_json(replace(summary, page=out))]
 
 
 def _own(asked: Seen, seen: Seen) -> NDArray[np.int64]:
@@ -137,40 +139,33 @@ def _hot(seen: Seen, numbers: dict[str, int], part: slice = slice(None)) -> NDAr
     return table
 
 
-def _row(asked: Seen, seen: Seen, number: int, ranking: Ranking) -> dict[str, Any]:
+def _answer(asked: Seen, seen: Seen, number: int, ranking: Ranking) -> Answer:
     own = asked.prints[number]
     near = []
-    for place, distance in zip(ranking.near, ranking.distances, strict=True):
+    for place, distance in zip(ranking.near.tolist(), ranking.distances.tolist(), strict=True):
         item, other = seen.items[place], seen.prints[place]
         copy = asked.digests[number] == seen.digests[place] or bool(own and other and are_near(own, other))
-        label = ";".join(item.labels) or None
-        near.append(
-            {"path": item.name, "distance": round(float(distance), 6), "label": label, "near_copy": copy}
-        )
-    return {"path": asked.items[number].name, "near": near}
+        near.append(Near(item.name, round(distance, 6), ";".join(item.labels) or None, near_copy=copy))
+    return Answer(asked.items[number].name, near)
 
 
 def _summary(
-    seen: Seen, rows: Sequence[dict[str, Any]], rankings: Sequence[Ranking], notes: Sequence[str]
-) -> dict[str, Any]:
+    seen: Seen, rows: Sequence[Answer], rankings: Sequence[Ranking], notes: Sequence[str]
+) -> Summary:
     """Return what holds for all pictures; mean average precision only where classes are known."""
     found = np.array([r.precision for r in rankings if r.precision is not None])
     guessed = [r.guessed for r in rankings if r.guessed is not None]
-    figures: dict[str, Any] = {}
+    figures = None
     if len(found):
         drawn = (seeds.uniform(0, 0, np.arange(DRAWS * len(found)), "queries") * len(found)).astype(np.int64)
         low, high = np.quantile(found[drawn.reshape(DRAWS, -1)].mean(1), [0.025, 0.975])
-        figures = {
-            "map": float(found.mean()),
-            "map_interval": [float(low), float(high)],
-            "map_queries": len(found),
-            "map_of_guessing": float(np.mean(guessed)),
-        }
-    return {
-        **figures,
-        "n": len(seen.items),
-        "features": int(seen.vectors.shape[1]),
-        "near_copies": sum(near["near_copy"] for row in rows for near in row["near"]),
-        "skipped": [{"path": f.name, "fault": f.fault, "cure": f.cure} for f in seen.faults],
-        "notes": list(notes),
-    }
+        interval = float(low), float(high)
+        figures = Precision(float(found.mean()), interval, len(found), float(np.mean(guessed)))
+    return Summary(
+        figures,
+        n=len(seen.items),
+        features=int(seen.vectors.shape[1]),
+        near_copies=sum(near.near_copy for row in rows for near in row.near),
+        skipped=[fault.row for fault in seen.faults],
+        notes=list(notes),
+    )

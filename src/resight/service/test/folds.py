@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from resight.core.errors import DataError, ModelFileError
+from resight.core.figures import to_json
 from resight.data.dataset import Dataset, Split
 from resight.data.open import open_as_it_is, require_fit
 from resight.evaluate.classify import TestResult, result_of
@@ -41,6 +42,42 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class FoldFigures:
+    """What a run says of its folds.
+
+    Attributes:
+        count: how many there are.
+        filled: the numbers of those that hold pictures.
+        n: pictures of all of them.
+        wrong: of these.
+        top1_error: share of wrong ones, in percent.
+        top1_interval: of 95 %.
+        errors: of each filled fold, in percent.
+        pictures: of each filled fold.
+        deviation: of the errors, in points; None for one fold.
+    """
+
+    count: int
+    filled: list[int]
+    n: int
+    wrong: int
+    top1_error: float
+    top1_interval: Sequence[float]
+    errors: list[float]
+    pictures: list[int]
+    deviation: float | None
+
+    @property
+    def words(self) -> str:
+        """The figure in words."""
+        low, high = self.top1_interval
+        return (
+            f"{self.count}-fold error {self.top1_error:.2f} % (95 % interval {low:.2f} to {high:.2f}, "
+            f"n = {self.n:,}; single folds {min(self.errors):.1f} to {max(self.errors):.1f} %)"
+        )
+
+
+@dataclass(frozen=True)
 class Pooled:
     """All folds together.
 
@@ -48,6 +85,7 @@ class Pooled:
         split: the pictures of all folds, in the order of their source; named "test".
         result: the answers to them.
         figures: of the result, and under "protocol" and "folds" how they came about.
+        folds: what stands under "folds".
         seen: see `seen_before`.
         notes: what to say of pictures that were learned all the same.
     """
@@ -55,8 +93,17 @@ class Pooled:
     split: Split
     result: TestResult
     figures: dict[str, Any]
+    folds: FoldFigures
     seen: Seen
     notes: list[str]
+
+    @property
+    def note(self) -> str:
+        """What a report says of figures that come from folds."""
+        return (
+            f"{protocol(self.folds.count)}; {self.folds.words}; the maps and features on this page are of "
+            "the delivered network"
+        )
 
 
 def protocol(count: int) -> str:
@@ -159,41 +206,24 @@ def pool(count: int, judged: Sequence[Judged]) -> Pooled:
         faults,
     )
     figures = result.figures()
-    figures |= {"protocol": protocol(count), "folds": _of_folds(count, judged, figures)}
+    folds = _of_folds(count, judged, figures)
+    figures |= {"protocol": protocol(count), "folds": to_json(folds)}
     masks = [j.learned for j in judged if j.learned is not None]
     learned = np.concatenate(masks)[rows.numpy()] if len(masks) == len(judged) else None
     if learned is None:
-        return Pooled(split, result, figures, Seen(None), [])
+        return Pooled(split, result, figures, folds, Seen(None), [])
     seen, notes = notes_on_learned("the networks of the folds, or runs behind them", learned, result)
-    return Pooled(split, result, figures, seen, notes)
+    return Pooled(split, result, figures, folds, seen, notes)
 
 
-def _of_folds(count: int, judged: Sequence[Judged], figures: dict[str, Any]) -> dict[str, Any]:
-    """Return what a run says of its folds: errors in percent, and their standard deviation in points."""
+def _of_folds(count: int, judged: Sequence[Judged], figures: dict[str, Any]) -> FoldFigures:
+    """Return what a run says of its folds, from the figures of all their pictures."""
     errors = [100 * float(j.result.wrong().double().mean()) for j in judged]
-    return {
-        "count": count,
-        "filled": [j.number for j in judged],
+    return FoldFigures(
+        count=count,
+        filled=[j.number for j in judged],
         **{key: figures[key] for key in ("n", "wrong", "top1_error", "top1_interval")},
-        "errors": errors,
-        "pictures": [len(j.result.labels) for j in judged],
-        "deviation": statistics.stdev(errors) if len(errors) > 1 else None,
-    }
-
-
-def note_of(figures: dict[str, Any]) -> str:
-    """Return what a report says of figures that come from folds."""
-    return (
-        f"{figures['protocol']}; {in_words(figures['folds'])}; the maps and features on this page are of the "
-        "delivered network"
-    )
-
-
-def in_words(folds: dict[str, Any]) -> str:
-    """Return the figure of folds in words."""
-    low, high = folds["top1_interval"]
-    errors = folds["errors"]
-    return (
-        f"{folds['count']}-fold error {folds['top1_error']:.2f} % (95 % interval {low:.2f} to {high:.2f}, "
-        f"n = {folds['n']:,}; single folds {min(errors):.1f} to {max(errors):.1f} %)"
+        errors=errors,
+        pictures=[len(j.result.labels) for j in judged],
+        deviation=statistics.stdev(errors) if len(errors) > 1 else None,
     )

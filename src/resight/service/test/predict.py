@@ -57,11 +57,11 @@ def predict(
             `resight.evaluate.votes`.
 
     Yields:
-        A row of the JSON of `resight predict`; of a run of another task its own, see `SolverTask.answer_row`;
-        with "labels", all classes of probability 0.5 or more, where
-        the network learned multi-label pictures, "unsure" with `at_least`, and "spread" with
-        `votes`: the deviation of the probability among them; for a file that cannot
-        be read {"path", "error"}. The "path" of a picture that is no file is its place, such as "images[0]".
+        A row of the JSON of `resight predict`; of a run of another task its own, see `SolverTask.answer_row`.
+        It has "labels", all classes of probability 0.5 or more, where the network learned multi-label
+        pictures; "unsure" with `at_least`; and "spread", the deviation of the probability among the passes,
+        with `votes`. For a file that cannot be read it is {"path", "error"}. The "path" of a picture that is
+        no file is its place, such as "images[0]".
 
     Raises:
         ResightError: in one line, if there is no picture at all or no run.
@@ -78,53 +78,50 @@ def predict(
     opened = open_any(run)
     if votes is not None:
         require_votable([opened], votes)
+    card = opened.preprocessing
+    given = _Pictures(names, pictures, card.resize, card.levels)
     if isinstance(opened.task, SolverTask):
-        if at_least is not None and not opened.task.scored:
-            raise UsageError(
-                f"--at-least is about classes; --task {opened.task.name} has other answers"
-                + ("; those of localize.head=rpn have a score" if opened.task.name == "localize" else "")
-            )
         _require_pictures(opened.task, out)
-        for row in _solved(opened, opened.task, names, pictures, exact=exact, out=out):
-            yield row if at_least is None or "error" in row else _with_found(row, at_least)
+        yield from _solved(opened, opened.task, given, at_least, exact=exact, out=out)
         return
     _require_pictures(None, out)
     if at_least is not None:
         require_one_answer(opened)
-    classes = opened.model.classes
+    yield from _classified(opened, given, top, at_least, exact=exact, votes=votes)
+
+
+def _classified(
+    run: Run, given: "_Pictures", top: int, at_least: float | None, *, exact: bool, votes: int | None
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a classifier; see `predict`."""
+    classes = run.model.classes
     if not classes:
-        raise DataError(f"{run}: does not know its class names")
-    task = task_of(opened.model)
-    member = opened.member(classes, fast=not exact and votes is None)
-    read = _Pictures(names, pictures, opened.preprocessing.resize, opened.preprocessing.levels)
-    workers = _readers(pictures)
-    share = world().share(len(names))
+        raise DataError(f"{run.name}: does not know its class names")
+    task = task_of(run.model)
+    member = run.member(classes, fast=not exact and votes is None)
     answers: Iterable[tuple[int, Any]] = (
-        probabilities_of([member], read, share, workers=workers)
+        probabilities_of([member], given, given.share, workers=given.workers)
         if votes is None
-        else votes_of(member, run, read, share, votes, workers)
+        else votes_of(member, run.name, given, given.share, votes, given.workers)
     )
-    if world().processes > 1:
-        answers = sorted(world().gathered(list(answers)), key=itemgetter(0))
-    for index, answer in answers:
+    for index, answer in _of_all(answers):
         if isinstance(answer, PictureError):
-            yield {"path": names[index], "error": f"{answer.fault}; {answer.cure}"}
+            yield {"path": given.names[index], "error": f"{answer.fault}; {answer.cure}"}
             continue
-        more: dict[str, Any] = {}
-        if votes is not None:
-            answer, more["spread"] = mean_and_spread(answer)
-        best = answer.topk(min(top, len(classes)))
+        likely, spread = (answer, None) if votes is None else mean_and_spread(answer)
+        best = likely.topk(min(top, len(classes)))
         row = row_of(
-            names[index], classes, best.indices.tolist(), best.values.tolist(), task.labels(answer, classes),
-            at_least,
+            given.names[index], classes, best.indices.tolist(), best.values.tolist(),
+            task.labels(likely, classes), at_least,
         )  # fmt: skip
-        yield {**row, **more}
+        yield row if spread is None else {**row, "spread": spread}
 
 
-def _readers(pictures: Sequence[Given]) -> int:
-    """Return how many workers read: one ahead where there are enough pictures to repay its start."""
-    files = all(isinstance(picture, Path) for picture in pictures)
-    return 1 if files and len(pictures) >= 256 and cores() > 1 else 0
+def _of_all(answers: Iterable[tuple[int, Any]]) -> Iterable[tuple[int, Any]]:
+    """Return the answers of all processes, in the order of the pictures."""
+    if world().processes == 1:
+        return answers
+    return sorted(world().gathered(list(answers)), key=itemgetter(0))
 
 
 def _with_found(row: dict[str, Any], at_least: float) -> dict[str, Any]:
@@ -147,32 +144,31 @@ def _require_pictures(task: SolverTask | None, out: str | None) -> None:
 
 
 def _solved(
-    run: Run,
-    task: SolverTask,
-    names: Sequence[str],
-    pictures: tuple[Given, ...],
-    *,
-    exact: bool,
-    out: str | None,
+    run: Run, task: SolverTask, given: "_Pictures", at_least: float | None, *, exact: bool, out: str | None
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a task with a head of its own."""
-    card = run.preprocessing
+    """Yield the rows of a task with a head of its own; see `predict`.
+
+    Raises:
+        UsageError: if `at_least` is given and its answers have no score.
+    """
+    if at_least is not None and not task.scored:
+        raise UsageError(
+            f"--at-least is about classes; --task {task.name} has other answers"
+            + ("; those of localize.head=rpn have a score" if task.name == "localize" else "")
+        )
+    precision = torch.float32 if exact else pick_precision("auto", run.device)
     asked = Asked(
-        run.network, card, torch.float32 if exact else pick_precision("auto", run.device),
-        _Pictures(tuple(names), pictures, card.resize, card.levels), world().share(len(names)),
-        _readers(pictures), run.temperature,
-    )  # fmt: skip
-    answers: Iterable[tuple[int, Any]] = task.answers(asked)
-    if world().processes > 1:
-        answers = sorted(world().gathered(list(answers)), key=itemgetter(0))
+        run.network, run.preprocessing, precision, given, given.share, given.workers, run.temperature
+    )
     assert isinstance(run.network, Solver)  # the task has a head of its own
-    named = ((names[index], answer) for index, answer in answers)
-    if out is None:
-        yield from task.rows(named, run.network)
-        return
+    named = ((given.names[index], answer) for index, answer in _of_all(task.answers(asked)))
     places: dict[str, Path] = {}
-    for row in task.rows(_written(named, task, Path(out), names, places), run.network):
-        yield {**row, "map": str(places[row["path"]])} if row["path"] in places else row
+    if out is not None:
+        named = _written(named, task, Path(out), given.names, places)
+    for row in task.rows(named, run.network):
+        if row["path"] in places:
+            row = {**row, "map": str(places[row["path"]])}
+        yield row if at_least is None or "error" in row else _with_found(row, at_least)
 
 
 def _written(
@@ -204,12 +200,23 @@ def _written(
 
 @dataclass(frozen=True)
 class _Pictures:
-    """Reads a picture by its number; goes to worker processes."""
+    """The pictures that are asked about; reads one by its number, and goes to worker processes."""
 
     names: tuple[str, ...]
     pictures: tuple[Given, ...]
     at_least: int
     levels: Levels
+
+    @property
+    def share(self) -> Sequence[int]:
+        """The numbers of the pictures that this process answers."""
+        return world().share(len(self.names))
+
+    @property
+    def workers(self) -> int:
+        """How many workers read: one ahead where there are enough pictures to repay its start."""
+        files = all(isinstance(picture, Path) for picture in self.pictures)
+        return 1 if files and len(self.pictures) >= 256 and cores() > 1 else 0
 
     def __call__(self, index: int) -> Image.Image:
         return decode_given(

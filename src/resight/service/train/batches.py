@@ -25,7 +25,6 @@ def make_batches(
     machine: Machine,
     pictures: list[np.ndarray] | None,
     normalize: Normalize,
-    device: torch.device,
     kind: type[Marks] = ClassMarks,
     *,
     strict: bool,
@@ -38,8 +37,7 @@ def make_batches(
         recipe: the operations, and which samples make a step.
         machine: the workers.
         pictures: the decoded training split; None to read it from its files.
-        normalize: of the network's preprocessing.
-        device: where the network is.
+        normalize: of the network's preprocessing, on its device.
         kind: of marks.
         strict: stop at a broken picture.
         learned: fingerprint of the training split, which a generator must have learned too.
@@ -48,7 +46,7 @@ def make_batches(
         UsageError: if classes shall be drawn equally often and pictures have several.
         ResightError: see `make_pipeline`.
     """
-    train, card = dataset.train, normalize.preprocessing
+    train, card, device = dataset.train, normalize.preprocessing, normalize.device
     if train.multi_label and recipe.balance == "sampling":
         raise UsageError("balance=sampling: the pictures are multi-label; use balance=loss")
     pipeline = make_pipeline(dataset, recipe, card, learned)

@@ -231,12 +231,7 @@ class ClassicJob:
         identity = {"recipe": settings.to_dict(recipe), "data": fingerprint(dataset.train)}
         dataset, members = with_members_noted(dataset, identity["data"])
         before = _finished(life.folder, identity) if resume else None
-        torch.manual_seed(recipe.seed)
-        model = create_model(
-            recipe.model, len(dataset.classes), **read_options(recipe.model, recipe.options)
-        ).eval()
-        assert isinstance(model, Pipeline)  # every row of NETWORKS is one
-        require_size(model, recipe.image_size)
+        model = _pipeline(recipe, len(dataset.classes))
         size = recipe.image_size
         card = Preprocessing(
             size=size, resize=size, mean=(0.0,) * 3, std=(1.0,) * 3, levels=dataset.train.levels
@@ -380,6 +375,15 @@ class ClassicJob:
         words = ["resight", "train", data]
         words += ["--data-root", data_root] if data_root else []
         return shlex.join([*words, *settings.as_words(self.recipe)])
+
+
+def _pipeline(recipe: ClassicRecipe, classes: int) -> Pipeline:
+    """Return the pipeline that a recipe names, not fitted yet."""
+    torch.manual_seed(recipe.seed)
+    model = create_model(recipe.model, classes, **read_options(recipe.model, recipe.options)).eval()
+    assert isinstance(model, Pipeline)  # every row of NETWORKS is one
+    require_size(model, recipe.image_size)
+    return model
 
 
 def _finished(run: Path, identity: dict[str, Any]) -> dict[str, Any] | None:

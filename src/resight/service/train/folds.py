@@ -1,7 +1,7 @@
 """`resight train --folds K`: the figure of small sets, from K networks that each leave out one fold.
 
 The network that is delivered learns all pictures by the same recipe, with the same share held out for
-validation as in the folds: so the figure of the folds speaks of the same procedure, and the epoch, the
+validation as in the folds: so the figure of the folds speaks of the same procedure, and the epoch and the
 temperature have pictures to be chosen on. A fixed number of epochs in place of that would end the schedule
 of the learning rate elsewhere than in the folds.
 """
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from resight.core import settings
+from resight.core.figures import to_json
 from resight.core.files import write_json
 from resight.data.dataset import Dataset, fingerprint
 from resight.data.folding import Folds, fold, in_folds
@@ -27,12 +28,20 @@ from resight.service.run.answers import KEY as ANSWERS
 from resight.service.run.answers import packed_answers
 from resight.service.run.life import Life
 from resight.service.run.run import MODEL_FILE, RECIPE_FILE, Run, open_run, read_recipe_file
-from resight.service.test.folds import FOLD, Judged, in_words, judge, note_of, pool
+from resight.service.test.folds import FOLD, FoldFigures, Judged, judge, pool
 from resight.service.train.finish import KNOWN, LEAST_FITTED, Tested, calibrated, delivered, tested
 from resight.service.train.plan import Plan
 from resight.service.train.stages import KEY
 from resight.service.train.words import Choice
 from resight.training.loop import Stopped
+
+
+@dataclass(frozen=True)
+class OneFold:
+    """What a run of one fold says of itself: how many folds there are, and which it is, from 1."""
+
+    count: int
+    fold: int
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,7 @@ class Task:
         words += ["--data-root", plan.data_root] if plan.data_root else []
         return shlex.join([*words, *settings.as_words(self.choice.recipe)])
 
-    def prepare(self, dataset: Dataset, folder: Path, *, resume: bool, folds: dict[str, Any]) -> Any:
+    def prepare(self, dataset: Dataset, folder: Path, *, resume: bool, folds: FoldFigures | OneFold) -> Any:
         """Return a prepared training, whose recipe.json says `folds`."""
         job = self.choice.kind.prepare(
             dataset, self.choice, replace(self.life, folder=folder), self.plan.data_root,
@@ -81,9 +90,9 @@ class Task:
         self.record(folder, folds)
         return job
 
-    def record(self, folder: Path, folds: dict[str, Any]) -> None:
+    def record(self, folder: Path, folds: FoldFigures | OneFold) -> None:
         """Write into a recipe.json what only a training with folds knows."""
-        record = {**read_recipe_file(folder), "command": self.command, "folds": folds}
+        record = {**read_recipe_file(folder), "command": self.command, "folds": to_json(folds)}
         record |= {KEY: list(self.plan.stages)} if self.plan.stages else {}
         write_json(folder / RECIPE_FILE, record)
 
@@ -112,24 +121,24 @@ def train_folds(task: Task, whole: Dataset, stop: threading.Event) -> dict[str, 
     folds = in_folds(whole, task.count)
     _announce(task, whole, folds)
     pooled = pool(task.count, [_one(task, whole, folds, number, stop) for number in folds.filled()])
-    words = in_words(pooled.figures["folds"])
+    words = pooled.folds.words
     task.say(f"{words}; now the network on all {len(whole.train):,} pictures")
     _stop_if(stop)
     whole = settled(replace(whole, notes=(*whole.notes, *folds.notes)))
-    job = task.prepare(whole, task.folder, resume=task.resume, folds=pooled.figures["folds"])
+    job = task.prepare(whole, task.folder, resume=task.resume, folds=pooled.folds)
     job.fit(stop)
-    task.record(task.folder, pooled.figures["folds"])
+    task.record(task.folder, pooled.folds)
     run = calibrated(job)
-    run.facts["folds"] = pooled.figures["folds"]
+    run.facts["folds"] = to_json(pooled.folds)
     if not pooled.result.multi_label:
         run.facts.update(_certainty(task, job, run, pooled.result))
     if "test" in job.dataset.splits:
         test = tested(job, run, strict=task.strict)
-        figures = {**test.figures, "folds": pooled.figures["folds"]}
+        figures = {**test.figures, "folds": to_json(pooled.folds)}
         test = replace(test, dataset=_noted(test.dataset, words), figures=figures)
     else:
         splits = {**job.dataset.splits, "test": pooled.split}
-        dataset = _noted(replace(job.dataset, splits=splits), note_of(pooled.figures))
+        dataset = _noted(replace(job.dataset, splits=splits), pooled.note)
         test = Tested(dataset, pooled.result, pooled.figures, pooled.seen, pooled.notes)
     return delivered(job, run, test, task.started)
 
@@ -167,13 +176,13 @@ def _one(task: Task, whole: Dataset, folds: Folds, number: int, stop: threading.
         task.say(f"fold {number} of {task.count}: trained")
         return judge(run, dataset.with_levels(run.preprocessing.levels), strict=task.strict)
     task.say(f"fold {number} of {task.count}")
-    own = {"count": task.count, "fold": number}
+    own = OneFold(task.count, number)
     job = task.prepare(dataset, place, resume=(place / RECIPE_FILE).exists(), folds=own)
     _begin(task, whole, folds, place)
     job.fit(stop)
     task.record(place, own)  # the fit of a classic pipeline writes a recipe.json of its own
     run = calibrated(job)
-    run.facts["folds"] = own
+    run.facts["folds"] = to_json(own)
     judged = judge(run, job.dataset, strict=task.strict)
     figures = judged.result.figures()
     run.facts["test"] = {key: figures[key] for key in KNOWN if key in figures}

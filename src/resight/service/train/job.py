@@ -1,7 +1,7 @@
 """One training: prepared, run epoch by epoch, its best weights kept."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from resight.core import settings
 from resight.core.device import pick_device, pick_precision, tf32
 from resight.core.distributed import waiting, world
-from resight.core.errors import ModelFileError
+from resight.core.errors import ModelFileError, PictureError
 from resight.core.text import amount
 from resight.data.batches import Batches
 from resight.data.dataset import Dataset, fingerprint
@@ -131,11 +131,8 @@ class Job:
         machine, device = choice.machine, pick_device()
         precision = pick_precision(recipe.precision, device)
         torch.manual_seed(recipe.seed)
-        dataset, leaks = with_leaks_noted(dataset)
-        dataset = with_validation(dataset, recipe.val_share)
         task = choice.task if isinstance(choice.task, SolverTask) else task_of(dataset)
-        learned = fingerprint(dataset.train, task.kind.said)
-        dataset, members = with_members_noted(dataset, learned, recipe.weights, recipe.teacher)
+        dataset, noted = _noted(dataset, recipe, task)
         trunk, card = trunk_of(recipe, choice.start, len(dataset.classes), life.folder, resume=resume)
         dataset, pictures, card, faults = read_training(dataset, recipe, card, task.frame, strict=strict)
         model = model_of(task, trunk, dataset, card, device)
@@ -143,7 +140,7 @@ class Job:
             life.say(line)
         normalize = Normalize(card, device)
         batches = make_batches(
-            dataset, recipe, machine, pictures, normalize, device, task.kind, strict=strict, learned=learned
+            dataset, recipe, machine, pictures, normalize, task.kind, strict=strict, learned=noted.learned
         )  # fmt: skip
         if model.looks_first and not recipe.weights:
             model.initialize_from(first_images(dataset, card, normalize))
@@ -161,18 +158,22 @@ class Job:
             dataset, recipe, machine, life, model, task, together, batches, validation, plain, normalize,
             make_optimizer(model, recipe), AveragedWeights(model, recipe.ema) if recipe.ema else None,
             Progress(sums=dict.fromkeys(task.counts, 0.0)), precision,
-            {"recipe": settings.to_dict(recipe), "data": learned, **identity_of(task)},
-            leaks, members, data_root, costs, choice.start,
+            {"recipe": settings.to_dict(recipe), "data": noted.learned, **identity_of(task)},
+            noted.leaks, noted.members, data_root, costs, choice.start,
         )  # fmt: skip
         if resume or begun:
             job.load(begun, resume=resume)
-        job.progress.leave_out(faults)
-        if machine.parts > 1:
-            job.progress.parts = machine.parts
-        job.announce()
-        if note:
-            life.say(note)
+        job.begin(faults, note)
         return job
+
+    def begin(self, faults: Sequence[PictureError], note: str) -> None:
+        """Take note of pictures that are left out, and say what is about to be done."""
+        self.progress.leave_out(faults)
+        if self.machine.parts > 1:
+            self.progress.parts = self.machine.parts
+        self.announce()
+        if note:
+            self.life.say(note)
 
     def load(self, begun: int, *, resume: bool) -> None:
         """Load the state of a run that stopped, and say where it stands.
@@ -378,3 +379,27 @@ class Job:
     def record(self, data: str, data_root: str | None, recipe: str) -> dict[str, Any]:
         """Return recipe.json, see `recorded`."""
         return recorded(self, data, data_root, recipe)
+
+
+@dataclass(frozen=True)
+class _Noted:
+    """What is known of the pictures before they are read.
+
+    Attributes:
+        learned: fingerprint of the training split.
+        leaks: test pictures that are learned too.
+        members: which pictures are in which split.
+    """
+
+    learned: str
+    leaks: int
+    members: Members | None
+
+
+def _noted(dataset: Dataset, recipe: Recipe, task: Task) -> tuple[Dataset, _Noted]:
+    """Hold validation pictures out, and return the data with what is known of them."""
+    dataset, leaks = with_leaks_noted(dataset)
+    dataset = with_validation(dataset, recipe.val_share)
+    learned = fingerprint(dataset.train, task.kind.said)
+    dataset, members = with_members_noted(dataset, learned, recipe.weights, recipe.teacher)
+    return dataset, _Noted(learned, leaks, members)

@@ -90,24 +90,13 @@ class Plan:
         return epochs_of(self.stages[:-1])
 
 
-def asked(
-    data: str | None,
-    words: tuple[str, ...],
-    *,
-    model: str = "",
-    recipe: str = "",
-    epochs: int | None = None,
-    minutes: float | None = None,
-    seed: int | None = None,
-    folds: int | None = None,
-    data_root: str | None = None,
-    task: str = "",
-) -> Wish:
-    """Return a user's words as one wish: epochs and seed may be said in two ways.
+def asked(wish: Wish, seed: int | None) -> Wish:
+    """Return a user's wish with one number of epochs and one seed: each may be said in two ways.
 
     Raises:
         UsageError: if both epochs and minutes are given, or the minutes are not above 0.
     """
+    epochs, minutes, words = wish.epochs, wish.minutes, wish.words
     said = dict(settings.pairs(words))
     if "epochs" in said:
         number = settings.read_like("epochs", said["epochs"], 1)
@@ -118,9 +107,9 @@ def asked(
         raise UsageError(f"--minutes {minutes:g}: must be above 0")
     rest = tuple(word for word in words if word.partition("=")[0].strip() != "epochs")
     rest += (f"seed={seed}",) if seed is not None else ()
-    if folds is not None:
-        require_folds(folds)
-    return Wish(data or "", model, recipe, epochs, minutes, rest, folds, data_root, task)
+    if wish.folds is not None:
+        require_folds(wish.folds)
+    return replace(wish, epochs=epochs, words=rest)
 
 
 def fresh(wish: Wish, say: Say) -> Plan:

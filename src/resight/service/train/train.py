@@ -25,7 +25,7 @@ from resight.service.train.finish import finish
 from resight.service.train.folds import Task, train_folds
 from resight.service.train.job import Job
 from resight.service.train.minutes import in_time
-from resight.service.train.plan import Plan, asked, fresh, resumed
+from resight.service.train.plan import Plan, Wish, asked, fresh, resumed
 from resight.service.train.stages import KEY, command_of
 
 
@@ -80,10 +80,8 @@ def train(
     """
     started, among = time.perf_counter(), world()
     console = console or stderr_console(quiet=not among.is_main)
-    wish = asked(
-        data, tuple(changes), model=model, recipe=recipe, epochs=epochs, minutes=minutes, seed=seed,
-        folds=folds, data_root=data_root, task=task,
-    )  # fmt: skip
+    words = tuple(changes)
+    wish = asked(Wish(data or "", model, recipe, epochs, minutes, words, folds, data_root, task), seed)
     run = (str(resume) if not isinstance(resume, bool) else None) or out
     again = bool(resume)
     if not wish.data and not (again and run):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from resight.metrics.detection_errors import Judged, errors_by_class, judge
 from resight.metrics.matching import AREAS, Detections, Truths
 from resight.render.boxes import draw_boxes
 from resight.tasks.detect.row import SHOWN
-from resight.tasks.result import SIDE, Answered, Drawing, Headline, Shown, Table, answers_and_indices, number
+from resight.tasks.result import SIDE, Answered, Drawing, Headline, Shown, Table, number
 
 WRONG = ("doubled", "confused", "misplaced", "background")
 GROUPS = {
@@ -80,14 +80,19 @@ class DetectResult(Answered):
 
     @classmethod
     def of(
-        cls, answers: Sequence[tuple[int, Detected]], split: Split, *, masks: bool = False
-    ) -> "DetectResult":
+        cls,
+        answers: Sequence[tuple[int, Detected]],
+        split: Split,
+        train: Split | None = None,
+        *,
+        masks: bool = False,
+    ) -> Self:
         """Return the result of (index, answer) pairs.
 
         Raises:
             DataError: if no picture has an object that counts.
         """
-        made = cls(*answers_and_indices(answers), split, masks)
+        made = replace(super().of(answers, split, train), masks=masks)
         if all(truth.ignored.all() for truth in made.truths):
             raise DataError(
                 f"the {split.name} pictures have no object of the classes "

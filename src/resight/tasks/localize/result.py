@@ -1,6 +1,6 @@
 """What a test of boxes gave: errors with intervals, what boxes that see no picture reach, and drawings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resight.core.errors import DataError
-from resight.data.dataset import Split
+from resight.core.figures import to_json
 from resight.data.marks import OneBox
 from resight.data.prepare import whole_size
 from resight.metrics.accuracy import wilson_interval
 from resight.metrics.localization import located
 from resight.metrics.means import bootstrap_interval
 from resight.render.boxes import draw_boxes
-from resight.tasks.result import SIDE, Answered, Drawing, Headline, Shown, Table, answers_and_indices, number
+from resight.tasks.result import SIDE, Answered, Drawing, Headline, Shown, Table, number
 
 OVERLAP = 0.5
 """Of a box that counts as found."""
@@ -66,22 +66,27 @@ def overlaps(first: Tensor, second: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class LocalizeResult(Answered):
-    """Classes and boxes, compared with the true ones.
+class ClassFigures:
+    """The figures of the pictures of one class; None without any.
 
     Attributes:
-        train: the training pictures; None if they are not known.
+        n: pictures.
+        localization_error: class wrong or overlap below 0.5, in percent.
+        error: class wrong, in percent.
+        iou: mean overlap.
     """
 
-    said: tuple[Located, ...]
-    train: Split | None = None
+    n: int
+    localization_error: float | None
+    error: float | None
+    iou: float | None
 
-    @classmethod
-    def of(
-        cls, answers: Sequence[tuple[int, Located]], split: Split, train: Split | None
-    ) -> "LocalizeResult":
-        """Return the result of (index, answer) pairs."""
-        return cls(*answers_and_indices(answers), split, train)
+
+@dataclass(frozen=True)
+class LocalizeResult(Answered):
+    """Classes and boxes, compared with the true ones."""
+
+    said: tuple[Located, ...]
 
     @cached_property
     def truth(self) -> OneBox:
@@ -149,6 +154,20 @@ class LocalizeResult(Answered):
             }
         return found
 
+    @cached_property
+    def per_class(self) -> dict[str, ClassFigures]:
+        """The figures of each class, by name."""
+        return {
+            name: ClassFigures(
+                n=int(own.sum()),
+                localization_error=_share(self.missed[own]),
+                error=_share(self.wrong[own]),
+                iou=float(self.shared[own].mean()) if own.any() else None,
+            )
+            for label, name in enumerate(self.split.classes)
+            for own in [self.truth.labels == label]
+        }
+
     def figures(self) -> dict[str, Any]:
         """Return the figures as plain JSON types; errors and intervals in percent.
 
@@ -172,16 +191,6 @@ class LocalizeResult(Answered):
         for name, number in ranked.items():
             figures[f"{name}_error"] = 100 * number / count
             figures[f"{name}_interval"] = list(wilson_interval(number, count))
-        per_class = {}
-        for number, name in enumerate(self.split.classes):
-            own = self.truth.labels == number
-            n = int(own.sum())
-            per_class[name] = {
-                "n": n,
-                "localization_error": 100 * float(self.missed[own].double().mean()) if n else None,
-                "error": 100 * float(self.wrong[own].double().mean()) if n else None,
-                "iou": float(self.shared[own].mean()) if n else None,
-            }
         return {
             "n": count,
             "found": count - int(self.missed.sum()),
@@ -190,7 +199,7 @@ class LocalizeResult(Answered):
             "iou_interval": list(bootstrap_interval(self.shared, draws=RESAMPLES) or (overlap, overlap)),
             "baselines": self.baselines,
             "classes": list(self.split.classes),
-            "per_class": per_class,
+            "per_class": to_json(self.per_class),
         }
 
     def headline(self) -> Headline:
@@ -243,11 +252,10 @@ class LocalizeResult(Answered):
             "this network", _percent(figures["top1_error"]), _percent(figures["box_error"]),
             _percent(figures["localization_error"]), number(figures["iou"]),
         ]  # fmt: skip
-        each = sorted(figures["per_class"].items(), key=lambda item: -(item[1]["localization_error"] or 0))
+        each = sorted(self.per_class.items(), key=lambda item: -(item[1].localization_error or 0))
         classes = [
             [
-                name, str(row["n"]), _percent(row["error"]), _percent(row["localization_error"]),
-                number(row["iou"]),
+                name, str(row.n), _percent(row.error), _percent(row.localization_error), number(row.iou),
             ]
             for name, row in each
         ]  # fmt: skip
@@ -295,6 +303,10 @@ def best_constant(boxes: Tensor) -> tuple[float, ...]:
         if own > figure:
             best, figure = box, own
     return tuple(best.tolist())
+
+
+def _share(which: Tensor) -> float | None:
+    return 100 * float(which.double().mean()) if len(which) else None
 
 
 def _percent(value: float | None) -> str:

@@ -1,6 +1,5 @@
 """A test of poses: PCP, PDJ, PCK and errors with intervals, compared with the mean pose, and drawings."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +14,7 @@ from resight.data.prepare import whole_size
 from resight.metrics import pose
 from resight.metrics.pose import Counted
 from resight.render.skeleton import draw_skeleton
-from resight.tasks.result import SIDE, Answered, Drawing, Headline, Shown, Table, answers_and_indices
+from resight.tasks.result import SIDE, Answered, Drawing, Headline, Shown, Table
 
 FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5)
 """Of the torso's diameter, for PDJ."""
@@ -41,19 +40,9 @@ class Posed:
 
 @dataclass(frozen=True)
 class PoseResult(Answered):
-    """Poses, compared with the true ones.
-
-    Attributes:
-        train: the training pictures; None if they are not known.
-    """
+    """Poses, compared with the true ones."""
 
     said: tuple[Posed, ...]
-    train: Split | None = None
-
-    @classmethod
-    def of(cls, answers: Sequence[tuple[int, Posed]], split: Split, train: Split | None) -> "PoseResult":
-        """Return the result of (index, answer) pairs."""
-        return cls(*answers_and_indices(answers), split, train)
 
     @property
     def skeleton(self) -> Skeleton:

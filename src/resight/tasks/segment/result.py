@@ -1,7 +1,7 @@
 """What a test of label maps gave: overlaps by class, answers that see no picture, and drawings."""
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from resight.core.figures import to_json
 from resight.data.dataset import VOID, Split
 from resight.data.map_marks import LabelMaps
 from resight.metrics.segmentation import (
@@ -23,7 +24,7 @@ from resight.metrics.segmentation import (
     pixel_accuracy,
 )
 from resight.render.label_map import draw_maps
-from resight.tasks.result import SIDE, Answered, Drawing, Headline, Shown, Table, answers_and_indices, number
+from resight.tasks.result import SIDE, Answered, Drawing, Headline, Shown, Table, number
 
 GRID = 64
 """Places along each side of a picture for which the commonest class is counted."""
@@ -125,22 +126,68 @@ def _at_size(labels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.ui
 
 
 @dataclass(frozen=True)
-class SegmentResult(Answered):
-    """Label maps, compared with the true ones.
+class ClassFigures:
+    """The figures of one class; None where no pixel counts.
 
     Attributes:
-        train: the training pictures; None if they are not known.
+        pixels: of the class.
+        share: of them among all pixels that count.
+        iou: intersection over union.
+        found: share of them that is said to be of the class.
+        right: share of what is said to be of the class that is.
+        confused_with: the three classes that most of them are taken for, with their shares.
     """
 
-    said: tuple[Segmented, ...]
-    train: Split | None = None
+    pixels: int
+    share: float
+    iou: float | None
+    found: float | None
+    right: float | None
+    confused_with: dict[str, float]
 
-    @classmethod
-    def of(
-        cls, answers: Sequence[tuple[int, Segmented]], split: Split, train: Split | None
-    ) -> "SegmentResult":
-        """Return the result of (index, answer) pairs."""
-        return cls(*answers_and_indices(answers), split, train)
+
+@dataclass(frozen=True)
+class BlindFigures:
+    """The figures of an answer that sees no picture."""
+
+    mean_iou: float | None
+    pixel_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The figures of a test; see `SegmentResult.figures`.
+
+    Attributes:
+        n: pictures.
+        pixels: that count.
+        mean_iou: mean over the classes that the pictures show.
+        mean_iou_interval: of 95 %.
+        pixel_accuracy: right pixels among those that count.
+        pixel_accuracy_interval: of 95 %.
+        classes_there: how many classes the pictures show.
+        baselines: of answers that see no picture, by name.
+        classes: names.
+        per_class: by name.
+    """
+
+    n: int
+    pixels: int
+    mean_iou: float | None
+    mean_iou_interval: tuple[float, float] | None
+    pixel_accuracy: float | None
+    pixel_accuracy_interval: tuple[float, float] | None
+    classes_there: int
+    baselines: dict[str, BlindFigures]
+    classes: tuple[str, ...]
+    per_class: dict[str, ClassFigures]
+
+
+@dataclass(frozen=True)
+class SegmentResult(Answered):
+    """Label maps, compared with the true ones."""
+
+    said: tuple[Segmented, ...]
 
     def truth(self, row: int) -> NDArray[np.uint8]:
         """Return the true label map of an answered picture, (H, W)."""
@@ -163,7 +210,7 @@ class SegmentResult(Answered):
         )  # fmt: skip
 
     @cached_property
-    def _figures(self) -> dict[str, Any]:
+    def _figures(self) -> Figures:
         overlaps, confused, blind = self._confused
         both, true, said = overlaps.all()
         each = class_iou(both, true, said)
@@ -175,35 +222,29 @@ class SegmentResult(Answered):
                 for other in np.argsort(-confused[label], kind="stable").tolist()
                 if there and other != label and confused[label, other]
             }
-            per_class[name] = {
-                "pixels": there,
-                "share": there / max(int(true.sum()), 1),
-                "iou": float(each[label]) if there else None,
-                "found": int(both[label]) / there if there else None,
-                "right": int(both[label]) / int(said[label]) if said[label] else None,
-                "confused_with": dict(list(wrong.items())[:3]),
-            }
-        intervals = {
-            "mean_iou": interval_of(overlaps, mean_iou),
-            "pixel": interval_of(overlaps, pixel_accuracy),
-        }
-        return {
-            "n": len(self.said),
-            "pixels": int(true.sum()),
-            "mean_iou": figure_of(overlaps, mean_iou),
-            "mean_iou_interval": intervals["mean_iou"] and list(intervals["mean_iou"]),
-            "pixel_accuracy": figure_of(overlaps, pixel_accuracy),
-            "pixel_accuracy_interval": intervals["pixel"] and list(intervals["pixel"]),
-            "classes_there": int((true > 0).sum()),
-            "baselines": {
-                name: {
-                    "mean_iou": figure_of(own, mean_iou), "pixel_accuracy": figure_of(own, pixel_accuracy),
-                }
+            per_class[name] = ClassFigures(
+                pixels=there,
+                share=there / max(int(true.sum()), 1),
+                iou=float(each[label]) if there else None,
+                found=int(both[label]) / there if there else None,
+                right=int(both[label]) / int(said[label]) if said[label] else None,
+                confused_with=dict(list(wrong.items())[:3]),
+            )
+        return Figures(
+            n=len(self.said),
+            pixels=int(true.sum()),
+            mean_iou=figure_of(overlaps, mean_iou),
+            mean_iou_interval=interval_of(overlaps, mean_iou),
+            pixel_accuracy=figure_of(overlaps, pixel_accuracy),
+            pixel_accuracy_interval=interval_of(overlaps, pixel_accuracy),
+            classes_there=int((true > 0).sum()),
+            baselines={
+                name: BlindFigures(figure_of(own, mean_iou), figure_of(own, pixel_accuracy))
                 for name, own in blind.items()
             },
-            "classes": list(self.split.classes),
-            "per_class": per_class,
-        }  # fmt: skip
+            classes=self.split.classes,
+            per_class=per_class,
+        )
 
     def figures(self) -> dict[str, Any]:
         """Return the figures as plain JSON types; shares in [0, 1], None where no pixel counts.
@@ -213,23 +254,22 @@ class SegmentResult(Answered):
         class, "found" is the share of its pixels that are said to be of it, "right" that of what is said to
         be of it.
         """
-        return self._figures
+        return to_json(self._figures)
 
     def headline(self) -> Headline:
         """Return the mean intersection over union."""
-        figures = self.figures()
-        if figures["mean_iou"] is None:
+        figures = self._figures
+        if figures.mean_iou is None or figures.pixel_accuracy is None:
             return Headline("mean_iou", 0.0, "mean IoU", None, "No pixel counts.", percent=False)
         words = (
-            f"{100 * figures['pixel_accuracy']:.1f} % of the pixels are right. Mean IoU: for each of the "
-            f"{figures['classes_there']} classes in these pictures, the area where answer and truth agree, "
+            f"{100 * figures.pixel_accuracy:.1f} % of the pixels are right. Mean IoU: for each of the "
+            f"{figures.classes_there} classes in these pictures, the area where answer and truth agree, "
             "divided by the area of both together; then the mean."
         )
-        guess = figures["baselines"].get(POSITION, {}).get("mean_iou")
-        interval = figures["mean_iou_interval"]
+        blind = figures.baselines.get(POSITION)
         return Headline(
-            "mean_iou", figures["mean_iou"], "mean IoU", interval and (interval[0], interval[1]), words,
-            guess,
+            "mean_iou", figures.mean_iou, "mean IoU", figures.mean_iou_interval, words,
+            blind.mean_iou if blind else None,
             percent=False,
         )  # fmt: skip
 
@@ -258,23 +298,19 @@ class SegmentResult(Answered):
 
     def tables(self) -> list[Table]:
         """Return the baselines, and the figures class by class."""
-        figures = self.figures()
-        rows = {"this network": figures, **figures["baselines"]}
-        compared = [
-            [name, number(row["mean_iou"]), number(row["pixel_accuracy"])] for name, row in rows.items()
-        ]
-        each = sorted(
-            figures["per_class"].items(), key=lambda item: 2 if item[1]["iou"] is None else item[1]["iou"]
-        )
+        figures = self._figures
+        rows = {"this network": figures, **figures.baselines}
+        compared = [[name, number(row.mean_iou), number(row.pixel_accuracy)] for name, row in rows.items()]
+        each = sorted(figures.per_class.items(), key=lambda item: 2 if item[1].iou is None else item[1].iou)
         classes = [
             [
-                name, f"{100 * row['share']:.1f} %", number(row["iou"]), number(row["found"]),
-                number(row["right"]), _others(row["confused_with"]),
+                name, f"{100 * row.share:.1f} %", number(row.iou), number(row.found), number(row.right),
+                _others(row.confused_with),
             ]
             for name, row in each
         ]  # fmt: skip
         tables = []
-        if figures["baselines"]:
+        if figures.baselines:
             words = (
                 "Fitted on the training pictures: the same answer for every picture, without looking at it."
             )

@@ -1,18 +1,19 @@
 """What a test of verification gave: figures over pairs, with intervals over people, and the hardest pairs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from resight.core.figures import to_json
 from resight.data.dataset import Split
 from resight.metrics import verification as v
-from resight.tasks.result import Answered, Drawing, Headline, Shown, Table, answers_and_indices, number
+from resight.tasks.result import Answered, Drawing, Headline, Shown, Table, number
 
 MOST = 3000
 """Pictures whose pairs are compared; of more, evenly spaced ones."""
@@ -38,17 +39,64 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """Figures of an answer that others are compared with, see `VerifyResult.figures`."""
+
+    auc: float
+    eer: float
+    tar_at_far: Mapping[str, float]
+    rank1: float | None
+
+    @classmethod
+    def of(
+        cls, curve: tuple[NDArray[np.float64], NDArray[np.float64]], right: NDArray[np.bool_]
+    ) -> "Compared":
+        """Return the figures of a ROC curve, and of which nearest pictures are of the same person."""
+        accepts = {name: v.true_accepts(*curve, rate) for name, rate in v.RATES.items()}
+        return cls(v.auc(*curve), v.equal_error(*curve), accepts, float(right.mean()) if len(right) else None)
+
+    def row(self, name: str) -> list[str]:
+        """Return it as a row of a table."""
+        return [name, *map(number, (self.auc, self.eer, *self.tar_at_far.values(), self.rank1))]
+
+
+@dataclass(frozen=True)
+class AtThreshold:
+    """What a network's threshold accepts.
+
+    Attributes:
+        false_match: the rate that it was fitted for; None where its release gave it.
+        people: how many it was fitted on; None where its release gave it.
+        true_accepts: share of the pairs of one person that are accepted.
+        false_matches: share of the pairs of two people that are accepted.
+    """
+
+    false_match: float | None
+    people: int | None
+    true_accepts: float
+    false_matches: float
+
+    @property
+    def origin(self) -> str:
+        """Where the threshold comes from, in words."""
+        if self.people is None:
+            return "is that of its release"
+        few = ", too few to hold for others" if self.people < FEW else ""
+        return f"was fitted on {self.people} people{few}, for a false-match rate of {self.false_match:.2g}"
+
+
+@dataclass(frozen=True)
 class VerifyResult(Answered):
     """Embeddings of pictures of known people."""
 
     said: tuple[Answer, ...]
 
     @classmethod
-    def of(cls, answers: Sequence[tuple[int, Answer]], split: Split) -> "VerifyResult":
+    def of(cls, answers: Sequence[tuple[int, Answer]], split: Split, train: Split | None = None) -> Self:
         """Return the result of (index, answer) pairs; pictures of unknown people do not count."""
         known = [(index, answer) for index, answer in answers if split.labels[index] >= 0]
         rows = np.unique(np.linspace(0, len(known) - 1, min(MOST, len(known))).astype(int))
-        return cls(*answers_and_indices([known[row] for row in rows]), split)
+        return super().of([known[row] for row in rows], split, train)
 
     @cached_property
     def names(self) -> list[str]:
@@ -73,18 +121,13 @@ class VerifyResult(Answered):
         return v.pairs_of(self.distances, self.people)
 
     @cached_property
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Compared:
         """Figures of the same pairs by grey levels alone."""
         vectors = np.stack([_grey(self.split, index) for index in self.indices.tolist()])
         distances = v.distances_of(vectors, vectors)
         curve = v.roc(v.pairs_of(distances, self.people))
-        right, able = v.rank1(distances, self.people)
-        return {
-            "auc": v.auc(*curve),
-            "eer": v.equal_error(*curve),
-            "tar_at_far": {name: v.true_accepts(*curve, rate) for name, rate in v.RATES.items()},
-            "rank1": float(right.mean()) if len(able) else None,
-        }
+        right, _ = v.rank1(distances, self.people)
+        return Compared.of(curve, right)
 
     @cached_property
     def drawn(self) -> NDArray[np.float64]:
@@ -96,6 +139,17 @@ class VerifyResult(Answered):
     def fitted(self) -> tuple[float, ...] | None:
         """The threshold, its false-match rate and its people; None if none was fitted."""
         return self.said[0].fitted if self.said[0].fitted[0] >= 0 else None
+
+    @property
+    def at_threshold(self) -> AtThreshold | None:
+        """What the fitted threshold does here; None if none was fitted."""
+        if not self.fitted:
+            return None
+        limit, rate, people = self.fitted
+        known = rate >= 0
+        return AtThreshold(
+            rate if known else None, int(people) if known else None, *v.rates_at(self.pairs, limit)
+        )
 
     def figures(self) -> dict[str, Any]:
         """Return the figures as plain JSON types; shares are in [0, 1].
@@ -116,16 +170,6 @@ class VerifyResult(Answered):
         curve, folds = v.roc(pairs), v.ten_folds(pairs, self.names)
         right, able = v.rank1(self.distances, self.people)
         low = [list(v.interval(column)) if len(column) else None for column in self.drawn.T]
-        told = None
-        if self.fitted:
-            accepts, matches = v.rates_at(pairs, self.fitted[0])
-            known = self.fitted[1] >= 0
-            told = {
-                "false_match": self.fitted[1] if known else None,
-                "people": int(self.fitted[2]) if known else None,
-                "true_accepts": accepts,
-                "false_matches": matches,
-            }
         return {
             **counts,
             "auc": v.auc(*curve),
@@ -140,8 +184,11 @@ class VerifyResult(Answered):
             "rank1": float(right.mean()) if len(able) else None,
             "rank1_n": len(able),
             "threshold": self.fitted[0] if self.fitted else None,
-            "at_threshold": told,
-            "baselines": {"guessing": {"auc": 0.5, "rank1": self._guessed(able)}, "grey levels": self.plain},
+            "at_threshold": to_json(self.at_threshold),
+            "baselines": {
+                "guessing": {"auc": 0.5, "rank1": self._guessed(able)},
+                "grey levels": to_json(self.plain),
+            },
         }
 
     def _guessed(self, able: NDArray[np.int64]) -> float | None:
@@ -160,10 +207,10 @@ class VerifyResult(Answered):
             f"A pair of one person is nearer than a pair of two in {100 * figures['auc']:.1f} % of cases. "
             f"Where 1 in 1,000 pairs of two people is accepted, so are {accepts:.1f} % of those of one."
         )
-        if at := figures["at_threshold"]:
-            own, other = 100 * at["true_accepts"], 100 * at["false_matches"]
+        if at := self.at_threshold:
+            own, other = 100 * at.true_accepts, 100 * at.false_matches
             words += (
-                f" The network's threshold, {figures['threshold']:.3f}, {_told(at)}; here it "
+                f" The network's threshold, {figures['threshold']:.3f}, {at.origin}; here it "
                 f"accepts {own:.1f} % of the pairs of one person and {other:.2g} % of those of two."
             )
         interval = tuple(figures["auc_interval"]) if figures["auc_interval"] else None
@@ -201,13 +248,10 @@ class VerifyResult(Answered):
         if figures["auc"] is None:
             return []
 
-        def row(name: str, own: dict[str, Any]) -> list[str]:
-            return [name, *map(number, (own["auc"], own["eer"], *own["tar_at_far"].values(), own["rank1"]))]
-
-        guess = {"auc": 0.5, "eer": 0.5, "tar_at_far": v.RATES, **figures["baselines"]["guessing"]}
+        own = Compared(figures["auc"], figures["eer"], figures["tar_at_far"], figures["rank1"])
+        guess = Compared(0.5, 0.5, v.RATES, figures["baselines"]["guessing"]["rank1"])
         rows = [
-            row("this network", figures), row(f"grey levels, {GREY} x {GREY}", self.plain),
-            row("guessing", guess),
+            own.row("this network"), self.plain.row(f"grey levels, {GREY} x {GREY}"), guess.row("guessing")
         ]  # fmt: skip
         accuracy = ""
         if figures["accuracy"] is not None:
@@ -229,11 +273,3 @@ def _grey(split: Split, index: int) -> NDArray[np.float64]:
     levels = np.asarray(small, np.float64).ravel()
     levels = levels - levels.mean()
     return levels / max(float(np.linalg.norm(levels)), 1e-12)
-
-
-def _told(at: dict[str, Any]) -> str:
-    """Return where a threshold comes from."""
-    if at["people"] is None:
-        return "is that of its release"
-    few = ", too few to hold for others" if at["people"] < FEW else ""
-    return f"was fitted on {at['people']} people{few}, for a false-match rate of {at['false_match']:.2g}"
