@@ -290,8 +290,10 @@ def test_report_can_be_written_again(tiny_run, tmp_path):
     assert done.stdout.strip() == "copy/report.html" and (tmp_path / "copy" / "report.html").exists()
 
 
-def test_broken_pictures_are_left_out_named_and_counted(folder):
-    (folder / "red" / "003.png").write_bytes(b"")
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_broken_pictures_are_left_out_named_and_counted(split, tmp_path):
+    folder = make_folder(tmp_path / "d", splits=("train", "test"), count=6)
+    (folder / split / "red" / "003.png").write_bytes(b"")
     words = (*TINY, "--epochs", "1")
     done = resight("train", folder, *words, "--out", "r", "--json", check=0)
     assert [Path(s["path"]).name for s in json.loads(done.stdout)["skipped"]] == ["003.png"]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from resight.core.distributed import world
+from resight.core.errors import PictureError
 from resight.core.figures import to_json
 from resight.data.dataset import Dataset
 from resight.evaluate.classify import TestResult
@@ -123,6 +124,7 @@ def delivered(job: Job | ClassicJob, run: Run, test: Tested, started: float) -> 
     if world().is_main:
         save_model(job.run / MODEL_FILE, run.network, run.network.state_dict(), run.facts)
         report = write_report(run, test.dataset, test.result, figures, own=True)
+    job.life.leave_out(PictureError(f["path"], f["fault"], f["cure"]) for f in test.figures["skipped"])
     seconds = time.perf_counter() - started
     if isinstance(test.result, TestResult):
         low, high = figures["top1_interval"]
