@@ -27,7 +27,9 @@ def shown(tmp_path):
 def test_predict_answers_the_same_for_path_picture_and_array(tiny_run, shown):
     rows = list(resight.predict(str(tiny_run), shown))
     assert [row.pop("path") for row in rows] == [str(shown[0]), "images[1]", "images[2]"]
-    assert rows[0] == rows[1] == rows[2] and rows[0]["label"] == "red"
+    for row in rows:  # a processor may add up in another order at each place of a batch
+        assert row["label"] == "red" and row["probability"] == pytest.approx(rows[0]["probability"])
+        assert dict(row["top"]) == pytest.approx(dict(rows[0]["top"]), rel=1e-4)
     (alone,) = resight.predict(str(tiny_run), shown[1])
     assert alone["path"] == "images[0]" and alone["label"] == "red"
     with pytest.raises(UsageError, match="is of type Tensor"):
