@@ -115,6 +115,24 @@ def test_dropped_pictures_are_answered_and_shown_with_the_map_of_any_class(clien
     expect(page.locator(".card").nth(1)).to_be_focused()
 
 
+def test_a_box_added_while_its_picture_is_read_again_stays(desk, pages):
+    page = pages(desk, "/#boxes", bypass_csp=True)
+    expect(box_at(page)).to_be_visible()
+    held = []
+    page.route("**/v1/desk/*", lambda r: held.append(r) if r.request.method == "GET" else r.continue_())
+    with page.expect_request("**/v1/desk/*"):
+        page.locator(".desk-row").first.click()
+    page.get_by_role("button", name="Add box").click()
+    expect(page.locator(".status")).to_have_text("Saved")
+    older = held[0].fetch()
+    held[0].fulfill(json=older.json() | {"boxes": older.json()["boxes"][:1], "version": 0})
+    expect(page.get_by_role("heading", level=2)).not_to_have_text("…")
+    expect(page.locator(".editor .box")).to_have_count(2)
+    page.get_by_role("button", name="Add box").click()
+    expect(page.locator(".status")).to_have_text("Saved")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
 @pytest.mark.parametrize("more", [False, True], ids=["the same again", "and more since"])
 def test_what_arrived_without_an_answer_is_not_taken_for_somebody_elses(desk, pages, more):
     """The connection or the page may end between the server's work and its answer."""

@@ -19,6 +19,7 @@ export class DeskView {
     this.future = [];
     this.current = null;
     this.turn = 0;
+    this.saves = 0;
     this.loads = 0;
     this.editor = new Editor({ changed: (how) => this.#changed(how), chosen: () => this.#drawBoxes() });
     this.#build();
@@ -188,11 +189,17 @@ export class DeskView {
 
   async pick(key) {
     const turn = ++this.turn;
+    const { current, saves } = this;
     this.name.textContent = "…";
     try {
       await this.saving?.rest(key);
       const [state, picture] = await Promise.all([api.boxesOf(key), api.pictureOf(key, LARGE)]);
       if (turn !== this.turn) return;
+      if (key === current?.key && saves !== this.saves) {
+        // It was changed while it was read again: what is shown is newer.
+        this.#drawName();
+        return;
+      }
       this.current = state;
       this.past = [];
       this.future = [];
@@ -216,10 +223,14 @@ export class DeskView {
     }
   }
 
+  #drawName() {
+    this.name.textContent = this.current.name.split("/").pop();
+  }
+
   #drawAll() {
     const state = this.current;
     const row = this.rows.find((each) => each.key === state.key);
-    this.name.textContent = state.name.split("/").pop();
+    this.#drawName();
     const source = { saved: "saved boxes", data: "boxes of the data set", proposed: "proposed boxes" }[state.from];
     const answer = row?.label ? ` · the network says ${row.label}, ${percent(row.probability)}` : "";
     this.fact.textContent = `${source}${state.done ? ", done" : ""}${answer}`;
@@ -337,6 +348,7 @@ export class DeskView {
 
   #save(done) {
     this.current.done = done;
+    this.saves++;
     this.saving.put(this.current.key, { version: this.current.version, boxes: this.#snapshot(), done });
   }
 
