@@ -7,6 +7,7 @@ import pytest
 from annotated import BOX, coco, put, voc
 from resight.core.errors import DataError
 from resight.data.dataset import fingerprint
+from resight.data.label_kinds import ANY
 from resight.data.labelling import ALL, AllBoxes, LargestBox
 from resight.data.marks import ClassMarks
 from resight.data.open import open_as_it_is
@@ -49,7 +50,7 @@ def test_the_prefix_asks_for_all_boxes(tmp_path):
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "instances_train.json").write_text(coco(rows))
     named, ruled = open_as_it_is(f"multi-label:{tmp_path}"), open_as_it_is(tmp_path, rule=ALL)
-    assert named.multi_label and ruled.multi_label
+    assert named.kind is ANY and ruled.kind is ANY
     assert named.train.labels.tolist() == ruled.train.labels.tolist()
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from sklearn.metrics import precision_recall_fscore_support
 
-from resight.evaluate.classify import TestResult
 from resight.metrics.accuracy import confusion, topk_wrong
+from resight.tasks.classify.one_result import OneClassResult
 
 CLASSES = tuple("abcdefg")
 
@@ -23,7 +23,7 @@ def ranked(*places):
 
 
 def result(probabilities, labels, classes=CLASSES):
-    return TestResult(probabilities, labels, torch.arange(len(labels)), classes, ())
+    return OneClassResult(probabilities, labels, torch.arange(len(labels)), classes, ())
 
 
 def test_top_5_takes_exactly_five_guesses():

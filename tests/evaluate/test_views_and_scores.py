@@ -9,9 +9,9 @@ from resight import create_model
 from resight.core.errors import PictureError, UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.data.prepare import Normalize, fit
-from resight.evaluate.classify import collect
 from resight.evaluate.scores import Member, probabilities_of
 from resight.evaluate.views import check_views, views_of
+from resight.tasks.classify.one_result import OneClassResult
 from support import picture
 
 CARD = Preprocessing(size=28, resize=32)
@@ -105,13 +105,13 @@ def test_a_fault_is_answered_in_its_place():
     answers = list(probabilities_of([member(0)], read, range(3)))
     assert [i for i, _ in answers] == [0, 1, 2] and isinstance(answers[1][1], PictureError)
     labels = torch.tensor([0, 1, 2])
-    result = collect(iter(answers), labels, ("a", "b", "c"), strict=False)
+    result = OneClassResult.gathered(iter(answers), labels, ("a", "b", "c"), strict=False)
     assert result.indices.tolist() == [0, 2] and result.labels.tolist() == [0, 2]
     figures = result.figures()
     assert figures["n"] == 2 and figures["skipped"][0]["path"] == "b.png"
     assert figures["top5_error"] is None and figures["per_class"]["b"]["error"] is None
     with pytest.raises(PictureError):
-        collect(iter(answers), labels, ("a", "b", "c"), strict=True)
+        OneClassResult.gathered(iter(answers), labels, ("a", "b", "c"), strict=True)
 
 
 def test_the_prepared_square_is_what_predicting_sees():

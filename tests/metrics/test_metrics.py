@@ -80,6 +80,14 @@ def test_the_temperature_is_the_minimum(sample):
     assert loss(best) <= min(loss(best * 1.02), loss(best / 1.02))
 
 
+def test_the_temperature_of_every_yes_and_no_undoes_a_known_sharpening():
+    generator = torch.Generator().manual_seed(1)
+    logits = 2 * torch.randn(20_000, 3, generator=generator)
+    labels = torch.bernoulli(logits.sigmoid(), generator=generator)
+    assert calibration.fit_binary_temperature(3 * logits, labels) == pytest.approx(3, rel=0.05)
+    assert calibration.fit_binary_temperature(logits / 2, labels) == pytest.approx(0.5, rel=0.05)
+
+
 def test_the_temperature_stays_sane_when_every_held_out_sample_is_right():
     labels = torch.arange(150) % 10
     logits = 3 * F.one_hot(labels, 10).float() + 0.1 * torch.randn(150, 10)

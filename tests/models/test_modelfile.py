@@ -11,6 +11,7 @@ from mutation import mutated
 from resight.core.errors import ModelFileError, ResightError
 from resight.core.preprocessing import Preprocessing
 from resight.models import zoo
+from resight.models.activations import SOFTMAX
 from resight.models.modelfile import PIXEL_MEAN, WHITENING, load_model, load_tensors, save_model, save_tensors
 from resight.models.old_tasks import OldTask, add_old_task
 from resight.models.zoo import create_model
@@ -234,7 +235,7 @@ def test_files_of_the_first_version_open(path):
     """No options that came later, no tasks, no interpolation; and GoogLeNet as it normalized then."""
     old = {k: v for k, v in HEADER.items() if k not in ("tasks", "multi_label", "temperature")}
     model, _ = load_model(write(path, header=old))
-    assert not model.multi_label and model.preprocessing.interpolation == "bilinear"
+    assert model.activation == SOFTMAX and model.preprocessing.interpolation == "bilinear"
     google = create_model("googlenet_2014", 2, aux=False)
     old["preprocessing"] = {**CARD, "size": 64, "resize": 64}
     document = {**old, "architecture": "googlenet_2014", "options": {"aux": False}, "classes": ["a", "b"]}

@@ -150,7 +150,7 @@ def test_bad_words_are_refused(tmp_path):
         reproduce("imagenet-check", data=["none-such"])
     first, second = sorted((tmp_path / "colours").rglob("*.png"))[:2]
     (tmp_path / "listed.csv").write_text(f"path,labels\n{first},red; warm\n{second},warm\n")
-    with pytest.raises(UsageError, match="labels are multi-label; imbalance needs one class per picture"):
+    with pytest.raises(UsageError, match="is multi-label; imbalance needs one class per picture"):
         reproduce("imbalance", data=[str(tmp_path / "listed.csv")])
 
 

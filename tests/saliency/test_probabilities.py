@@ -9,6 +9,7 @@ from torch import nn
 from resight import create_model, explain
 from resight.core.errors import UsageError
 from resight.evaluate.faithfulness import Examination
+from resight.models.activations import SIGMOID
 from resight.models.probabilities import rule_of, to_probabilities
 from resight.saliency.pictures import _random_masks
 
@@ -125,7 +126,7 @@ def test_faithfulness_follows_the_rule_written_slowly():
 def test_every_network_says_its_rule():
     model = create_model("resnet20", 4)
     assert model.probabilities == "softmax" and rule_of(model, 4) == "softmax"
-    model.multi_label = True
+    model.activation = SIGMOID
     assert rule_of(model, 4) == "sigmoid" and rule_of(model, 4, "softmax") == "softmax"
     assert create_model("resnet20", 1).probabilities == "sigmoid"
     assert rule_of(nn.Linear(2, 2), 2) == "softmax" and rule_of(nn.Linear(2, 1), 1) == "sigmoid"

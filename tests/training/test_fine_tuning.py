@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from resight.core.errors import UsageError
 from resight.data.marks import ClassMarks
 from resight.data.order import balanced
-from resight.models.criterion import Criterion
+from resight.models.criterion import BinaryCriterion, Criterion
 from resight.models.modelfile import load_model
 from resight.models.old_tasks import keep_head, old_logits
 from resight.models.zoo import create_model
@@ -192,15 +192,15 @@ def test_each_class_for_itself():
     logits, targets = torch.tensor([[2.0, -1.0, 0.5]]), torch.tensor([[1.0, 0.0, 1.0]])
     p = logits.sigmoid()[0]
     wanted = -(p[0].log() + (1 - p[1]).log() + p[2].log()) / 3
-    torch.testing.assert_close(Criterion(multi_label=True)(logits, targets), wanted)
-    smooth = Criterion(0.2, multi_label=True)(logits, targets)
+    torch.testing.assert_close(BinaryCriterion()(logits, targets), wanted)
+    smooth = BinaryCriterion(0.2)(logits, targets)
     assert smooth > wanted
 
 
 def test_a_rare_class_weighs_as_much_as_there_is_of_it():
     """A mixed picture that shows little of a rare class does not count as if it were one."""
     logits, weights = torch.tensor([[0.3, -0.2]]), torch.tensor([50.0, 1.0])
-    criterion = Criterion(weights=weights, multi_label=True)
+    criterion = BinaryCriterion(weights=weights)
     losses = [
         F.binary_cross_entropy_with_logits(logits, torch.tensor([[y, 0.0]]), reduction="none")[0]
         for y in (1.0, 0.05)

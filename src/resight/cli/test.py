@@ -1,6 +1,6 @@
 """`resight test` and `resight report`: options and output."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 
@@ -41,6 +41,69 @@ def report(run: RunName, data: Data = None, *, data_root: DataRoot = None, as_js
     show.one("report", str(service(run, data, data_root)), as_json=as_json)
 
 
+class OfOne:
+    """What is printed of a test of one class per picture."""
+
+    error: ClassVar[str] = "top-1 error"
+    columns: ClassVar[tuple[str, ...]] = ()
+
+    def first(self, answer: dict[str, Any]) -> list[tuple[str, str]]:
+        """Return the rows before the error: none."""
+        del answer
+        return []
+
+    def means(self, answer: dict[str, Any]) -> list[tuple[str, str]]:
+        """Return the row of the means over the classes."""
+        means = " ".join(f"{answer['macro'][key]:.4f}" for key in ("precision", "recall", "f1"))
+        return [("macro precision, recall, F1", means)]
+
+    def rank(self, figures: dict[str, Any]) -> float:
+        """Return what the classes are sorted by, the worst least."""
+        return -figures["error"]
+
+    def cells(self, figures: dict[str, Any]) -> tuple[str, ...]:
+        """Return the cells of a class below `columns`."""
+        del figures
+        return ()
+
+
+class OfAny(OfOne):
+    """What is printed of a test of any number of classes per picture."""
+
+    error: ClassVar[str] = "one-error"
+    columns: ClassVar[tuple[str, ...]] = ("AP %",)
+
+    def first(self, answer: dict[str, Any]) -> list[tuple[str, str]]:
+        """Return the rows of the mean average precision and of all answers together."""
+        if answer["map"] is None:
+            return []
+        low, high = answer["map_interval"]
+        return [
+            ("mean average precision", f"{answer['map']:.2f} %"),
+            ("95 % interval", f"{low:.2f} to {high:.2f} %"),
+            ("F1, micro", f"{answer['f1_micro'] or 0:.3f}"),
+            ("F1, macro", f"{answer['f1_macro'] or 0:.3f}"),
+            ("subset error", f"{answer['subset_error']:.2f} %"),
+        ]
+
+    def means(self, answer: dict[str, Any]) -> list[tuple[str, str]]:
+        """Return nothing: the means stand before the error."""
+        del answer
+        return []
+
+    def rank(self, figures: dict[str, Any]) -> float:
+        """Return the average precision."""
+        return figures["average_precision"]
+
+    def cells(self, figures: dict[str, Any]) -> tuple[str, ...]:
+        """Return the average precision."""
+        return (f"{figures['average_precision']:.1f}",)
+
+
+KINDS = {False: OfOne(), True: OfAny()}
+"""By the answer's "multi_label"."""
+
+
 def tested(answer: dict[str, Any], *, as_json: bool) -> None:
     """Print the test figures."""
     if as_json:
@@ -51,19 +114,17 @@ def tested(answer: dict[str, Any], *, as_json: bool) -> None:
         return
     low, high = answer["top1_interval"]
     protocol = answer["views"] + (f" at {answer['scales']}" if answer["scales"] else "")
-    several = answer["multi_label"]
-    rows = _multi_label(answer) if several else []
-    rows += [
-        ("one-error" if several else "top-1 error", f"{answer['top1_error']:.2f} %"),
+    kind = KINDS[answer["multi_label"]]
+    rows = [
+        *kind.first(answer),
+        (kind.error, f"{answer['top1_error']:.2f} %"),
         ("95 % interval", f"{low:.2f} to {high:.2f} %"),
         ("top-5 error", "-" if answer["top5_error"] is None else f"{answer['top5_error']:.2f} %"),
+        *kind.means(answer),
         ("calibration error", f"{100 * answer['ece']:.2f} %"),
         ("pictures", f"{answer['n']:,}"),
         ("views", protocol),
     ]
-    if macro := answer["macro"]:
-        means = " ".join(f"{macro[key]:.4f}" for key in ("precision", "recall", "f1"))
-        rows.insert(3, ("macro precision, recall, F1", means))
     if found := answer.get("votes"):
         means = " / ".join(
             "-" if (value := found[key]) is None else f"{100 * value:.2f}"
@@ -72,27 +133,29 @@ def tested(answer: dict[str, Any], *, as_json: bool) -> None:
         rows.append((f"spread of {found['n']} votes: all / right / wrong, points", means))
     rows += [*_of_folds(answer), *_learned(answer)]
     show.table((f"{answer['data']} {answer['split']}", ""), rows)
-    worst = sorted(
-        ((name, c) for name, c in answer["per_class"].items() if c["n"]),
-        key=lambda item: -item[1]["error"] if not several else item[1]["average_precision"],
-    )
+    _by_class(answer["per_class"], kind)
+    _notes(answer)
+
+
+def _by_class(figures: dict[str, dict[str, Any]], kind: OfOne) -> None:
+    """Print the figures of the worst classes."""
+    worst = sorted(((n, c) for n, c in figures.items() if c["n"]), key=lambda item: kind.rank(item[1]))
     show.table(
-        ("class", "pictures", "error %", "precision", "recall", *(("AP %",) if several else ())),
+        ("class", "pictures", "error %", "precision", "recall", *kind.columns),
         [
             (
-                n,
+                name,
                 c["n"],
                 f"{c['error']:.1f}",
                 "-" if c["precision"] is None else f"{c['precision']:.3f}",
                 f"{c['recall']:.3f}",
-                *((f"{c['average_precision']:.1f}",) if several else ()),
+                *kind.cells(c),
             )
-            for n, c in worst[:20]
+            for name, c in worst[:20]
         ],
     )
     if len(worst) > 20:
         show.say(f"and {len(worst) - 20} better classes; --json lists all")
-    _notes(answer)
 
 
 def _solved(answer: dict[str, Any]) -> None:
@@ -131,17 +194,3 @@ def _learned(answer: dict[str, Any]) -> list[tuple[str, str]]:
         low, high = others["top1_interval"]
         rows.append(("error on the others", f"{others['top1_error']:.2f} % ({low:.2f} to {high:.2f})"))
     return rows
-
-
-def _multi_label(answer: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the rows of figures that only multi-label tests have."""
-    if answer["map"] is None:
-        return []
-    low, high = answer["map_interval"]
-    return [
-        ("mean average precision", f"{answer['map']:.2f} %"),
-        ("95 % interval", f"{low:.2f} to {high:.2f} %"),
-        ("F1, micro", f"{answer['f1_micro'] or 0:.3f}"),
-        ("F1, macro", f"{answer['f1_macro'] or 0:.3f}"),
-        ("subset error", f"{answer['subset_error']:.2f} %"),
-    ]

@@ -16,6 +16,7 @@ from resight.core.imagenet import are_synsets_of, imagenet_synsets
 from resight.core.levels import BY_TYPE, Levels
 from resight.data.decode import decode, decode_either
 from resight.data.files import too_large_for_memory
+from resight.data.label_kinds import LabelKind, kind_of
 from resight.data.pictures import ArrayPictures as ArrayPictures
 from resight.data.pictures import FilePictures as FilePictures
 from resight.data.pictures import Pictures
@@ -117,33 +118,28 @@ class Split:
         return len(self.positions)
 
     @property
-    def multi_label(self) -> bool:
-        """Whether a picture may have several classes, or none."""
-        return self.labels.ndim == 2
+    def kind(self) -> LabelKind:
+        """Of the labels: one class a picture, or any number."""
+        return kind_of(self.labels)
 
     def class_counts(self) -> NDArray[np.int64]:
         """Return how many pictures have each class, (classes,)."""
-        if self.multi_label:
-            return (self.labels > 0).sum(0)
-        return np.bincount(self.labels[self.labels >= 0], minlength=len(self.classes))
+        return self.kind.counts(self.labels, len(self.classes))
+
+    def class_numbers(self, index: int) -> tuple[int, ...]:
+        """Return the class numbers of the split's picture `index`: one, or as many as it has."""
+        return self.kind.numbers(self.labels[index])
 
     def class_names(self, index: int) -> tuple[str, ...]:
         """Return the classes of the split's picture `index`: one, or as many as it has."""
-        if self.multi_label:
-            return tuple(self.classes[i] for i in np.flatnonzero(self.labels[index]))
-        label = int(self.labels[index])
-        return (self.classes[label],) if label >= 0 else ()
+        return tuple(self.classes[number] for number in self.class_numbers(index))
 
     def strata(self) -> NDArray[np.int64]:
         """Return the class by which each picture is counted where a share of every class is wanted, (N,).
 
-        Of several classes the rarest in the split, as these run out first (Sechidis, Tsoumakas and Vlahavas
-        2011, "On the stratification of multi-label data", section 3); -1 for a picture that has none.
+        Of several classes the rarest in the split; -1 for a picture that has none.
         """
-        if not self.multi_label:
-            return self.labels
-        rarity = np.where(self.labels > 0, self.class_counts(), len(self) + 1)
-        return np.where((self.labels > 0).any(1), rarity.argmin(1), -1)
+        return self.kind.strata(self.labels, len(self.classes))
 
     def picture_name(self, index: int) -> str:
         """Return what to call the split's picture `index`."""
@@ -284,13 +280,7 @@ class Split:
                 return None
             return [tuple(b._replace(label=int(table[b.label])) for b in picture) for picture in boxes]
 
-        if self.multi_label:
-            labels = np.zeros((len(self), len(classes)), np.float32)
-            for own, name in enumerate(self.classes):
-                if name in number:
-                    labels[:, number[name]] = self.labels[:, own]
-        else:
-            labels = table[self.labels]
+        labels = self.kind.renumbered(self.labels, table, len(classes))
         boxes, ignored = renumbered(self.boxes), renumbered(self.ignored)
         maps = None if self.maps is None else self.maps.relabelled(classes)
         return replace(self, labels=labels, classes=classes, boxes=boxes, ignored=ignored, maps=maps)
@@ -329,9 +319,9 @@ class Dataset:
         return self.splits["train"]
 
     @property
-    def multi_label(self) -> bool:
-        """Whether a picture may have several classes, or none."""
-        return next(iter(self.splits.values())).multi_label
+    def kind(self) -> LabelKind:
+        """Of its labels: one class a picture, or any number."""
+        return next(iter(self.splits.values())).kind
 
     def split(self, name: str) -> Split:
         """Return a split by name.

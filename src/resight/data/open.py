@@ -8,6 +8,7 @@ from resight.core.errors import DataError
 from resight.core.files import dead_link
 from resight.core.registry import nearest
 from resight.data.dataset import Dataset
+from resight.data.label_kinds import ANY
 from resight.data.labelling import ALL, LARGEST, Rule
 from resight.data.layouts.archive import is_zip, unpacked
 from resight.data.layouts.builtin import BUILTIN, open_builtin
@@ -112,18 +113,17 @@ def open_as_it_is(where: str | Path, data_root: str | Path | None = None, rule: 
     elif is_hub(str(where)):
         dataset = open_hub(str(where))
     else:
-        multi_label, path = parted_name(str(where))
-        if multi_label and (rule is POINTS or isinstance(rule, Mapped)):
+        prefix, path = parted_name(str(where))
+        if prefix and (rule is POINTS or isinstance(rule, Mapped)):
             what = "key points have no labels" if rule is POINTS else "label maps show all classes"
             raise DataError(f"{where}: {what}; leave {MULTI_LABEL} out")
-        dataset = _open_path(Path(path), ALL if multi_label else rule)
-        if multi_label and not dataset.multi_label:
+        dataset = _open_path(Path(path), ALL if prefix else rule)
+        if prefix and dataset.kind is not ANY:
             raise DataError(
                 f"{path}: has one class per picture; multi-label: needs boxes, a csv with labels, or "
                 "parquet with lists of labels"
             )
-        if multi_label:
-            dataset = replace(dataset, name=f"{MULTI_LABEL}{dataset.name}")
+        dataset = replace(dataset, name=f"{prefix}{dataset.name}")
     return dataset
 
 
@@ -131,9 +131,10 @@ MULTI_LABEL = "multi-label:"
 """Before a place: its pictures have the classes of all their boxes."""
 
 
-def parted_name(where: str) -> tuple[bool, str]:
-    """Return whether a data set's name asks for several labels a picture, and the place that it names."""
-    return where.startswith(MULTI_LABEL), where.removeprefix(MULTI_LABEL)
+def parted_name(where: str) -> tuple[str, str]:
+    """Return `MULTI_LABEL` if a data set's name begins with it, else "", and the place that it names."""
+    place = where.removeprefix(MULTI_LABEL)
+    return where[: len(where) - len(place)], place
 
 
 def _open_path(path: Path, rule: Rule) -> Dataset:

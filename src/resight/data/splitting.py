@@ -54,7 +54,7 @@ class Contents:
         own = [split.digest(index) for index in counted(range(len(split)), "hashing pictures")]
         labels = defaultdict(set)
         for index, content in enumerate(own):
-            labels[content].add(_numbers(split, index))
+            labels[content].add(split.class_numbers(index))
         classes = {content: next(iter(found)) for content, found in labels.items() if len(found) == 1}
         members = defaultdict(list)
         for content, numbers in classes.items():
@@ -65,13 +65,6 @@ class Contents:
     def may_leave(self, content: str, out: set[str]) -> bool:
         """Return whether each class of a content keeps another one when it is taken out too."""
         return all(any(c != content and c not in out for c in self.members[n]) for n in self.classes[content])
-
-
-def _numbers(split: Split, index: int) -> tuple[int, ...]:
-    label = split.labels[index]
-    if split.multi_label:
-        return tuple(np.flatnonzero(label).tolist())
-    return (int(label),) if label >= 0 else ()
 
 
 def hold_out(split: Split, share: float, name: str) -> tuple[Split, Split, tuple[str, ...]]:

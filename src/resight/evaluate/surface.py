@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 
 from resight.core.console import counted
 from resight.models.cost import evaluating
+from resight.models.criterion import PLAIN, Criterion
 from resight.models.operators.convolution import LocallyConnected2d
 from resight.saliency.look import wide
 
@@ -99,6 +99,7 @@ def loss_surface(
     reach: float = REACH,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, of: None,
+    criterion: Criterion = PLAIN,
 ) -> Surface:
     """Return the loss on a grid around a network.
 
@@ -108,11 +109,12 @@ def loss_surface(
     Args:
         model: the network; left as it was.
         images: (B, C, H, W), on the network's device.
-        labels: class numbers (B,); or, multi-label, 0 or 1 for each (B, classes).
+        labels: the targets of the criterion, (B,) or (B, classes).
         size: points a side, odd.
         reach: how far each direction is followed either way.
         seed: of the directions.
         progress: gets the rows done and their number.
+        criterion: the loss.
     """
     own = {name: p.detach() for name, p in model.named_parameters()}
     generator = torch.Generator().manual_seed(seed)
@@ -125,20 +127,18 @@ def loss_surface(
             row = {name: own[name] + float(b) * step for name, step in second.items()}
             for j, a in enumerate(axis):
                 weights = {name: row[name] + float(a) * step for name, step in first.items()}
-                losses[i, j] = _loss(model, weights, images, labels)
+                losses[i, j] = _loss(model, weights, images, labels, criterion)
             progress(i + 1, size)
     return Surface(axis, np.where(np.isfinite(losses), losses, np.inf), len(images))
 
 
-def _loss(model: nn.Module, weights: dict[str, Tensor], images: Tensor, labels: Tensor) -> float:
+def _loss(
+    model: nn.Module, weights: dict[str, Tensor], images: Tensor, labels: Tensor, criterion: Criterion
+) -> float:
     """Return the mean loss of the network with other weights."""
     total = 0.0
     for start in range(0, len(images), BATCH):
         part = labels[start : start + BATCH]
         logits = wide(functional_call(model, weights, (images[start : start + BATCH],)))
-        if part.ndim > 1:
-            loss = F.binary_cross_entropy_with_logits(logits, part.to(logits))
-        else:
-            loss = F.cross_entropy(logits, part)
-        total += float(loss) * len(part)
+        total += float(criterion(logits, part)) * len(part)
     return total / len(images)

@@ -24,6 +24,7 @@ from resight.core.imagenet import imagenet_classes
 from resight.core.preprocessing import INTERPOLATIONS, Preprocessing
 from resight.core.text import amount
 from resight.data.prepare import fit
+from resight.models.activations import SIGMOID, SOFTMAX, activation_in
 
 SUFFIX, KEY, FORMAT = ".onnx", "resight", 1
 CARD = {
@@ -60,7 +61,7 @@ BESIDE = {
 """Of the JSON beside a file of another program."""
 PLAIN = ("probabilities", "logits")
 """Outputs that every file of `resight export` has."""
-RULES = ("softmax", "sigmoid", "none")
+RULES = (SOFTMAX, SIGMOID, "none")
 CLASSIFY = "classify"
 TASK_OUTPUTS = {
     CLASSIFY: (),
@@ -120,6 +121,7 @@ class Onnx:
         classes: names, in the order of the probabilities.
         preprocessing: what happens to a picture first, inside or outside the file.
         rule: how logits become probabilities.
+        activation: whether a picture is of one class, `SOFTMAX`, or has any number of them, `SIGMOID`.
         own: whether `resight export` wrote it.
 
     Raises:
@@ -143,7 +145,7 @@ class Onnx:
             self.preprocessing = Preprocessing.from_dict(self.facts["preprocessing"])
             self.rule = self.export["probabilities"]
             self.outputs = [output.name for output in self.session.get_outputs()]
-            self.multi_label = bool(self.facts.get("multi_label", False))
+            self.activation = activation_in(self.facts)
             self._require_whole()
         if self.rule not in RULES:
             raise ModelFileError(
@@ -164,7 +166,7 @@ class Onnx:
             raise ModelFileError(f'{place}: classes {named!r}: must be a list of names, or "imagenet"')
         self.classes = imagenet_classes() if named == "imagenet" else tuple(named)
         self.preprocessing = _card_of(card, place)
-        self.rule = found.get("probabilities", "softmax")
+        self.rule = found.get("probabilities", SOFTMAX)
         self.layout = found.get("layout", "nchw")
         if self.layout not in ("nchw", "nhwc"):
             raise ModelFileError(f'{place}: layout {self.layout!r}: must be "nchw" or "nhwc"')
@@ -178,7 +180,8 @@ class Onnx:
             raise ModelFileError(
                 f"{self.name}: takes {len(self.session.get_inputs())} inputs, but only pictures are given"
             )
-        self.facts, self.export, self.multi_label = {"data": None}, {}, self.rule == "sigmoid"
+        self.facts, self.export = {"data": None}, {}
+        self.activation = SIGMOID if self.rule == SIGMOID else SOFTMAX
 
     def _require_whole(self) -> None:
         """Refuse a file of a task that lacks what its answers need.

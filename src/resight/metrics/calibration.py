@@ -1,5 +1,7 @@
 """Calibration of probabilities: reliability, expected calibration error, temperature."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -46,17 +48,31 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
     Args:
         logits: (N, classes), of held-out samples.
-        labels: (N,); or (N, classes) of 0 and 1 for one sigmoid per class, where the temperature minimizes
-            the binary cross-entropy.
+        labels: (N,).
     """
+    doubt = 1 / (len(labels) + 2)
+    return _fitted(logits, lambda scaled: F.cross_entropy(scaled, labels, label_smoothing=doubt))
+
+
+def fit_binary_temperature(logits: Tensor, labels: Tensor) -> float:
+    """Return the temperature T that minimizes the binary cross-entropy of sigmoid(logits / T).
+
+    Otherwise as `fit_temperature`; the yes and no of each class are smoothed.
+
+    Args:
+        logits: (N, classes), of held-out samples.
+        labels: (N, classes) of 0 and 1.
+    """
+    doubt = 1 / (len(labels) + 2)
+    wanted = labels.double() * (1 - doubt) + doubt / 2
+    return _fitted(logits, lambda scaled: F.binary_cross_entropy_with_logits(scaled, wanted))
+
+
+def _fitted(logits: Tensor, loss_of: Callable[[Tensor], Tensor]) -> float:
+    """Return the temperature of the smallest loss of the scaled logits."""
 
     def loss(log_temperature: float) -> float:
-        scaled = logits.double() / torch.tensor(log_temperature).double().exp()
-        if labels.dim() == 2:
-            doubt = 1 / (len(labels) + 2)
-            wanted = labels.double() * (1 - doubt) + doubt / 2
-            return float(F.binary_cross_entropy_with_logits(scaled, wanted))
-        return float(F.cross_entropy(scaled, labels, label_smoothing=1 / (len(labels) + 2)))
+        return float(loss_of(logits.double() / torch.tensor(log_temperature).double().exp()))
 
     low, high, golden = -3.0, 3.0, 0.6180339887498949
     left, right = high - golden * (high - low), low + golden * (high - low)

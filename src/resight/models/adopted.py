@@ -8,6 +8,7 @@ from torch import nn
 
 from resight.core.errors import ModelFileError
 from resight.core.preprocessing import Preprocessing
+from resight.models.activations import SIGMOID, SOFTMAX
 from resight.models.classifier import Classifier
 from resight.models.probabilities import RULES
 
@@ -41,7 +42,7 @@ def adopt(
         "classes": tuple(classes),
         "num_classes": len(classes),
         "in_channels": 3,
-        "multi_label": rule == "sigmoid" and len(classes) > 1,
+        "activation": rule if rule == SIGMOID and len(classes) > 1 else SOFTMAX,
         "preprocessing": card,
         "probabilities": rule,
         "old_tasks": [],

@@ -8,31 +8,42 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Criterion:
-    """Softmax cross-entropy over the classes, or binary cross-entropy for each class (multi-label).
+    """Softmax cross-entropy over the classes: a picture is of one class.
 
     Attributes:
-        smoothing: share of a target spread over all classes (Szegedy et al. 2015, section 7); for
-            multi-label, over yes and no of each class.
+        smoothing: share of a target spread over all classes (Szegedy et al. 2015, section 7).
         weights: weight of a picture of each class, (classes,); None for equal weights.
-        multi_label: whether a picture may have several classes, each an independent yes or no.
     """
 
     smoothing: float = 0.0
     weights: Tensor | None = None
-    multi_label: bool = False
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean over pictures, and over classes for multi-label targets.
+        """Return the mean over pictures.
 
         Args:
             logits: (B, classes).
             targets: class numbers (B,), or the share of each class in a picture, (B, classes) in [0, 1].
         """
-        if not self.multi_label:
-            losses = F.cross_entropy(
-                logits, targets, self.weights, reduction="none", label_smoothing=self.smoothing
-            )
-            return losses.mean()
+        losses = F.cross_entropy(
+            logits, targets, self.weights, reduction="none", label_smoothing=self.smoothing
+        )
+        return losses.mean()
+
+
+class BinaryCriterion(Criterion):
+    """Binary cross-entropy of each class: a picture has any number of classes, each a yes or a no.
+
+    A target is smoothed over yes and no of each class; a weight is that of a class's yes.
+    """
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean over pictures and classes.
+
+        Args:
+            logits: (B, classes).
+            targets: whether, or how much, a picture has each class, (B, classes) in [0, 1].
+        """
         wanted = targets * (1 - self.smoothing) + self.smoothing / 2
         losses = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
         if self.weights is not None:

@@ -16,6 +16,7 @@ from resight.core import documents
 from resight.core.errors import ModelFileError, UsageError
 from resight.core.files import replacing
 from resight.core.registry import lookup
+from resight.models.activations import SOFTMAX, activation_in, said_of
 from resight.models.classifier import Classifier
 from resight.models.foreign import what_it_is
 from resight.models.header import FORMAT, read_card, require_header
@@ -117,7 +118,7 @@ def save_model(
         "options": model.options,
         "in_channels": model.in_channels,
         "classes": list(model.classes),
-        "multi_label": model.multi_label,
+        **said_of(SOFTMAX if isinstance(model, Solver) else model.activation),
         "preprocessing": card.to_dict(),
         "tasks": [asdict(task) for task in model.old_tasks],
         **({"about": model.about} if isinstance(model, Solver) else {}),
@@ -188,7 +189,7 @@ def _build(document: dict[str, Any], path: Path, builder: Builder | None) -> Cla
         if unknown := options.keys() - list_options(name).keys():
             raise UsageError(f"{name} has no option {sorted(unknown)[0][:40]!r}")
         model = create_model(name, len(document["classes"]), document["in_channels"], **row.before | options)
-        model.multi_label = document.get("multi_label", False)
+        model.activation = activation_in(document)
         for task in document.get("tasks", ()):
             add_old_task(model, OldTask(task["name"], tuple(task["classes"]), task["facts"]))
         if builder and document.get("task"):

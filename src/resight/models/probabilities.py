@@ -3,8 +3,9 @@
 from torch import Tensor, nn
 
 from resight.core.errors import UsageError
+from resight.models.activations import SIGMOID, SOFTMAX
 
-RULES = ("softmax", "sigmoid", "none")
+RULES = (SOFTMAX, SIGMOID, "none")
 """One class out of several; an independent yes or no for each class; or the network's output as it is."""
 
 

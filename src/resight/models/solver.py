@@ -125,11 +125,6 @@ class Solver(nn.Module):
         return self.trunk.in_channels
 
     @property
-    def multi_label(self) -> bool:
-        """No: that is about classification."""
-        return False
-
-    @property
     def old_tasks(self) -> list[OldTask]:
         """None: its trunk has lost its heads."""
         return []

@@ -48,15 +48,25 @@ def share(value: float) -> str:
     return f"{100 * value:.0f} %"
 
 
+def percent(value: float | None) -> str:
+    """Return a share in [0, 1] in percent, "-" for none."""
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def error(value: float | None) -> str:
+    """Return a figure in percent with two digits, "-" for none."""
+    return "-" if value is None else f"{value:.2f} %"
+
+
 def render(template: str, **content: Any) -> str:
     """Return a template of this package as HTML with escaped values; file names need not be valid text."""
     environment = Environment(
         loader=PackageLoader("resight", "render"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["percent"] = lambda value: "-" if value is None else f"{100 * value:.1f} %"
+    environment.filters["percent"] = percent
     environment.filters["share"] = share
-    environment.filters["error"] = lambda value: "-" if value is None else f"{value:.2f} %"
+    environment.filters["error"] = error
     made = environment.get_template(f"{template}.html.jinja").render(**content)
     return made.encode("utf-8", "replace").decode()
 

@@ -14,6 +14,7 @@ from resight.reproduce.experiment import Experiment, Scale, Training
 from resight.reproduce.laboratory import Laboratory
 from resight.reproduce.record import PLACE, Record, record_of
 from resight.reproduce.results import completed, file_stem, read_record, write_record
+from resight.tasks.classify.task import of_labels
 
 NAMES = (
     "degradation", "identity", "cifar10-table", "layer-responses", "gap-shift", "nin-head", "shortcuts",
@@ -158,8 +159,8 @@ def reproduce(
     if jobs < 1 or not seeds:
         raise UsageError("--jobs and --seeds take 1 or more")
     for given in data:
-        if open_dataset(given, data_root, whole=True).multi_label:
-            raise UsageError(f"{given}: its labels are multi-label; {name} needs one class per picture")
+        opened = open_dataset(given, data_root, whole=True)
+        of_labels(opened).require_one(given, f"{name} needs one class per picture", UsageError)
     taken = scale_of(chosen, scale, epochs, pictures, settings)
     if taken.pictures and chosen.boxed:
         raise UsageError(f"{name} uses all pictures, since a subset would lose their boxes; omit --pictures")

@@ -24,7 +24,7 @@ TASKS: dict[str, type[Task]] = {
     "detect": Detect,
     "segment": Segment,
 }
-"""Name to task. That a picture has several classes is said by the data set, see `classify.task.of`."""
+"""Name to task. That a picture has several classes is said by the data set, see `of_labels`."""
 CLASSIFY = "classify"
 
 

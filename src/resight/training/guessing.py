@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from resight.data.dataset import Dataset
+from resight.tasks.classify.task import of_labels
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def guessing_errors(dataset: Dataset, balance: str) -> tuple[float, float]:
     """
     train = dataset.train
     counts, val = train.class_counts(), dataset.splits.get("val", train)
-    if not counts.sum() or (balance != "none" and not train.multi_label):
+    if not counts.sum() or of_labels(train).chance(balance):
         any_one = 100 * (1 - 1 / len(counts))
         return any_one, any_one
     guess = int(counts.argmax())

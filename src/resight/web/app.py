@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from resight.service.serve.desk import Desk
 from resight.service.serve.network import Served
+from resight.tasks.classify.task import of_network
 from resight.web import openapi, parameters
 from resight.web.body import Bodies
 from resight.web.desk import DeskApi
@@ -130,7 +131,7 @@ def _told(network: Served) -> dict[str, Any]:
         "name": network.name,
         "network": network.run.model.name,
         "size": network.run.preprocessing.size,
-        "multi_label": network.run.model.multi_label,
+        **of_network(network.run.model).said(),
         "classes": list(network.classes),
         "methods": list(network.methods),
         "method": network.method,

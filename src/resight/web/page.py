@@ -16,6 +16,7 @@ from typing import Any
 from resight.core.errors import UsageError
 from resight.core.files import replacing, require_place, write_text
 from resight.export.deployed import Onnx
+from resight.models.activations import activation_in, said_of
 from resight.service.export.export import LOSS, export
 from resight.service.run.run import open_run
 from resight.web.runtime import SCRIPT, WASM, Runtime, find_runtime
@@ -128,7 +129,7 @@ def _facts(document: dict[str, Any], name: str) -> dict[str, Any]:
             "network": document.get("architecture", ""),
             "size": card["size"],
             "classes": document["classes"],
-            "multi_label": bool(document.get("multi_label")),
+            **said_of(activation_in(document)),
             "methods": [method] if method else [],
             "method": method,
             "closed": bool(method),

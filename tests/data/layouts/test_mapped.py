@@ -10,6 +10,7 @@ from PIL import Image
 from masked import NAMES, SIZE, drawn, make_masked, save_mask
 from resight.core.errors import DataError, PictureError
 from resight.data.dataset import VOID
+from resight.data.label_kinds import ANY
 from resight.data.layouts.mapped import Mapped
 from resight.data.layouts.mask_values import read_names
 from resight.data.map_marks import LabelMaps
@@ -36,7 +37,7 @@ def test_folders_of_splits_with_named_classes(tmp_path):
     assert data.classes == NAMES and {name: len(part) for name, part in data.splits.items()} == {
         "train": 6, "val": 2, "test": 2,
     }  # fmt: skip
-    assert data.train.multi_label and data.train.picture_size(0) == SIZE and not data.unused
+    assert data.train.kind is ANY and data.train.picture_size(0) == SIZE and not data.unused
     for index, true in true_of(place, data):
         assert np.array_equal(LabelMaps.read(data.train, index), true)
 

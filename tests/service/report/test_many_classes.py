@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from resight.evaluate import classify
-from resight.evaluate.classify import TestResult
 from resight.render.page import render_page
 from resight.service.report.classes import ROWS, WORST, class_by_class, confusions
 from resight.service.report.cues import rows_by_name
 from resight.service.report.pictures import most_confident_errors, typical_right
+from resight.tasks.classify import one_result
+from resight.tasks.classify.one_result import OneClassResult
 
 PICTURES = 300
 
@@ -62,7 +62,7 @@ def result_of(classes):
     probabilities = torch.full((PICTURES, classes), 0.4 / (classes - 1), dtype=torch.float64)
     probabilities[torch.arange(PICTURES), said] = 0.6
     names = tuple(f"class {number}" for number in range(classes))
-    return TestResult(probabilities, labels, torch.arange(PICTURES), names, ())
+    return OneClassResult(probabilities, labels, torch.arange(PICTURES), names, ())
 
 
 def sections(result, folder):
@@ -86,7 +86,7 @@ def test_twice_the_classes_are_twice_the_work(tmp_path):
 
 
 def test_the_count_sees_work_that_grows_with_the_square(tmp_path, monkeypatch):
-    monkeypatch.setattr(classify, "MATRIX", 10**6)
+    monkeypatch.setattr(one_result, "MATRIX", 10**6)
     counts = []
     for result in (result_of(600), result_of(1200)):
         with Elements() as elements:
@@ -129,7 +129,9 @@ def test_the_surely_bad_come_first(tmp_path):
     labels = torch.tensor([0] * 10 + [1] + [2] * 10)
     wrong = torch.tensor([True] + [False] * 9 + [True] + [True] * 9 + [False])
     said = torch.where(wrong, 3, labels)
-    result = TestResult(torch.eye(4, dtype=torch.float64)[said], labels, torch.arange(21), tuple("abcd"), ())
+    result = OneClassResult(
+        torch.eye(4, dtype=torch.float64)[said], labels, torch.arange(21), tuple("abcd"), ()
+    )
     (table, _), _ = sections(result, tmp_path)
     places = [table.html.index(f"<td>{name}</td>") for name in "cbad"]
     assert places == sorted(places)
@@ -138,7 +140,9 @@ def test_the_surely_bad_come_first(tmp_path):
 def test_confusions_are_counted_sparsely_as_in_the_matrix():
     said = torch.tensor([1, 1, 2, 0, 0, 2, 1])
     labels = torch.tensor([0, 0, 0, 1, 0, 2, 0])
-    result = TestResult(torch.eye(3, dtype=torch.float64)[said], labels, torch.arange(7), tuple("abc"), ())
+    result = OneClassResult(
+        torch.eye(3, dtype=torch.float64)[said], labels, torch.arange(7), tuple("abc"), ()
+    )
     figures = result.figures()
     assert figures["confused"] == [[0, 1, 3], [0, 2, 1], [1, 0, 1]]
     for true, named, count in figures["confused"]:

@@ -14,9 +14,12 @@ from torch.nn import functional as F
 
 from resight.core.errors import DataError
 from resight.data.dataset import fingerprint
+from resight.data.label_kinds import ANY, ONE
 from resight.data.open import open_dataset
 from resight.data.splitting import hold_out
-from resight.models.criterion import Criterion
+from resight.models.activations import SIGMOID, SOFTMAX
+from resight.models.criterion import BinaryCriterion
+from resight.models.modelfile import load_header
 from resight.models.zoo import create_model
 from resight.service.test.test import test as run_test
 from resight.training.journal import read_csv
@@ -97,7 +100,7 @@ def run(listed):
 def test_a_csv_lists_any_number_of_classes(listed):
     data = open_dataset(listed)
     train = data.splits["train"]
-    assert data.classes == NAMES and data.multi_label and train.labels.dtype == np.float32
+    assert data.classes == NAMES and data.kind is ANY and train.labels.dtype == np.float32
     for index in range(len(train)):
         number = int(Path(train.picture_name(index)).stem)
         assert train.class_names(index) == tuple(several(number))
@@ -107,8 +110,8 @@ def test_a_csv_lists_any_number_of_classes(listed):
 def test_boxes_give_all_their_classes_after_the_word(listed):
     place = make_coco(listed.parent, rows_of(listed))
     one, data, table = open_dataset(place), open_dataset(f"multi-label:{place}"), open_dataset(listed)
-    assert not one.multi_label and "multi-label" in " ".join(one.notes)
-    assert data.multi_label and data.classes == NAMES
+    assert one.kind is ONE and "multi-label" in " ".join(one.notes)
+    assert data.kind is ANY and data.classes == NAMES
     for split in ("train", "test"):
         assert fingerprint(data.split(split)) == fingerprint(table.split(split))
 
@@ -154,7 +157,7 @@ def test_parquet_lists_labels(tmp_path, named):
         table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     pq.write_table(table, tmp_path / "train.parquet")
     data = open_dataset(tmp_path / "train.parquet")
-    assert data.multi_label and data.classes == NAMES
+    assert data.kind is ANY and data.classes == NAMES
     found = sorted(s.class_names(i) for s in data.splits.values() for i in range(len(s)))
     assert found == sorted(tuple(several(i)) for i in range(24))
 
@@ -174,7 +177,7 @@ def test_a_share_of_every_class_is_held_out(listed):
 
 def test_the_loss_is_of_every_class_by_itself():
     logits, targets = torch.randn(5, 3), (torch.rand(5, 3) > 0.5).float()
-    criterion = Criterion(multi_label=True)
+    criterion = BinaryCriterion()
     assert torch.allclose(criterion(logits, targets), F.binary_cross_entropy_with_logits(logits, targets))
     p = logits.sigmoid().double()
     by_hand = -(targets * p.log() + (1 - targets) * (1 - p).log()).mean()
@@ -189,8 +192,11 @@ def test_a_run_learns_tests_and_reports_all_classes(listed, run):
     assert sum(row[0] for row in done["reliability"]) == 3 * 24
     page = (run / "report.html").read_text()
     assert "mean average precision" in page and "confused" not in page
+    assert "<th>F1</th><th>average precision</th>" in page and "yes or no for a class" in page
+    assert "Leaving uncertain answers" not in page
+    assert "answers" not in load_header(run / "model.safetensors")
     words = resight("test", run, check=0).stdout
-    assert "mean average precision" in words and "one-error" in words
+    assert "mean average precision" in words and "one-error" in words and "AP %" in words
 
 
 def test_probabilities_are_of_each_class_by_itself(listed, run):
@@ -260,6 +266,6 @@ def test_a_run_of_one_class_is_not_tested_on_several(listed, tiny_run):
 
 def test_a_fresh_head_answers_one_class_again():
     model = create_model("speednet8", 3)
-    model.multi_label = True
+    model.activation = SIGMOID
     model.reset_classifier(4)
-    assert not model.multi_label
+    assert model.activation == model.probabilities == SOFTMAX

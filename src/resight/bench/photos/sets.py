@@ -9,6 +9,7 @@ from resight.core.errors import DataError, UsageError
 from resight.data.dataset import Dataset, Split
 from resight.data.layouts.builtin import data_roots
 from resight.data.open import open_dataset
+from resight.tasks.classify.task import of_labels
 
 DEFAULT = ("hymenoptera", "grocery", "wildlife_voc", "raccoon_kangaroo_voc")
 """Zips under the data root that are used when no data are given."""
@@ -38,8 +39,7 @@ def write_set(dataset: Dataset, place: Path) -> None:
     Raises:
         DataError: if the labels are multi-label, or a class name cannot be a folder name.
     """
-    if dataset.multi_label:
-        raise DataError(f"{dataset.name}: is multi-label; bench photos needs one class per picture")
+    of_labels(dataset).require_one(dataset.name, "bench photos needs one class per picture")
     odd = [name for name in dataset.classes if "/" in name or name in ("", ".", "..")]
     if odd:
         raise DataError(f"{dataset.name}: the class {odd[0]!r} cannot be a folder's name; rename it")

@@ -267,7 +267,7 @@ def _epochs(dataset: Dataset, chosen: GallerySettings, frame: str) -> list[Line]
             caption = f"epoch {column}" if column else "picture"
             pixels = _marked(_shown(batch.images[place], card), subject, warp.of(place))
             tiles[sample].append(Tile(pixels, caption, boxes))
-    labels = [train.classes[label] if train.labels.ndim == 1 else "" for label in train.labels]
+    labels = [", ".join(train.class_names(i)) for i in range(len(train))]
     return [Line(labels[i], Path(train.picture_name(i)).name, row) for i, row in enumerate(tiles)]
 
 

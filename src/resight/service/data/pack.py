@@ -14,6 +14,7 @@ from resight.data.levels import settled
 from resight.data.shards.marks import JOINTS, said_of
 from resight.data.shards.packing import Reduction, mixed_order, samples, write_shards
 from resight.service.run.data import opened_for
+from resight.tasks.classify.task import of_labels
 from resight.tasks.tasks import CLASSIFY, chosen
 
 MOST_SHARDS = 100_000
@@ -89,8 +90,7 @@ def pack(
     dataset = kind.divided(opened_for(kind, data, data_root))
     if any(split.maps is not None for split in dataset.splits.values()):
         raise UsageError(f"{data}: has label maps, which shards do not support; train on it as it is")
-    if dataset.multi_label:
-        raise UsageError(f"{data}: its pictures are multi-label, which shards do not support")
+    of_labels(dataset).require_one(data, "shards hold one class per picture", UsageError)
     _refuse_parts(data, dataset)
     folder = Path(out or f"{Path(dataset.name).stem}-packed")
     if folder.exists():

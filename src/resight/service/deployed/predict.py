@@ -11,6 +11,7 @@ from resight.core.errors import PictureError, UsageError
 from resight.data.given import Given, decode_given, found, listed
 from resight.export.deployed import CLASSIFY, Onnx
 from resight.service.deployed.solved import solved
+from resight.tasks.classify.row import LABELS
 
 BATCH = 8
 """Pictures decoded before they go through the network together, those of one size."""
@@ -58,7 +59,8 @@ def predict(
                 continue
             likely = answers[i].probabilities
             best = np.argsort(-likely, kind="stable")[: min(top, len(classes))].tolist()
-            yield row_of(names[i], classes, best, likely[best].tolist(), _labels(network, likely), at_least)
+            labels = LABELS[network.activation](classes, likely.tolist())
+            yield row_of(names[i], classes, best, likely[best].tolist(), labels, at_least)
 
 
 def row_of(
@@ -89,12 +91,6 @@ def row_of(
         **labels,
         **({} if at_least is None else {"unsure": pairs[0][1] < at_least}),
     }
-
-
-def _labels(network: Onnx, likely: Any) -> dict[str, Any]:
-    if not network.multi_label:
-        return {}
-    return {"labels": [name for name, p in zip(network.classes, likely, strict=True) if p >= 0.5]}
 
 
 def require_probability(at_least: float) -> None:

@@ -41,6 +41,7 @@ from resight.service.export.agreement import (
 from resight.service.export.int8 import in_8_bits
 from resight.service.export.solved import export_solved, require_plain
 from resight.service.run.run import Run, open_any
+from resight.tasks.classify.task import of_network
 from resight.tasks.task import SolverTask
 
 LOSS = 0.5
@@ -194,7 +195,7 @@ def _document(run: Run, network: Deployed, form: ClosedForm | None) -> dict[str,
         **run.facts,
         "architecture": model.name,
         "classes": list(model.classes),
-        "multi_label": model.multi_label,
+        **of_network(model).said(),
         "preprocessing": card.to_dict(),
         "temperature": run.temperature,
         "export": {

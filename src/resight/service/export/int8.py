@@ -15,6 +15,7 @@ from resight.export.int8 import Quantizer, most_sensitive
 from resight.export.writing import onnx_of, with_document
 from resight.service.export.agreement import Trial, trial_of
 from resight.service.run.run import Run
+from resight.tasks.classify.task import of_network
 
 CALIBRATION, TRIED = 200, 48
 """Pictures that give the ranges, and those among them that layers are compared on."""
@@ -160,8 +161,8 @@ def _trials(run: Run, data: str | None, data_root: str | None) -> tuple[Trial, T
     """Return the pictures that give the ranges, and others that the loss is measured on."""
     if not data and not run.facts.get("data"):
         raise UsageError("--int8 needs labelled pictures to calibrate and to measure the loss; give --data")
-    if run.model.multi_label:
-        raise UsageError("--int8 measures the error of one class per picture; this run is multi-label")
+    why = "--int8 measures the error of one class per picture"
+    of_network(run.model).require_one(run.name, why, UsageError)
     tested = trial_of(run, data, data_root, most=None)
     calibration = trial_of(run, data, data_root, split="val", most=CALIBRATION)
     if tested.labels is None:

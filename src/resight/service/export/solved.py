@@ -22,6 +22,7 @@ from resight.export.deployed import FORMAT, Onnx
 from resight.export.graph import INPUT
 from resight.export.solved import EXPORTED, Solved, solved
 from resight.export.writing import axes_of, to_onnx, with_document
+from resight.models.activations import SOFTMAX, said_of
 from resight.service.export.agreement import Exported, Trial
 from resight.service.run.run import Run
 from resight.tasks.detect.task import Detect
@@ -125,7 +126,7 @@ def document_of(run: Run, task: SolverTask, network: Solved) -> dict[str, Any]:
         "architecture": solver.name,
         "classes": list(solver.classes),
         "about": getattr(solver, "about", {}),
-        "multi_label": False,
+        **said_of(SOFTMAX),
         "preprocessing": run.preprocessing.to_dict(),
         "temperature": run.temperature,
         "export": {

@@ -33,6 +33,7 @@ from resight.service.run.folder import resume_line, run_folder
 from resight.service.run.life import Life, as_recorded
 from resight.service.run.run import RECIPE_FILE, Run, absolute, open_run, read_recipe_file
 from resight.service.train.pictures import require_every_class
+from resight.tasks.classify.task import of_labels
 from resight.training.checkpoints import Progress
 from resight.training.gan import LEAST_EPOCHS, STEPS, Adversaries, GanSettings
 
@@ -155,8 +156,7 @@ def _opened(data: str, data_root: str | None, run: str | None) -> tuple[Dataset,
         ) from error
     require_fit(raw)
     dataset = settled(with_test_split(raw))
-    if dataset.multi_label:
-        raise UsageError(f"{data}: its pictures are multi-label; a GAN draws pictures of one class")
+    of_labels(dataset).require_one(data, "a GAN draws pictures of one class", UsageError)
     if "train" not in raw.splits:
         raise DataError(f"{data}: has no training pictures")
     return raw, dataset

@@ -12,6 +12,7 @@ from resight.core.errors import DataError, PictureError
 from resight.data.dataset import Dataset, Split
 from resight.data.prepare import Normalize, decode_split
 from resight.service.run.run import Run
+from resight.tasks.classify.task import of_labels, of_network
 
 BATCH = 64
 ENOUGH = 500
@@ -77,6 +78,6 @@ def known(run: Run, split: Split) -> Split:
         DataError: if it has other classes, or several per picture where the run has one.
     """
     split = split.relabelled(run.model.classes)
-    if split.multi_label != run.model.multi_label:
+    if of_labels(split) != of_network(run.model):
         raise DataError(f"{run.name}: one of the run and its data is multi-label, the other is not")
     return split

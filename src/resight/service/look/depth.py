@@ -15,10 +15,10 @@ from resight.evaluate.depth import (
     gradients_by_depth,
     ratio,
 )
-from resight.models.criterion import Criterion
 from resight.models.families.classic import Pipeline
 from resight.service.look.data import known, read, some
 from resight.service.run.run import Run
+from resight.tasks.classify.task import of_network
 
 PICTURES = 512
 SMALL = 1e-3
@@ -115,7 +115,7 @@ def find_depth(run: Run, split: Split) -> Depth:
     split = known(run, split)
     batches = list(read(run, split, some(split, PICTURES)))
     labels = torch.from_numpy(split.labels)
-    criterion = Criterion(0.0, None, multi_label=run.model.multi_label)
+    criterion = of_network(run.model).criterion()
     pairs = [(b.images, labels[b.indices].to(run.device)) for b in batches]
     units, gates = answers_by_depth(run.model, (b.images for b in batches))
     gradients = gradients_by_depth(run.model, pairs, criterion)

@@ -16,6 +16,7 @@ from resight.models.cost import evaluating
 from resight.render.embedding import Cloud
 from resight.service.look.data import known, read, some
 from resight.service.run.run import Run
+from resight.tasks.classify.task import of_network
 
 SMALL, SMALL_SIDE, LARGE_SIDE = 64, 32, 48
 """Pictures up to `SMALL` pixels have thumbnails of `SMALL_SIDE`, larger ones of `LARGE_SIDE`."""
@@ -88,8 +89,7 @@ def find_surface(run: Run, split: Split, seed: int) -> tuple[Surface, float]:
         DataError: if the split's classes are not the run's, or no picture can be read.
     """
     split = known(run, split)
-    labelled = np.flatnonzero((split.labels >= 0).any(1) if split.multi_label else split.labels >= 0)
-    split = split.take(labelled)
+    split = split.take(np.flatnonzero(split.kind.known(split.labels)))
     started = time.perf_counter()
     size, count = affordable(cost.multiply_adds(run.model, run.preprocessing.size, run.model.in_channels))
     batches = list(read(run, split, some(split, count)))
@@ -97,7 +97,8 @@ def find_surface(run: Run, split: Split, seed: int) -> tuple[Surface, float]:
         raise DataError(f"the {split.name} split has no picture that can be read")
     indices = [i for batch in batches for i in batch.indices]
     labels = torch.from_numpy(split.labels[indices]).to(run.device)
-    surface = loss_surface(run.model, torch.cat([b.images for b in batches]), labels, size, seed=seed)
+    images, criterion = torch.cat([b.images for b in batches]), of_network(run.model).criterion()
+    surface = loss_surface(run.model, images, labels, size, seed=seed, criterion=criterion)
     return surface, time.perf_counter() - started
 
 

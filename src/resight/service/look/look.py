@@ -26,7 +26,7 @@ from resight.service.look.units import LayerFigures, explained, find_units
 from resight.service.pictures import write_png
 from resight.service.run.data import dataset_of
 from resight.service.run.run import Run, open_run, read_recipe_file
-from resight.tasks.classify.task import of as task_of
+from resight.tasks.classify.task import of_network
 from resight.training.diagnosis import diagnose
 from resight.training.guessing import guessing_errors
 from resight.training.journal import read_csv
@@ -372,4 +372,4 @@ def _guessing(model: Classifier, record: dict[str, Any]) -> float | None:
     extra = model.sharpen or model.old_tasks or recipe.get("teacher") or recipe.get("balance") == "loss"
     if extra or type(model).loss is not Classifier.loss:
         return None
-    return task_of(model).guess(model.num_classes)
+    return of_network(model).guess(model.num_classes)

@@ -6,6 +6,7 @@ from typing import Any
 
 from resight.core.files import write_text
 from resight.render.page import Part, render
+from resight.service.report.kinds import kind_of
 from resight.service.report.tested import Tested
 
 ROWS, WORST = 60, 30
@@ -22,9 +23,10 @@ def class_by_class(tested: Tested) -> list[Part]:
     shown = rows if len(rows) <= ROWS else rows[:WORST]
     if len(shown) < len(rows):
         write_text(tested.folder / TABLE, as_csv(table))
+    kind = kind_of(tested.result)
     html = render(
-        "sections/classes", rows=shown, hidden=len(rows) - len(shown), table=TABLE,
-        several=tested.figures["multi_label"],
+        "sections/classes", rows=shown, hidden=len(rows) - len(shown), table=TABLE, about=kind.about_classes,
+        columns=kind.columns,
     )  # fmt: skip
     return [Part("Class by class", html=html)]
 
@@ -49,10 +51,8 @@ def as_csv(table: dict[str, dict[str, Any]]) -> str:
 
 
 def confusions(tested: Tested) -> list[Part]:
-    """Return which classes are confused, for few classes also the matrix; nothing if multi-label."""
+    """Return which classes are confused, for few classes also the matrix; nothing where none is."""
     figures = tested.figures
-    if figures["multi_label"]:
-        return []
     classes, matrix = figures["classes"], figures["confusion"] if len(figures["classes"]) <= MATRIX else None
     pairs = [
         {

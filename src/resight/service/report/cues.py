@@ -9,10 +9,10 @@ from torch import Tensor
 from resight.core.console import counted
 from resight.data.dataset import Split
 from resight.data.prepare import Normalize, decode_split
-from resight.evaluate.classify import TestResult
 from resight.evaluate.cues import Group, find_groups, small
 from resight.saliency.methods import explain
 from resight.service.run.run import Run
+from resight.tasks.classify.result import TestResult
 
 METHOD = "grad_cam"
 BATCH = 32

@@ -16,6 +16,7 @@ from resight.render.overlay import thumbnail
 from resight.render.page import Part, render
 from resight.saliency.methods import METHODS, explain
 from resight.service.report.cues import METHOD
+from resight.service.report.kinds import kind_of
 from resight.service.report.tested import Tested
 
 MISTAKES, FIRST, RIGHT, RIGHT_EACH = 24, 6, 40, 2
@@ -27,7 +28,7 @@ def errors(tested: Tested) -> list[Part]:
     """Return the most confident errors, each with the maps of the answer and of the true class."""
     layer, items = drawn(tested, most_confident_errors(tested), truth=True)
     html = render(
-        "sections/errors", items=items, first=FIRST, several=tested.figures["multi_label"],
+        "sections/errors", items=items, first=FIRST, truth=kind_of(tested.result).truth,
         method=METHODS[METHOD].title, layer=layer, cut=any(item["cut"] for item in items),
     )  # fmt: skip
     return [Part("The most confident errors" if items else "Errors", html=html)]
@@ -74,7 +75,7 @@ def drawn(
     The first map is of the predicted class; with `truth` a second one, from the same pass, of the true one.
     """
     run, result, card = tested.run, tested.result, tested.run.preprocessing
-    items, layer, normalize = [], "", Normalize(card, run.device)
+    items, layer, normalize, kind = [], "", Normalize(card, run.device), kind_of(result)
     for start in counted(range(0, len(rows), 16), "drawing the report's maps", len(rows), 16):
         part = rows[start : start + 16]
         indices = [int(result.indices[row]) for row in part]
@@ -87,6 +88,7 @@ def drawn(
             part, indices, pictures, explanation.maps.cpu().numpy(), targets.tolist(), strict=True
         ):
             sharp = _sharp(tested, index, picture, side)
+            classes = tested.split.class_names(index)
             original, plain = Original(sharp, card, side), thumbnail(np.asarray(sharp), side)
             items.append(
                 {
@@ -103,7 +105,8 @@ def drawn(
                     "cut": original.cut,
                     "css": "tiny" if max(picture.size) <= 64 else "",
                     "name": Path(tested.split.picture_name(index)).name,
-                    "classes": tested.split.class_names(index),
+                    "classes": classes,
+                    "beside": kind.beside(classes),
                 }
             )
     return layer, items

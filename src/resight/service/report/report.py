@@ -8,7 +8,6 @@ from typing import Any
 from resight.core.errors import ModelFileError
 from resight.core.files import write_text
 from resight.data.dataset import Dataset
-from resight.evaluate.classify import TestResult
 from resight.export.network import OnnxNetwork
 from resight.render.page import Part, render_page
 from resight.service.report.classes import class_by_class, confusions
@@ -26,6 +25,7 @@ from resight.service.run.run import REPORT_FILE, Run, open_any, read_recipe_file
 from resight.service.test.folds import has_folds, judge_folds
 from resight.service.test.solved import solved, tested_split
 from resight.service.test.test import seen_before, test_split
+from resight.tasks.classify.result import TestResult
 from resight.tasks.result import Result
 from resight.tasks.task import SolverTask
 from resight.training.journal import read_csv

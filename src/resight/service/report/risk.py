@@ -16,10 +16,10 @@ READING = (
 
 
 def unsure(tested: Tested) -> list[Part]:
-    """Return the risk-coverage curve of a test; nothing if multi-label."""
-    if tested.result.multi_label:
-        return []
+    """Return the risk-coverage curve of a test; nothing where a picture has more than one answer."""
     curve = tested.result.risk_coverage()
+    if curve is None:
+        return []
     chart = f'<div class="card" style="max-width:480px">{risk_chart(curve)}</div>'
     return [Part("Leaving uncertain answers to a person", READING, [risk_words(curve)], html=chart)]
 

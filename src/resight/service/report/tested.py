@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from resight.data.dataset import Dataset, Split
-from resight.evaluate.classify import TestResult
 from resight.service.run.run import Run
+from resight.tasks.classify.result import TestResult
 
 
 @dataclass(frozen=True)

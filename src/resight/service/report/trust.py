@@ -2,6 +2,7 @@
 
 from resight.render.charts import reliability_chart
 from resight.render.page import Part, render
+from resight.service.report.kinds import kind_of
 from resight.service.report.tested import Tested
 
 
@@ -10,6 +11,6 @@ def calibration(tested: Tested) -> list[Part]:
     figures = tested.figures
     html = render(
         "sections/calibration", chart=reliability_chart(figures["reliability"]), ece=figures["ece"],
-        temperature=tested.run.temperature, several=figures["multi_label"],
+        temperature=tested.run.temperature, judged=kind_of(tested.result).judged,
     )  # fmt: skip
     return [Part("How far its percentages can be trusted", html=html)]

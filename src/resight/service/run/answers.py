@@ -13,6 +13,7 @@ from torch import Tensor
 
 from resight.core.errors import ModelFileError
 from resight.metrics.risk_coverage import RiskCoverage, risk_coverage
+from resight.tasks.classify.result import TestResult
 
 KEY = "answers"
 VALIDATION, TEST = "validation", "test"
@@ -28,6 +29,17 @@ def packed_answers(of: str, confidence: Tensor, wrong: Tensor) -> dict[str, str]
     """
     signed = torch.where(wrong, -confidence.double(), confidence.double()).numpy().astype("<f4")
     return {"of": of, "confidences": base64.b64encode(np.sort(signed).tobytes()).decode("ascii")}
+
+
+def kept_answers(of: str, result: TestResult) -> dict[str, Any]:
+    """Return the answers of a result as an entry of a header; nothing where a picture has several.
+
+    Args:
+        of: see `packed_answers`.
+        result: its probabilities are above 0.
+    """
+    confidence = result.confidence()
+    return {} if confidence is None else {KEY: packed_answers(of, confidence, result.wrong())}
 
 
 def answers_of(facts: Mapping[str, Any], name: str) -> tuple[str, RiskCoverage] | None:

@@ -16,7 +16,7 @@ from resight.core.levels import Levels
 from resight.core.preprocessing import Preprocessing
 from resight.core.registry import lookup
 from resight.data.layouts.builtin import BUILTIN
-from resight.data.open import MULTI_LABEL, parted_name
+from resight.data.open import parted_name
 from resight.evaluate.scores import Member
 from resight.models.classifier import Classifier
 from resight.models.cost import evaluating
@@ -28,8 +28,7 @@ from resight.models.solver import Solver
 from resight.models.weights import of_zoo
 from resight.models.zoo import NETWORKS, create_model, list_options
 from resight.service.run.audited import opened_elsewhere
-from resight.tasks.classify.task import ONE_CLASS
-from resight.tasks.classify.task import of as labelled_task
+from resight.tasks.classify.task import ONE_CLASS, of_network
 from resight.tasks.task import Learned, SolverTask, Task
 from resight.tasks.tasks import built, header_of, task_of
 from resight.tasks.verify.task import AS_RELEASED, Verify
@@ -184,7 +183,7 @@ def open_any(name: str, *, features: bool = False) -> Run:
     device = pick_device()
     if (elsewhere := opened_elsewhere(name)) is not None:
         other, facts = elsewhere
-        return Run(name, None, other, facts, next(other.parameters()).device, labelled_task(other))
+        return Run(name, None, other, facts, next(other.parameters()).device, of_network(other))
     of_a_zoo = name.startswith("zoo:")
     model, facts, folder = _from_zoo(name, features=features) if of_a_zoo else _from_file(name)
     if model.preprocessing is None:
@@ -193,7 +192,7 @@ def open_any(name: str, *, features: bool = False) -> Run:
         raise ModelFileError(
             f"{name}: takes pictures with {model.in_channels} channels, but the commands give 3"
         )
-    kind = task_of(facts) if isinstance(model, Solver) else labelled_task(model)
+    kind = task_of(facts) if isinstance(model, Solver) else of_network(model)
     if not of_a_zoo:
         _require_map(model, model.preprocessing.size, name)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -263,10 +262,10 @@ def _require_map(model: Classifier | Solver, size: int, name: str) -> None:
 
 def absolute(data: str) -> str:
     """Return a data set's name so that it holds from any folder: a place becomes its whole path."""
-    multi_label, place = parted_name(data)
+    prefix, place = parted_name(data)
     if place in BUILTIN or not Path(place).exists():
         return data
-    return f"{MULTI_LABEL * multi_label}{Path(place).resolve()}"
+    return f"{prefix}{Path(place).resolve()}"
 
 
 def read_recipe_file(folder: Path, *, whole: bool = False) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from resight.service.serve.labels import FORMS, NO_SPLIT, Box, Labels
 from resight.service.serve.network import Served, ShownBox
 from resight.service.serve.showing import jpeg
 from resight.service.serve.voc import require_own_names
+from resight.tasks.classify.task import of_network
 
 LONGEST = 200
 """Characters of a class name."""
@@ -135,14 +136,14 @@ class Desk:
                 good.append(item)
             except PictureError as error:
                 self.faults[item.key] = f"{error.fault}; {error.cure}"
-        several = self.network.run.model.multi_label
+        task = of_network(self.network.run.model)
         for item, likely in zip(good, self.network.answers(squares) if squares else (), strict=True):
             if isinstance(likely, Exception):
                 self.faults[item.key] = "the network's answer is not finite"
                 continue
             best = float(likely.max())
-            doubt = 1 - float((2 * likely - 1).abs().min()) if several else 1 - best
-            self.answers[item.key] = Answered(self.network.classes[int(likely.argmax())], best, doubt)
+            label = self.network.classes[int(likely.argmax())]
+            self.answers[item.key] = Answered(label, best, task.doubt(likely))
 
     def counts(self) -> dict[str, int]:
         """Return how many pictures there are, are done, and were seen by the network."""

@@ -29,7 +29,7 @@ from resight.saliency.methods import METHODS, explain, fitting
 from resight.service.explain.target import best_of
 from resight.service.locate.locate import locate_in
 from resight.service.run.run import Run, open_run
-from resight.tasks.classify.task import of as task_of
+from resight.tasks.classify.task import of_network
 
 CLOSED = ("cam", "gmp_cam")
 ALL = "all"
@@ -149,7 +149,7 @@ class Served:
             "index": numbers[0],
             "probability": pairs[0][1],
             "top": pairs,
-            **task_of(self.run.model).labels(answer, self.classes),
+            **of_network(self.run.model).labels(answer, self.classes),
         }
 
     def maps(self, image: Image.Image, target: str | None, method: str | None) -> Maps:

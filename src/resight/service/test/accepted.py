@@ -8,6 +8,7 @@ from resight.metrics.risk_coverage import Accepted
 from resight.models.modelfile import load_header
 from resight.service.run.answers import TEST, VALIDATION, answers_of
 from resight.service.run.run import MODEL_FILE, Run
+from resight.tasks.classify.task import of_network
 
 
 def require_one_answer(run: Run) -> None:
@@ -16,11 +17,11 @@ def require_one_answer(run: Run) -> None:
     Raises:
         UsageError: if a picture may have several classes, or answers are not probabilities.
     """
-    if run.model.multi_label:
-        raise UsageError(
-            f"{run.name}: answers yes or no for each class, so there is no single answer for --at-least; "
-            "leave it out and compare the probabilities of the classes"
-        )
+    why = (
+        "it answers yes or no for each class, so there is no single answer for --at-least; leave it out and "
+        "compare the probabilities of the classes"
+    )
+    of_network(run.model).require_one(run.name, why, UsageError)
     if run.model.probabilities == "none":
         raise UsageError(f"{run.name}: gives scores that are not probabilities; leave --at-least out")
 

@@ -14,10 +14,10 @@ from resight.core.errors import DataError, ModelFileError
 from resight.core.figures import to_json
 from resight.data.dataset import Dataset, Split
 from resight.data.open import open_as_it_is, require_fit
-from resight.evaluate.classify import TestResult, result_of
 from resight.service.run.data import RunData, learned_among, recognized
 from resight.service.run.run import MODEL_FILE, Run, open_run
 from resight.service.test.test import Seen, notes_on_learned, test_split
+from resight.tasks.classify.result import TestResult
 
 FOLD = "fold-{}"
 """The folder of a fold within the run's."""
@@ -198,12 +198,12 @@ def pool(count: int, judged: Sequence[Judged]) -> Pooled:
     )
     rows = indices.argsort()
     faults = tuple(fault for j in judged for fault in j.result.faults)
-    result = result_of(
-        torch.cat([j.result.probabilities for j in judged])[rows],
-        torch.cat([j.result.labels for j in judged])[rows],
-        indices[rows],
-        first.result.classes,
-        faults,
+    result = replace(
+        first.result,
+        probabilities=torch.cat([j.result.probabilities for j in judged])[rows],
+        labels=torch.cat([j.result.labels for j in judged])[rows],
+        indices=indices[rows],
+        faults=faults,
     )
     figures = result.figures()
     folds = _of_folds(count, judged, figures)

@@ -25,7 +25,7 @@ from resight.service.pictures import map_place, write_png
 from resight.service.run.run import Run, open_any
 from resight.service.test.accepted import require_one_answer
 from resight.service.test.votes import require_votable
-from resight.tasks.classify.task import of as task_of
+from resight.tasks.classify.task import of_network
 from resight.tasks.task import SolverTask
 
 
@@ -97,7 +97,7 @@ def _classified(
     classes = run.model.classes
     if not classes:
         raise DataError(f"{run.name}: does not know its class names")
-    task = task_of(run.model)
+    task = of_network(run.model)
     member = run.member(classes, fast=not exact and votes is None)
     answers: Iterable[tuple[int, Any]] = (
         probabilities_of([member], given, given.share, workers=given.workers)

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from resight.core.distributed import world
 from resight.core.errors import DataError, UsageError
 from resight.core.figures import to_json
-from resight.data.dataset import Dataset
-from resight.evaluate.classify import TestResult, collect
+from resight.data.dataset import Dataset, Split
 from resight.evaluate.scores import probabilities_of, split_reader
 from resight.evaluate.views import check_views
 from resight.export.network import OnnxNetwork, answers_of
@@ -20,6 +19,8 @@ from resight.service.run.data import RunData, data_of, learned_among, learned_no
 from resight.service.run.run import Run
 from resight.service.test.solved import open_tested, require_plain, solved
 from resight.service.test.votes import require_votable, voted
+from resight.tasks.classify.result import TestResult
+from resight.tasks.classify.task import ANY_CLASSES, ONE_CLASS, of_labels, of_network
 from resight.tasks.result import Result
 from resight.tasks.task import SolverTask
 
@@ -190,17 +191,29 @@ def test_split(
     """Return the probabilities of a split's pictures, classes matched by name; see `test`."""
     classes = runs[0].model.classes
     part = dataset.split(split).relabelled(classes)
+    labels = torch.from_numpy(part.labels)
     for run in runs:
-        if run.model.multi_label != part.multi_label:
-            several, one = (run.name, dataset.name) if run.model.multi_label else (dataset.name, run.name)
-            raise DataError(
-                f"{several}: is multi-label, but {one} has one class per picture; they cannot be combined"
-            )
+        _require_alike(run, part, dataset.name)
     whole = runs[0].model if len(runs) == 1 and views == "single" and not scales else None
     if isinstance(whole, OnnxNetwork):
         answers = answers_of(whole.opened, split_reader(part, [runs[0].preprocessing], scales), len(part))
-        return collect(answers, torch.from_numpy(part.labels), classes, strict=strict)
+        return of_labels(part).result.gathered(answers, labels, classes, strict=strict)
     members = [run.member(classes) for run in runs]
     read = split_reader(part, [run.preprocessing for run in runs], scales)
     answers = probabilities_of(members, read, world().share(len(part)), views, scales, workers)
-    return collect(answers, torch.from_numpy(part.labels), classes, strict=strict)
+    return of_labels(part).result.gathered(answers, labels, classes, strict=strict)
+
+
+def _require_alike(run: Run, part: Split, name: str) -> None:
+    """Refuse a run and a data set of this name if only one of them has one class per picture.
+
+    Raises:
+        DataError: naming which has.
+    """
+    learned, shown = of_network(run.model), of_labels(part)
+    if learned != shown:
+        named = {learned: run.name, shown: name}
+        raise DataError(
+            f"{named[ANY_CLASSES]}: is multi-label, but {named[ONE_CLASS]} has one class per picture; they "
+            "cannot be combined"
+        )

@@ -8,11 +8,12 @@ import torch
 from resight.core.distributed import world
 from resight.core.errors import PictureError, UsageError
 from resight.data.dataset import Dataset
-from resight.evaluate.classify import TestResult, collect
 from resight.evaluate.scores import split_reader
 from resight.evaluate.votes import mean_and_spread, votes_of
 from resight.export.network import OnnxNetwork
 from resight.service.run.run import Run
+from resight.tasks.classify.result import TestResult
+from resight.tasks.classify.task import of_labels
 from resight.tasks.task import SolverTask
 
 LEAST, MOST = 2, 1000
@@ -86,7 +87,7 @@ def voted(
             continue
         mean, spreads[index] = mean_and_spread(answer)
         means.append((index, mean))
-    result = collect(means, torch.from_numpy(part.labels), classes, strict=strict)
+    result = of_labels(part).result.gathered(means, torch.from_numpy(part.labels), classes, strict=strict)
     every = dict(world().gathered(list(spreads.items())))
     apart = torch.tensor([every[index] for index in result.indices.tolist()], dtype=torch.float64)
     wrong = result.wrong()

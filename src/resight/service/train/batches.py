@@ -15,6 +15,7 @@ from resight.data.marks import ClassMarks, Marks
 from resight.data.order import Order
 from resight.data.prepare import Normalize
 from resight.data.stream import Readers
+from resight.tasks.classify.task import of_labels
 from resight.training.machine import Machine
 from resight.training.recipe import Recipe
 
@@ -47,8 +48,9 @@ def make_batches(
         ResightError: see `make_pipeline`.
     """
     train, card, device = dataset.train, normalize.preprocessing, normalize.device
-    if train.multi_label and recipe.balance == "sampling":
-        raise UsageError("balance=sampling: the pictures are multi-label; use balance=loss")
+    if recipe.balance == "sampling":
+        why = "balance=sampling draws one class per picture; use balance=loss"
+        of_labels(train).require_one(dataset.name, why, UsageError)
     pipeline = make_pipeline(dataset, recipe, card, learned)
     order = Order(
         len(train), recipe.batch_size, recipe.seed,

@@ -39,6 +39,7 @@ from resight.service.run.run import MODEL_FILE, RECIPE_FILE, read_recipe_file
 from resight.service.train.held_out import with_leaks_noted, with_members_noted
 from resight.service.train.network import require_size
 from resight.service.train.pictures import require_every_class, validation_of
+from resight.tasks.classify.task import of_labels
 from resight.training.checkpoints import Progress, require_same
 from resight.training.cost import in_bytes
 from resight.training.journal import Journal, read_csv, write_csv
@@ -224,8 +225,9 @@ class ClassicJob:
         recipe: ClassicRecipe = choice.recipe
         if world().processes > 1:
             raise UsageError(f"{recipe.model} is fitted in one process: start it without torchrun")
-        if len(dataset.classes) < 2 or dataset.multi_label:
-            raise DataError(f"{dataset.name}: {recipe.model} needs two classes or more, and one per picture")
+        if len(dataset.classes) < 2:
+            raise DataError(f"{dataset.name}: {recipe.model} needs two classes or more")
+        of_labels(dataset).require_one(dataset.name, f"{recipe.model} needs one class per picture")
         dataset, leaks = with_leaks_noted(dataset)
         dataset = with_validation(dataset, recipe.val_share)
         identity = {"recipe": settings.to_dict(recipe), "data": fingerprint(dataset.train)}

@@ -11,20 +11,19 @@ from resight.core.distributed import world
 from resight.core.errors import PictureError
 from resight.core.figures import to_json
 from resight.data.dataset import Dataset
-from resight.evaluate.classify import TestResult
-from resight.metrics.accuracy import topk_wrong
-from resight.metrics.calibration import fit_temperature
 from resight.models.modelfile import save_model
 from resight.models.probabilities import to_probabilities
 from resight.models.solver import Solver
 from resight.service.run.answers import KEY as ANSWERS
-from resight.service.run.answers import TEST, VALIDATION, packed_answers
+from resight.service.run.answers import TEST, VALIDATION, kept_answers
 from resight.service.run.data import RunData
 from resight.service.run.run import MODEL_FILE, REPORT_FILE, Run, open_any
 from resight.service.test.solved import solved
 from resight.service.test.test import Seen, seen_before, test_split
 from resight.service.train.classic import ClassicJob
 from resight.service.train.job import Job
+from resight.tasks.classify.result import TestResult
+from resight.tasks.classify.task import of_network
 from resight.tasks.result import Result
 from resight.tasks.task import SolverTask
 
@@ -75,9 +74,9 @@ def calibrated(job: Job | ClassicJob) -> Run:
         run.task.settle(run.network, outputs, marks)
     elif job.validation:
         logits, labels = job.validation_logits(run.model, torch.float32)
-        facts["temperature"] = fit_temperature(logits, labels) if len(labels) >= LEAST_FITTED else 1.0
-        if not run.model.multi_label:
-            facts[ANSWERS] = _answers(run, logits / facts["temperature"], labels)
+        if len(labels) >= LEAST_FITTED:
+            facts["temperature"] = of_network(run.model).temperature(logits, labels)
+        facts |= _answers(run, logits / facts["temperature"], labels)
     facts["seconds"] = sum(row["seconds"] for row in job.progress.history)
     facts["left_out"] = job.progress.faults
     run.facts.clear()
@@ -85,13 +84,13 @@ def calibrated(job: Job | ClassicJob) -> Run:
     return run
 
 
-def _answers(run: Run, logits: Tensor, labels: Tensor) -> dict[str, str] | None:
-    """Return the answers on validation as the header keeps them; None where they are not probabilities."""
+def _answers(run: Run, logits: Tensor, labels: Tensor) -> dict[str, Any]:
+    """Return the answers on validation as the header keeps them; none that are not probabilities."""
     likely = to_probabilities(logits.double(), run.model.probabilities)
-    confidence = likely.max(1).values
-    if not bool(((confidence > 0) & (confidence <= 1)).all()):
-        return None
-    return packed_answers(VALIDATION, confidence, topk_wrong(likely, labels, 1))
+    result = of_network(run.model).result
+    kept = kept_answers(VALIDATION, result(likely, labels, torch.arange(len(labels)), run.model.classes, ()))
+    sound = bool(((likely.amax(1) > 0) & (likely.amax(1) <= 1)).all())
+    return kept if sound else dict.fromkeys(kept)
 
 
 def tested(job: Job | ClassicJob, run: Run, *, strict: bool) -> Tested:
@@ -107,9 +106,8 @@ def tested(job: Job | ClassicJob, run: Run, *, strict: bool) -> Tested:
     result = test_split([run], job.dataset, strict=strict)
     figures = result.figures()
     seen, notes = seen_before([run], given, "test", result)
-    if not (run.facts.get(ANSWERS) or result.multi_label or seen.trained_on != 0):
-        confidence = result.probabilities.max(1).values
-        run.facts[ANSWERS] = packed_answers(TEST, confidence, result.wrong())
+    if not run.facts.get(ANSWERS) and seen.trained_on == 0:
+        run.facts.update(kept_answers(TEST, result))
     return Tested(job.dataset, result, figures, seen, notes)
 
 
@@ -128,9 +126,10 @@ def delivered(job: Job | ClassicJob, run: Run, test: Tested, started: float) -> 
     seconds = time.perf_counter() - started
     if isinstance(test.result, TestResult):
         low, high = figures["top1_interval"]
+        folds = f"{figures['folds']['count']}-fold " if "protocol" in figures else ""
         summary = (
-            f"{_measures(figures)} {figures['top1_error']:.2f} % (95 % interval {low:.2f} to {high:.2f}, "
-            f"n = {figures['n']:,})"
+            f"{folds}{test.result.measure(figures)} {figures['top1_error']:.2f} % "
+            f"(95 % interval {low:.2f} to {high:.2f}, n = {figures['n']:,})"
         )
     else:
         head = test.result.headline()
@@ -153,17 +152,3 @@ def headline_keys(result: Result) -> tuple[str, ...]:
     """Return which test figures of a task the model file keeps."""
     key = result.headline().key
     return "n", key, f"{key.removesuffix('_error')}_interval"
-
-
-def _measures(figures: dict[str, Any]) -> str:
-    """Return what the error is called; before it, multi-label, the mean average precision."""
-    name = f"{figures['folds']['count']}-fold " if "protocol" in figures else ""
-    if not figures["multi_label"]:
-        return f"{name}test error"
-    if figures["map"] is None:
-        return f"{name}one-error"
-    low, high = figures["map_interval"]
-    return (
-        f"{name}mean average precision {figures['map']:.2f} % (95 % interval {low:.2f} to {high:.2f}), "
-        "one-error"
-    )

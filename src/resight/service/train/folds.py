@@ -21,7 +21,6 @@ from resight.data.dataset import Dataset, fingerprint
 from resight.data.folding import Folds, fold, in_folds
 from resight.data.levels import settled
 from resight.data.splitting import with_validation
-from resight.evaluate.classify import TestResult
 from resight.metrics.calibration import fit_temperature
 from resight.models.modelfile import load_header, save_model
 from resight.service.run.answers import KEY as ANSWERS
@@ -33,6 +32,7 @@ from resight.service.train.finish import KNOWN, LEAST_FITTED, Tested, calibrated
 from resight.service.train.plan import Plan
 from resight.service.train.stages import KEY
 from resight.service.train.words import Choice
+from resight.tasks.classify.result import TestResult
 from resight.training.loop import Stopped
 
 
@@ -130,8 +130,7 @@ def train_folds(task: Task, whole: Dataset, stop: threading.Event) -> dict[str, 
     task.record(task.folder, pooled.folds)
     run = calibrated(job)
     run.facts["folds"] = to_json(pooled.folds)
-    if not pooled.result.multi_label:
-        run.facts.update(_certainty(task, job, run, pooled.result))
+    run.facts.update(_certainty(task, job, run, pooled.result))
     if "test" in job.dataset.splits:
         test = tested(job, run, strict=task.strict)
         figures = {**test.figures, "folds": to_json(pooled.folds)}
@@ -146,8 +145,11 @@ def train_folds(task: Task, whole: Dataset, stop: threading.Event) -> dict[str, 
 def _certainty(task: Task, job: Any, run: Run, result: TestResult) -> dict[str, Any]:
     """Return what the answers of all folds say of certainty: the answers, and a temperature.
 
-    The temperature is fitted on them only where there is no validation to fit it on.
+    The temperature is fitted on them only where there is no validation to fit it on. Nothing is said where a
+    picture has several answers.
     """
+    if result.confidence() is None:
+        return {}
     temperature, likely = run.facts["temperature"], result.probabilities
     if not job.validation and run.model.probabilities == "softmax" and len(likely) >= LEAST_FITTED:
         logits = likely.clamp(min=torch.finfo(likely.dtype).tiny).log()

@@ -33,7 +33,7 @@ from resight.service.train.network import map_note
 from resight.service.train.pictures import first_images, kept_bytes, read_training, validation_of
 from resight.service.train.recorded import hardware_of, recorded
 from resight.service.train.starting_weights import Start
-from resight.tasks.classify.task import of as task_of
+from resight.tasks.classify.task import of_labels
 from resight.tasks.task import SolverTask, Task
 from resight.tasks.tasks import header_of, identity_of
 from resight.training.best_epoch import tolerance
@@ -131,7 +131,7 @@ class Job:
         machine, device = choice.machine, pick_device()
         precision = pick_precision(recipe.precision, device)
         torch.manual_seed(recipe.seed)
-        task = choice.task if isinstance(choice.task, SolverTask) else task_of(dataset)
+        task = choice.task if isinstance(choice.task, SolverTask) else of_labels(dataset)
         dataset, noted = _noted(dataset, recipe, task)
         trunk, card = trunk_of(recipe, choice.start, len(dataset.classes), life.folder, resume=resume)
         dataset, pictures, card, faults = read_training(dataset, recipe, card, task.frame, strict=strict)

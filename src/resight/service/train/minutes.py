@@ -321,11 +321,7 @@ def _sample(dataset: Dataset, recipe: Recipe, *, kept: bool) -> Dataset:
     """Return some pictures of each class for a few steps; those that are read again more, for the readers."""
     train, wanted = dataset.train, recipe.batch_size * (4 if kept else 12)
     rows = np.unique(np.linspace(0, len(train) - 1, min(wanted, len(train))).astype(int))
-    if not train.multi_label:
-        _, first = np.unique(train.labels, return_index=True)
-        rows = np.union1d(rows, first)
-    else:
-        rows = np.union1d(rows, train.labels.argmax(0))
+    rows = np.union1d(rows, train.kind.examples(train.labels))
     few = {
         name: split.take(np.unique(np.linspace(0, len(split) - 1, min(64, len(split))).astype(int)))
         for name, split in dataset.splits.items()

@@ -45,7 +45,7 @@ class Choice:
         machine: how it is spread over the hardware.
         kind: who does the work.
         start: what it starts from.
-        task: what is learned; of classification also what the data set says, see `classify.task.of`.
+        task: what is learned; of classification also what the data set says, see `of_labels`.
     """
 
     base: str

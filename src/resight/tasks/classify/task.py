@@ -7,14 +7,20 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from resight.core.errors import UsageError
+from resight.core.errors import DataError, ResightError, UsageError
 from resight.data.dataset import Dataset, Split
+from resight.data.label_kinds import ANY, ONE
 from resight.data.marks import ClassMarks
-from resight.evaluate.multi_label import ANSWERED
+from resight.metrics.calibration import fit_binary_temperature, fit_temperature
 from resight.metrics.multi_label import one_wrong
+from resight.models.activations import SIGMOID, SOFTMAX, said_of
 from resight.models.classifier import Classifier
-from resight.models.criterion import Criterion
+from resight.models.criterion import BinaryCriterion, Criterion
+from resight.tasks.classify.any_result import AnyClassesResult
 from resight.tasks.classify.objective import Objective
+from resight.tasks.classify.one_result import OneClassResult
+from resight.tasks.classify.result import TestResult
+from resight.tasks.classify.row import LABELS
 from resight.tasks.task import Aids, Best, Learned, Task
 
 
@@ -27,12 +33,14 @@ class OneClass(Task):
     counts: ClassVar[tuple[str, ...]] = ("wrong",)
     columns: ClassVar[tuple[str, ...]] = ("train_error", "val_loss", "val_error")
     best: ClassVar[Best] = Best("val_error")
-    several: ClassVar[bool] = False
-    """Whether a picture may have any number of classes: what model files call multi-label."""
+    activation: ClassVar[str] = SOFTMAX
+    """What turns the logits into probabilities."""
+    result: ClassVar[type[TestResult]] = OneClassResult
+    """What a test gives."""
 
     def network(self, trunk: Classifier, learned: Learned | Dataset) -> Classifier:
         """Return the network itself, which knows the classes from now on."""
-        trunk.classes, trunk.multi_label = learned.classes, self.several
+        trunk.classes, trunk.activation = learned.classes, self.activation
         return trunk
 
     def criterion(self, smoothing: float = 0.0, weights: Tensor | None = None) -> Criterion:
@@ -79,21 +87,49 @@ class OneClass(Task):
         val = f"  val error {row['val_error']:6.2f} %" if "val_error" in row else ""
         return f"train error {row['train_error']:6.2f} %{val}"
 
+    def temperature(self, logits: Tensor, labels: Tensor) -> float:
+        """Return what logits (N, classes) are divided by, fitted on held-out labels."""
+        return fit_temperature(logits, labels)
+
+    def chance(self, balance: str) -> bool:
+        """Return whether one class guessed is as good as another under the recipe's balance of classes."""
+        return balance != "none"
+
+    def doubt(self, probabilities: Tensor) -> float:
+        """Return how unsure an answer (classes,) is, in [0, 1]."""
+        return 1 - float(probabilities.max())
+
     def labels(self, probabilities: Tensor, classes: tuple[str, ...]) -> dict[str, list[str]]:
-        """Return what an answer says besides its first classes: nothing."""
-        del probabilities, classes
-        return {}
+        """Return what an answer says besides its first classes."""
+        return LABELS[self.activation](classes, probabilities.tolist())
+
+    def said(self) -> dict[str, bool]:
+        """Return what JSON says of the kind of labels."""
+        return said_of(self.activation)
+
+    def require_one(self, name: str, why: str, error: type[ResightError] = DataError) -> None:
+        """Refuse pictures that may have several classes.
+
+        Args:
+            name: of the data set or run.
+            why: what needs one class per picture, in words.
+            error: what is raised.
+
+        Raises:
+            ResightError: see `error`.
+        """
 
 
 @dataclass(frozen=True)
 class AnyClasses(OneClass):
     """A picture has any number of classes, each a yes or a no of its own: multi-label."""
 
-    several: ClassVar[bool] = True
+    activation: ClassVar[str] = SIGMOID
+    result: ClassVar[type[TestResult]] = AnyClassesResult
 
     def criterion(self, smoothing: float = 0.0, weights: Tensor | None = None) -> Criterion:
         """Return the mean over the classes, each for itself; see `Criterion`."""
-        return Criterion(smoothing, weights, multi_label=True)
+        return BinaryCriterion(smoothing, weights)
 
     def wrong(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return which pictures have a first answer that is none of their classes, see `one_wrong`."""
@@ -121,14 +157,34 @@ class AnyClasses(OneClass):
             raise UsageError("teacher= and sharpen= need one class per picture; this data set is multi-label")
         return super().objective(network, aids)
 
-    def labels(self, probabilities: Tensor, classes: tuple[str, ...]) -> dict[str, list[str]]:
-        """Return all classes of a probability of 0.5 or more."""
-        return {"labels": [classes[i] for i in range(len(classes)) if probabilities[i] >= ANSWERED]}
+    def temperature(self, logits: Tensor, labels: Tensor) -> float:
+        """Return what logits (N, classes) are divided by, fitted on the yes and no of held-out labels."""
+        return fit_binary_temperature(logits, labels)
+
+    def chance(self, balance: str) -> bool:
+        """Return False: no balance makes the classes of these pictures equally frequent."""
+        del balance
+        return False
+
+    def doubt(self, probabilities: Tensor) -> float:
+        """Return how unsure the least sure yes or no is, in [0, 1]."""
+        return 1 - float((2 * probabilities - 1).abs().min())
+
+    def require_one(self, name: str, why: str, error: type[ResightError] = DataError) -> None:
+        """Refuse: these pictures may have several classes."""
+        raise error(f"{name}: is multi-label; {why}")
 
 
-ONE_CLASS = OneClass()
+ONE_CLASS, ANY_CLASSES = OneClass(), AnyClasses()
+OF_LABELS = {ONE: ONE_CLASS, ANY: ANY_CLASSES}
+OF_ACTIVATION = {task.activation: task for task in (ONE_CLASS, ANY_CLASSES)}
 
 
-def of(labelled: Dataset | Split | Classifier) -> OneClass:
-    """Return the task of a data set, a split or a network: one class per picture, or any number."""
-    return AnyClasses() if labelled.multi_label else OneClass()
+def of_labels(data: Dataset | Split) -> OneClass:
+    """Return the task of pictures by their labels: one class each, or any number."""
+    return OF_LABELS[data.kind]
+
+
+def of_network(network: Classifier) -> OneClass:
+    """Return the task that a network was trained for: one class per picture, or any number."""
+    return OF_ACTIVATION[network.activation]

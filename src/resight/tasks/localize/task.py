@@ -25,7 +25,7 @@ from resight.models.classifier import Classifier
 from resight.models.heads.class_proposals import ClassProposals
 from resight.models.heads.sampling import Objects
 from resight.models.solver import Solver
-from resight.tasks.classify.task import OneClass
+from resight.tasks.classify.task import OneClass, of_labels
 from resight.tasks.localize.head import BoxHead
 from resight.tasks.localize.result import GUESSES, OVERLAP, LocalizeResult, Located, overlaps
 from resight.tasks.localize.row import row_of
@@ -128,8 +128,7 @@ class Localize(SolverTask):
         Raises:
             DataError: if there are no boxes, or the data set is multi-label.
         """
-        if dataset.multi_label:
-            raise DataError(f"{dataset.name}: is multi-label; --task localize finds one object a picture")
+        of_labels(dataset).require_one(dataset.name, "--task localize finds one object a picture")
         if all(split.boxes is None for split in dataset.splits.values()):
             raise DataError(
                 f"{dataset.name}: has no boxes; --task localize learns from VOC, COCO, YOLO, Tiny-ImageNet, "

@@ -7,6 +7,7 @@ import numpy as np
 from resight.core.errors import DataError
 from resight.core.files import digest
 from resight.data.dataset import Dataset, Split
+from resight.tasks.classify.task import of_labels
 
 TEST_SHARE, VAL_SHARE = 0.25, 0.2
 """Of the people; of the rest."""
@@ -24,8 +25,7 @@ def divided(dataset: Dataset) -> Dataset:
     Raises:
         DataError: if there are too few people, or pictures have several classes.
     """
-    if dataset.multi_label:
-        raise DataError(f"{dataset.name}: is multi-label; --task verify needs one person per picture")
+    of_labels(dataset).require_one(dataset.name, "--task verify needs one person per picture")
     splits = {name: of_its_own(split) for name, split in dataset.splits.items()}
     notes = list(dataset.notes)
     for name, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):

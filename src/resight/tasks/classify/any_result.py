@@ -1,21 +1,25 @@
-"""Test figures of multi-label answers."""
+"""Test figures of any number of classes per picture: multi-label."""
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from resight.core.figures import Inline
 from resight.metrics.accuracy import wilson_interval
+from resight.metrics.calibration import expected_calibration_error, reliability
 from resight.metrics.multi_label import (
     average_precision,
     f1,
     f1_counts,
     mean_average_precision,
     mean_average_precision_interval,
+    one_wrong,
 )
-
-ANSWERED = 0.5
-"""The probability from which a class counts as answered."""
+from resight.tasks.classify.result import TestResult
+from resight.tasks.classify.row import ANSWERED
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,60 @@ class SeveralFigures:
     f1_macro: float | None
     subset_error: float
     per_class: dict[str, LabelFigures]
+
+
+@dataclass(frozen=True)
+class FiguresOfSeveral:
+    """The figures of a multi-label test; the keys that need one class per picture are empty."""
+
+    several: Inline[SeveralFigures]
+    top5_error: None
+    macro: None
+    confusion: None
+    confused: tuple[()]
+    ece: float
+    reliability: list[list[float]]
+    risk_coverage: None
+
+
+class AnyClassesResult(TestResult):
+    """What a test of any number of classes per picture gave; its labels are 0 and 1, (N, classes)."""
+
+    def wrong(self) -> Tensor:
+        """Return which pictures are not named right, (N,), see `one_wrong`."""
+        return one_wrong(self.probabilities, self.labels, ANSWERED)
+
+    def truth(self) -> Tensor:
+        """Return of each picture's classes that which was thought least likely, (N,); -1 without any."""
+        least = self.probabilities.masked_fill(self.labels == 0, math.inf).argmin(1)
+        return torch.where((self.labels > 0).any(1), least, -1)
+
+    def confidence(self) -> None:
+        """Return None: a picture has as many confidences as classes."""
+
+    @staticmethod
+    def measure(figures: dict[str, Any]) -> str:
+        """Return what the error is called, behind the mean average precision."""
+        if figures["map"] is None:
+            return "one-error"
+        low, high = figures["map_interval"]
+        interval = f"95 % interval {low:.2f} to {high:.2f}"
+        return f"mean average precision {figures['map']:.2f} % ({interval}), one-error"
+
+    def _more(self) -> FiguresOfSeveral:
+        """Return the multi-label figures; calibration counts the yes and no of every class."""
+        yes = self.probabilities.flatten()
+        table = reliability(torch.stack([1 - yes, yes], 1), self.labels.flatten().long())
+        return FiguresOfSeveral(
+            several=figures_of_several(self.probabilities, self.labels, self.classes),
+            top5_error=None,
+            macro=None,  # see "f1_macro"
+            confusion=None,
+            confused=(),
+            ece=expected_calibration_error(table),
+            reliability=table.tolist(),
+            risk_coverage=None,  # a picture has as many confidences as classes
+        )
 
 
 def figures_of_several(probabilities: Tensor, labels: Tensor, classes: tuple[str, ...]) -> SeveralFigures:
