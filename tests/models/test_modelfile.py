@@ -235,7 +235,7 @@ def test_files_of_the_first_version_open(path):
     """No options that came later, no tasks, no interpolation; and GoogLeNet as it normalized then."""
     old = {k: v for k, v in HEADER.items() if k not in ("tasks", "multi_label", "temperature")}
     model, _ = load_model(write(path, header=old))
-    assert model.activation == SOFTMAX and model.preprocessing.interpolation == "bilinear"
+    assert model.logit_activation == SOFTMAX and model.preprocessing.interpolation == "bilinear"
     google = create_model("googlenet_2014", 2, aux=False)
     old["preprocessing"] = {**CARD, "size": 64, "resize": 64}
     document = {**old, "architecture": "googlenet_2014", "options": {"aux": False}, "classes": ["a", "b"]}

@@ -126,7 +126,7 @@ def test_faithfulness_follows_the_rule_written_slowly():
 def test_every_network_says_its_rule():
     model = create_model("resnet20", 4)
     assert model.probabilities == "softmax" and rule_of(model, 4) == "softmax"
-    model.activation = SIGMOID
+    model.logit_activation = SIGMOID
     assert rule_of(model, 4) == "sigmoid" and rule_of(model, 4, "softmax") == "softmax"
     assert create_model("resnet20", 1).probabilities == "sigmoid"
     assert rule_of(nn.Linear(2, 2), 2) == "softmax" and rule_of(nn.Linear(2, 1), 1) == "sigmoid"

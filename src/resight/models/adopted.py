@@ -42,7 +42,7 @@ def adopt(
         "classes": tuple(classes),
         "num_classes": len(classes),
         "in_channels": 3,
-        "activation": rule if rule == SIGMOID and len(classes) > 1 else SOFTMAX,
+        "logit_activation": rule if rule == SIGMOID and len(classes) > 1 else SOFTMAX,
         "preprocessing": card,
         "probabilities": rule,
         "old_tasks": [],

@@ -40,7 +40,7 @@ class Classifier(nn.Module):
     Attributes:
         num_features: K, channels of the last map.
         classes: names of the classes, in the order of the logits; empty until weights bring them.
-        activation: what turns its logits, if it has several, into probabilities: `SOFTMAX` or `SIGMOID`.
+        logit_activation: what turns several logits into probabilities: `SOFTMAX` or `SIGMOID`.
         preprocessing: how a picture must be prepared; None until weights bring it.
         old_tasks: the tasks of its `old_heads`, see `resight.models.old_tasks`.
         name: the name under which it was created.
@@ -70,7 +70,7 @@ class Classifier(nn.Module):
             raise UsageError(f"head {head!r} is not one of {', '.join(HEADS)}")
         self.num_classes, self.in_channels, self.head, self.grid = num_classes, in_channels, head, grid
         self.classes: tuple[str, ...] = ()
-        self.activation = SOFTMAX
+        self.logit_activation = SOFTMAX
         self.preprocessing: Preprocessing | None = None
         self.name, self.options = "", dict[str, Any]()
         self.weights_note = ""
@@ -332,7 +332,7 @@ class Classifier(nn.Module):
     @property
     def probabilities(self) -> str:
         """How its logits become probabilities, see `resight.models.probabilities`."""
-        return SIGMOID if self.num_classes == 1 else self.activation
+        return SIGMOID if self.num_classes == 1 else self.logit_activation
 
     @property
     def classifier_name(self) -> str:
@@ -361,7 +361,7 @@ class Classifier(nn.Module):
 
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the last layer, and that of every auxiliary head, by fresh ones of `num_classes` logits."""
-        self.num_classes, self.classes, self.activation = num_classes, (), SOFTMAX
+        self.num_classes, self.classes, self.logit_activation = num_classes, (), SOFTMAX
         for name in self.last_layers():
             parent, _, leaf = name.rpartition(".")
             setattr(self.get_submodule(parent), leaf, fresh_like(self.get_submodule(name), num_classes))

@@ -118,7 +118,7 @@ def save_model(
         "options": model.options,
         "in_channels": model.in_channels,
         "classes": list(model.classes),
-        **said_of(SOFTMAX if isinstance(model, Solver) else model.activation),
+        **said_of(SOFTMAX if isinstance(model, Solver) else model.logit_activation),
         "preprocessing": card.to_dict(),
         "tasks": [asdict(task) for task in model.old_tasks],
         **({"about": model.about} if isinstance(model, Solver) else {}),
@@ -189,7 +189,7 @@ def _build(document: dict[str, Any], path: Path, builder: Builder | None) -> Cla
         if unknown := options.keys() - list_options(name).keys():
             raise UsageError(f"{name} has no option {sorted(unknown)[0][:40]!r}")
         model = create_model(name, len(document["classes"]), document["in_channels"], **row.before | options)
-        model.activation = activation_in(document)
+        model.logit_activation = activation_in(document)
         for task in document.get("tasks", ()):
             add_old_task(model, OldTask(task["name"], tuple(task["classes"]), task["facts"]))
         if builder and document.get("task"):

@@ -96,6 +96,15 @@ def test_the_user_is_told_that_code_runs(code, folder):
     assert "running the code of mine.py" in done.stderr
 
 
+def test_a_layer_that_its_own_code_calls_activation_stays_that_layer(folder):
+    lines = CODE.replace(
+        "torch.nn.AvgPool2d(4)", "torch.nn.AvgPool2d(4)\n        self.activation = torch.nn.ReLU()"
+    )
+    Path("mine.py").write_text(lines.replace("self.trunk(images)", "self.activation(self.trunk(images))"))
+    assert isinstance(open_run("mine.py:colours").model.activation, torch.nn.ReLU)
+    assert judge(["mine.py:colours"], str(folder))["top1_error"] == 0
+
+
 @pytest.mark.parametrize(
     ("name", "fault"),
     [("mine.py:none", "no function"), ("mine.py:wrong", "3 logits"), ("mine.py:broken", "KeyError"),

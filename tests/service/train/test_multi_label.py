@@ -266,6 +266,6 @@ def test_a_run_of_one_class_is_not_tested_on_several(listed, tiny_run):
 
 def test_a_fresh_head_answers_one_class_again():
     model = create_model("speednet8", 3)
-    model.activation = SIGMOID
+    model.logit_activation = SIGMOID
     model.reset_classifier(4)
-    assert model.activation == model.probabilities == SOFTMAX
+    assert model.logit_activation == model.probabilities == SOFTMAX

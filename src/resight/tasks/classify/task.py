@@ -40,7 +40,7 @@ class OneClass(Task):
 
     def network(self, trunk: Classifier, learned: Learned | Dataset) -> Classifier:
         """Return the network itself, which knows the classes from now on."""
-        trunk.classes, trunk.activation = learned.classes, self.activation
+        trunk.classes, trunk.logit_activation = learned.classes, self.activation
         return trunk
 
     def criterion(self, smoothing: float = 0.0, weights: Tensor | None = None) -> Criterion:
@@ -187,4 +187,4 @@ def of_labels(data: Dataset | Split) -> OneClass:
 
 def of_network(network: Classifier) -> OneClass:
     """Return the task that a network was trained for: one class per picture, or any number."""
-    return OF_ACTIVATION[network.activation]
+    return OF_ACTIVATION[network.logit_activation]
