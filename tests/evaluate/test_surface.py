@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from resight.evaluate.surface import LEAST, SIZES, affordable, filter_normalized, loss_surface
+from resight.models.criterion import BinaryCriterion
 from resight.models.operators.convolution import LocallyConnected2d
 
 
@@ -101,7 +102,8 @@ def test_losses_that_are_no_numbers_are_infinite_and_several_classes_have_a_loss
     net.eval()
     with torch.no_grad():
         own = F.binary_cross_entropy_with_logits(net(images), several.double())
-    assert loss_surface(net, images, several, 3).centre == pytest.approx(float(own), rel=1e-6)
+    found = loss_surface(net, images, several, 3, criterion=BinaryCriterion())
+    assert found.centre == pytest.approx(float(own), rel=1e-6)
     with torch.no_grad():
         net[8].weight.mul_(float("inf"))
     assert np.isinf(loss_surface(net, images, labels, 3).losses).all()

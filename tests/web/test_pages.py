@@ -115,6 +115,24 @@ def test_dropped_pictures_are_answered_and_shown_with_the_map_of_any_class(clien
     expect(page.locator(".card").nth(1)).to_be_focused()
 
 
+def test_nothing_is_changed_while_another_picture_is_on_its_way(desk, pages):
+    page = pages(desk, "/#boxes", bypass_csp=True)
+    expect(box_at(page)).to_be_visible()
+    held = []
+    page.route("**/v1/desk/*", lambda r: held.append(r) if r.request.method == "GET" else r.continue_())
+    with page.expect_request("**/v1/desk/*"):
+        page.locator(".desk-row:not([aria-current])").first.click()
+    expect(page.get_by_role("button", name="Add box")).to_be_disabled()
+    page.keyboard.press("n")
+    held[0].continue_()
+    expect(page.get_by_role("button", name="Add box")).to_be_enabled()
+    expect(page.locator(".editor .box")).to_have_count(1)
+    expect(page.locator(".status")).to_have_text("")
+    page.get_by_role("button", name="Add box").click()
+    expect(page.locator(".status")).to_have_text("Saved")
+    expect(page.get_by_role("button", name="Undo")).to_be_enabled()
+
+
 def test_a_box_added_while_its_picture_is_read_again_stays(desk, pages):
     page = pages(desk, "/#boxes", bypass_csp=True)
     expect(box_at(page)).to_be_visible()

@@ -20,6 +20,7 @@ export class DeskView {
     this.current = null;
     this.turn = 0;
     this.saves = 0;
+    this.waiting = false;
     this.loads = 0;
     this.editor = new Editor({ changed: (how) => this.#changed(how), chosen: () => this.#drawBoxes() });
     this.#build();
@@ -191,6 +192,7 @@ export class DeskView {
     const turn = ++this.turn;
     const { current, saves } = this;
     this.name.textContent = "…";
+    if (key !== current?.key) this.#hold(true);
     try {
       await this.saving?.rest(key);
       const [state, picture] = await Promise.all([api.boxesOf(key), api.pictureOf(key, LARGE)]);
@@ -215,12 +217,20 @@ export class DeskView {
       } else if (left) {
         this.#conflict(key, state, left);
       }
+      this.#hold(false);
       this.#drawAll();
     } catch (error) {
       if (turn !== this.turn) return;
       this.name.textContent = "This picture cannot be shown";
       say(error.message, "bad");
     }
+  }
+
+  /** While another picture is on its way, nothing is changed on the one that is still shown. */
+  #hold(on) {
+    this.waiting = on;
+    this.add.disabled = this.editor.element.inert = this.boxes.inert = on;
+    this.#drawBar();
   }
 
   #drawName() {
@@ -247,8 +257,8 @@ export class DeskView {
   }
 
   #drawBar() {
-    this.undo.disabled = !this.past.length;
-    this.redo.disabled = !this.future.length;
+    this.undo.disabled = this.waiting || !this.past.length;
+    this.redo.disabled = this.waiting || !this.future.length;
   }
 
   #drawBoxes() {
@@ -387,7 +397,7 @@ export class DeskView {
   }
 
   async #finish() {
-    if (!this.current) return;
+    if (!this.current || this.waiting) return;
     const { key } = this.current;
     const following = this.#neighbour(1);
     this.#save(true);
@@ -417,13 +427,14 @@ export class DeskView {
     const undo = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z";
     if (undo) {
       event.preventDefault();
+      if (this.waiting) return;
       if (event.shiftKey) this.#forth();
       else this.#back();
     } else if (event.ctrlKey || event.metaKey || event.altKey) {
       return;
     } else if (event.key.toLowerCase() === "n") {
       event.preventDefault();
-      this.editor.add();
+      if (!this.waiting) this.editor.add();
     } else if (event.key === "Enter" && !event.target.closest("button, summary, a")) {
       event.preventDefault();
       this.#finish();
