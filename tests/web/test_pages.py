@@ -156,7 +156,9 @@ def test_what_arrived_without_an_answer_is_not_taken_for_somebody_elses(desk, pa
     """The connection or the page may end between the server's work and its answer."""
     page = pages(desk, "/#boxes", bypass_csp=True)
     page.locator("#desk-order").select_option("name")
+    expect(page.locator(".desk-row").first).to_contain_text("0.png")
     page.locator(".desk-row").first.click()
+    expect(page.locator(".desk-title h2")).to_have_text("0.png")
     expect(box_at(page)).to_be_visible()
     lost = []
 
