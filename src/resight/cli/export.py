@@ -93,6 +93,8 @@ def exported(answer: dict[str, Any], *, as_json: bool) -> None:
     ]
     if found.get("map_difference") is not None:
         rows.append(("largest difference of a map", f"{found['map_difference']:.1e} of its range"))
+    if found.get("mask_difference") is not None:
+        rows.append(("difference of the masks", f"{100 * found['mask_difference']:.2g} % of their pixels"))
     if reduced is not None:
         rows.append(
             (

@@ -1,9 +1,10 @@
-"""Resize and crop as two products with matrices, which every runtime computes, equal to `data.prepare.fit`.
+"""Resize and crop as products with small matrices, which every runtime computes, equal to `data.prepare.fit`.
 
 Pillow resizes in integers: each weight of its antialiased filter is rounded to 22 bits after the point, the
-columns are summed and rounded to 8 bits, then the rows. Here a matrix holds these weights as whole numbers in
-float64, in which their sums are exact, so the pixels are Pillow's. The matrices are computed inside the graph
-from the height and width of the pictures.
+columns are summed and rounded to 8 bits, then the rows. Here matrices hold these weights in float64, in
+which their sums are exact, so the pixels are Pillow's. A pixel of the square depends on few pixels
+of the picture, so each matrix gives `BLOCK` neighbouring ones from the pixels around them. The matrices are
+computed inside the graph from the height and width of the pictures.
 
 Source: Pillow's `Resample.c` (`precompute_coeffs`, `normalize_coeffs_8bpc`), as a formula.
 """
@@ -20,6 +21,8 @@ from resight.data.prepare import FILTERS, MOST_ASPECT
 
 BITS = 22
 """After the point, of Pillow's weights for pictures of 8 bits."""
+BLOCK = 16
+"""Pixels of the square that one matrix gives."""
 SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
 """Half the width of each filter, in pixels of the smaller picture."""
 
@@ -34,16 +37,17 @@ def squares(pictures: Tensor, card: Preprocessing) -> Tensor:
     Returns:
         (B, 3, S, S) float32, whole numbers from 0 to 255: those of `data.prepare.fit`, in every frame.
     """
-    height, width = length(pictures.shape[1]), length(pictures.shape[2])
-    planes = pictures.permute(0, 3, 1, 2).to(torch.float64)
-    beyond = pictures.shape[1] + pictures.shape[2] if card.frame == "pad" else 0
-    rows = weights(height, width, pictures.shape[1], card, beyond)
-    columns = weights(width, height, pictures.shape[2], card, beyond).T
+    down, across = pictures.shape[1], pictures.shape[2]
+    height, width = length(down), length(across)
+    longest = down + across  # a bound
+    rows = weights(height, width, down, longest, card)
+    columns = weights(width, height, across, longest, card)
     kept, _, scaled, _ = window(height, width, card)
-    wide, _, across, _ = window(width, height, card)
-    first = kept - scaled > 2 * (wide - across) if tall() == 2 else kept > tall() * wide
+    wide, _, to, _ = window(width, height, card)
+    first = kept - scaled > 2 * (wide - to) if tall() == 2 else kept > tall() * wide
     upright = first & (scaled < kept)
-    return torch.cond(upright, _rows_first, _columns_first, (planes, rows, columns)).to(torch.float32)
+    found = torch.cond(upright, _rows_first, _columns_first, (pictures, *rows, *columns))
+    return found[:, : card.size, : card.size].permute(0, 3, 1, 2).to(torch.float32)
 
 
 @cache
@@ -59,37 +63,61 @@ def tall() -> int:
     return 2 if np.array_equal(np.asarray(picture.resize((10, 25), kind)), in_steps) else 100
 
 
-def weights(own: Tensor, other: Tensor, count: int, card: Preprocessing, beyond: int = 0) -> Tensor:
-    """Return the weights of one side's pixels in the pixels of the square, (S, count) float64, whole numbers.
+def weights(
+    own: Tensor, other: Tensor, count: int, longest: int, card: Preprocessing
+) -> tuple[Tensor, Tensor]:
+    """Return the pixels of one side that the pixels of the square depend on, and their weights.
 
     Args:
         own: length of the side in pixels, int64 without dimensions.
         other: length of the other side.
         count: the same as `own`.
+        longest: at least the length of the longer side.
         card: size, resize, interpolation and frame.
-        beyond: pixels of a side that include the black ones around a padded picture; 0 in other frames.
+
+    Returns:
+        Numbers of the pixels for each block, (blocks, K) int64, and for each pixel of a block their weights,
+        (blocks, BLOCK, K) float64. The last block may go on beyond the square.
     """
     inner, start, scaled, first = window(own, other, card)
     scale = inner.to(torch.float64) / scaled.to(torch.float64)
     wide = scale.clamp(min=1.0)
     support = SUPPORT[card.interpolation] * wide
-    centre = (torch.arange(card.size).to(torch.float64)[:, None] + first + 0.5) * scale
+    blocks = -(-card.size // BLOCK)
+    places = torch.arange(blocks * BLOCK)
+    centre = (places.to(torch.float64)[:, None] + first + 0.5) * scale
     low = (centre - support + 0.5).clamp(min=0.0).floor()
     high = torch.minimum((centre + support + 0.5).floor(), inner.to(torch.float64))
-
-    def of(pixel: Tensor) -> Tensor:
-        values = _filter((pixel - centre + 0.5) / wide, card.interpolation)
-        return torch.where((pixel >= low) & (pixel < high), values, torch.zeros_like(values))
-
-    values = of((torch.arange(count)[None] - start).to(torch.float64))
-    # A black pixel adds nothing to a sum, but it has its share of the weights.
-    total = (of(torch.arange(beyond)[None].to(torch.float64)) if beyond else values).sum(1, keepdim=True)
+    # Numbers of pixels of what is kept; where the picture is padded, some are beyond the picture.
+    pixels = low[::BLOCK] + torch.arange(_reach(count, longest, card)).to(torch.float64)  # (blocks, K)
+    seen = pixels.repeat_interleave(BLOCK, 0)
+    values = _filter((seen - centre + 0.5) / wide, card.interpolation)
+    values = torch.where((seen >= low) & (seen < high), values, torch.zeros_like(values))
+    values = values / values.sum(1, keepdim=True)
     if card.frame == "corner":
-        shown = torch.arange(card.size)[:, None] < scaled
-        values = torch.where(shown, values / total, torch.zeros_like(values))
+        values = torch.where(places[:, None] < scaled, values, torch.zeros_like(values))
+    values = values.sign() * (values.abs() * 2.0**BITS + 0.5).floor() / 2.0**BITS
+    # A black pixel adds nothing to a sum, but it has its share of the weights.
+    numbers = pixels.to(torch.int64) + start
+    inside = ((numbers >= 0) & (numbers < own)).repeat_interleave(BLOCK, 0)
+    values = torch.where(inside, values, torch.zeros_like(values))
+    return torch.minimum(numbers.clamp(min=0), own - 1), values.unflatten(0, (blocks, BLOCK))
+
+
+def _reach(count: int, longest: int, card: Preprocessing) -> int:
+    """Return how many pixels of a side a block of the square depends on at most.
+
+    Only whole numbers, so that a graph can leave `count` open.
+    """
+    # The scale is at most: in a crop, the shorter side over the side it is resized to, and a little more for
+    # the longer side, whose length is rounded down; in a corner, half as much again, where it is rounded.
+    if card.frame == "crop":
+        scale = count // max(1, card.resize - 1) + 1
+    elif card.frame == "stretch":
+        scale = count // card.size + 1
     else:
-        values = values / total
-    return values.sign() * (values.abs() * 2.0**BITS + 0.5).floor()
+        scale = 3 * longest // (2 * card.size) + 1
+    return (BLOCK + 2 * int(SUPPORT[card.interpolation])) * scale + 2
 
 
 def window(own: Tensor, other: Tensor, card: Preprocessing) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -166,14 +194,29 @@ def _filter(x: Tensor, interpolation: str) -> Tensor:
     return torch.where(x < 1.0, near, torch.where(x < 2.0, far, torch.zeros_like(x)))
 
 
-def _columns_first(planes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    return _rounded(rows @ _rounded(planes @ columns))
+# Only one axis is moved at a time, which runtimes do fast: (B, H, W, 3), (B, W, 3, H), and back.
+def _columns_first(
+    pictures: Tensor, rows: Tensor, row_weights: Tensor, columns: Tensor, column_weights: Tensor
+) -> Tensor:
+    narrow = _resized(pictures.permute(0, 2, 3, 1), columns, column_weights)
+    return _resized(narrow.permute(0, 3, 1, 2), rows, row_weights)
 
 
-def _rows_first(planes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    return _rounded(_rounded(rows @ planes) @ columns)
+def _rows_first(
+    pictures: Tensor, rows: Tensor, row_weights: Tensor, columns: Tensor, column_weights: Tensor
+) -> Tensor:
+    low = _resized(pictures, rows, row_weights)
+    narrow = _resized(low.permute(0, 2, 3, 1), columns, column_weights)
+    return narrow.permute(0, 3, 1, 2).contiguous()  # both forms have one layout
+
+
+def _resized(pixels: Tensor, numbers: Tensor, weights: Tensor) -> Tensor:
+    """Return pixels (B, L, M, N) uint8, resized along L: (B, blocks * BLOCK, M, N) uint8."""
+    taken = pixels.flatten(2).index_select(1, numbers.flatten()).to(torch.float64)
+    sums = weights @ taken.unflatten(1, numbers.shape)  # (B, blocks, BLOCK, M * N)
+    return _rounded(sums.flatten(1, 2)).unflatten(2, pixels.shape[2:])
 
 
 def _rounded(sums: Tensor) -> Tensor:
     """Return sums of weighted pixels as pixels, rounded and cut to 8 bits as Pillow does."""
-    return ((sums + 2.0 ** (BITS - 1)) / 2.0**BITS).floor().clamp(0.0, 255.0)
+    return (sums + 0.5).clamp(0.0, 255.5).to(torch.uint8)  # which leaves out what is after the point

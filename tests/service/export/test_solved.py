@@ -187,6 +187,20 @@ def test_few_pictures_may_have_other_objects(other, good):
     assert found.good == good and found.same_answer == 100 - other
 
 
+@pytest.mark.parametrize(("moved", "good"), [(0, True), (1, True), (3, False)])
+def test_masks_may_differ_on_few_of_their_pixels(moved, good):
+    """Two masks of 100 pixels each, of which some are elsewhere in the second."""
+    found, empty = Agreement(), np.zeros(0)
+    masks = np.zeros((2, 20, 20), bool)
+    masks[:, 5:15, 5:15] = True
+    other = masks.copy()
+    other[1].flat[:moved] = True
+    found.add(Parts([0, 1], {"place": empty}, masks), Parts([0, 1], {"place": empty}, other))
+    assert found.good == good and found.same_answer == 1
+    assert found.figures()["mask_difference"] == moved / (200 + moved)
+    assert "masks on" in found.words
+
+
 def test_a_file_that_differs_from_torch_is_not_written(verifier, tmp_path, monkeypatch):
     """The graph is that of a network whose weights are others than the run's."""
     run, file, _ = verifier
@@ -212,6 +226,8 @@ def test_a_file_of_every_task_says_what_the_run_says(name, tmp_path, photos):
     same(found, wanted)
     if TASKS[name].name == "detect":
         assert any(row["objects"] for row in wanted)
+        learned = TASKS[name].masks
+        assert (answer["agreement"]["mask_difference"] is not None) == learned
     if name == "pose":
         assert isinstance(TASKS[name], Pose)
         assert answer["inputs"]["pictures"].startswith("uint8 (batch")

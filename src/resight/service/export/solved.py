@@ -31,6 +31,8 @@ from resight.tasks.task import SolverTask
 
 PROBABILITY, PLACE, EMBEDDING = 1e-5, 0.01, 1e-4
 """Largest differences: of a probability or score, of a point or a box's edge in pixels, of an embedding."""
+MASK = 0.01
+"""Largest share of the pixels of all masks on which they may differ: a probability just at 0.5 is rounded."""
 ROUNDED = 0.02
 """Share of pictures on which other objects may be found: where two boxes overlap by just as much as
 suppression allows, rounding decides."""
@@ -153,10 +155,12 @@ class Parts:
     Attributes:
         answer: what must be the same: a class, a shape, or the classes of all objects.
         numbers: what may differ by rounding, by kind: "probability", "place" in pixels, "embedding".
+        masks: of the objects, (D, H, W) bool; None where no masks are learned.
     """
 
     answer: Any
     numbers: dict[str, NDArray[Any]]
+    masks: NDArray[np.bool_] | None = None
 
 
 @dataclass
@@ -167,12 +171,16 @@ class Agreement:
         n: pictures.
         same_answer: on how many class, or number and classes of the objects, are the same.
         largest: difference of each kind: "probability", "place" in pixels, "embedding".
+        masked: pixels that a mask of either covers, over all objects; None where no masks are learned.
+        moved: those of them that only one covers.
         unreadable: faults of pictures that could not be read.
     """
 
     n: int = 0
     same_answer: int = 0
     largest: dict[str, float] = field(default_factory=dict)
+    masked: int | None = None
+    moved: int = 0
     unreadable: list[str] = field(default_factory=list)
 
     def add(self, wanted: Parts, found: Parts) -> None:
@@ -184,17 +192,29 @@ class Agreement:
         for kind, numbers in wanted.numbers.items():
             apart = float(np.abs(numbers - found.numbers[kind]).max()) if numbers.size else 0.0
             self.largest[kind] = max(self.largest.get(kind, 0.0), apart)
+        if wanted.masks is not None and found.masks is not None:
+            self.masked = (self.masked or 0) + int((wanted.masks | found.masks).sum())
+            self.moved += int((wanted.masks ^ found.masks).sum())
+
+    @property
+    def mask_difference(self) -> float | None:
+        """The share of the pixels of all masks on which they differ; None where no masks are learned."""
+        return None if self.masked is None else self.moved / max(1, self.masked)
 
     @property
     def good(self) -> bool:
         """Whether all differences are those of rounding."""
         allowed = {"probability": PROBABILITY, "place": PLACE, "embedding": EMBEDDING}
         near = all(value <= allowed[kind] for kind, value in self.largest.items())
+        near = near and (self.mask_difference or 0.0) <= MASK
         return near and self.n - self.same_answer <= ROUNDED * self.n
 
     def figures(self) -> dict[str, Any]:
         """Return it as JSON."""
-        return {"n": self.n, "same_answer": self.same_answer, "largest": dict(sorted(self.largest.items()))}
+        return {
+            "n": self.n, "same_answer": self.same_answer, "largest": dict(sorted(self.largest.items())),
+            "mask_difference": self.mask_difference,
+        }  # fmt: skip
 
     @property
     def words(self) -> str:
@@ -202,6 +222,8 @@ class Agreement:
         units = {"probability": "a probability by {:.1e}", "place": "a place by {:.1e} pixels",
                  "embedding": "an embedding by {:.1e}"}  # fmt: skip
         apart = ", ".join(units[kind].format(value) for kind, value in sorted(self.largest.items()))
+        if self.masked is not None:
+            apart += f", masks on {100 * self.moved / max(1, self.masked):.2g} % of their pixels"
         return f"{apart or 'nothing compared'}; same answer on {self.same_answer} of {self.n} pictures"
 
 
@@ -233,8 +255,9 @@ def compared(run: Run, task: SolverTask, opened: Onnx, trial: Trial) -> Agreemen
     if not found.good:
         raise ResightError(
             f"{run.name}: the exported network differs from torch: {found.words}; allowed are a probability "
-            f"by {PROBABILITY:g}, a place by {PLACE:g} pixels, an embedding by {EMBEDDING:g}, and other "
-            f"objects on {100 * ROUNDED:g} % of the pictures; nothing was written"
+            f"by {PROBABILITY:g}, a place by {PLACE:g} pixels, an embedding by {EMBEDDING:g}, masks on "
+            f"{100 * MASK:g} % of their pixels, and other objects on {100 * ROUNDED:g} % of the pictures; "
+            "nothing was written"
         )
     return found
 
@@ -258,4 +281,6 @@ def parts_of(task: SolverTask, answer: Any) -> Parts:
         likely = spread.mean(-1) if spread.size else spread
         return Parts(answer.joints, {"place": place, "probability": likely})
     order = np.lexsort((answer.boxes[:, 0], -answer.scores.round(4), answer.labels))
-    return Parts(answer.labels[order], {"place": answer.boxes[order], "probability": answer.scores[order]})
+    numbers = {"place": answer.boxes[order], "probability": answer.scores[order]}
+    masks = None if answer.masks is None else np.asarray(answer.drawn(), bool)[order]
+    return Parts(answer.labels[order], numbers, masks)
