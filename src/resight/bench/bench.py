@@ -24,6 +24,7 @@ from resight.bench.limit import convolutions_alone
 from resight.bench.own import training
 from resight.bench.rows import Memory, Rates, Row
 from resight.bench.scale import bench_scale
+from resight.bench.serve import bench_serve
 from resight.core.device import autocast, keep_pages, pick_device, pick_precision
 from resight.core.errors import UsageError
 from resight.core.preprocessing import Preprocessing
@@ -68,7 +69,7 @@ def bench(name: str, seconds: float, rounds: int) -> list[Row]:
     """Measure one benchmark, or all quick ones.
 
     Args:
-        name: a key of `CONTESTS`, "scale" or "export"; empty for `QUICK`.
+        name: a key of `CONTESTS`, "scale", "export" or "serve"; empty for `QUICK`.
         seconds: minimum length of a block.
         rounds: blocks of each candidate; their order is reversed every second round.
 
@@ -82,8 +83,11 @@ def bench(name: str, seconds: float, rounds: int) -> list[Row]:
         return bench_scale(seconds)
     if name == "export":
         return bench_export(seconds, rounds)
+    if name == "serve":
+        return bench_serve(seconds, rounds)
     if name:
-        lookup({**CONTESTS, "scale": None, "photos": None, "export": None}, name, "benchmark")
+        others = dict.fromkeys(("scale", "photos", "export", "serve"))
+        lookup({**CONTESTS, **others}, name, "benchmark")
         if absent := _absent(name):
             raise UsageError(
                 f"bench {name} needs {', '.join(absent)}; install with: pip install 'resight[bench]'"

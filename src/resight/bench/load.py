@@ -205,17 +205,17 @@ def make_photos(place: Path, photos: int, large: int) -> str:
 
     def photo(number: int) -> Image.Image:
         if originals is None:
-            return _drawn(number)
+            return drawn(number)
         return decode(originals[number % len(originals)]["bytes"])
 
     rows = []
     for number in range(photos):
-        content = _enlarged(photo(number), 375, 98)
+        content = enlarged(photo(number), 375, 98)
         rows.append({"image": {"bytes": content, "path": None}, "label": str(number % 2)})
         _write(place / "folder" / "train" / str(number % 2) / f"{number}.jpg", content)
     for number in range(large):
         _write(
-            place / "large" / "train" / str(number % 2) / f"{number}.jpg", _enlarged(photo(number), 3000, 85)
+            place / "large" / "train" / str(number % 2) / f"{number}.jpg", enlarged(photo(number), 3000, 85)
         )
     (place / "parquet").mkdir()
     pq.write_table(pa.Table.from_pylist(rows), place / "parquet" / "train.parquet", row_group_size=100)
@@ -227,7 +227,7 @@ def make_photos(place: Path, photos: int, large: int) -> str:
     return f"{photos} photos {what} to a shorter side of 375, {size:.0f} kB each; {large} large ones of 3000"
 
 
-def _drawn(number: int) -> Image.Image:
+def drawn(number: int) -> Image.Image:
     """Return a picture with about as much detail as a photo: noise that falls off with frequency."""
     generator = np.random.default_rng(number)
     total = np.zeros((256, 341, 3))
@@ -239,7 +239,8 @@ def _drawn(number: int) -> Image.Image:
     return Image.fromarray(np.clip(128 + 120 * total, 0, 255).astype(np.uint8))
 
 
-def _enlarged(image: Image.Image, side: int, quality: int) -> bytes:
+def enlarged(image: Image.Image, side: int, quality: int) -> bytes:
+    """Return a picture as JPEG, its shorter side `side` pixels."""
     scale = side / min(image.size)
     size = (round(image.width * scale), round(image.height * scale))
     stream = io.BytesIO()

@@ -98,6 +98,25 @@ class Deployed:
 
 
 @dataclass(frozen=True)
+class Served:
+    """What clients of a server saw, in the last block.
+
+    Attributes:
+        clients: that asked at once.
+        errors: requests without an answer.
+        p50_ms: of the milliseconds from a request to its answer.
+        p99_ms: of the same.
+        client_cpu_seconds: CPU time of the clients.
+    """
+
+    clients: int
+    errors: int
+    p50_ms: float
+    p99_ms: float
+    client_cpu_seconds: float
+
+
+@dataclass(frozen=True)
 class Row:
     """A candidate of a benchmark.
 
@@ -112,6 +131,7 @@ class Row:
         maps: of a candidate that draws maps.
         memory: of a candidate whose peak is measured.
         deployed: of a candidate of `bench export`.
+        served: of the server in `bench serve`.
     """
 
     bench: str
@@ -124,3 +144,4 @@ class Row:
     maps: Inline[Maps | None] = None
     memory: Inline[Memory | None] = None
     deployed: Inline[Deployed | None] = None
+    served: Inline[Served | None] = None

@@ -24,8 +24,9 @@ def bench(
             "explain-ablation, explain-score (minutes per step: use --rounds 1), detect and segment (a "
             "training step), detect-test and segment-test (a test picture), limit and limit50 (training "
             "compared with its convolutions alone), "
-            "export (torch compared with onnxruntime, float and 8 bits), scale (1, 2 and 4 processes "
-            "compared with the cost model) or photos (accuracy for equal CPU seconds). "
+            "export (torch compared with onnxruntime, float and 8 bits), serve (50 clients at once compared "
+            "with predict), scale (1, 2 and 4 processes compared with the cost model) or photos (accuracy "
+            "for equal CPU seconds). "
             "[default: the first five]",
         ),
     ] = "",
@@ -145,6 +146,13 @@ def benched(rows: "list[Row]", *, as_json: bool) -> None:
         columns |= {
             "first answer, s": lambda r: _figure(r.deployed and r.deployed.first_answer_seconds, ".2f"),
             "peak MB": lambda r: _figure(r.deployed and r.deployed.peak_mb, ",.0f"),
+        }
+    if any(r.served for r in rows):
+        columns |= {
+            "clients": lambda r: str(r.served.clients) if r.served else "-",
+            "errors": lambda r: str(r.served.errors) if r.served else "-",
+            "p50, ms": lambda r: _figure(r.served and r.served.p50_ms, ",.0f"),
+            "p99, ms": lambda r: _figure(r.served and r.served.p99_ms, ",.0f"),
         }
     show.table(columns, [[cell(r) for cell in columns.values()] for r in rows])
     for r in rows:
