@@ -55,6 +55,7 @@ def test_parameters_have_the_values_that_this_server_takes(client):
     schemas = {parameter["name"]: parameter["schema"] for parameter in operation["parameters"]}
     assert schemas["run"]["maximum"] == len(told) - 1 == 0
     assert schemas["method"]["enum"] == told[0]["methods"]
+    assert schemas["target"]["enum"] == ["red", "blue", "0", "1", "top1", "top2", "all"]
     for method in told[0]["methods"]:
         assert client.post(f"/v1/explain?method={method}", encoded(spotted()))[0] == 200
 
@@ -90,3 +91,9 @@ def test_metrics_are_those_of_prometheus(finder):
     ]
     assert buckets == sorted(buckets)
     assert buckets[-1] == 1
+
+
+@pytest.mark.parametrize("classes", [(), tuple(map(str, range(51))), ("a" * 201, "b")])
+def test_targets_are_listed_where_they_are_few_and_short(classes):
+    assert openapi.Runs(1, ("cam",), classes).targets == ()
+    assert openapi.Runs(1, ("cam",), ("a", "1")).targets == ("a", "1", "0", "top1", "top2")

@@ -83,7 +83,9 @@ def create_app(networks: Sequence[Served], desk: Desk | None, policy: Policy, li
         "desk": desk is not None,
     }
     methods = dict.fromkeys(method for network in networks for method in network.methods)
-    described = openapi.document(openapi.Runs(len(networks), tuple(methods)), with_desk=desk is not None)
+    alike = len({network.classes for network in networks}) == 1
+    runs = openapi.Runs(len(networks), tuple(methods), networks[0].classes if alike else ())
+    described = openapi.document(runs, with_desk=desk is not None)
     routes = [
         *_of_pictures(Pictures(networks, work, bodies, limits.pixels)),
         _answering("/v1/runs", lambda: JSONResponse(told)),

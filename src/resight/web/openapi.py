@@ -6,7 +6,7 @@ from typing import Any
 
 import resight
 from resight.web import desk, pictures
-from resight.web.parameters import METHOD, RUN, Parameter
+from resight.web.parameters import BOXED, METHOD, RUN, TARGET, Parameter
 
 NUMBER, INTEGER, STRING = {"type": "number"}, {"type": "integer"}, {"type": "string"}
 BOX = {"type": "array", "items": NUMBER, "minItems": 4, "maxItems": 4, "description": "x, y, width, height"}
@@ -186,17 +186,41 @@ def _operation(
     }
 
 
+MOST_CLASSES = 50
+"""Classes that the document lists as targets; more would fill it."""
+
+
 @dataclass(frozen=True)
 class Runs:
-    """What the parameters of a request may name: so many runs, and the methods that one of them has."""
+    """What the parameters of a request may name.
+
+    Attributes:
+        count: of the runs.
+        methods: that one of them has.
+        classes: of all of them; empty where they differ.
+    """
 
     count: int
     methods: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The values of `target` besides "all"; empty if they are not listed."""
+        names = self.classes
+        if not 0 < len(names) <= MOST_CLASSES or max(map(len, names)) > TARGET.most:
+            return ()
+        numbers = range(len(names))
+        return tuple(dict.fromkeys([*names, *map(str, numbers), *(f"top{n + 1}" for n in numbers)]))
 
     def told(self, parameters: Sequence[Parameter]) -> list[Parameter]:
         """Return parameters with the values that they can have here."""
-        own = {"run": replace(RUN, most=self.count - 1), "method": replace(METHOD, choices=self.methods)}
-        return [own.get(parameter.name, parameter) for parameter in parameters]
+        every = (*self.targets, *({"all"} - set(self.targets))) if self.targets else ()
+        own = {
+            RUN: replace(RUN, most=self.count - 1), METHOD: replace(METHOD, choices=self.methods),
+            TARGET: replace(TARGET, choices=every), BOXED: replace(BOXED, choices=self.targets),
+        }  # fmt: skip
+        return [own.get(parameter, parameter) for parameter in parameters]
 
 
 def _picture(

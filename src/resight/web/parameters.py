@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.requests import Request
@@ -85,6 +85,10 @@ TARGET = Parameter(
     "A class name or number, topK for the K best classes, or all. Default: the best class.",
     least=1, most=200,
 )  # fmt: skip
+BOXED = replace(
+    TARGET, about="A class name or number, or topK for the K best classes. Default: the best class."
+)
+"""The same, of boxes: all classes at once are not located."""
 METHOD = Parameter(
     "method", "string", "A saliency method of GET /v1/runs. Default: CAM where it is exact, else Grad-CAM.",
     least=1, most=40,

@@ -25,7 +25,7 @@ from resight.web.work import Work
 
 PREDICT = (p.RUN, p.TOP)
 EXPLAIN = (p.RUN, p.TARGET, p.METHOD, p.FORM)
-LOCATE = (p.RUN, p.TARGET, p.METHOD, p.THRESHOLD, p.BOXES)
+LOCATE = (p.RUN, p.BOXED, p.METHOD, p.THRESHOLD, p.BOXES)
 SHOW = (p.SIDE,)
 NAME = "the picture"
 
