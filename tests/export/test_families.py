@@ -2,8 +2,10 @@
 
 import copy
 import warnings
+from io import BytesIO
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -40,7 +42,7 @@ def pictures(sizes):
     return made
 
 
-def compare(name, model, sizes=SIZES):
+def compare(name, model, made):
     """Return the largest differences: of a probability, of a map by its range, of batch 8 to 1."""
     row, card = NETWORKS[name], model.preprocessing
     images = torch.randn(2, 3, card.size, card.size, generator=torch.Generator().manual_seed(0))
@@ -52,7 +54,6 @@ def compare(name, model, sizes=SIZES):
     }  # fmt: skip
     opened = Onnx(name, with_document(to_onnx(network, name), document))
     worst, apart, batched = 0.0, 0.0, 0.0
-    made = pictures(sizes)
     for picture, answer in zip(made, opened.answer(made), strict=True):
         images = Normalize(card, torch.device("cpu"))(torch.from_numpy(np.array(fit(picture, card)))[None])
         with torch.no_grad():
@@ -69,14 +70,14 @@ def compare(name, model, sizes=SIZES):
     return worst, apart, max(batched, np.abs(single.probabilities - eight[0].probabilities).max()), row
 
 
-def rounding(model, sizes):
+def rounding(model, made):
     """Return how far maps in float32 are from those in float64, in torch, largest by their range.
 
     Of random weights maps can be almost flat: then float32 itself cannot tell their range to 1e-4.
     """
     card, apart = model.preprocessing, 0.0
     double = copy.deepcopy(model).double()
-    for picture in pictures(sizes):
+    for picture in made:
         images = Normalize(card, torch.device("cpu"))(torch.from_numpy(np.array(fit(picture, card)))[None])
         form = closed_form(model, images)
         exact = explain(double, images.double(), form.method, "all", form.layer).raw[0].double().numpy()
@@ -100,28 +101,42 @@ def random_network(name):
     return model
 
 
-def agrees(name, sizes=SIZES):
+def agrees(name, made):
     model = random_network(name)
-    worst, apart, batched, _ = compare(name, model, sizes)
+    worst, apart, batched, _ = compare(name, model, made)
     assert worst <= 1e-5, worst
     # Two of them, each as far from the exact map as float32 is, can be twice that apart.
-    assert apart <= 1e-4 or apart <= 2 * rounding(model, sizes[:3]), apart
+    assert apart <= 1e-4 or apart <= 2 * rounding(model, made[:3]), apart
     assert batched <= 1e-5, batched
 
 
 @pytest.mark.parametrize("name", ["lenet5", "squeezenet1_1"])
 def test_a_small_network_agrees(name):
-    agrees(name, SIZES[:4])
+    agrees(name, pictures(SIZES[:4]))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_network_of_every_family_agrees(family):
-    agrees(network_of(family))
+    agrees(network_of(family), pictures(SIZES))
 
 
 @pytest.mark.slow
 def test_real_weights_agree():
     model = create_model("efficientnet_lite0", weights="installed").eval()
-    worst, apart, batched, _ = compare("efficientnet_lite0", model)
+    worst, apart, batched, _ = compare("efficientnet_lite0", model, pictures(SIZES))
     assert max(worst, batched) <= 1e-5 and apart <= 1e-4
+
+
+@pytest.fixture(scope="session")
+def photos(real_data):
+    """300 photos of one size."""
+    rows = pq.read_table(real_data / "imagenet_sample" / "imagenet_sample.parquet", columns=["image"])
+    files = rows["image"].to_pylist()[:300]
+    return [Image.open(BytesIO(file["bytes"])).convert("RGB").resize((320, 240)) for file in files]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_network_of_every_family_agrees_on_300_photos(family, photos):
+    agrees(network_of(family), photos)

@@ -6,6 +6,7 @@ import socket
 import struct
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -78,6 +79,30 @@ def test_fuzzed_pictures_never_break_the_server(strict):
         assert status in (200, 422), answer
     assert seen == {200, 422}
     assert strict.get("/health")[1] == {"status": "ok"}
+
+
+@pytest.mark.slow
+def test_a_good_picture_is_answered_between_a_thousand_hostile_ones(strict):
+    """Eight senders at once; every tenth upload has 100 MB, every fortieth never ends."""
+    begun = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+    kinds = list(HOSTILE.values())
+
+    def upload(number):
+        if number % 10 == 9:
+            try:
+                answer = strict.send(begun % 100_000_000 + bytes(100_000_000))
+            except (BrokenPipeError, ConnectionResetError):  # the server closed before all was sent
+                return 413
+            return int(answer.split()[1])
+        if number % 40 == 3:
+            return int(strict.send(begun % 1000 + b"abc").split()[1])
+        return strict.post("/v1/predict", kinds[number % len(kinds)])[0]
+
+    with ThreadPoolExecutor(8) as senders:
+        for start in range(0, 1000, 50):
+            seen = set(senders.map(upload, range(start, start + 50)))
+            assert seen <= {408, 413, 422, 503} and 422 in seen, seen
+            assert strict.post("/v1/predict", encoded(spotted()))[0] == 200, start
 
 
 def test_too_many_bytes_and_pixels(strict):
