@@ -128,7 +128,7 @@ def test_real_weights_agree():
     assert max(worst, batched) <= 1e-5 and apart <= 1e-4
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def photos(real_data):
     """300 photos of one size."""
     rows = pq.read_table(real_data / "imagenet_sample" / "imagenet_sample.parquet", columns=["image"])

@@ -17,7 +17,6 @@ from resight.models.zoo import create_model
 from resight.tasks.pose.loss import CROPS, PoseLoss, drawn_joints, log_scale, normal, squared, unlikely
 from resight.tasks.pose.network import Errors, cut_size, pose_network
 from resight.tasks.pose.task import Pose
-from resight.tasks.task import Aids
 
 MEAN = torch.tensor([[0.3, 0.4], [0.7, 0.4], [0.5, 0.8]])
 
@@ -221,8 +220,6 @@ def test_settings_out_of_range_are_refused():
     ):
         with pytest.raises(UsageError, match=fault):
             Pose(**words)
-    with pytest.raises(UsageError, match="balance= is for classification only"):
-        Pose().objective(network(), Aids(weights=torch.ones(1)))
 
 
 def test_places_are_exact_beside_products_in_bf16_and_one_stage_is_counted():

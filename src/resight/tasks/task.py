@@ -135,6 +135,7 @@ class Task:
         frame: what the network sees of a whole picture, see `Preprocessing`.
         open_set: whether validation and test pictures may be of other classes than the training pictures;
             then the labels of every split count through its own classes.
+        balances: whether pictures are labelled as wholes, so that those of rare classes can count more.
     """
 
     name: ClassVar[str]
@@ -145,6 +146,7 @@ class Task:
     recipe: ClassVar[str] = ""
     frame: ClassVar[str] = "crop"
     open_set: ClassVar[bool] = False
+    balances: ClassVar[bool] = True
 
     def defaults(self, dataset: Dataset) -> tuple[str, ...]:
         """Return key=value words over any recipe; the user's come after them."""

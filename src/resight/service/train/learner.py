@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from resight.core.distributed import world
+from resight.core.errors import UsageError
 from resight.core.preprocessing import Preprocessing
 from resight.data.batches import Batches
 from resight.data.dataset import Dataset
@@ -52,8 +53,16 @@ def aids_of(
     batches: Batches,
     device: torch.device,
 ) -> Aids:
-    """Return what the loss of a task may use."""
+    """Return what the loss of a task may use.
+
+    Raises:
+        UsageError: if classes shall be balanced and pictures are not labelled as wholes.
+    """
     recipe: Recipe = choice.recipe
+    if recipe.balance != "none" and not task.balances:
+        raise UsageError(
+            f"balance={recipe.balance}: needs pictures with labels; leave it out with --task {task.name}"
+        )
     return Aids(
         smoothing=recipe.label_smoothing,
         weights=task.weights(dataset.train).to(device) if recipe.balance == "loss" else None,

@@ -84,6 +84,7 @@ class Detect(SolverTask):
     best: ClassVar[Best] = Best("val_ap", lower=False, error=False)
     recipe: ClassVar[str] = "detect"
     frame: ClassVar[str] = "corner"
+    balances: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuse values out of range.
@@ -177,15 +178,6 @@ class Detect(SolverTask):
     def network(self, trunk: Classifier, learned: Learned | Dataset) -> Solver:
         """Return the trunk under a detector."""
         return detector_on(trunk, len(learned.classes), self.plan)
-
-    def weights(self, train: Split) -> Tensor:
-        """Refuse to weigh pictures: each shows many objects.
-
-        Raises:
-            UsageError: always.
-        """
-        del train
-        raise UsageError("balance= is of classes of whole pictures; leave it out with --task detect")
 
     def objective(self, network: Solver, aids: Aids) -> "DetectLoss":
         """Return the loss, which counts its four parts.

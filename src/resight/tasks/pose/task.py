@@ -55,6 +55,7 @@ class Pose(SolverTask):
     )  # fmt: skip
     best: ClassVar[Best] = Best("val_pose_error", error=False)
     frame: ClassVar[str] = "stretch"
+    balances: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuse settings out of range."""
@@ -112,11 +113,9 @@ class Pose(SolverTask):
         """Return the loss, which counts how far off the first stage is.
 
         Raises:
-            UsageError: if a teacher or the balance of classes is asked for.
+            UsageError: if a teacher is asked for.
         """
         aids.refuse_teacher(self.name)
-        if aids.weights is not None:
-            raise UsageError("balance= is for classification only; leave it out with --task pose")
         return PoseLoss(network)
 
     def row(self, sums: dict[str, float], seen: int) -> dict[str, float]:

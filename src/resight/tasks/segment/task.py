@@ -67,6 +67,7 @@ class Segment(SolverTask):
     best: ClassVar[Best] = Best("val_mean_iou", lower=False, error=False)
     recipe: ClassVar[str] = "segment"
     frame: ClassVar[str] = "corner"
+    balances: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuse values out of range.
@@ -113,15 +114,6 @@ class Segment(SolverTask):
         """Return the trunk under a head that says the class of every place."""
         plan = Plan(self.head, self.output_stride, self.width, self.aux)
         return segmenter_on(trunk, len(learned.classes), plan)
-
-    def weights(self, train: Split) -> Tensor:
-        """Refuse to weigh pictures: each shows many classes.
-
-        Raises:
-            UsageError: always.
-        """
-        del train
-        raise UsageError("balance= is of classes of whole pictures; leave it out with --task segment")
 
     def objective(self, network: Solver, aids: Aids) -> "SegmentLoss":
         """Return the loss, which counts right pixels.
