@@ -12,7 +12,8 @@ LAYERS = [
     {"tasks"},
     {"training", "export"},
     {"service"},
-    {"reproduce", "bench", "web"},
+    {"reproduce", "web"},
+    {"bench"},
     {"cli"},
 ]
 LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in packages}

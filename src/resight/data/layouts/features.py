@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from resight.core.documents import read
 from resight.core.errors import DataError
+from resight.core.imagenet import as_in_weights
 from resight.data.labels import class_table, one_line
 from resight.data.shards.columns import unreadable
 
@@ -47,10 +48,12 @@ class Columns:
     Attributes:
         picture: the column with encoded pictures.
         label: the column with labels; "" if there is none.
-        names: the class names that the label's numbers count through; None if the file has none.
+        names: the class names that the label's numbers count through; None if the file has none. ImageNet's
+            1,000 classes have the names of official weights, however the file spells them.
         several: whether a row lists any number of labels.
         unused: the other columns.
         certain: whether features or a known name say which is the picture.
+        respelled: whether the file spells the names otherwise.
     """
 
     picture: str
@@ -59,6 +62,7 @@ class Columns:
     several: bool
     unused: tuple[str, ...]
     certain: bool
+    respelled: bool = False
 
 
 def columns_of(file: Path) -> Columns:
@@ -80,7 +84,9 @@ def columns_of(file: Path) -> Columns:
     feature = _inner(features.get(label))
     unused = tuple(n for n in schema.names if n not in (picture, label))
     several = bool(label) and is_list(schema.field(label).type)
-    return Columns(picture, label, _names(file, label, feature), several, unused, certain)
+    names = _names(file, label, feature)
+    known = as_in_weights(names) if names else None
+    return Columns(picture, label, known or names, several, unused, certain, known is not None)
 
 
 def needs_columns(file: Path, names: Sequence[str]) -> str:

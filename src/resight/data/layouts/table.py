@@ -107,7 +107,7 @@ def open_parquet(name: str, shards: dict[str, list[Path]], folder: Path | None =
         name,
         kept,
         mirrors=_mirrors(every[0].path),
-        notes=(*labels.notes, *left_out, *_uncertain(every)),
+        notes=(*labels.notes, *left_out, *_uncertain(every), *_respelled(every)),
         unused=(*_unused_columns(files, by_column=len(built) > len(files)), *_unused_files(folder, shards)),
     )
 
@@ -317,6 +317,12 @@ def _uncertain(files: Sequence[_File]) -> tuple[str, ...]:
     if unsure is None:
         return ()
     return (f"the column {unsure.columns.picture!r} is read as the picture: no other matches better",)
+
+
+def _respelled(files: Sequence[_File]) -> tuple[str, ...]:
+    if not any(file.columns.respelled for file in files):
+        return ()
+    return ("its classes are the 1,000 of ImageNet; their names are read as official weights spell them",)
 
 
 def _unused_columns(files: dict[str, list[_File]], *, by_column: bool) -> tuple[str, ...]:
