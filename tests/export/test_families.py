@@ -17,6 +17,7 @@ from resight.export.graph import Deployed, closed_form
 from resight.export.writing import to_onnx, with_document
 from resight.models.zoo import NETWORKS, create_model
 from resight.saliency.methods import explain
+from resight.service.export.agreement import map_difference
 
 SIZES = ((64, 48), (48, 64), (320, 240), (240, 320), (500, 375), (333, 999), (1200, 900), (256, 256))
 SMALLEST = {
@@ -62,8 +63,7 @@ def compare(name, model, made):
         worst = max(worst, np.abs(answer.probabilities - wanted).max())
         if form is not None:
             maps = explain(model, images, form.method, "all", form.layer).raw[0].numpy()
-            span = (maps.max((1, 2)) - maps.min((1, 2))).clip(min=1e-12)
-            apart = max(apart, (np.abs(answer.maps - maps).max((1, 2)) / span).max())
+            apart = max(apart, map_difference(maps, answer.maps))
     eight = opened.answer([made[2]] * 8)
     batched = max(np.abs(a.probabilities - eight[0].probabilities).max() for a in eight)
     single = opened.answer([made[2]])[0]
@@ -82,7 +82,7 @@ def rounding(model, made):
         form = closed_form(model, images)
         exact = explain(double, images.double(), form.method, "all", form.layer).raw[0].double().numpy()
         maps = explain(model, images, form.method, "all", form.layer).raw[0].numpy()
-        apart = max(apart, (np.abs(maps - exact).max((1, 2)) / np.ptp(exact, (1, 2))).max())
+        apart = max(apart, map_difference(exact, maps))
     return apart
 
 

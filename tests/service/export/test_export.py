@@ -279,3 +279,11 @@ def test_8_bits_that_cost_more_are_refused(run, place, monkeypatch):
     assert not Path("int8.onnx").exists()
     with pytest.raises(UsageError, match="needs labelled pictures"):
         export(run, "int8.onnx", int8=True)
+
+
+def test_a_flat_map_is_compared_with_the_range_of_the_others():
+    wanted = np.stack([np.linspace(0, 1, 12), np.linspace(0, 1e-4, 12)]).reshape(2, 3, 4)
+    rounded = wanted + np.array([0, 5e-7])[:, None, None]
+    assert agreement.map_difference(wanted, rounded) == pytest.approx(5e-7 / 0.02)
+    assert agreement.map_difference(wanted[1:], rounded[1:]) == pytest.approx(5e-7 / 1e-4)
+    assert agreement.map_difference(np.zeros((1, 2, 2)), np.zeros((1, 2, 2))) == 0

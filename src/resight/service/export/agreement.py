@@ -25,6 +25,8 @@ MOST = 200
 """Test pictures that are compared, evenly spaced over the split."""
 PROBABILITY, MAP = 1e-5, 1e-4
 """Largest differences: of a probability, and of a map as a share of its range."""
+FLAT = 0.02
+"""Smallest range of a map, as a share of the largest range of the picture's maps."""
 SIZES = ((64, 48), (48, 64), (320, 240), (300, 300), (240, 500), (500, 375))
 """Width and height of the made pictures that stand in where a run has no test pictures."""
 
@@ -86,6 +88,17 @@ def _made(why: str) -> Trial:
     return Trial(lambda i, at_least=None: made[i], range(len(made)), None, words, encoded=False)
 
 
+def map_difference(wanted: NDArray[Any], found: NDArray[Any]) -> float:
+    """Return the largest difference between a picture's maps (N, h, w), as a share of each map's range.
+
+    A map that is flat compared with the picture's others, such as that of a class of which nothing is seen,
+    is nothing but rounding. Its range counts as `FLAT` of the largest one.
+    """
+    span = wanted.max((1, 2)) - wanted.min((1, 2))
+    span = span.clip(min=max(FLAT * float(span.max()), 1e-12))
+    return float((np.abs(wanted - found).max((1, 2)) / span).max())
+
+
 @dataclass
 class Agreement:
     """How an exported file compares with torch.
@@ -111,9 +124,7 @@ class Agreement:
         self.largest_difference = max(self.largest_difference, apart)
         if reference.maps is not None and found.maps is not None and found.map_classes is not None:
             wanted = reference.maps[found.map_classes]
-            span = (wanted.max((1, 2)) - wanted.min((1, 2))).clip(min=1e-12)
-            apart = float((np.abs(wanted - found.maps).max((1, 2)) / span).max())
-            self.map_difference = max(self.map_difference or 0.0, apart)
+            self.map_difference = max(self.map_difference or 0.0, map_difference(wanted, found.maps))
 
     @property
     def shown(self) -> "Difference":
