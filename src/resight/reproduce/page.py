@@ -1,5 +1,6 @@
-"""The page of all results: published and measured side by side, with a plot for each figure."""
+"""The page of all results: published and measured figures, with a plot for each figure."""
 
+import math
 from pathlib import Path
 
 from resight.core.files import write_text
@@ -39,8 +40,7 @@ def write_page(page: str, results: str) -> Path:
         DataError: if there are no results, or one is damaged.
     """
     path = Path(page)
-    order = {name: place for place, name in enumerate(NAMES)}
-    records = sorted(read_records(Path(results)), key=lambda r: (order.get(r.experiment, 99), title(r)))
+    records = sorted(read_records(Path(results)), key=_place)
     parts = [HEAD]
     parts += [_section(record, path.parent / "figures") for record in records]
     run = {record.experiment for record in records}
@@ -49,6 +49,12 @@ def write_page(page: str, results: str) -> Path:
     _, line, kept = older.partition(BY_HAND)
     write_text(path, "\n".join(parts) + line + kept)
     return path
+
+
+def _place(record: Record) -> tuple[int, float, str]:
+    """Return what records are sorted by: the list of experiments, and of each the longest trainings first."""
+    order = NAMES.index(record.experiment) if record.experiment in NAMES else len(NAMES)
+    return order, -(record.scale.epochs or math.inf), title(record)
 
 
 def _section(record: Record, figures: Path) -> str:
