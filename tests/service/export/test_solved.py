@@ -174,7 +174,7 @@ def test_what_the_graph_does_not_compute_is_refused_before_data_are_opened(task,
 def test_the_limits_of_a_difference(kind, apart, good):
     found = Agreement()
     found.add(Parts(1, {kind: np.zeros(3)}), Parts(1, {kind: np.array([0, -apart, 0])}))
-    assert found.good == good and found.figures()["largest"] == {kind: pytest.approx(apart)}
+    assert found.good == good and found.shown.largest == {kind: pytest.approx(apart)}
 
 
 @pytest.mark.parametrize(("other", "good"), [(0, True), (2, True), (3, False)])
@@ -197,7 +197,7 @@ def test_masks_may_differ_on_few_of_their_pixels(moved, good):
     other[1].flat[:moved] = True
     found.add(Parts([0, 1], {"place": empty}, masks), Parts([0, 1], {"place": empty}, other))
     assert found.good == good and found.same_answer == 1
-    assert found.figures()["mask_difference"] == moved / (200 + moved)
+    assert found.shown.mask_difference == moved / (200 + moved)
     assert "masks on" in found.words
 
 

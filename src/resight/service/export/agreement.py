@@ -152,6 +152,54 @@ class Decoding:
 
 
 @dataclass(frozen=True)
+class Int8:
+    """What 8 bits cost, measured on labelled pictures; errors in percent.
+
+    Attributes:
+        n: pictures.
+        float_error: of the float network.
+        int8_error: of the 8-bit one.
+        loss: the difference, in points.
+        agreement: on how many pictures both name the same class, in percent.
+        map_correlation: (median, lowest) over the pictures, of the best class's maps; None without maps.
+        speed: how many times as fast as float, one picture at a time.
+        layers: number of convolutions and products.
+        floating: names of those that stay float.
+        calibrated_on: the pictures that gave the ranges, in words.
+        tested_on: the pictures, in words.
+    """
+
+    n: int
+    float_error: float
+    int8_error: float
+    loss: float
+    agreement: float
+    map_correlation: tuple[float, float] | None
+    speed: float
+    layers: int
+    floating: Sequence[str]
+    calibrated_on: str
+    tested_on: str
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How an exported file of a task with a head of its own differs from torch, as JSON has it.
+
+    Attributes:
+        n: pictures.
+        same_answer: on how many class, or number and classes of the objects, are the same.
+        largest: difference of each kind: "probability", "place" in pixels, "embedding".
+        mask_difference: share of the pixels of all masks on which they differ; None without masks.
+    """
+
+    n: int
+    same_answer: int
+    largest: dict[str, float]
+    mask_difference: float | None
+
+
+@dataclass(frozen=True)
 class Exported:
     """What `resight export` says.
 
@@ -170,10 +218,10 @@ class Exported:
     file: Path
     inputs: Mapping[str, str]
     outputs: Mapping[str, Any]
-    agreement: "Difference | Mapping[str, Any]"
+    agreement: Difference | Rounding
     compared_on: str
     reduced_decoding: Decoding | None
-    int8: Mapping[str, Any] | None
+    int8: Int8 | None
     bytes: int
     notes: Sequence[str]
 

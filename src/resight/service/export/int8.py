@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from resight.core.console import counted
 from resight.core.errors import PictureError, ResightError, UsageError
+from resight.core.figures import to_json
 from resight.export.deployed import Answer, Onnx
 from resight.export.int8 import Quantizer, most_sensitive
 from resight.export.writing import onnx_of, with_document
-from resight.service.export.agreement import Trial, trial_of
+from resight.service.export.agreement import Int8, Trial, trial_of
 from resight.service.run.run import Run
 from resight.tasks.classify.task import of_network
 
@@ -58,7 +59,7 @@ class Sample:
 
 def in_8_bits(
     run: Run, content: bytes, document: dict[str, Any], loss: float, data: str | None, data_root: str | None
-) -> tuple[bytes, dict[str, Any]]:
+) -> tuple[bytes, Int8]:
     """Return an .onnx file in 8 bits, and what it costs.
 
     Args:
@@ -90,20 +91,20 @@ def in_8_bits(
             f"{len(floating)} of {len(quantizer.layers)} layers stay float; --loss allows {loss:g}; nothing "
             "was written"
         )
-    figures = {
-        "n": compared.n,
-        "float_error": compared.float_error,
-        "int8_error": compared.int8_error,
-        "loss": compared.loss,
-        "agreement": compared.agreement,
-        "map_correlation": compared.map_correlation,
-        "speed": _speed(opened, found, sample.pictures),
-        "layers": len(quantizer.layers),
-        "floating": floating,
-        "calibrated_on": calibration.words,
-        "tested_on": tested.words,
-    }
-    document["export"] |= {"int8": figures}
+    figures = Int8(
+        n=compared.n,
+        float_error=compared.float_error,
+        int8_error=compared.int8_error,
+        loss=compared.loss,
+        agreement=compared.agreement,
+        map_correlation=compared.map_correlation,
+        speed=_speed(opened, found, sample.pictures),
+        layers=len(quantizer.layers),
+        floating=floating,
+        calibrated_on=calibration.words,
+        tested_on=tested.words,
+    )
+    document["export"] |= {"int8": to_json(figures)}
     return with_document(small, document), figures
 
 

@@ -23,7 +23,7 @@ from resight.export.graph import INPUT
 from resight.export.solved import EXPORTED, Solved, solved
 from resight.export.writing import axes_of, to_onnx, with_document
 from resight.models.activations import SOFTMAX, said_of
-from resight.service.export.agreement import Exported, Trial
+from resight.service.export.agreement import Exported, Rounding, Trial
 from resight.service.run.run import Run
 from resight.tasks.detect.task import Detect
 from resight.tasks.localize.task import Localize
@@ -59,7 +59,7 @@ def export_solved(run: Run, task: SolverTask, place: Path, trial: Trial) -> dict
     model = to_onnx(network, run.name)
     opened = Onnx(run.name, with_document(model, document))
     agreement = compared(run, task, opened, trial)
-    document["export"] |= {"agreement": agreement.figures(), "compared_on": trial.words}
+    document["export"] |= {"agreement": to_json(agreement.shown), "compared_on": trial.words}
     content = with_document(model, document)
     with replacing(place) as temporary:
         temporary.write_bytes(content)
@@ -68,7 +68,7 @@ def export_solved(run: Run, task: SolverTask, place: Path, trial: Trial) -> dict
         file=place,
         inputs={INPUT: f"uint8 ({batch}, height, width, 3), RGB"},
         outputs=document["export"]["outputs"],
-        agreement=agreement.figures(),
+        agreement=agreement.shown,
         compared_on=trial.words,
         reduced_decoding=None,
         int8=None,
@@ -209,12 +209,10 @@ class Agreement:
         near = near and (self.mask_difference or 0.0) <= MASK
         return near and self.n - self.same_answer <= ROUNDED * self.n
 
-    def figures(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return {
-            "n": self.n, "same_answer": self.same_answer, "largest": dict(sorted(self.largest.items())),
-            "mask_difference": self.mask_difference,
-        }  # fmt: skip
+    @property
+    def shown(self) -> Rounding:
+        """The differences, without the pictures that could not be read."""
+        return Rounding(self.n, self.same_answer, dict(sorted(self.largest.items())), self.mask_difference)
 
     @property
     def words(self) -> str:
