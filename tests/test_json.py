@@ -93,7 +93,7 @@ def shape(value):
     """Return what must stay: keys in their order, the shapes of a list's items, the kinds of all else."""
     if isinstance(value, dict):
         # A class that is never predicted has no precision; whether there is one differs between processors.
-        free = {key for key, item in value.items() if key == "precision" and not isinstance(item, str)}
+        free = {k for k, item in value.items() if k == "precision" and isinstance(item, float | None)}
         return {key: "float or null" if key in free else shape(item) for key, item in value.items()}
     if isinstance(value, list):
         found = []

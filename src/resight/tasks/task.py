@@ -135,7 +135,7 @@ class Task:
         frame: what the network sees of a whole picture, see `Preprocessing`.
         open_set: whether validation and test pictures may be of other classes than the training pictures;
             then the labels of every split count through its own classes.
-        balances: whether pictures are labelled as wholes, so that those of rare classes can count more.
+        balances: whether whole pictures have class labels, so that those of rare classes can count more.
     """
 
     name: ClassVar[str]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import resight
+from resight.service.serve.network import ALL
 from resight.web import desk, pictures
 from resight.web.parameters import BOXED, METHOD, RUN, TARGET, Parameter
 
@@ -206,7 +207,7 @@ class Runs:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The values of `target` besides "all"; empty if they are not listed."""
+        """The values of `target` besides `ALL`; empty if they are not listed."""
         names = self.classes
         if not 0 < len(names) <= MOST_CLASSES or max(map(len, names)) > TARGET.most:
             return ()
@@ -215,7 +216,7 @@ class Runs:
 
     def told(self, parameters: Sequence[Parameter]) -> list[Parameter]:
         """Return parameters with the values that they can have here."""
-        every = (*self.targets, *({"all"} - set(self.targets))) if self.targets else ()
+        every = tuple(dict.fromkeys((*self.targets, ALL))) if self.targets else ()
         own = {
             RUN: replace(RUN, most=self.count - 1), METHOD: replace(METHOD, choices=self.methods),
             TARGET: replace(TARGET, choices=every), BOXED: replace(BOXED, choices=self.targets),

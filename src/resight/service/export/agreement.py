@@ -12,6 +12,7 @@ from PIL import Image
 
 from resight.core.console import counted
 from resight.core.errors import DataError, PictureError, ResightError
+from resight.core.figures import Inline
 from resight.data.prepare import Normalize, fit
 from resight.export.deployed import Answer
 from resight.export.graph import ClosedForm
@@ -152,21 +153,16 @@ class Decoding:
 
 
 @dataclass(frozen=True)
-class Int8:
-    """What 8 bits cost, measured on labelled pictures; errors in percent.
+class Compared:
+    """An 8-bit network compared with its float one on the same pictures; errors in percent.
 
     Attributes:
         n: pictures.
         float_error: of the float network.
         int8_error: of the 8-bit one.
-        loss: the difference, in points.
+        loss: what the 8 bits cost, in points of error.
         agreement: on how many pictures both name the same class, in percent.
         map_correlation: (median, lowest) over the pictures, of the best class's maps; None without maps.
-        speed: how many times as fast as float, one picture at a time.
-        layers: number of convolutions and products.
-        floating: names of those that stay float.
-        calibrated_on: the pictures that gave the ranges, in words.
-        tested_on: the pictures, in words.
     """
 
     n: int
@@ -175,6 +171,22 @@ class Int8:
     loss: float
     agreement: float
     map_correlation: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Int8:
+    """What 8 bits cost.
+
+    Attributes:
+        compared: with float, on labelled pictures.
+        speed: how many times as fast as float, one picture at a time.
+        layers: number of convolutions and products.
+        floating: names of those that stay float.
+        calibrated_on: the pictures that gave the ranges, in words.
+        tested_on: the labelled pictures, in words.
+    """
+
+    compared: Inline[Compared]
     speed: float
     layers: int
     floating: Sequence[str]

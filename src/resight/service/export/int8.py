@@ -14,7 +14,7 @@ from resight.core.figures import to_json
 from resight.export.deployed import Answer, Onnx
 from resight.export.int8 import Quantizer, most_sensitive
 from resight.export.writing import onnx_of, with_document
-from resight.service.export.agreement import Int8, Trial, trial_of
+from resight.service.export.agreement import Compared, Int8, Trial, trial_of
 from resight.service.run.run import Run
 from resight.tasks.classify.task import of_network
 
@@ -22,30 +22,6 @@ CALIBRATION, TRIED = 200, 48
 """Pictures that give the ranges, and those among them that layers are compared on."""
 TIMED = 20
 """Pictures whose answers are timed, float and int8 in turns."""
-
-
-@dataclass(frozen=True)
-class Compared:
-    """An 8-bit network compared with its float one on the same pictures; errors in percent.
-
-    Attributes:
-        n: pictures.
-        float_error: of the float network.
-        int8_error: of the 8-bit one.
-        agreement: on how many pictures both name the same class, in percent.
-        map_correlation: (median, lowest) over the pictures, of the best class's maps; None without maps.
-    """
-
-    n: int
-    float_error: float
-    int8_error: float
-    agreement: float
-    map_correlation: tuple[float, float] | None
-
-    @property
-    def loss(self) -> float:
-        """What the 8 bits cost, in points of error."""
-        return self.int8_error - self.float_error
 
 
 @dataclass(frozen=True)
@@ -92,12 +68,7 @@ def in_8_bits(
             "was written"
         )
     figures = Int8(
-        n=compared.n,
-        float_error=compared.float_error,
-        int8_error=compared.int8_error,
-        loss=compared.loss,
-        agreement=compared.agreement,
-        map_correlation=compared.map_correlation,
+        compared=compared,
         speed=_speed(opened, found, sample.pictures),
         layers=len(quantizer.layers),
         floating=floating,
@@ -117,13 +88,9 @@ def compare(network: Onnx, sample: Sample) -> Compared:
     if found and found[0].maps is not None:
         alike = [_alike(own, other) for own, other in zip(found, sample.answers, strict=True)]
         maps = float(np.median(alike)), float(min(alike))
-    return Compared(
-        len(found),
-        100 * float((wanted != sample.labels).mean()),
-        100 * float((said != sample.labels).mean()),
-        100 * float((said == wanted).mean()),
-        maps,
-    )
+    before, after = (100 * float((numbers != sample.labels).mean()) for numbers in (wanted, said))
+    same = 100 * float((said == wanted).mean())
+    return Compared(len(found), before, after, after - before, same, maps)
 
 
 def _split(

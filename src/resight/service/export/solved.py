@@ -220,8 +220,8 @@ class Agreement:
         units = {"probability": "a probability by {:.1e}", "place": "a place by {:.1e} pixels",
                  "embedding": "an embedding by {:.1e}"}  # fmt: skip
         apart = ", ".join(units[kind].format(value) for kind, value in sorted(self.largest.items()))
-        if self.masked is not None:
-            apart += f", masks on {100 * self.moved / max(1, self.masked):.2g} % of their pixels"
+        if self.mask_difference is not None:
+            apart += f", masks on {100 * self.mask_difference:.2g} % of their pixels"
         return f"{apart or 'nothing compared'}; same answer on {self.same_answer} of {self.n} pictures"
 
 

@@ -56,12 +56,13 @@ def aids_of(
     """Return what the loss of a task may use.
 
     Raises:
-        UsageError: if classes shall be balanced and pictures are not labelled as wholes.
+        UsageError: if classes shall be balanced, but whole pictures have no class labels.
     """
     recipe: Recipe = choice.recipe
     if recipe.balance != "none" and not task.balances:
         raise UsageError(
-            f"balance={recipe.balance}: needs pictures with labels; leave it out with --task {task.name}"
+            f"balance={recipe.balance}: needs class labels of whole pictures; leave it out with --task "
+            f"{task.name}"
         )
     return Aids(
         smoothing=recipe.label_smoothing,
